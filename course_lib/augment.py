@@ -1,0 +1,259 @@
+"""Batched augmentations: the whole batch at once, on its device, every sample with parameters of its own.
+
+Images are float tensors (B, 3, H, W) in [0, 1]; parameters are (B,) tensors or boxes (B, 4). The operations match
+torchvision.transforms.functional given the same parameters (tests/test_augment.py states each tolerance); what
+differs is that one call serves a batch. All randomness comes from the torch.Generator that is passed in.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+MEAN, STD = 0.45, 0.25  # one grey level for all sets: methods see roughly centred images whatever the data
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 (0..255) -> float32 in [0, 1]; float images are passed through."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images
+
+
+def normalize(images: Tensor) -> Tensor:
+    """Images in [0, 1] or uint8 -> what backbones are fed: (x - 0.45) / 0.25, so that grey is about 0."""
+    return to_float(images).sub(MEAN).div_(STD)
+
+
+# ------------------------------------------------------------------------------------------------ geometry
+def _resize_weights(start: Tensor, length: Tensor, source: int, size: int) -> Tensor:
+    """(B,), (B,) -> (B, size, source): row o holds the weights of source pixels in output pixel o.
+
+    Bilinear with antialiasing: a triangle as wide as an output pixel (at least 2 source pixels), cut off at the crop's
+    edges and normalised, as torchvision's resize(antialias=True) has it.
+    """
+    stretch = length / size
+    reach = stretch.clamp(min=1)
+    centre = start[:, None] + stretch[:, None] * (torch.arange(size, device=start.device) + 0.5)
+    pixel = torch.arange(source, device=start.device) + 0.5
+    weights = (1 - (pixel - centre[..., None]).abs() / reach[:, None, None]).clamp_(min=0)
+    inside = (pixel > start[:, None]) & (pixel < (start + length)[:, None])
+    weights = weights * inside[:, None, :]
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def resized_crop(images: Tensor, boxes: Tensor, size: int, flip: Tensor | None = None) -> Tensor:
+    """Crop box b = (top, left, height, width) of image b, whole pixels, resize to size x size, flip where asked.
+
+    Two small matrix products per image: rows, then columns; a flip reverses the columns' weights.
+    images (B, C, H, W), boxes (B, 4), flip (B,) bool -> (B, C, size, size).
+    """
+    top, left, height, width = boxes.to(torch.float32).unbind(1)
+    rows = _resize_weights(top, height, images.shape[2], size)
+    columns = _resize_weights(left, width, images.shape[3], size)
+    if flip is not None:
+        columns = torch.where(flip[:, None, None], columns.flip(1), columns)
+    narrow = images.flatten(1, 2) @ columns.mT.to(images.dtype)  # (B, C*H, size)
+    return rows[:, None].to(images.dtype) @ narrow.unflatten(1, images.shape[1:3])
+
+
+def sample_boxes(
+    batch: int, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float],
+    generator: torch.Generator, device: torch.device | str = "cpu",
+) -> Tensor:
+    """Boxes of RandomResizedCrop, (B, 4) whole pixels: area uniform in `scale`, aspect log-uniform in `ratio`.
+
+    torchvision redraws up to ten times what does not fit and then falls back to the centre. Here all ten draws are
+    made at once and the first that fits is taken, so nothing waits for the device.
+    """
+    draws = torch.rand(2, batch, 10, generator=generator, device=generator.device).to(device)
+    area = height * width * (scale[0] + (scale[1] - scale[0]) * draws[0])
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = (low + (high - low) * draws[1]).exp()
+    w, h = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
+    fits = (w >= 1) & (h >= 1) & (w <= width) & (h <= height)
+    first = fits.to(torch.uint8).argmax(1, keepdim=True)
+    found = fits.any(1)
+    fallback = min(height, width)
+    h = torch.where(found, h.gather(1, first)[:, 0], fallback)
+    w = torch.where(found, w.gather(1, first)[:, 0], fallback)
+    place = torch.rand(2, batch, generator=generator, device=generator.device).to(device)
+    place = torch.where(found, place, 0.5)
+    top = (place[0] * (height - h + 1)).floor().clamp_(max=height - h)
+    left = (place[1] * (width - w + 1)).floor().clamp_(max=width - w)
+    return torch.stack([top, left, h, w], 1)
+
+
+# ------------------------------------------------------------------------------------------------ colour
+def _factor(factor: Tensor | float, images: Tensor) -> Tensor:
+    return torch.as_tensor(factor, dtype=images.dtype, device=images.device).reshape(-1, 1, 1, 1)
+
+
+def grayscale(images: Tensor) -> Tensor:
+    """Luminance 0.2989 R + 0.587 G + 0.114 B, (B, 1, H, W)."""
+    r, g, b = images.unbind(1)
+    return torch.add(r * 0.2989, g, alpha=0.587).add_(b, alpha=0.114).unsqueeze(1)
+
+
+def adjust_brightness(images: Tensor, factor: Tensor | float) -> Tensor:
+    """factor * image, clipped to [0, 1]."""
+    return (images * _factor(factor, images)).clamp_(0, 1)
+
+
+def adjust_contrast(images: Tensor, factor: Tensor | float) -> Tensor:
+    """Blend with the image's mean luminance: factor 0 is flat grey, 1 the image."""
+    factor = _factor(factor, images)
+    mean = grayscale(images).mean((2, 3), keepdim=True)
+    return torch.addcmul((1 - factor) * mean, images, factor).clamp_(0, 1)
+
+
+def adjust_saturation(images: Tensor, factor: Tensor | float) -> Tensor:
+    """Blend with the grey image: factor 0 is grey, 1 the image."""
+    factor = _factor(factor, images)
+    return torch.addcmul((1 - factor) * grayscale(images), images, factor).clamp_(0, 1)
+
+
+def adjust_hue(images: Tensor, shift: Tensor | float) -> Tensor:
+    """Turn the hue by `shift` of a full circle (-0.5 .. 0.5) in HSV, keeping saturation and value.
+
+    With M = max, c = M - min and h the hue in sixths of the circle, a channel is M - c * clamp(min(k, 4 - k), 0, 1)
+    with k = (n + h) mod 6 and n = 5, 3, 1 for red, green, blue: the usual piecewise formula without a table.
+    """
+    r, g, b = images.unbind(1)
+    low, high = images.aminmax(dim=1)
+    chroma = high - low
+    scale = chroma.clamp(min=1e-8).reciprocal_()
+    hue = torch.where(high == g, torch.addcmul(2.0 + torch.zeros_like(b), b - r, scale),
+                      torch.addcmul(4.0 + torch.zeros_like(b), r - g, scale))
+    hue = torch.where(high == r, (g - b).mul_(scale), hue)
+    hue = hue.add_(6 * _factor(shift, images)[:, 0])
+    out = torch.empty_like(images)
+    for channel, n in enumerate((5.0, 3.0, 1.0)):
+        k = hue.add(n).remainder_(6)
+        ramp = torch.minimum(k, 4 - k).clamp_(0, 1)
+        torch.addcmul(high, ramp, chroma, value=-1, out=out[:, channel])
+    return out
+
+
+def solarize(images: Tensor, threshold: Tensor | float = 0.5) -> Tensor:
+    """Invert the pixels at or above the threshold (a threshold above 1 leaves the image alone)."""
+    return torch.where(images >= _factor(threshold, images), 1 - images, images)
+
+
+def gaussian_blur(images: Tensor, sigma: Tensor | float, kernel_size: int) -> Tensor:
+    """Gaussian blur with a standard deviation per sample, edges mirrored; sigma 0 leaves the image alone.
+
+    Two matrix products per image with a banded (size x size) matrix in which the mirroring is folded in.
+    """
+    if kernel_size % 2 == 0 or kernel_size // 2 >= min(images.shape[2:]):
+        raise ValueError(f"kernel_size must be odd and below twice the image, got {kernel_size} for {tuple(images.shape)}")
+    sigma = torch.as_tensor(sigma, dtype=torch.float32, device=images.device).reshape(-1).expand(images.shape[0])
+    offsets = torch.arange(-(kernel_size // 2), kernel_size // 2 + 1, device=images.device)
+    kernel = torch.exp(-0.5 * (offsets / sigma.clamp(min=1e-3)[:, None]) ** 2)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).to(images.dtype)
+
+    def band(size: int) -> Tensor:
+        source = (torch.arange(size, device=images.device)[:, None] + offsets).abs()
+        source = torch.where(source >= size, 2 * (size - 1) - source, source)
+        one_hot = F.one_hot(source, size).to(images.dtype)  # (size, kernel, size)
+        return torch.einsum("bk,oks->bos", kernel, one_hot)
+
+    rows, columns = band(images.shape[2]), band(images.shape[3])
+    return rows[:, None] @ (images @ columns.mT[:, None])
+
+
+# ------------------------------------------------------------------------------------------------ the pipeline
+@dataclass(frozen=True)
+class Augment:
+    """Random resized crop, flip, colour jitter, grayscale, blur and solarize: one random view of each image.
+
+    Call it with uint8 (or float in [0, 1]) images (B, 3, H, W) and a generator; it returns float (B, 3, size, size) in
+    [0, 1]. The defaults are VICReg's (BYOL's) colours without blur, which at 32 pixels is left out as SimCLR does on
+    CIFAR. jitter: strengths (brightness, contrast, saturation, hue); their order is drawn once per batch, strengths
+    and whether a sample is changed at all per sample.
+    """
+
+    size: int = 32
+    scale: tuple[float, float] = (0.2, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.2, 0.1)
+    jitter_p: float = 0.8
+    gray_p: float = 0.2
+    blur_p: float = 0.0
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    solarize_p: float = 0.0
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        images = to_float(images)
+        batch, device = images.shape[0], images.device
+
+        def uniform(low: float, high: float) -> Tensor:
+            draw = torch.rand(batch, generator=generator, device=generator.device)
+            return (low + (high - low) * draw).to(device, non_blocking=True)
+
+        boxes = sample_boxes(batch, *images.shape[2:], self.scale, self.ratio, generator, device)
+        images = resized_crop(images, boxes, self.size, uniform(0, 1) < self.flip)
+        images = self._jitter(images, uniform, generator)
+        if self.gray_p:
+            gray = uniform(0, 1) < self.gray_p
+            images = adjust_saturation(images, 1.0 - gray.float())
+        if self.blur_p:
+            sigma = uniform(*self.blur_sigma) * (uniform(0, 1) < self.blur_p)
+            images = gaussian_blur(images, sigma, max(3, self.size // 10 // 2 * 2 + 1))
+        if self.solarize_p:
+            images = solarize(images, torch.where(uniform(0, 1) < self.solarize_p, 0.5, 2.0))
+        return images
+
+    def _jitter(self, images: Tensor, uniform, generator: torch.Generator) -> Tensor:
+        if not (self.jitter_p and any(self.jitter)):
+            return images
+        changed = uniform(0, 1) < self.jitter_p
+        ops = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
+        order = torch.randperm(4, generator=generator, device=generator.device).tolist()
+        for index in order:
+            strength = self.jitter[index]
+            if not strength:
+                continue
+            if index == 3:
+                images = adjust_hue(images, torch.where(changed, uniform(-strength, strength), 0.0))
+            else:
+                factor = uniform(max(0.0, 1 - strength), 1 + strength)
+                images = ops[index](images, torch.where(changed, factor, 1.0))
+        return images
+
+
+def many_views(images: Tensor, augments: list[Augment], generator: torch.Generator) -> list[Tensor]:
+    """One independent view of every image per entry of `augments` (sizes may differ: multi-crop)."""
+    images = to_float(images)
+    return [augment(images, generator) for augment in augments]
+
+
+def two_views(images: Tensor, augment: Augment, generator: torch.Generator, other: Augment | None = None):
+    """Two independent views of every image; `other` makes the pair asymmetric (BYOL, Barlow Twins, VICReg)."""
+    first, second = many_views(images, [augment, other or augment], generator)
+    return first, second
+
+
+# ------------------------------------------------------------------------------------------------ masks
+def patch_mask(
+    batch: int, grid: int, hidden: float, generator: torch.Generator, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Random patch masks, (batch, grid, grid) bool, True = visible; every image keeps the same number of patches.
+
+    round(grid^2 * (1 - hidden)) patches stay, Python's banker's rounding as in SparK's official code: those with the
+    smallest noise.
+    """
+    if not 0 <= hidden < 1:
+        raise ValueError(f"hidden must be in [0, 1): the share of patches to hide, got {hidden}")
+    noise = torch.rand(batch, grid * grid, generator=generator, device=generator.device).to(device)
+    return mask_from_noise(noise, hidden).view(batch, grid, grid)
+
+
+def mask_from_noise(noise: Tensor, hidden: float) -> Tensor:
+    """(B, L) noise -> (B, L) bool: True for the round(L * (1 - hidden)) smallest of each row (at least one)."""
+    keep = max(1, round(noise.shape[1] * (1 - hidden)))
+    visible = torch.zeros_like(noise, dtype=torch.bool)
+    return visible.scatter_(1, noise.argsort(1)[:, :keep], True)

@@ -1,0 +1,51 @@
+"""Which device and which precision: chosen once, said aloud."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """"auto": CUDA, else Apple's MPS, else the CPU; under torchrun the rank's own GPU."""
+    if name != "auto":
+        device = torch.device(name)
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError("device 'cuda' was asked for, but torch sees no CUDA GPU; use 'auto' or 'cpu'")
+        if device.type == "mps" and not torch.backends.mps.is_available():
+            raise ValueError("device 'mps' was asked for, but torch sees none; use 'auto' or 'cpu'")
+        return device
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device("mps") if torch.backends.mps.is_available() else torch.device("cpu")
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX): otherwise it is emulated, and slow."""
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):  # private and differing between versions
+        probe = getattr(torch.cpu, name, None)
+        try:
+            if probe is not None and probe():
+                return True
+        except Exception:
+            continue
+    return False
+
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def pick_precision(device: torch.device, name: str = "auto") -> tuple[torch.dtype, str]:
+    """The dtype that autocast uses, and why: bfloat16 where the hardware has it, else float16 (CUDA), else float32."""
+    if name != "auto":
+        if name not in PRECISIONS:
+            raise ValueError(f"unknown precision {name!r}: choose auto, {', '.join(PRECISIONS)}")
+        return PRECISIONS[name], "asked for"
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16, "the GPU computes bfloat16"
+        return torch.float16, "the GPU has no bfloat16; float16 with loss scaling"
+    if device.type == "cpu" and cpu_has_bfloat16():
+        return torch.bfloat16, "the CPU computes bfloat16"
+    return torch.float32, f"no fast half precision on this {device.type}"

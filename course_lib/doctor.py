@@ -1,0 +1,208 @@
+"""Check the environment: packages, devices, precision, data, lessons, disk. Each OK, or FAIL with the fix."""
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+FREE_GB = 2.0                      # for checkpoints and CIFAR-10; the lessons alone need next to nothing
+PROJECT = "ssl-image-course"
+SETUP = "python course.py setup"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row: what was looked at, what was found, what is needed, and where it failed, how to mend it."""
+
+    name: str
+    found: str
+    needed: str = ""
+    fix: str = ""                  # empty: OK
+
+    @property
+    def ok(self) -> bool:
+        return not self.fix
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """'2.6.0+cpu' -> (2, 6, 0): the leading numbers, all that a floor needs."""
+    numbers = re.match(r"\d+(\.\d+)*", text)
+    return tuple(int(part) for part in numbers[0].split(".")) if numbers else ()
+
+
+def at_least(found: str, floor: str) -> bool:
+    """Whether version `found` is `floor` or newer; 2.6 and 2.6.0 are the same."""
+    a, b = parse_version(found), parse_version(floor)
+    length = max(len(a), len(b))
+    return a + (0,) * (length - len(a)) >= b + (0,) * (length - len(b))
+
+
+def requirements() -> dict[str, str]:
+    """{package: floor} from the checkout's pyproject.toml, else from the installed package's metadata."""
+    path = Path(__file__).resolve().parent.parent / "pyproject.toml"
+    if path.is_file():
+        import tomllib
+        lines: Iterable[str] = tomllib.loads(path.read_text(encoding="utf-8"))["project"]["dependencies"]
+    else:
+        lines = [line for line in importlib.metadata.requires(PROJECT) or [] if "extra ==" not in line]
+    pairs = (re.match(r"\s*([A-Za-z0-9_.-]+)\s*(?:>=\s*([\d.]+))?", line) for line in lines)
+    return {match[1]: match[2] or "0" for match in pairs if match}
+
+
+def check_python() -> Check:
+    version = platform.python_version()
+    fine = sys.version_info >= (3, 11)
+    return Check("python", f"{version} ({platform.system()} {platform.machine()})", ">=3.11",
+                 "" if fine else "Install Python 3.11 or newer and start course.py with it.")
+
+
+def check_package(name: str, floor: str) -> Check:
+    needed = f">={floor}"
+    try:
+        found = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name, "missing", needed, f"{SETUP} (conda: conda env update -f environment.yml)")
+    if not at_least(found, floor):
+        return Check(name, found, needed, f"{sys.executable} -m pip install --upgrade \"{name}{needed}\"")
+    return Check(name, found, needed)
+
+
+def check_import(name: str) -> Check | None:
+    """A row only where a package is installed and cannot be imported (torch without its libraries)."""
+    try:
+        importlib.metadata.version(name)
+        importlib.import_module(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None                                          # its own row says that it is missing
+    except Exception as error:                               # a broken install may raise anything
+        more = (" On Windows, torch also needs Microsoft's Visual C++ Redistributable (x64)."
+                if platform.system() == "Windows" and name == "torch" else "")
+        return Check(f"import {name}", f"{type(error).__name__}: {str(error)[:160]}", "imports",
+                     f"python course.py setup --fresh makes the environment anew.{more}")
+    return None
+
+
+def check_devices() -> list[Check]:
+    """One row for the devices that torch sees, one for the device and precision that training will use."""
+    try:
+        import torch
+    except Exception:                                        # its own row says why
+        return [Check("devices", "unknown without torch", "", SETUP)]
+    threads = torch.get_num_threads()
+    seen = [f"CPU ({threads} thread{'s' if threads > 1 else ''})"]
+    if torch.cuda.is_available():
+        seen += [f"CUDA {i}: {torch.cuda.get_device_name(i)}, "
+                 f"{torch.cuda.get_device_properties(i).total_memory / 2**30:.0f} GiB"
+                 for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        seen.append("MPS (Apple GPU)")
+    rows = [Check("devices", "; ".join(seen))]
+    if shutil.which("nvidia-smi") and not torch.cuda.is_available():
+        index = "COURSE_TORCH_INDEX=https://download.pytorch.org/whl/cu126"   # runs with older drivers
+        if torch.version.cuda:
+            rows.append(Check("NVIDIA GPU", f"not usable by this torch, of CUDA {torch.version.cuda}", "",
+                              f"Update the GPU's driver, or take an older CUDA: {index} {SETUP}"))
+        else:
+            rows.append(Check("NVIDIA GPU", "not used: this is the CPU build of torch. "
+                                            f"To use it: {index} {SETUP}"))
+    try:
+        from course_lib.train import pick_device, pick_precision
+        device = pick_device("auto")
+        dtype, reason = pick_precision(device, "auto")
+        rows.append(Check("training uses", f"{device}, {str(dtype).removeprefix('torch.')}: {reason}"))
+    except Exception as error:
+        rows.append(Check("training uses", f"{type(error).__name__}: {error}", "", f"{SETUP} --fresh"))
+    return rows
+
+
+def check_data(root: str | Path | None = None) -> list[Check]:
+    """Where data is kept, what is there, and the free disk. Nothing has to be there for generated images."""
+    try:
+        from course_lib.data import data_root
+        folder = Path(data_root(root))
+    except ModuleNotFoundError as error:
+        return [Check("data", f"unknown without {error.name}", "", SETUP)]
+    there = sorted(path.name for path in folder.glob("[!.]*"))
+    held = ", ".join(there[:8]) + (" ..." if len(there) > 8 else "")
+    rows = [Check("data", f"{folder}: {held or 'nothing downloaded yet; generated images need no data'}")]
+    needed = f">={FREE_GB:.0f} GB"
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        free = shutil.disk_usage(existing).free / 1e9
+    except OSError as error:
+        return rows + [Check("free disk", str(error), needed, "Choose another folder: COURSE_DATA=FOLDER")]
+    fix = "" if free >= FREE_GB else "Free some space, or keep data elsewhere: COURSE_DATA=FOLDER"
+    return rows + [Check("free disk", f"{free:.1f} GB at {existing}", needed, fix)]
+
+
+def check_lessons() -> Check:
+    from course_lib.workspace import lessons_folder, list_lessons, workspace_folder
+    try:
+        count = len(list_lessons(lessons_folder()))
+        return Check("lessons", f"{count}; your copy: {workspace_folder()}")
+    except FileNotFoundError as error:
+        return Check("lessons", str(error), "", "Clone the course's repository, start its course.py there.")
+
+
+def _guard(look: Callable[[], list[Check]], name: str) -> list[Check]:
+    """A doctor never falls ill: what goes wrong in a check becomes its row."""
+    try:
+        return look()
+    except Exception as error:
+        return [Check(name, f"{type(error).__name__}: {error}", "", f"{SETUP} --fresh")]
+
+
+def report(data_root: str | Path | None = None) -> list[Check]:
+    """All rows, in the order of printing. Runs on a bare Python too: then the rows say what is missing."""
+    rows = [check_python()]
+    rows += _guard(lambda: [check_package(name, floor) for name, floor in requirements().items()], "packages")
+    imported = [check_import(name) for name in ("torch", "torchvision", "matplotlib")]
+    rows += [row for row in imported if row]
+    rows += _guard(check_devices, "devices")
+    rows += _guard(lambda: check_data(data_root), "data")
+    rows += _guard(lambda: [check_lessons()], "lessons")
+    return rows
+
+
+def format_report(rows: list[Check]) -> str:
+    """The rows as a table; under each FAIL its fix."""
+    width = max(len(row.name) for row in rows)
+    lines = []
+    for row in rows:
+        needed = f"   (needed {row.needed})" if row.needed else ""
+        lines.append(f"{'OK  ' if row.ok else 'FAIL'}  {row.name:<{width}}  {row.found}{needed}")
+        if not row.ok:
+            lines.append(f"      {'':<{width}}  fix: {row.fix}")
+    failed = [row.name for row in rows if not row.ok]
+    lines.append(f"\n{len(failed)} of {len(rows)} need mending: {', '.join(failed)}." if failed else
+                 f"\nAll {len(rows)} checks are OK.")
+    return "\n".join(lines)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-root", metavar="FOLDER",
+                        help="where data is kept (default: $COURSE_DATA, else a cache folder of yours)")
+
+
+def run(args: argparse.Namespace) -> int:
+    rows = report(args.data_root)
+    print(format_report(rows))
+    return 0 if all(row.ok for row in rows) else 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the report; 0 where every row is OK, else 1."""
+    parser = argparse.ArgumentParser(prog="course doctor", description=__doc__)
+    add_arguments(parser)
+    return run(parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""What methods share: gathers over ranks, batch norm (over ranks, over visible positions), heads, an EMA teacher.
+
+Distributed convention of the whole library, for losses over the *global* batch: every rank computes the loss of the
+global batch, and the backward of a gather or reduction sums the gradients of all ranks. The gradient of a rank's
+inputs is then W times the single-process one, and DDP's averaging of parameter gradients makes them exactly equal.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+# ------------------------------------------------------------------------------------------------ ranks
+def world_size() -> int:
+    """Number of ranks: 1 unless a process group of several ranks is running."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+class _AllReduce(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous().clone()
+        dist.all_reduce(gradient)
+        return gradient
+
+
+class _AllGather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.rows = x.shape[0]
+        parts = [torch.empty_like(x) for _ in range(world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous().clone()
+        dist.all_reduce(gradient)
+        start = dist.get_rank() * ctx.rows
+        return gradient[start : start + ctx.rows]
+
+
+def all_reduce_sum(x: Tensor) -> Tensor:
+    """Sum of x over ranks, same shape; differentiable. The identity on one rank."""
+    return _AllReduce.apply(x) if world_size() > 1 else x
+
+
+def gather(x: Tensor) -> Tensor:
+    """(N, ...) on each rank -> (W*N, ...) on every rank, in rank order; differentiable. The identity on one rank.
+
+    Every rank must bring the same N (`fit` drops the last partial batch).
+    """
+    return _AllGather.apply(x) if world_size() > 1 else x
+
+
+# ------------------------------------------------------------------------------------------------ precision
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half types raised to float32; float32 and float64 left alone."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def in_float32(function):
+    """Decorator for losses: autocast is off inside, and tensors of half types arrive as float32.
+
+    Without it a matrix product inside the loss would be cast back to half precision by autocast.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args, **kwargs):
+        device = next(a.device.type for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
+        with torch.autocast(device, enabled=False):
+            args = [at_least_float32(a) if isinstance(a, Tensor) else a for a in args]
+            kwargs = {k: at_least_float32(a) if isinstance(a, Tensor) else a for k, a in kwargs.items()}
+            return function(*args, **kwargs)
+
+    return wrapped
+
+
+# ------------------------------------------------------------------------------------------------ batch norm
+class _BatchNorm:
+    """Forward shared by BatchNorm1d and BatchNorm2d below; see `BatchNorm2d`."""
+
+    visible: Tensor | None = None
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        if x.dim() not in self.dims:
+            raise ValueError(f"{type(self).__name__} got {x.dim()}-D input, expected {self.dims}-D")
+
+    def forward(self, x: Tensor) -> Tensor:
+        visible = self.visible
+        use_batch = self.training or self.running_mean is None
+        if visible is None and not (use_batch and world_size() > 1):
+            return super().forward(x)
+        channel = (1, -1) + (1,) * (x.dim() - 2)
+        values = at_least_float32(x)
+        mask = torch.ones_like(values[:, :1]) if visible is None else visible.to(values)
+        if use_batch:
+            mean, variance = self._batch_statistics(values, mask)
+        else:
+            mean, variance = self.running_mean, self.running_var
+        scale = torch.rsqrt(variance + self.eps)
+        shift = -mean * scale
+        if self.affine:
+            scale, shift = scale * self.weight, shift * self.weight + self.bias
+        out = torch.addcmul(shift.view(channel), values, scale.view(channel))
+        return (out if visible is None else out * mask).to(x.dtype)
+
+    def _batch_statistics(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance per channel over the visible positions of all ranks; updates the running ones."""
+        over = [0] + list(range(2, values.dim()))
+        count = all_reduce_sum(mask.sum())
+        if count < 2 and self.training:
+            raise ValueError(f"batch norm needs at least 2 visible values per channel, got {int(count)}")
+        mean = all_reduce_sum((values * mask).sum(over)) / count
+        centred = (values - mean.view((1, -1) + (1,) * (values.dim() - 2))) * mask
+        variance = all_reduce_sum(centred.square().sum(over)) / count
+        if self.training and self.track_running_stats:
+            with torch.no_grad():
+                self.num_batches_tracked += 1
+                rate = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)
+                self.running_mean.lerp_(mean.to(self.running_mean), rate)
+                self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var), rate)
+        return mean, variance
+
+
+class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):
+    """nn.BatchNorm1d, same state dict, whose statistics cover all ranks when there are several (on CPU too)."""
+
+    dims = (2, 3)
+
+
+class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
+    """nn.BatchNorm2d, same state dict, over all ranks when there are several, and over visible positions.
+
+    While the attribute `visible`, (B, 1, H, W) with 1 = visible, is set, the statistics count visible positions only
+    and hidden positions come out as 0 (SparK's sparse batch norm, pretrain/encoder.py). The running variance is
+    unbiased over the number of visible values, as in nn.BatchNorm2d. Without a mask and on one rank this *is*
+    nn.BatchNorm2d. torch.nn.SyncBatchNorm refuses CPU tensors, hence a layer of our own.
+    """
+
+    dims = (4,)
+
+
+def convert_batch_norm(module: nn.Module) -> nn.Module:
+    """Replace every plain nn.BatchNorm1d/2d below `module` by the ones above, weights and statistics kept."""
+    for name, child in module.named_children():
+        ours = {nn.BatchNorm1d: BatchNorm1d, nn.BatchNorm2d: BatchNorm2d}.get(type(child))
+        if ours is None:
+            convert_batch_norm(child)
+            continue
+        norm = ours(child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats)
+        norm.load_state_dict(child.state_dict())
+        reference = next(iter(child.state_dict().values()), torch.empty(0))
+        setattr(module, name, norm.to(reference.device, reference.dtype if reference.is_floating_point() else None))
+    return module
+
+
+# ------------------------------------------------------------------------------------------------ heads
+class MLP(nn.Sequential):
+    """Linear-BN-ReLU blocks and a last linear layer: the projector, expander or predictor of most methods.
+
+    widths: (input, hidden..., output). hidden_bias: whether linear layers that a batch norm follows have a bias
+    (VICReg's and Barlow Twins' official code differ here). last_bias: the same for the last. last_norm: a final batch
+    norm without affine parameters (SimSiam's projector).
+    """
+
+    def __init__(self, *widths: int, hidden_bias: bool = True, last_bias: bool = False, last_norm: bool = False):
+        if len(widths) < 2:
+            raise ValueError(f"an MLP needs an input and an output width, got {widths}")
+        layers: list[nn.Module] = []
+        for before, after in zip(widths[:-2], widths[1:-1]):
+            layers += [nn.Linear(before, after, bias=hidden_bias), BatchNorm1d(after), nn.ReLU(inplace=True)]
+        layers.append(nn.Linear(widths[-2], widths[-1], bias=last_bias))
+        if last_norm:
+            layers.append(BatchNorm1d(widths[-1], affine=False))
+        super().__init__(*layers)
+
+
+# ------------------------------------------------------------------------------------------------ teacher
+class EMA(nn.Module):
+    """A teacher that follows a student: teacher <- m * teacher + (1 - m) * student, for *parameters only*.
+
+    Buffers (batch norm's running statistics) are not averaged: the teacher keeps its own, as in the official code of
+    BYOL, MoCo and DINO. Being a submodule, it is saved with the method. Call `update(m)` once an optimizer step.
+    """
+
+    def __init__(self, student: nn.Module):
+        super().__init__()
+        self.module = copy.deepcopy(student).requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, student: nn.Module, momentum: float) -> None:
+        torch._foreach_lerp_(list(self.module.parameters()), list(student.parameters()), 1 - momentum)
+
+    def forward(self, *args, **kwargs):
+        with torch.no_grad():
+            return self.module(*args, **kwargs)
+
+
+def normalize(z: Tensor, eps: float = 1e-12) -> Tensor:
+    """(N, D) -> rows of unit length, in float32 or better."""
+    return F.normalize(at_least_float32(z), dim=-1, eps=eps)

@@ -1,0 +1,172 @@
+"""What can be read off an embedding without training anything on it: clusters, rank, spread, collapse.
+
+All measures take features as float tensors (N, D), raise half precision to float32 and leave float64 alone,
+and return Python numbers. Those with labels return fractions in [0, 1], not percent.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize as l2_normalize
+
+
+def check_features(features: Tensor, name: str = "features") -> Tensor:
+    """The features as a float tensor (N, D) on their device; ValueError if the shape is wrong or a value isn't finite."""
+    features = torch.as_tensor(features)
+    if features.ndim != 2 or len(features) == 0:
+        raise ValueError(f"{name} must have shape (N, D) with at least one row, but have {tuple(features.shape)}.")
+    if features.dtype not in (torch.float32, torch.float64):
+        features = features.float()
+    broken = ~torch.isfinite(features).all(dim=1)
+    if broken.any():
+        rows = broken.nonzero().flatten()
+        raise ValueError(f"{name} contain NaN or infinity in {len(rows)} of {len(features)} rows (first: row "
+                         f"{int(rows[0])}). Look at the training loss: the network probably diverged.")
+    return features
+
+
+def check_labels(labels: Tensor | None, count: int, name: str = "labels") -> Tensor:
+    """The labels as int64 (N,) ; ValueError if there are none or their number is not `count`."""
+    if labels is None:
+        raise ValueError(f"{name} are missing: this measure needs labelled images. "
+                         "rankme, effective_rank, uniformity and feature_std work without labels.")
+    labels = torch.as_tensor(labels)
+    if labels.shape != (count,):
+        raise ValueError(f"{name} must have shape ({count},), one per row of features, but have {tuple(labels.shape)}.")
+    if labels.is_floating_point() or (len(labels) and labels.min() < 0):
+        raise ValueError(f"{name} must be whole numbers from 0 up.")
+    return labels.long()
+
+
+def unit(features: Tensor, mean: Tensor | None = None) -> Tensor:
+    """Rows of `features` (N, D), minus `mean` (D,) if given, scaled to length 1. A zero row stays zero."""
+    return l2_normalize(features if mean is None else features - mean, dim=1)
+
+
+# ---------------------------------------------------------------- clusters
+
+def cluster_match(predicted: Tensor, true: Tensor) -> list[tuple[int, int]]:
+    """The one-to-one pairing (cluster, class) that makes most images right (Hungarian algorithm).
+
+    Cluster and class counts may differ; clusters or classes that are left over have no partner.
+    """
+    from scipy.optimize import linear_sum_assignment  # scipy comes with scikit-learn
+
+    predicted, true = (np.asarray(torch.as_tensor(x).cpu()) for x in (predicted, true))
+    if predicted.shape != true.shape or predicted.ndim != 1 or len(true) == 0:
+        raise ValueError(f"Clusters {predicted.shape} and labels {true.shape} must be two lists of the same length.")
+    table = np.zeros((predicted.max() + 1, true.max() + 1), dtype=np.int64)
+    np.add.at(table, (predicted, true), 1)
+    return [(int(c), int(t)) for c, t in zip(*linear_sum_assignment(table, maximize=True))]
+
+
+def cluster_accuracy(predicted: Tensor, true: Tensor) -> float:
+    """Share of images whose cluster is paired with their class by `cluster_match`. Both int64 (N,)."""
+    predicted, true = torch.as_tensor(predicted).cpu(), torch.as_tensor(true).cpu()
+    return sum(int(((predicted == c) & (true == t)).sum()) for c, t in cluster_match(predicted, true)) / len(true)
+
+
+def cluster_scores(features: Tensor, labels: Tensor, seed: int = 0, clusters: int | None = None,
+                   restarts: int = 3) -> dict[str, float]:
+    """k-means on centred, L2-normalised features, compared with the labels.
+
+    `clusters` defaults to the number of classes present. Returns acc (Hungarian), nmi (arithmetic mean, as in
+    scikit-learn and SCAN; GATCluster's geometric mean is a little higher) and ari.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    features = check_features(features)
+    labels = check_labels(labels, len(features)).cpu().numpy()
+    clusters = clusters or len(np.unique(labels))
+    if clusters > len(features):
+        raise ValueError(f"{clusters} clusters asked of {len(features)} images: pass fewer clusters or more images.")
+    points = unit(features, features.mean(dim=0)).cpu().numpy()
+    if (points == points[0]).all():  # collapsed: one cluster, and k-means would only warn about it
+        predicted = np.zeros(len(points), dtype=np.int64)
+    else:
+        predicted = KMeans(clusters, n_init=restarts, random_state=seed).fit_predict(points).astype(np.int64)
+    return {"acc": cluster_accuracy(torch.from_numpy(predicted), torch.from_numpy(labels)),
+            "nmi": float(normalized_mutual_info_score(labels, predicted)),
+            "ari": float(adjusted_rand_score(labels, predicted))}
+
+
+# ---------------------------------------------------------------- rank
+
+def _entropy_exp(shares: Tensor) -> float:
+    shares = shares[shares > 0]
+    return float(torch.exp(-(shares * shares.log()).sum()))
+
+
+def rankme(features: Tensor, eps: float = 1e-7) -> float:
+    """RankMe (Garrido et al., ICML 2023, arXiv 2210.02885): exp of the entropy of the singular values' shares.
+
+    The features are *not* centred, as in the paper, so a common offset of all rows looks like one strong direction;
+    `effective_rank` is the centred measure. Between 1 and D (needs N well above D); 0 if all features are zero.
+    """
+    values = torch.linalg.svdvals(check_features(features))
+    return _entropy_exp(values / values.sum() + eps) if values.sum() > 0 else 0.0
+
+
+def effective_rank(features: Tensor) -> float:
+    """exp of the entropy of the shares of variance: eigenvalues of the centred covariance, divided by their sum.
+
+    Differs from `rankme` twice: centred, and variances (squared singular values) in place of singular values. It
+    is therefore blind to an offset and lower, because strong directions count for more. 0 if nothing varies.
+    """
+    values = covariance_spectrum(features)
+    return _entropy_exp(values / values.sum()) if values.sum() > 0 else 0.0
+
+
+def covariance_spectrum(features: Tensor) -> Tensor:
+    """Eigenvalues (D,) of the centred covariance, largest first, float64."""
+    features = check_features(features).double()
+    centred = features - features.mean(dim=0)
+    # Rounding leaves 1e-17 of "variance" in constant columns: what is below it is zero.
+    floor = len(features) * torch.finfo(torch.float64).eps * features.square().mean()
+    values = torch.linalg.eigvalsh(centred.T @ centred / max(1, len(features) - 1)).flip(0)
+    return torch.where(values > floor, values, torch.zeros_like(values))
+
+
+# ---------------------------------------------------------------- spread
+
+def alignment(first: Tensor, second: Tensor, alpha: float = 2.0) -> float:
+    """Mean distance to the power alpha between the two views of an image, on the unit sphere; 0 is perfect.
+
+    `first` and `second` (N, D), row i of both is image i. Wang and Isola, ICML 2020, arXiv 2005.10242.
+    """
+    first, second = check_features(first, "first"), check_features(second, "second")
+    if first.shape != second.shape:
+        raise ValueError(f"The two views must have one shape, but have {tuple(first.shape)} and {tuple(second.shape)}.")
+    return float((unit(first) - unit(second)).norm(dim=1).pow(alpha).mean())
+
+
+def uniformity(features: Tensor, t: float = 2.0) -> float:
+    """log of the mean of exp(-t |z_i - z_j|^2) over the pairs i < j, on the unit sphere (Wang and Isola, 2020).
+
+    0 when collapsed to a point, near -2t for points spread evenly over a sphere of many dimensions.
+    Worked off in blocks of rows, so that N x N distances never stand in memory.
+    """
+    z = unit(check_features(features))
+    if len(z) < 2:
+        raise ValueError("uniformity needs at least two images.")
+    squares, block, parts = z.square().sum(dim=1), max(1, 2**23 // len(z)), []
+    for start in range(0, len(z), block):
+        rows = z[start:start + block]
+        distance = (squares[start:start + block, None] + squares - 2 * rows @ z.T).clamp_min(0)
+        later = torch.arange(len(z), device=z.device) > torch.arange(start, start + len(rows), device=z.device)[:, None]
+        parts.append(torch.logsumexp((-t * distance).masked_fill(~later, float("-inf")).flatten(), dim=0))
+    pairs = len(z) * (len(z) - 1) / 2
+    return float(torch.logsumexp(torch.stack(parts), dim=0)) - float(np.log(pairs))
+
+
+def feature_std(features: Tensor) -> float:
+    """Mean over dimensions of the standard deviation of L2-normalised features, times sqrt(D): 0 = collapsed.
+
+    SimSiam (arXiv 2011.10566, figure 2) compares the plain mean with 1 / sqrt(D), the value of a cloud spread evenly
+    over the sphere; multiplied by sqrt(D), that value is 1 for every D.
+    """
+    z = unit(check_features(features))
+    return float(z.std(dim=0, correction=0).mean() * z.shape[1] ** 0.5)

@@ -1,0 +1,102 @@
+r"""VICReg: variance-invariance-covariance regularization. Bardes, Ponce, LeCun, ICLR 2022, arXiv 2105.04906.
+
+Two views of N images give embeddings Z, Z' in R^(N x D), neither normalised nor stopped:
+
+    L = 25 s(Z, Z') + 25 * (v(Z) + v(Z')) / 2 + 1 * (c(Z) + c(Z'))
+
+    s(Z, Z') = mean over N and D of (z - z')^2                        invariance
+    v(Z)     = mean over d of max(0, 1 - sqrt(Var(z_d) + 1e-4))       variance, Var with N - 1
+    c(Z)     = sum over i != j of Cov(Z)_ij^2 / D                     covariance, Cov with N - 1
+
+This is the *code's* objective (facebookresearch/vicreg, main_vicreg.py), to which 25 / 25 / 1 belong. The paper writes
+s without the 1/D and v without the half.
+
+What other implementations get wrong: the sum instead of the mean of the two variance terms; off-diagonal squares not
+divided by D; epsilon outside the root, whose slope is then infinite at collapse; the biased variance; N taken from the
+settings, so that a last partial batch is scaled wrongly; statistics of one rank's batch instead of the global one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...augment import Augment, normalize, two_views
+from ...layers import MLP, gather, in_float32
+
+
+@in_float32
+def invariance_loss(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared difference of the two views' embeddings: (N, D), (N, D) -> scalar."""
+    return F.mse_loss(a, b)
+
+
+@in_float32
+def variance_loss(z: Tensor, gamma: float = 1.0, eps: float = 1e-4) -> Tensor:
+    """How far the standard deviation of each dimension falls short of gamma: (N, D) -> scalar."""
+    std = torch.sqrt(z.var(dim=0) + eps)  # (D,)
+    return F.relu(gamma - std).mean()
+
+
+@in_float32
+def covariance_loss(z: Tensor) -> Tensor:
+    """Squared covariances of different dimensions, summed and divided by D: (N, D) -> scalar."""
+    n, d = z.shape
+    z = z - z.mean(dim=0)
+    cov = z.T @ z / (n - 1)  # (D, D)
+    return (cov.square().sum() - cov.diagonal().square().sum()) / d
+
+
+def vicreg_loss(
+    a: Tensor, b: Tensor, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0
+) -> dict[str, Tensor]:
+    """The loss and its unweighted parts for the global batch: (N, D), (N, D) -> dict of scalars.
+
+    Over several ranks the embeddings are gathered first, so that variance and covariance are the global batch's.
+    """
+    a, b = gather(a), gather(b)
+    parts = {
+        "invariance": invariance_loss(a, b),
+        "variance": (variance_loss(a) + variance_loss(b)) / 2,
+        "covariance": covariance_loss(a) + covariance_loss(b),
+    }
+    weights = {"invariance": invariance, "variance": variance, "covariance": covariance}
+    return {"loss": sum(weights[name] * parts[name] for name in parts), **parts}
+
+
+class VICReg(nn.Module):
+    """The method: a backbone and an expander of three layers (2048-8192-8192-8192 in the paper; `width` here).
+
+    invariance, variance, covariance: the coefficients, changeable between steps (a lesson's knobs). augment, other:
+    the two views' augmentations; the paper's pair differs in blur and solarize (see `paper_views`), at 32 pixels both
+    views are alike and without blur by default.
+    """
+
+    def __init__(self, backbone: nn.Module, image_size: int = 32, width: int = 512, invariance: float = 25.0,
+                 variance: float = 25.0, covariance: float = 1.0, augment: Augment | None = None,
+                 other: Augment | None = None):
+        super().__init__()
+        self.backbone = backbone
+        self.expander = MLP(backbone.dim, width, width, width)
+        self.weights = {"invariance": invariance, "variance": variance, "covariance": covariance}
+        large = image_size > 64
+        self.augment = augment or (paper_views(image_size)[0] if large else Augment(image_size))
+        self.other = other or (paper_views(image_size)[1] if large and augment is None else self.augment)
+
+    def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return two_views(batch.images, self.augment, generator, self.other)
+
+    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Tensor]:
+        # one view at a time, as in the official code: batch norm's statistics are those of a view
+        a, b = (self.expander(self.backbone(normalize(view))) for view in views)  # (N, width) each
+        return {**vicreg_loss(a, b, **self.weights), "embedding": a.detach()}
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.backbone(normalize(images))
+
+
+def paper_views(image_size: int) -> tuple[Augment, Augment]:
+    """The paper's asymmetric pair (BYOL's): blur always and never solarize; blur 0.1 and solarize 0.2."""
+    first = Augment(image_size, scale=(0.08, 1.0), blur_p=1.0)
+    return first, Augment(image_size, scale=(0.08, 1.0), blur_p=0.1, solarize_p=0.2)

@@ -1,0 +1,1 @@
+"""Masked image modelling: hide a part, predict it from the rest."""

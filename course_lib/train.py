@@ -1,0 +1,348 @@
+"""The loop: `fit` trains any method on any ImageSet, on one device or under torchrun, and can be killed at any time.
+
+Read `fit` from top to bottom: set up, resume, then one block per concern. Everything that is random is a function of
+the seed and the step, so a resumed run is the same run; what else matters lies in the checkpoint.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import time
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Callable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from . import checkpoint
+from .data import Batch, ImageSet
+from .device import pick_device, pick_precision
+from .layers import world_size
+from .optim import DEFAULTS, build_optimizer, parameter_groups, warmup_cosine
+
+
+@dataclass
+class History:
+    """What a run did. curves: name -> values at `curve_steps`; collapse: std and rank of the embedding at `rank_steps`."""
+
+    steps: int = 0
+    total_steps: int = 0
+    batch_size: int = 0
+    seconds: float = 0.0
+    views_per_second: float = 0.0
+    device: str = ""
+    precision: str = ""
+    interrupted: bool = False
+    curve_steps: list[int] = field(default_factory=list)
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    rank_steps: list[int] = field(default_factory=list)
+    std: list[float] = field(default_factory=list)
+    rank: list[float] = field(default_factory=list)
+    checkpoint: str = ""
+
+    @property
+    def loss(self) -> list[float]:
+        return self.curves.get("loss", [])
+
+    def __repr__(self) -> str:
+        state = "interrupted" if self.interrupted else "done"
+        last = f", loss {self.loss[-1]:.4g}" if self.loss else ""
+        return (f"{state}: {self.steps} of {self.total_steps} steps in {self.seconds:.1f} s, "
+                f"{self.views_per_second:.0f} views/s, {self.device} {self.precision}{last}")
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss became NaN or infinite; the message names the step, the part and the last good checkpoint."""
+
+
+def fit(
+    method: nn.Module,
+    images: ImageSet,
+    *,
+    epochs: float | None = None,
+    steps: int | None = None,
+    seconds: float | None = None,
+    batch_size: int = 256,
+    optimizer: str = "adamw",
+    lr: float | None = None,
+    weight_decay: float | None = None,
+    warmup: float = 0.1,
+    final_lr: float = 0.0,
+    clip: float | None = None,
+    accumulate: int = 1,
+    precision: str = "auto",
+    device: str = "auto",
+    seed: int = 0,
+    compile: bool = False,
+    out: str | Path | None = None,
+    resume: bool = False,
+    save_every: float = 60.0,
+    log_every: int = 10,
+    progress: bool = True,
+    watch: Callable[[History], None] | None = None,
+) -> History:
+    """Train `method` on `images` for `epochs`, `steps` or `seconds` (exactly one of them) and return its History.
+
+    batch_size is that of the whole update: over all ranks and accumulated parts. lr is absolute for adamw; for sgd
+    and lars it is per 256 images, scaled by batch_size / 256. warmup and final_lr are shares: of the steps, of lr.
+    seconds: the rate is measured once on a copy, the number of steps fixed from it and stored, so that the schedule
+    and a resumed run are exact. out: folder for last.pt (written every `save_every` seconds and at the end),
+    metrics.csv and backbone.pt; resume: go on from its last.pt if there is one. watch: called with the History at
+    every log, for live figures.
+
+    Interrupting (Ctrl-C, or a notebook's stop button) saves and returns what there is. Raises NonFiniteLoss when the
+    loss does; ValueError for settings that do not fit.
+    """
+    if sum(x is not None for x in (epochs, steps, seconds)) != 1:
+        raise ValueError("give exactly one of epochs=, steps= or seconds=")
+    device, ranks = pick_device(device), world_size()
+    rank = dist.get_rank() if ranks > 1 else 0
+    dtype, _ = pick_precision(device, precision)
+    if batch_size % (ranks * accumulate):
+        raise ValueError(f"batch_size {batch_size} must be a multiple of ranks x accumulate = {ranks * accumulate}")
+    if len(images) < batch_size:
+        raise ValueError(f"batch_size {batch_size} is larger than the {len(images)} images; use a smaller batch_size")
+    micro, per_epoch = batch_size // (ranks * accumulate), len(images) // batch_size
+    history = History(batch_size=batch_size, device=str(device), precision=str(dtype).removeprefix("torch."))
+
+    # the model and its optimizer
+    method.to(device, memory_format=torch.channels_last).train()
+    defaults = DEFAULTS.get(optimizer.split("-")[0], {})
+    base_lr = defaults.get("lr") if lr is None else lr
+    weight_decay = defaults.get("weight_decay") if weight_decay is None else weight_decay
+    groups = (method.param_groups(weight_decay) if hasattr(method, "param_groups")
+              else parameter_groups(method, weight_decay))
+    peak_lr = base_lr if optimizer == "adamw" else base_lr * batch_size / 256
+    opt = build_optimizer(optimizer, groups, peak_lr)
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    autocast = (lambda: torch.autocast(device.type, dtype=dtype)) if dtype != torch.float32 else nullcontext
+    step_module = _Loss(method)
+    if ranks > 1:
+        step_module = nn.parallel.DistributedDataParallel(
+            step_module, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False)
+    compiled = torch.compile(step_module) if compile else step_module
+
+    # the data: one uint8 tensor on the device, gathered by index
+    source = images.images.to(device)
+    labels = None if images.labels is None else images.labels.to(device)
+    generator = torch.Generator()
+
+    def batches(step: int):
+        """The micro-batches of a step on this rank, with a generator for their views: functions of seed and step."""
+        epoch, place = divmod(step, per_epoch)
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(_mix(seed, epoch)))
+        for part in range(accumulate):
+            start = place * batch_size + (part * ranks + rank) * micro
+            index = order[start : start + micro].to(device)
+            generator.manual_seed(_mix(seed + 1, step, part * ranks + rank))
+            yield Batch(source[index], index, None if labels is None else labels[index])
+
+    def update(step: int, total: int) -> dict[str, Tensor]:
+        """One optimizer step; returns the parts of the loss (of the last micro-batch) without waiting for the device."""
+        at = step / max(1, total)
+        factor = warmup_cosine(step + 1, total, max(1, round(warmup * total)), final_lr)
+        for group in opt.param_groups:
+            group["lr"] = peak_lr * (1.0 if group.get("fixed_lr") else factor) * group.get("lr_scale", 1.0)
+        if step % per_epoch == 0 and hasattr(method, "on_epoch"):
+            method.on_epoch(step // per_epoch)
+        opt.zero_grad(set_to_none=True)
+        for part, batch in enumerate(batches(step)):
+            hold = ranks > 1 and part < accumulate - 1
+            with step_module.no_sync() if hold else nullcontext():
+                with torch.no_grad():
+                    views = method.views(batch, generator)
+                with autocast():
+                    parts = compiled(views, at)
+                scaler.scale(parts["loss"] / accumulate).backward()
+        if clip is not None:
+            scaler.unscale_(opt)
+            nn.utils.clip_grad_norm_(method.parameters(), clip)
+        if hasattr(method, "before_update"):
+            method.before_update()
+        scaler.step(opt)
+        scaler.update()
+        if hasattr(method, "after_update"):
+            method.after_update((step + 1) / total)
+        return parts
+
+    # where to start, how far to go
+    path = Path(out) / "last.pt" if out is not None else None
+    start, elapsed = 0, 0.0
+    if resume and path is not None and path.exists():
+        state = checkpoint.load(path)
+        _check_same_run(state, method, batch_size, seed, path)
+        method.load_state_dict(state["method"])
+        opt.load_state_dict(state["optimizer"])
+        scaler.load_state_dict(state["scaler"])
+        start, total = state["step"], state["total_steps"]
+        history = History(**{**state["history"], "interrupted": False})
+        elapsed = history.seconds
+        checkpoint.set_rng_state(state["rng"], device)
+    elif steps is not None or epochs is not None:
+        total = steps if steps is not None else round(epochs * per_epoch)
+    else:
+        total = _steps_in(seconds, method, opt, scaler, update, device)
+    if total < 1:
+        raise ValueError(f"nothing to do: {total} steps; ask for more epochs, steps or seconds")
+    history.total_steps = total
+
+    def save(step: int) -> None:
+        if path is None or rank:
+            return
+        history.checkpoint = str(path)
+        checkpoint.save(path, dict(
+            name=type(method).__name__, method=method.state_dict(), optimizer=opt.state_dict(),
+            scaler=scaler.state_dict(), rng=checkpoint.rng_state(device), step=step, total_steps=total,
+            batch_size=batch_size, seed=seed, history=asdict(history), settings=getattr(method, "settings", {})))
+
+    # the loop
+    pending: list[tuple[int, dict[str, Tensor]]] = []
+    probe_every = max(1, total // 50)
+    views_done, began, saved = 0, time.perf_counter(), time.perf_counter()
+    bar = tqdm(total=total, initial=start, disable=not progress or rank > 0, unit="step", leave=False)
+    step = start
+    try:
+        while step < total:
+            parts = update(step, total)
+            step += 1
+            views_done += batch_size * parts.pop("views_per_image", 2)
+            embedding = parts.pop("embedding", None)
+            measure = embedding is not None and (step % probe_every == 0 or step == total)
+            pending.append((step, {"_embedding": _spread(embedding), **parts} if measure else parts))
+            if step % log_every == 0 or step == total:
+                _record(history, pending)  # the only place where the CPU waits for the device
+                history.steps, history.seconds = step, elapsed + time.perf_counter() - began
+                history.views_per_second = views_done / (time.perf_counter() - began)
+                bar.update(step - bar.n)
+                bar.set_postfix_str(f"loss {history.loss[-1]:.3g}, {history.views_per_second:.0f} views/s")
+                if watch is not None and rank == 0:
+                    watch(history)
+            if time.perf_counter() - saved > save_every and not pending:
+                save(step)
+                saved = time.perf_counter()
+    except KeyboardInterrupt:
+        history.interrupted = True
+        _record(history, pending)
+        history.steps = step
+    except torch.OutOfMemoryError as error:
+        raise RuntimeError(f"the {device.type} ran out of memory at batch_size {batch_size}. Try batch_size "
+                           f"{batch_size // 2}, or accumulate={2 * accumulate} for the same update.") from error
+    finally:
+        bar.close()
+    save(step)
+    if path is not None and rank == 0:
+        write_metrics(history, path.parent / "metrics.csv")
+        checkpoint.save(path.parent / "backbone.pt", {"backbone": export(method)})
+    method.eval()
+    return history
+
+
+# ------------------------------------------------------------------------------------------------ details
+class _Loss(nn.Module):
+    """The method's loss as a forward, which is what DDP and torch.compile wrap."""
+
+    def __init__(self, method: nn.Module):
+        super().__init__()
+        self.method = method
+
+    def forward(self, views, progress: float):
+        return self.method.loss(views, progress)
+
+
+def _mix(*numbers: int) -> int:
+    """One 63-bit seed out of several integers, so that neighbouring steps have unrelated streams."""
+    state = 0x9E3779B97F4A7C15
+    for number in numbers:
+        state = (state ^ (number + 0x9E3779B97F4A7C15)) * 0xBF58476D1CE4E5B9 % 2**64
+        state = (state ^ state >> 31) * 0x94D049BB133111EB % 2**64
+    return state >> 1
+
+
+def _spread(z: Tensor) -> Tensor:
+    """(mean per-dimension std, effective rank) of an embedding, on its device."""
+    z = z.detach().float()[:1024]
+    centred = z - z.mean(0)
+    share = torch.linalg.svdvals(centred).square()
+    share = share / share.sum().clamp(min=1e-30)
+    rank = torch.exp(-(share * share.clamp(min=1e-30).log()).sum())
+    return torch.stack([z.std(0).mean(), rank])
+
+
+def _record(history: History, pending: list[tuple[int, dict[str, Tensor]]]) -> None:
+    """Move pending parts into the history (one transfer), and stop at the first that is not finite."""
+    if not pending:
+        return
+    names = [name for name in pending[-1][1] if name != "_embedding"]
+    table = torch.stack([torch.stack([parts[name].detach().float() for name in names])
+                         for _, parts in pending]).cpu()
+    for row, (step, parts) in zip(table, pending):
+        if not torch.isfinite(row).all():
+            culprit = next(n for n, v in sorted(zip(names, row.tolist()), key=lambda nv: nv[0] == "loss")
+                           if not math.isfinite(v))
+            pending.clear()
+            raise NonFiniteLoss(
+                f"the loss is not finite at step {step}: the part '{culprit}' is {row[names.index(culprit)].item()}. "
+                f"Try a lower lr, clip=1.0 or precision='float32'. Last good checkpoint: "
+                f"{history.checkpoint or 'none (give out=)'}.")
+        history.curve_steps.append(step)
+        for name, value in zip(names, row.tolist()):
+            history.curves.setdefault(name, []).append(value)
+        if "_embedding" in parts:
+            std, rank = parts["_embedding"].tolist()
+            history.rank_steps.append(step)
+            history.std.append(std)
+            history.rank.append(rank)
+    pending.clear()
+
+
+def _steps_in(seconds: float, method, opt, scaler, update, device: torch.device) -> int:
+    """How many steps fit into `seconds`, measured on a few steps that are then undone."""
+    kept = copy.deepcopy((method.state_dict(), opt.state_dict(), scaler.state_dict()))
+    rng = checkpoint.rng_state(device)
+    times: list[float] = []
+    while len(times) < 5 or (sum(times) < 0.02 * seconds and len(times) < 50):
+        began = time.perf_counter()
+        update(len(times), 1000)["loss"].item()
+        times.append(time.perf_counter() - began)
+    method.load_state_dict(kept[0])
+    opt.load_state_dict(kept[1])
+    scaler.load_state_dict(kept[2])
+    checkpoint.set_rng_state(rng, device)
+    typical = sorted(times[2:])[len(times[2:]) // 2]  # the first steps warm caches up
+    total = torch.tensor([max(1, int((seconds - sum(times)) / typical))])
+    if world_size() > 1:
+        total = total.to(device)
+        dist.broadcast(total, 0)
+    return int(total)
+
+
+def _check_same_run(state: dict, method: nn.Module, batch_size: int, seed: int, path: Path) -> None:
+    expected = dict(name=type(method).__name__, batch_size=batch_size, seed=seed)
+    for key, value in expected.items():
+        if state[key] != value:
+            raise checkpoint.CheckpointError(f"{path} is of a run with {key} {state[key]!r}, this one has {value!r}; "
+                                             "resume with the same settings or choose another out folder")
+
+
+def export(method: nn.Module) -> dict[str, Tensor]:
+    """The backbone alone as a plain state dict; for a ResNet the one that torchvision's model loads."""
+    backbone = method.backbone
+    state = backbone.export() if hasattr(backbone, "export") else backbone.state_dict()
+    return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+
+def write_metrics(history: History, path: Path) -> None:
+    """The curves as CSV: a line per step."""
+    names = list(history.curves)
+    rows = [",".join(["step", *names])]
+    rows += [",".join([str(s), *(f"{history.curves[n][i]:.6g}" for n in names)])
+             for i, s in enumerate(history.curve_steps)]
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
