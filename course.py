@@ -325,8 +325,9 @@ def main(argv=None):
         if command == "doctor" and not fresh:
             # The doctor looks, it does not change anything: without an environment the Python at hand runs it
             python = str(venv_python()) if venv_version() else sys.executable
-            os.chdir(str(ROOT))
-            return hand_over([python, "-m", "course_lib", "doctor"] + rest)
+            paths = [str(ROOT), os.environ.get("PYTHONPATH")]
+            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+            return hand_over([python, "-P", "-m", "course_lib", "doctor"] + rest)
         if command == "test":
             ensure(["test"], index, fresh)
             os.chdir(str(ROOT))
@@ -336,7 +337,8 @@ def main(argv=None):
             print("The course is set up. Start it with: {}".format(command_name()) if done
                   else "Already set up; nothing was installed.")
             return 0
-        return hand_over([str(venv_python()), "-m", "course_lib", command] + rest)
+        # -P: the folder that the command is given in must not lend another course_lib
+        return hand_over([str(venv_python()), "-P", "-m", "course_lib", command] + rest)
     except SetupError as error:
         print("\n{}".format(error), file=sys.stderr)
         return 2

@@ -1,7 +1,7 @@
 """The decoded pictures of a folder, kept on disk: whole or not at all, and never believed without a check.
 
-One .npz file without pickles for each (folder, size, seed). Beside the pixels it has the key of the files that
-they were made of; the zip format carries a checksum of each array.
+One .npz file without pickles for each (folder, size, seed). Beside the pixels it has the key of the files
+that they were made of; the zip format carries a checksum of each array.
 """
 from __future__ import annotations
 

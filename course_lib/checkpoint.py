@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,29 +17,42 @@ class CheckpointError(RuntimeError):
     """A checkpoint that cannot be used; the message says why and what to do."""
 
 
-def save(path: str | Path, state: dict) -> Path:
-    """Write `state` to `path` atomically: a temporary file in the same folder, flushed to disk, then renamed.
+@contextmanager
+def atomic(path: str | Path):
+    """A binary file that appears at `path` whole or not at all: written beside it, flushed to disk, then renamed.
 
-    A process that dies on the way leaves the old checkpoint whole; a full disk raises and leaves it whole too.
+    A process that dies on the way leaves the old file whole; a full disk raises CheckpointError and leaves it whole.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            torch.save({"format": FORMAT, **state}, file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise CheckpointError(
-            f"could not write the checkpoint {path} ({error.strerror}); the previous one is untouched. "
+            f"could not write {path} ({error.strerror}); what was there before is untouched. "
             "Free some disk space or choose another folder with --out.") from error
     finally:
         temporary.unlink(missing_ok=True)
     for left in path.parent.glob(f".{path.name}.*.tmp"):  # of a process that was killed while writing
         left.unlink(missing_ok=True)
-    return path
+
+
+def save(path: str | Path, state: dict) -> Path:
+    """Write `state` to `path` atomically (see `atomic`)."""
+    with atomic(path) as file:
+        torch.save({"format": FORMAT, **state}, file)
+    return Path(path)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a small text file atomically, UTF-8."""
+    with atomic(path) as file:
+        file.write(text.encode("utf-8"))
 
 
 def load(path: str | Path) -> dict:
@@ -56,6 +70,25 @@ def load(path: str | Path) -> dict:
     if state["format"] > FORMAT:
         raise CheckpointError(f"{path} has format {state['format']}, this version reads up to {FORMAT}: update it")
     return state
+
+
+def load_method(path: str | Path) -> torch.nn.Module:
+    """The trained method of a checkpoint of `fit`, built again from its settings, in evaluation mode."""
+    from .methods import build_method
+
+    state = load(path)
+    settings = state.get("settings") or {}
+    if not settings.get("backbone"):
+        raise CheckpointError(f"{path} does not say how its method was built (it was made from a backbone object): "
+                              "build it yourself and load state['method'] into it")
+    method = build_method(settings["method"], settings["backbone"], settings["image_size"],
+                          backbone_options=settings["backbone_options"], **settings["options"])
+    try:
+        method.load_state_dict(state["method"])
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit the method that it names, {settings['method']}: it may be of "
+                              "another version of the course") from error
+    return method.eval()
 
 
 def rng_state(device: torch.device) -> dict:

@@ -101,7 +101,6 @@ class ImageSet:
         if len(indices) and not -len(self) <= int(indices.min()) <= int(indices.max()) < len(self):
             raise IndexError(f"indices run from {int(indices.min())} to {int(indices.max())}, but there are "
                              f"only {len(self)} images.")
-        indices = torch.where(indices < 0, indices + len(self), indices)
         return ImageSet(
             self.images[indices], None if self.labels is None else self.labels[indices], self.classes,
             {key: value[indices] for key, value in self.factors.items()}, dict(self.kinds), self.name,

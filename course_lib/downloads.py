@@ -75,7 +75,8 @@ def load_torchvision(name: str, root: Path, *, size: int | None = None, seed: in
     def subset(pixels, labels, index: Tensor, origin: str, split: str) -> ImageSet:
         index = index[draw(len(index), limit, seed)]
         labels = None if labels is None else torch.as_tensor(np.asarray(labels), dtype=torch.int64)[index]
-        groups = [""] * len(index) if labels is None else [f"{classes[label]}/" for label in labels.tolist()]
+        groups = ([""] * len(index) if labels is None
+                  else [classes[label].replace("/", "-") + "/" for label in labels.tolist()])
         names = tuple(f"{origin}/{group}{i:05d}" for group, i in zip(groups, index.tolist()))
         return ImageSet(_pack(pixels, index, size), labels, () if labels is None else tuple(classes),
                         name=name, split=split, names=names)

@@ -55,19 +55,19 @@ class FolderReport:
     cached: bool = False
 
     def summary(self, lines: int = 10) -> str:
-        """At most `lines` lines: the counts, the notes, and the files left out, by reason."""
+        """At most `lines` lines: the counts, the files left out by reason, and the notes."""
         text = [f"{_shown(self.path)}: {self.used:,} of {self.found:,} pictures read"
                 + (" (from the cache)" if self.cached else "")
                 + (f", {len(self.skipped):,} files left out:" if self.skipped else ".")]
-        text += self.notes
         reasons = Counter(reason for _, reason in self.skipped).most_common()
         for reason, count in reasons:
             names = [_shown(name) for name, why in self.skipped if why == reason][:4]
             rest = f" ... and {count - len(names):,} more" if count > len(names) else ""
             text.append(f"  {reason}: {', '.join(names)}{rest}")
-        if len(text) > lines:
-            text[lines - 1:] = [f"  ... and {len(text) - lines + 1} more lines like these"]
-        return "\n".join(text)
+        room = max(lines - len(self.notes), 2)
+        if len(text) > room:
+            text[room - 1:] = [f"  ... and {len(text) - room + 1} more reasons"]
+        return "\n".join((text + self.notes)[:lines])
 
 
 def load_folder(path: str | os.PathLike, size: int = 32, seed: int = 0, progress: bool = True,

@@ -6,6 +6,8 @@ and return Python numbers. Those with labels return fractions in [0, 1], not per
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,10 +15,10 @@ from torch.nn.functional import normalize as l2_normalize
 
 
 def check_features(features: Tensor, name: str = "features") -> Tensor:
-    """The features as a float tensor (N, D) on their device; ValueError if the shape is wrong or a value isn't finite."""
+    """The features as a float tensor (N, D); ValueError if the shape is wrong or a value isn't finite."""
     features = torch.as_tensor(features)
     if features.ndim != 2 or len(features) == 0:
-        raise ValueError(f"{name} must have shape (N, D) with at least one row, but have {tuple(features.shape)}.")
+        raise ValueError(f"{name} have shape {tuple(features.shape)}; expected (N, D) with at least one row.")
     if features.dtype not in (torch.float32, torch.float64):
         features = features.float()
     broken = ~torch.isfinite(features).all(dim=1)
@@ -34,7 +36,7 @@ def check_labels(labels: Tensor | None, count: int, name: str = "labels") -> Ten
                          "rankme, effective_rank, uniformity and feature_std work without labels.")
     labels = torch.as_tensor(labels)
     if labels.shape != (count,):
-        raise ValueError(f"{name} must have shape ({count},), one per row of features, but have {tuple(labels.shape)}.")
+        raise ValueError(f"{name} have shape {tuple(labels.shape)}; expected ({count},), one per row.")
     if labels.is_floating_point() or (len(labels) and labels.min() < 0):
         raise ValueError(f"{name} must be whole numbers from 0 up.")
     return labels.long()
@@ -45,7 +47,17 @@ def unit(features: Tensor, mean: Tensor | None = None) -> Tensor:
     return l2_normalize(features if mean is None else features - mean, dim=1)
 
 
-# ---------------------------------------------------------------- clusters
+def few_threads(numbers: int) -> AbstractContextManager:
+    """One thread for scikit-learn on small inputs, where threads wait for each other longer than they work.
+
+    Measured with other processes busy on two cores: 17 s with two threads, 0.3 s with one.
+    """
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
+    return threadpool_limits(1) if numbers <= 10_000_000 else nullcontext()
+
+
+# ------------------------------------------------------------------------------------------------ clusters
 
 def cluster_match(predicted: Tensor, true: Tensor) -> list[tuple[int, int]]:
     """The one-to-one pairing (cluster, class) that makes most images right (Hungarian algorithm).
@@ -56,7 +68,7 @@ def cluster_match(predicted: Tensor, true: Tensor) -> list[tuple[int, int]]:
 
     predicted, true = (np.asarray(torch.as_tensor(x).cpu()) for x in (predicted, true))
     if predicted.shape != true.shape or predicted.ndim != 1 or len(true) == 0:
-        raise ValueError(f"Clusters {predicted.shape} and labels {true.shape} must be two lists of the same length.")
+        raise ValueError(f"clusters have shape {predicted.shape} and labels {true.shape}; expected one (N,).")
     table = np.zeros((predicted.max() + 1, true.max() + 1), dtype=np.int64)
     np.add.at(table, (predicted, true), 1)
     return [(int(c), int(t)) for c, t in zip(*linear_sum_assignment(table, maximize=True))]
@@ -65,7 +77,8 @@ def cluster_match(predicted: Tensor, true: Tensor) -> list[tuple[int, int]]:
 def cluster_accuracy(predicted: Tensor, true: Tensor) -> float:
     """Share of images whose cluster is paired with their class by `cluster_match`. Both int64 (N,)."""
     predicted, true = torch.as_tensor(predicted).cpu(), torch.as_tensor(true).cpu()
-    return sum(int(((predicted == c) & (true == t)).sum()) for c, t in cluster_match(predicted, true)) / len(true)
+    pairs = cluster_match(predicted, true)
+    return sum(int(((predicted == c) & (true == t)).sum()) for c, t in pairs) / len(true)
 
 
 def cluster_scores(features: Tensor, labels: Tensor, seed: int = 0, clusters: int | None = None,
@@ -82,18 +95,20 @@ def cluster_scores(features: Tensor, labels: Tensor, seed: int = 0, clusters: in
     labels = check_labels(labels, len(features)).cpu().numpy()
     clusters = clusters or len(np.unique(labels))
     if clusters > len(features):
-        raise ValueError(f"{clusters} clusters asked of {len(features)} images: pass fewer clusters or more images.")
+        raise ValueError(f"{clusters} clusters asked of {len(features)} images; pass fewer clusters.")
     points = unit(features, features.mean(dim=0)).cpu().numpy()
     if (points == points[0]).all():  # collapsed: one cluster, and k-means would only warn about it
         predicted = np.zeros(len(points), dtype=np.int64)
     else:
-        predicted = KMeans(clusters, n_init=restarts, random_state=seed).fit_predict(points).astype(np.int64)
+        with few_threads(points.size):
+            means = KMeans(clusters, n_init=restarts, random_state=seed)
+            predicted = means.fit_predict(points).astype(np.int64)
     return {"acc": cluster_accuracy(torch.from_numpy(predicted), torch.from_numpy(labels)),
             "nmi": float(normalized_mutual_info_score(labels, predicted)),
             "ari": float(adjusted_rand_score(labels, predicted))}
 
 
-# ---------------------------------------------------------------- rank
+# ------------------------------------------------------------------------------------------------ rank
 
 def _entropy_exp(shares: Tensor) -> float:
     shares = shares[shares > 0]
@@ -101,20 +116,22 @@ def _entropy_exp(shares: Tensor) -> float:
 
 
 def rankme(features: Tensor, eps: float = 1e-7) -> float:
-    """RankMe (Garrido et al., ICML 2023, arXiv 2210.02885): exp of the entropy of the singular values' shares.
+    """RankMe (Garrido et al., ICML 2023, arXiv 2210.02885): exp(entropy of the singular values' shares).
 
-    The features are *not* centred, as in the paper, so a common offset of all rows looks like one strong direction;
-    `effective_rank` is the centred measure. Between 1 and D (needs N well above D); 0 if all features are zero.
+    The features are *not* centred, as in the paper, so a common offset of all rows looks like one strong
+    direction; `effective_rank` is the centred measure. Between 1 and D (needs N well above D); 0 if all
+    features are zero.
     """
     values = torch.linalg.svdvals(check_features(features))
     return _entropy_exp(values / values.sum() + eps) if values.sum() > 0 else 0.0
 
 
 def effective_rank(features: Tensor) -> float:
-    """exp of the entropy of the shares of variance: eigenvalues of the centred covariance, divided by their sum.
+    """exp(entropy of the shares of variance), the eigenvalues of the centred covariance over their sum.
 
-    Differs from `rankme` twice: centred, and variances (squared singular values) in place of singular values. It
-    is therefore blind to an offset and lower, because strong directions count for more. 0 if nothing varies.
+    Differs from `rankme` twice: centred, and variances (squared singular values) in place of singular
+    values. It is therefore blind to an offset and lower, because strong directions count for more. 0 if
+    nothing varies.
     """
     values = covariance_spectrum(features)
     return _entropy_exp(values / values.sum()) if values.sum() > 0 else 0.0
@@ -130,7 +147,7 @@ def covariance_spectrum(features: Tensor) -> Tensor:
     return torch.where(values > floor, values, torch.zeros_like(values))
 
 
-# ---------------------------------------------------------------- spread
+# ------------------------------------------------------------------------------------------------ spread
 
 def alignment(first: Tensor, second: Tensor, alpha: float = 2.0) -> float:
     """Mean distance to the power alpha between the two views of an image, on the unit sphere; 0 is perfect.
@@ -139,12 +156,13 @@ def alignment(first: Tensor, second: Tensor, alpha: float = 2.0) -> float:
     """
     first, second = check_features(first, "first"), check_features(second, "second")
     if first.shape != second.shape:
-        raise ValueError(f"The two views must have one shape, but have {tuple(first.shape)} and {tuple(second.shape)}.")
+        raise ValueError(f"the two views have shapes {tuple(first.shape)} and {tuple(second.shape)}; "
+                         "expected the same, row i of both being image i.")
     return float((unit(first) - unit(second)).norm(dim=1).pow(alpha).mean())
 
 
 def uniformity(features: Tensor, t: float = 2.0) -> float:
-    """log of the mean of exp(-t |z_i - z_j|^2) over the pairs i < j, on the unit sphere (Wang and Isola, 2020).
+    """log of the mean of exp(-t |z_i - z_j|^2) over the pairs i < j, on the unit sphere (Wang and Isola).
 
     0 when collapsed to a point, near -2t for points spread evenly over a sphere of many dimensions.
     Worked off in blocks of rows, so that N x N distances never stand in memory.
@@ -153,20 +171,22 @@ def uniformity(features: Tensor, t: float = 2.0) -> float:
     if len(z) < 2:
         raise ValueError("uniformity needs at least two images.")
     squares, block, parts = z.square().sum(dim=1), max(1, 2**23 // len(z)), []
+    index = torch.arange(len(z), device=z.device)
     for start in range(0, len(z), block):
         rows = z[start:start + block]
         distance = (squares[start:start + block, None] + squares - 2 * rows @ z.T).clamp_min(0)
-        later = torch.arange(len(z), device=z.device) > torch.arange(start, start + len(rows), device=z.device)[:, None]
+        later = index > index[start:start + block, None]
         parts.append(torch.logsumexp((-t * distance).masked_fill(~later, float("-inf")).flatten(), dim=0))
     pairs = len(z) * (len(z) - 1) / 2
     return float(torch.logsumexp(torch.stack(parts), dim=0)) - float(np.log(pairs))
 
 
 def feature_std(features: Tensor) -> float:
-    """Mean over dimensions of the standard deviation of L2-normalised features, times sqrt(D): 0 = collapsed.
+    """Mean over dimensions of the standard deviation of L2-normalised features, times sqrt(D): 0 =
+    collapsed.
 
-    SimSiam (arXiv 2011.10566, figure 2) compares the plain mean with 1 / sqrt(D), the value of a cloud spread evenly
-    over the sphere; multiplied by sqrt(D), that value is 1 for every D.
+    SimSiam (arXiv 2011.10566, figure 2) compares the plain mean with 1 / sqrt(D), the value of a cloud
+    spread evenly over the sphere; multiplied by sqrt(D), that value is 1 for every D.
     """
     z = unit(check_features(features))
     return float(z.std(dim=0, correction=0).mean() * z.shape[1] ** 0.5)

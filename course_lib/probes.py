@@ -1,6 +1,7 @@
 """Probes: small models trained on top of a representation to see what can be read from it.
 
-Settings are picked on validation data (or on a held-out part of the training data) and the test data is used once.
+Settings are picked on validation data (or on a held-out part of the training data) and the test data is
+used once.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from torch import Tensor, nn
 
 from .augment import normalize
 from .device import pick_device
-from .measures import check_features, check_labels
+from .measures import check_features, check_labels, few_threads
 
 if TYPE_CHECKING:
     from .data import ImageSet, Splits
 
 LabelledFeatures = tuple[Tensor, Tensor]
+WIDE, COMPONENTS = 2048, 512  # wider features (raw pixels) are projected for the probes: see linear_probe
 
 
 @dataclass
@@ -45,72 +47,93 @@ def _refuse_overlap(parts: dict[str, LabelledFeatures]) -> None:
     names = list(parts)
     for i, one in enumerate(names):
         for other in names[i + 1:]:
-            a, b = (np.ascontiguousarray(parts[n][0].cpu().numpy()) for n in (one, other))
+            a, b = (np.ascontiguousarray(parts[n][0].numpy()) for n in (one, other))
             same = parts[one][0] is parts[other][0] or (a.shape == b.shape and np.array_equal(a, b)
                                                         and torch.equal(parts[one][1], parts[other][1]))
             # Distinct rows are counted, so that collapsed features (all rows alike) are not taken for a copy.
             if same or (a.shape[1] == b.shape[1] and _shared_rows(a, b) > 0.5 * min(len(a), len(b))):
                 raise ValueError(
-                    f"{one} and {other} are the same images. A setting picked on the test images makes the test "
-                    "score too good: pass three separate sets (splits.train, splits.validation, splits.test).")
+                    f"{one} and {other} are the same images. A setting picked on the test images makes the "
+                    "test score too good: pass splits.train, splits.validation and splits.test.")
 
 
 def _logistic_path(train: LabelledFeatures, validation: LabelledFeatures, settings: tuple[float, ...],
                    max_iter: int) -> tuple[object, float, dict[float, float], bool]:
-    """Fit from the strongest penalty to the weakest, each from the last one's weights; keep the best on validation."""
+    """Fit from the strongest penalty to the weakest, each from the last one's weights; keep the best on
+    validation. Stops when two in a row were worse than the best: weaker penalties cost most and help
+    least."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     tried: dict[float, float] = {}
     best, best_setting, converged = None, settings[0], True
-    model = LogisticRegression(max_iter=max_iter, tol=1e-3, warm_start=True)
+    model = LogisticRegression(max_iter=max_iter, tol=1e-4, warm_start=True)
     for setting in sorted(settings):
         model.set_params(C=setting)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), few_threads(train[0].size):
             warnings.simplefilter("ignore", ConvergenceWarning)  # reported as `converged`
             model.fit(*train)
         tried[setting] = float(model.score(*validation))
         if best is None or tried[setting] > tried[best_setting]:
-            best, best_setting, converged = copy.deepcopy(model), setting, int(np.max(model.n_iter_)) < max_iter
+            best, best_setting = copy.deepcopy(model), setting
+            converged = int(np.max(model.n_iter_)) < max_iter
+        elif sum(other > best_setting for other in tried) == 2:
+            break
     return best, best_setting, tried, converged
 
 
 def linear_probe(train: LabelledFeatures, validation: LabelledFeatures, test: LabelledFeatures, *,
                  settings: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0), limit: int | None = None,
-                 max_iter: int = 100, seed: int = 0) -> ProbeResult:
-    """Logistic regression on standardised features: how well a linear read-out of the representation names the class.
+                 max_iter: int = 200, seed: int = 0) -> ProbeResult:
+    """Logistic regression on standardised features: how well does a linear read-out name the class?
 
-    Each argument is a pair (features float (N, D), labels int64 (N,)). Mean and deviation come from `train`; the
-    penalty is picked on `validation` (the strongest of equals), the model is not refitted on train + validation,
-    and `test` is predicted once. `limit` fits on a random part of train drawn by `seed`, told in `train_size`.
+    Each argument is a pair (features float (N, D), labels int64 (N,)). Mean and deviation come from
+    `train`; the penalty is picked on `validation` (the strongest of equals), the model is not refitted on
+    train + validation, and `test` is predicted once. `limit` fits on a random part of train drawn by
+    `seed`, told in `train_size`. Features of more than 2048 dimensions (raw pixels) are standardised and
+    then projected on the 512 principal components of train, for speed: a penalised linear model hardly uses
+    the others.
 
     Raises ValueError when two of the sets are the same images, or when features or labels are unusable.
     """
     parts = {}
     for name, pair in {"train": train, "validation": validation, "test": test}.items():
         features = check_features(pair[0], f"{name} features")
-        parts[name] = (features.detach(), check_labels(pair[1], len(features), f"{name} labels").cpu())
+        parts[name] = (features.detach().cpu(), check_labels(pair[1], len(features), f"{name} labels").cpu())
     _refuse_overlap(parts)
     if limit is not None and limit < len(parts["train"][1]):
         chosen = torch.randperm(len(parts["train"][1]), generator=torch.Generator().manual_seed(seed))[:limit]
-        parts["train"] = (parts["train"][0].cpu()[chosen], parts["train"][1][chosen])
+        parts["train"] = (parts["train"][0][chosen], parts["train"][1][chosen])
     if len(parts["train"][1].unique()) < 2:
         raise ValueError("The training labels hold a single class: a classifier needs at least two.")
-    scale = _standardiser(parts["train"][0])
+    scale = _standardiser(parts["train"][0], seed)
     ready = {name: (scale(x), y.numpy()) for name, (x, y) in parts.items()}
     model, setting, tried, converged = _logistic_path(ready["train"], ready["validation"], settings, max_iter)
     return ProbeResult(float(model.score(*ready["test"])), setting, tried[setting], len(parts["train"][1]),
                        tried, converged)
 
 
-def _standardiser(train: Tensor) -> Callable[[Tensor], np.ndarray]:
+def _standardiser(train: Tensor, seed: int = 0) -> Callable[[Tensor], np.ndarray]:
+    """What maps features to float32 arrays of mean 0 and variance 1 on `train`, and wide ones to
+    COMPONENTS."""
+    train = train.float()
     mean, deviation = train.mean(dim=0), train.std(dim=0, correction=0)
     # A dimension that is constant but for rounding must not be blown up to variance 1.
     deviation = torch.where(deviation > 1e-6 * (1e-6 + mean.abs()), deviation, torch.ones_like(deviation))
-    return lambda x: ((x - mean) / deviation).float().cpu().numpy()
+    axes = None
+    if train.shape[1] > WIDE and len(train) > COMPONENTS:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # the factorisation starts from random directions
+            axes = torch.svd_lowrank((train - mean) / deviation, q=COMPONENTS, niter=1)[2]
+
+    def scale(features: Tensor) -> np.ndarray:
+        scaled = (features.float() - mean) / deviation
+        return (scaled if axes is None else scaled @ axes).cpu().numpy()
+
+    return scale
 
 
-# ---------------------------------------------------------------- fine-tuning
+# ------------------------------------------------------------------------------------------------ fine-tuning
 
 @dataclass
 class FineTuneResult:
@@ -123,23 +146,25 @@ class FineTuneResult:
     model: nn.Sequential             # (backbone, linear head), the trained copy
 
 
-def fine_tune(backbone: nn.Module, splits: Splits, *, epochs: int = 10, lr: float = 1e-3, weight_decay: float = 0.05,
-              batch_size: int = 256, frozen: bool = False, augment: Callable | None = None, limit: int | None = None,
-              seed: int = 0, device: str | torch.device = "auto") -> FineTuneResult:
-    """Train a linear head and, unless `frozen`, a copy of the backbone with labels (AdamW, warm-up, cosine).
+def fine_tune(backbone: nn.Module, splits: Splits, *, epochs: int = 10, lr: float = 1e-3,
+              weight_decay: float = 0.05, batch_size: int = 256, frozen: bool = False,
+              augment: Callable | None = None, limit: int | None = None, seed: int = 0,
+              device: str | torch.device = "auto") -> FineTuneResult:
+    """Train a linear head and, unless `frozen`, a copy of the backbone with labels (AdamW, warm-up,
+    cosine).
 
-    `backbone` maps normalised float images (B, 3, H, W) to (B, D) and is left as it was. `augment(images_uint8,
-    generator)` returns float images in [0, 1]; None trains on the images as they are. `limit` uses the first so many
-    images of a seeded shuffle (learning from few labels). A supervised baseline is
-    `fine_tune(reinitialise(backbone), splits)`.
+    `backbone` maps normalised float images (B, 3, H, W) to (B, D) and is left as it was.
+    `augment(images_uint8, generator)` returns float images in [0, 1]; None trains on the images as they
+    are. `limit` uses the first so many images of a seeded shuffle (learning from few labels). A supervised
+    baseline is `fine_tune(reinitialise(backbone), splits)`.
 
     frozen=True keeps the backbone in evaluation mode and out of the graph: its gradients stay None.
     """
     for name in ("train", "validation", "test"):
         part = getattr(splits, name)
         check_labels(part.labels, len(part.images), f"{name} labels")
-    if any(a is b or a.images is b.images for a, b in ((splits.train, splits.test), (splits.validation, splits.test))):
-        raise ValueError("The test images are also used for training or validation: pass three separate sets.")
+    if any(part.images is splits.test.images for part in (splits.train, splits.validation)):
+        raise ValueError("test and another split are the same images: pass three separate sets.")
     device = pick_device(str(device))
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(splits.train.images), generator=generator)[:limit]
@@ -153,8 +178,9 @@ def fine_tune(backbone: nn.Module, splits: Splits, *, epochs: int = 10, lr: floa
     nn.init.zeros_(head.bias)
     model = nn.Sequential(backbone, head).to(device)
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW([{"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-                                   {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}], lr=lr)
+    groups = [{"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+              {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=lr)
     total = epochs * -(-len(images) // batch_size)
     warm = max(1, total // 10)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(
@@ -175,7 +201,8 @@ def fine_tune(backbone: nn.Module, splits: Splits, *, epochs: int = 10, lr: floa
             summed += float(loss.detach()) * len(batch)
         losses.append(summed / len(images))
         validation.append(_accuracy(model, splits.validation, device))
-    return FineTuneResult(_accuracy(model, splits.test, device), validation, losses, len(images), model.eval())
+    accuracy = _accuracy(model, splits.test, device)
+    return FineTuneResult(accuracy, validation, losses, len(images), model)
 
 
 def _ready(images: Tensor, device: torch.device) -> Tensor:
@@ -191,19 +218,19 @@ def _accuracy(model: nn.Module, part: ImageSet, device: torch.device) -> float:
     return right / len(part.images)
 
 
-# ---------------------------------------------------------------- factors
+# ------------------------------------------------------------------------------------------------ factors
 
 def factor_probe(train_features: Tensor, train_set: ImageSet, test_features: Tensor, test_set: ImageSet, *,
                  limit: int | None = 5000, seed: int = 0) -> dict[str, float]:
-    """Which known causes of the images can be read linearly from the features? One score in [0, 1] per factor.
+    """Which known causes of the images can be read linearly from the features? A score in [0, 1] for each.
 
     number    R^2 of ridge regression on test, 0 where negative
-    circular  the same for sine and cosine of the angle together (values in [0, 1), where 0 and 1 are the same)
-    category  accuracy of logistic regression above that of always naming the commonest class: (a - c) / (1 - c)
+    circular  the same for sine and cosine together of a turn in [0, 1), where 0 and 1 are the same
+    category  accuracy a of logistic regression above that of the commonest class, c: (a - c) / (1 - c)
 
-    The penalty is picked on a fifth of the training rows that is held out; the test rows are used once. Rows where a
-    factor is NaN are dropped for that factor. A factor that is constant, or defined on fewer than 20 rows, scores NaN.
-    `limit` uses a random part of the training rows, drawn by `seed`.
+    The penalty is picked on a fifth of the training rows that is held out; the test rows are used once.
+    Rows where a factor is NaN are dropped for that factor. A factor that is constant, or defined on fewer
+    than 20 rows, scores NaN. `limit` uses a random part of the training rows, drawn by `seed`.
     """
     train_features = check_features(train_features, "train features").cpu()
     test_features = check_features(test_features, "test features").cpu()
@@ -211,11 +238,11 @@ def factor_probe(train_features: Tensor, train_set: ImageSet, test_features: Ten
         if len(features) != len(part.images):
             raise ValueError(f"{len(features)} {name} features for {len(part.images)} {name} images.")
     if train_set is test_set or train_features is test_features:
-        raise ValueError("train and test are the same images: a probe must be tested on images it has not seen.")
+        raise ValueError("train and test are the same images: test a probe on images it has not seen.")
     if not train_set.factors:
-        raise ValueError(f"The image set {train_set.name!r} has no known factors: only generated images have.")
+        raise ValueError(f"{train_set.name!r} has no known factors: only generated images have.")
     order = torch.randperm(len(train_features), generator=torch.Generator().manual_seed(seed))[:limit]
-    scale = _standardiser(train_features[order])
+    scale = _standardiser(train_features[order], seed)
     x, x_test = scale(train_features[order]), scale(test_features)
     scores = {}
     for name in train_set.factors:
@@ -226,7 +253,8 @@ def factor_probe(train_features: Tensor, train_set: ImageSet, test_features: Ten
             scores[name] = float("nan")
             continue
         data = x[rows], y[rows], x_test[rows_test], y_test[rows_test]
-        scores[name] = _category_score(*data) if kind == "category" else _ridge_score(*data, circular=kind == "circular")
+        scores[name] = (_category_score(*data) if kind == "category"
+                        else _ridge_score(*data, circular=kind == "circular"))
     return scores
 
 
@@ -239,16 +267,17 @@ def _category_score(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np
     return float(np.clip((model.score(x_test, y_test) - chance) / (1 - chance), 0, 1))
 
 
-def _ridge_score(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray, circular: bool) -> float:
-    targets, targets_test = (np.stack([np.sin(2 * np.pi * v), np.cos(2 * np.pi * v)], axis=1) if circular else v[:, None]
-                             for v in (y, y_test))
+def _ridge_score(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray,
+                 circular: bool) -> float:
+    def columns(v: np.ndarray) -> np.ndarray:
+        return np.stack([np.sin(2 * np.pi * v), np.cos(2 * np.pi * v)], axis=1) if circular else v[:, None]
+
+    targets, targets_test = columns(y), columns(y_test)
     cut = len(y) // 5
     fit_x, fit_y = x[cut:].astype(np.float64), targets[cut:]
     mean_x, mean_y = fit_x.mean(axis=0), fit_y.mean(axis=0)
     fit_x = fit_x - mean_x
-    wide = fit_x.shape[1] > len(fit_x)  # solve in the smaller of the two spaces: same weights
-    gram = fit_x @ fit_x.T if wide else fit_x.T @ fit_x
-    right = fit_y - mean_y if wide else fit_x.T @ (fit_y - mean_y)
+    gram, right = fit_x.T @ fit_x, fit_x.T @ (fit_y - mean_y)
 
     def r2(weights: np.ndarray, inputs: np.ndarray, wanted: np.ndarray) -> float:
         error = np.square((inputs - mean_x) @ weights + mean_y - wanted).sum()
@@ -257,7 +286,6 @@ def _ridge_score(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.nd
     best, best_weights = -np.inf, None
     for strength in (1e-4, 1e-3, 1e-2, 1e-1, 1.0):
         weights = np.linalg.solve(gram + strength * len(fit_x) * np.eye(len(gram)), right)
-        weights = fit_x.T @ weights if wide else weights
         held_out = r2(weights, x[:cut], targets[:cut])
         if held_out > best:
             best, best_weights = held_out, weights

@@ -71,8 +71,8 @@ def draw_causes(n: int, generator: torch.Generator, relation: str = "independent
     label = torch.randint(len(CLASSES), (n,), generator=generator)
     background = torch.randint(8, (n,), generator=generator)
     same = torch.rand(n, generator=generator) < {"independent": 0.0, "correlated": 0.7, "confounded": 1.0}[relation]
-    causes = {"class": label, "hue": uniform(0, 1), "size": uniform(0.42, 0.62),
-              "pos_x": uniform(-0.3, 0.3), "pos_y": uniform(-0.3, 0.3), "angle": uniform(0, 2 * math.pi),
+    causes = {"class": label, "hue": uniform(0, 1), "size": uniform(0.38, 0.62),
+              "pos_x": uniform(-0.4, 0.4), "pos_y": uniform(-0.4, 0.4), "angle": uniform(0, 2 * math.pi),
               "background": torch.where(same, label, background),
               "texture": torch.randint(len(TEXTURES), (n,), generator=generator),
               "lighting": uniform(-1, 1), "phase": uniform(0, 2 * math.pi)}

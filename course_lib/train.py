@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -343,6 +342,4 @@ def write_metrics(history: History, path: Path) -> None:
     rows = [",".join(["step", *names])]
     rows += [",".join([str(s), *(f"{history.curves[n][i]:.6g}" for n in names)])
              for i, s in enumerate(history.curve_steps)]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    checkpoint.write_text(path, "\n".join(rows) + "\n")

@@ -135,7 +135,8 @@ def _read_manifest(workspace: Path) -> dict[str, str]:
 def _course_files(source: Path) -> list[str]:
     files = (path.relative_to(source) for path in source.rglob("*") if path.is_file())
     return sorted(path.as_posix() for path in files
-                  if not any(part in LEFT_OUT or part.startswith(".") for part in path.parts))
+                  if path.suffix != ".py"                    # what makes the lessons is not the learner's
+                  and not any(part in LEFT_OUT or part.startswith(".") for part in path.parts))
 
 
 def sync_lessons(source: Path | None = None, workspace: str | Path | None = None) -> SyncReport:
@@ -191,13 +192,16 @@ def kernel_environment(workspace: Path) -> dict[str, str]:
     package_root = str(Path(__file__).resolve().parent.parent)
     paths = [package_root] + [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep)
                               if p and p != package_root]
+    # our labconfig/page_config.json turns off the pop-up that asks about news of Jupyter
+    configs = [str(Path(__file__).resolve().parent / "jupyter"), os.environ.get("JUPYTER_CONFIG_PATH", "")]
     return {**os.environ, "COURSE_WORKSPACE": str(workspace), "PYTHONPATH": os.pathsep.join(paths),
+            "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, configs)),
             "JUPYTER_PREFER_ENV_PATH": "1"}   # before a kernel python3 in the home folder
 
 
 def lab_arguments(workspace: Path, port: int | None = None, browser: bool = True, start: str | None = None,
                   extra_args: Sequence[str] = ()) -> list[str]:
-    """JupyterLab's command-line arguments for the learner's copy: on loopback, without the news pop-up."""
+    """JupyterLab's arguments for the learner's copy: on loopback, and asking no server for news."""
     arguments = [f"--ServerApp.root_dir={workspace}", "--ServerApp.ip=127.0.0.1", "--LabApp.news_url=None"]
     if port is not None:
         arguments.append(f"--ServerApp.port={port}")
@@ -257,6 +261,7 @@ def render_lesson(wanted: str | int, out: str | Path | None = None, solved: bool
         environment = kernel_environment(workspace_folder() if mine else Path(scratch))
         environment |= {"COURSE_SOLVED": "1"} if solved else {}
         client = NotebookClient(notebook, timeout=timeout, kernel_name="python3",
+                                extra_arguments=["--IPKernelApp.log_level=40"],   # errors, not its warnings
                                 resources={"metadata": {"path": str(path.parent) if mine else scratch}})
         try:
             client.execute(env=environment)

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import io
 import pickle
+import socket
 import struct
 import tarfile
 import threading
@@ -313,10 +314,13 @@ def test_no_place_to_write_is_a_sentence(cifar10, tmp_path):
 
 
 def test_time_limit_of_sockets_is_put_back(cifar10, tmp_path):
-    import socket
     before = socket.getdefaulttimeout()
-    load("cifar10", root=tmp_path, progress=False)
-    assert socket.getdefaulttimeout() == before
+    socket.setdefaulttimeout(77)
+    try:
+        load("cifar10", root=tmp_path, progress=False)
+        assert socket.getdefaulttimeout() == 77
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 @pytest.fixture
@@ -383,6 +387,7 @@ def test_fashion_mnist_gets_three_channels_and_a_black_edge(fashion, tmp_path):
     assert splits.test.images.shape == (11, 3, 32, 32)
     assert np.array_equal(splits.test.images[:, 1, 2:-2, 2:-2], fashion["t10k"])
     assert splits.test.images[:, :, :2].sum() == splits.test.images[..., -2:].sum() == 0
+    assert splits.test.names[0] == "test/T-shirt-top/00000"
     assert splits.train.classes[0] == "T-shirt/top" and len(splits.train.classes) == 10
     plain = load("fashion_mnist", root=tmp_path, size=28, progress=False)
     assert np.array_equal(plain.test.images[:, 2], fashion["t10k"])
@@ -446,6 +451,6 @@ def test_a_folder_is_loaded_and_limited(tmp_path):
     assert list((tmp_path / "data" / "folders").glob("*.npz"))
 
 
-def test_checks_read_no_network_for_generated_images(monkeypatch):
+def test_no_download_is_asked_of_generated_images(monkeypatch):
     monkeypatch.setattr(downloads, "load_torchvision", lambda *a, **k: pytest.fail("asked torchvision"))
     assert len(load("shapes", n=3, limit=3).train) == 3

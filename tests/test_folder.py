@@ -253,8 +253,10 @@ def test_the_summary_stays_short(tmp_path):
     report.skipped = [(f"{i}.jpg", f"reason {i % 30}") for i in range(4000)]
     report.notes = ["a note"]
     lines = report.summary().splitlines()
-    assert len(lines) == 10 and "4,000 files left out" in lines[0] and lines[1] == "a note"
-    assert "and" in lines[2] and "more" in lines[2] and "more lines" in lines[-1]
+    assert len(lines) == 10 and "4,000 files left out" in lines[0] and lines[-1] == "a note"
+    assert lines[1].endswith("... and 130 more") and lines[-2] == "  ... and 23 more reasons"
+    report.notes *= 20
+    assert len(report.summary().splitlines()) == 10
 
 
 @pytest.mark.parametrize("size, text", [(0, "size is 0"), (2.5, "size is 2.5")])
@@ -391,10 +393,21 @@ def test_random_bytes_never_crash(tmp_path):
     assert all(reason for _, reason in report.skipped)
 
 
-def test_memory_that_does_not_suffice_is_a_sentence(tmp_path):
+def test_memory_that_does_not_suffice_is_a_sentence(tmp_path, monkeypatch):
     put(tmp_path / "p" / "x.png")
     with pytest.raises(DataError, match="GB of memory.*smaller size"):
         read(tmp_path / "p", 10 ** 8)
+    # a system that promises more memory than it has would kill the process later
+    monkeypatch.setattr(os, "sysconf", lambda name: 10, raising=False)
+    with pytest.raises(DataError, match="1 pictures of 8x8 need"):
+        read(tmp_path / "p")
+
+
+def test_a_giant_is_named_also_where_pillow_was_told_to_allow_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    put(tmp_path / "p" / "x.png")
+    (tmp_path / "p" / "giant.png").write_bytes(png(20000, 20000, 1, 0, [b""]))
+    assert read(tmp_path / "p")[1].skipped == [("giant.png", "larger than 178 megapixels")]
 
 
 def test_interrupting_stops_at_once(tmp_path, monkeypatch):
@@ -536,7 +549,8 @@ def test_the_hash_does_not_depend_on_how_accents_are_written():
     assert {split(f"a/{i}é.png") for i in range(50)} == {"train", "validation", "test"}
     assert all(split(f"a/{i}\u00e9.png") == split(f"a/{i}e\u0301.png") for i in range(50))
     # written down, so that nobody's split changes with a new version of the course
-    places = {group: [i for i in range(40) if split(f"cat/{i}.jpg") == group] for group in ("validation", "test")}
+    places = {group: [i for i in range(40) if split(f"cat/{i}.jpg") == group]
+              for group in ("validation", "test")}
     assert places == {"validation": [11, 24], "test": [5, 13, 14, 25, 28]}
 
 
@@ -619,6 +633,11 @@ def test_sizes_and_seeds_have_caches_of_their_own(cached):
     assert cached(16)[0].train.size == 16
 
 
+class Trap:
+    def __reduce__(self):
+        return pytest.fail, ("the pickle was opened",)
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "one bit", "other", "pickle", "folder"])
 def test_a_damaged_cache_is_made_again(cached, damage):
     first, _, _ = cached()
@@ -634,7 +653,7 @@ def test_a_damaged_cache_is_made_again(cached, damage):
     elif damage == "other":
         file.write_bytes(b"nothing like it" * 100)
     elif damage == "pickle":
-        np.savez(file, facts=np.array([{"key": 1}], dtype=object))
+        np.savez(file, facts=np.array([Trap()], dtype=object))
     else:
         file.unlink()
         file.mkdir()
@@ -663,11 +682,16 @@ def test_a_full_disk_leaves_the_old_cache_and_no_rubbish(cached, monkeypatch):
         target.write(b"half")
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(np, "savez", full)
-        splits, report, _ = cached()
-    assert len(everything(splits)) == 21 and "No space left" in report.notes[0]
-    assert [path.name for path in cached.folder.iterdir()] == [file.name] and file.read_bytes() == before
+    def held(source, target):
+        raise PermissionError(13, "Another process has it open")
+
+    for module, name, refuse, text in ((np, "savez", full, "No space left"),
+                                       (os, "replace", held, "has it open")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, refuse)
+            splits, report, _ = cached()
+        assert len(everything(splits)) == 21 and text in report.notes[0]
+        assert [path.name for path in cached.folder.iterdir()] == [file.name] and file.read_bytes() == before
     assert cached()[2] == 22 and cached()[2] == 0
 
 

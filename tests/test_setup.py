@@ -49,6 +49,7 @@ def course(tmp_path, monkeypatch):
     monkeypatch.setattr(module.subprocess, "run", fake_run)
     monkeypatch.setattr(module, "hand_over", lambda command: module.handed.append(command[1:]) or 0)
     monkeypatch.delenv("COURSE_TORCH_INDEX", raising=False)
+    monkeypatch.setenv("PYTHONPATH", "")    # course.py sets it for the doctor; put back afterwards
     monkeypatch.chdir(tmp_path)
     return module
 
@@ -61,13 +62,13 @@ def test_the_first_start_installs_and_the_second_installs_nothing(course, capsys
     assert course.main([]) == 0
     assert [call[0] for call in course.calls] == ["venv", "pip"]
     assert pip_lines(course) == [["--editable", "."]]
-    assert course.handed == [["-m", "course_lib", "lab"]]
+    assert course.handed == [["-P", "-m", "course_lib", "lab"]]
     said = capsys.readouterr().out
     assert "GB" in said and "Downloading" in said and "Mbit/s" in said
     course.calls.clear()
     assert course.main(["lesson", "03", "--out", "x.html"]) == 0
     assert course.calls == []
-    assert course.handed[-1] == ["-m", "course_lib", "lesson", "03", "--out", "x.html"]
+    assert course.handed[-1] == ["-P", "-m", "course_lib", "lesson", "03", "--out", "x.html"]
     assert capsys.readouterr().out == ""
 
 
@@ -156,7 +157,7 @@ def test_an_update_without_network_goes_on_with_what_served(course, tmp_path, ca
     file.write_text(file.read_text(encoding="utf-8").replace("einops>=0.8", "einops>=0.9"), encoding="utf-8")
     course.works = "The network could not be reached."
     assert course.main(["lab"]) == 0
-    assert course.handed[-1] == ["-m", "course_lib", "lab"]
+    assert course.handed[-1] == ["-P", "-m", "course_lib", "lab"]
     assert "Going on with what is installed" in capsys.readouterr().err
     assert course.plan()[0] == "install"                             # and tries again the next time
     assert course.main(["setup"]) == 2                               # set-up itself says that it did not work
@@ -197,14 +198,14 @@ def test_fresh_makes_it_anew(course):
 
 def test_the_doctor_installs_nothing(course):
     assert course.main(["doctor"]) == 0
-    assert course.calls == [] and course.handed == [["-m", "course_lib", "doctor"]]
+    assert course.calls == [] and course.handed == [["-P", "-m", "course_lib", "doctor"]]
 
 
 def test_words_after_two_dashes_are_not_ours(course):
     course.main(["setup"])
     course.calls.clear()
     course.main(["lab", "--", "--fresh"])
-    assert course.calls == [] and course.handed[-1] == ["-m", "course_lib", "lab", "--", "--fresh"]
+    assert course.calls == [] and course.handed[-1] == ["-P", "-m", "course_lib", "lab", "--", "--fresh"]
 
 
 def test_help_installs_nothing(course, capsys):

@@ -35,6 +35,7 @@ def course(tmp_path, monkeypatch):
     (lessons / "03_vicreg.ipynb").write_text(notebook("# VICReg", "y = 2"), encoding="utf-8")
     (lessons / "README.md").write_text("the schedule", encoding="utf-8")
     (lessons / "pictures/a.svg").write_text("<svg/>", encoding="utf-8")
+    (lessons / "build.py").write_text("pass", encoding="utf-8")
     (lessons / "runs/one.json").write_text("{}", encoding="utf-8")
     (lessons / ".ipynb_checkpoints/x.ipynb").write_text("{}", encoding="utf-8")
     monkeypatch.delenv("COURSE_WORKSPACE", raising=False)
@@ -219,6 +220,8 @@ def test_kernels_find_the_progress_and_this_library(course, monkeypatch):
     assert environment["COURSE_WORKSPACE"] == str(course[1])
     paths = environment["PYTHONPATH"].split(os.pathsep)
     assert (Path(paths[0]) / "course_lib/workspace.py").exists() and paths[1:] == ["already", "there"]
+    config = Path(environment["JUPYTER_CONFIG_PATH"].split(os.pathsep)[0])
+    assert json.loads((config / "labconfig/page_config.json").read_text())["disabledExtensions"]
 
 
 # ------------------------------------------------------------ a lesson without a screen

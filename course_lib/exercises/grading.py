@@ -38,6 +38,7 @@ class Outcome:
     graph: bool = False  # the result carries a gradient
     changed: str = ""    # the argument that was changed in place
     error: BaseException | None = None
+    late: BaseException | None = None  # raised only while gradients were taken
     printed: str = ""
 
 
@@ -79,7 +80,10 @@ def run(exercise: Exercise, fn: Callable, probe: Any, seed: int = 0) -> Outcome:
             # A changed result may alias its input: keep what it was at this moment.
             out.value = clone(out.value) if list(leaves(out.value)) else out.value
             if exercise.gradients and not out.changed:
-                _differentiate(out, once, clone(probe), seed)
+                try:
+                    _differentiate(out, once, clone(probe), seed)
+                except Exception as error:
+                    out.late = error
     except BaseException as error:  # whatever it is (an interrupted endless loop, too): it becomes the result
         out.error = error
     out.printed = printed.getvalue()
@@ -112,7 +116,7 @@ def _same(a: Outcome, b: Outcome, tolerance: float, gradients: bool = True) -> b
         return type(a.error) is type(b.error) and str(a.error) == str(b.error)
     if difference(a.value, b.value, tolerance):
         return False
-    return not gradients or (a.changed == b.changed and not _gradient_difference(a, b, tolerance, []))
+    return not gradients or (a.changed == b.changed and str(a.late) == str(b.late) and not _gradient_difference(a, b, tolerance, []))
 
 
 def _gradient_difference(mine: Outcome, reference: Outcome, tolerance: float, names: list[str]) -> Difference | None:
@@ -198,6 +202,8 @@ def _verdict(exercise: Exercise, probe: Any, mine: Outcome, expected: Outcome) -
         return Difference("", f"the value is right, but {mine.changed} is changed in place: the caller's tensor is spoilt "
                               "(an operation that ends in _, such as sub_ or fill_diagonal_, +=, or an assignment to "
                               "a part of it)")
+    if mine.late is not None:
+        return Difference("", f"the value is right, but no gradient can be taken ({type(mine.late).__name__}: {mine.late})")
     if exercise.gradients and not exercise.judge:
         names = [n for n, v in _names(exercise, probe).items() for t in leaves(v) if t.is_floating_point()]
         return _gradient_difference(mine, expected, exercise.tolerance, names)

@@ -13,6 +13,7 @@ A method is an nn.Module that `course_lib.train.fit` can train:
 from __future__ import annotations
 
 import importlib
+from dataclasses import asdict
 
 # name -> (module below this package, class); a new method joins by one line
 METHODS = {
@@ -29,10 +30,27 @@ def method_class(name: str):
     return getattr(importlib.import_module(f"{__name__}.{module}"), cls)
 
 
-def build_method(name: str, backbone, image_size: int = 32, **options):
-    """The method over a backbone (an nn.Module, or a name for `backbones.build_backbone`)."""
-    if isinstance(backbone, str):
-        from ..backbones import build_backbone
+def build_method(name: str, backbone="convnet", image_size: int = 32, *, backbone_options: dict | None = None,
+                 **options):
+    """The method over a backbone (an nn.Module, or a name for `backbones.build_backbone`); options go to its class.
 
-        backbone = build_backbone(backbone, image_size)
-    return method_class(name)(backbone, image_size=image_size, **options)
+    What it was built from stays in `method.settings` (plain values), from which `checkpoint.load_method` builds it
+    again; a backbone given as a module is not described there. augment= and other= may be dicts of Augment's fields.
+    """
+    from ..augment import Augment
+    from ..backbones import build_backbone
+
+    settings = {"method": name, "image_size": image_size, "backbone": None, "backbone_options": backbone_options or {},
+                "options": {k: asdict(v) if isinstance(v, Augment) else v for k, v in options.items()}}
+    for key in ("augment", "other"):
+        if isinstance(options.get(key), dict):
+            options[key] = Augment(**{k: tuple(v) if isinstance(v, list) else v for k, v in options[key].items()})
+    if isinstance(backbone, str):
+        settings["backbone"] = backbone
+        backbone = build_backbone(backbone, image_size, **(backbone_options or {}))
+    try:
+        method = method_class(name)(backbone, image_size=image_size, **options)
+    except TypeError as error:
+        raise ValueError(f"{name} does not take these options: {error}") from error
+    method.settings = settings
+    return method

@@ -1,0 +1,268 @@
+"""The commands that work with images and checkpoints: train, evaluate, embed, export, papers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+SETS = "shapes, cifar10, stl10, fashion-mnist, or the path of a folder of JPEG, PNG or WebP files"
+
+
+def _data_arguments(parser: argparse.ArgumentParser, default: str | None = "shapes") -> None:
+    parser.add_argument("--data", default=default, required=default is None, metavar="SET", help=SETS)
+    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="resize to this (default: the set's own)")
+    parser.add_argument("--limit", type=int, metavar="N", help="at most N images of each split")
+    parser.add_argument("--data-root", metavar="FOLDER", help="where downloads and caches live (or $COURSE_DATA)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
+
+
+def _load(args: argparse.Namespace, size: int | None = None):
+    from .data import load
+
+    return load(args.data, size=args.image_size or size, root=args.data_root, limit=args.limit)
+
+
+def _value(text: str):
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+class train:
+    """Train a method on images: writes last.pt, backbone.pt, metrics.csv and results.json into the out folder.
+
+    examples:
+      course train vicreg --data shapes --seconds 60 --out out/shapes
+      course train spark --data ~/photos --image-size 96 --backbone resnet18 --epochs 100 --out out/photos
+      course train vicreg --data ~/photos --out out/photos --epochs 100 --resume     (goes on where it stopped)
+      torchrun --nproc-per-node 4 -m course_lib train vicreg --data cifar10 ...      (one process per GPU)
+    """
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        from .backbones import BACKBONES
+        from .methods import METHODS
+
+        parser.add_argument("method", choices=sorted(METHODS))
+        _data_arguments(parser)
+        parser.add_argument("--backbone", default="convnet", choices=BACKBONES, help="default: %(default)s, for CPUs")
+        length = parser.add_mutually_exclusive_group()
+        length.add_argument("--epochs", type=float, help="passes over the images (default: 10)")
+        length.add_argument("--steps", type=int, help="optimizer steps")
+        length.add_argument("--seconds", type=float, help="as many steps as fit into this time")
+        parser.add_argument("--batch-size", type=int, default=256, help="images per update (default: %(default)s)")
+        parser.add_argument("--accumulate", type=int, default=1, help="parts that a batch is computed in, for memory")
+        parser.add_argument("--optimizer", default="adamw", choices=("adamw", "sgd", "lars", "lars-simclr"))
+        parser.add_argument("--lr", type=float, help="learning rate (default: the method's)")
+        parser.add_argument("--weight-decay", type=float)
+        parser.add_argument("--warmup", type=float, default=0.1, help="share of the steps (default: %(default)s)")
+        parser.add_argument("--clip", type=float, help="largest gradient norm")
+        parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--compile", action="store_true", help="torch.compile the step")
+        parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="options",
+                            help="an option of the method, such as covariance=4 or hidden=0.75; may be repeated")
+        parser.add_argument("--out", metavar="FOLDER", help="default: out/METHOD-SET")
+        parser.add_argument("--resume", action="store_true", help="go on from the out folder's last.pt")
+        parser.add_argument("--no-evaluate", action="store_true", help="stop after training")
+        parser.add_argument("--record", metavar="ID", help="also store the run in lessons/runs under this name")
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int:
+        import torch
+
+        from .augment import SHAPES_VIEWS
+        from .checkpoint import write_text
+        from .methods import build_method, method_class
+        from .train import fit
+
+        rank = _join_ranks()
+        if args.epochs is None and args.steps is None and args.seconds is None:
+            args.epochs = 10
+        splits = _load(args)
+        images = splits.unlabelled if splits.unlabelled is not None else splits.train
+        options = dict(pair.split("=", 1) if "=" in pair else _no_value(pair) for pair in args.options)
+        options = {name: _value(text) for name, text in options.items()}
+        recipe = getattr(method_class(args.method), "recipe", {})
+        if args.data == "shapes" and args.method == "vicreg":
+            options = {"augment": SHAPES_VIEWS, **options}
+        torch.manual_seed(args.seed)
+        method = build_method(args.method, args.backbone, images.size, **options)
+        out = Path(args.out or f"out/{args.method}-{Path(args.data).name}")
+        if (out / "last.pt").exists() and not args.resume:
+            raise ValueError(f"{out} already holds a run: add --resume to go on with it, or choose another --out")
+        if rank == 0:
+            print(images.describe())
+        history = fit(method, images, epochs=args.epochs, steps=args.steps, seconds=args.seconds,
+                      batch_size=args.batch_size, accumulate=args.accumulate, optimizer=args.optimizer,
+                      lr=args.lr if args.lr is not None or args.optimizer != "adamw" else recipe.get("lr"),
+                      weight_decay=args.weight_decay, warmup=args.warmup, clip=args.clip, precision=args.precision,
+                      device=args.device, seed=args.seed, compile=args.compile, out=out, resume=args.resume)
+        if rank:
+            return 0
+        print(f"{history!r}\nWritten: {out / 'last.pt'}, backbone.pt, metrics.csv")
+        if args.no_evaluate or history.interrupted:
+            return 0
+        rows = _score(method, splits, args.method, args.device)
+        if args.method == "spark" and not method.normalized:
+            errors = _hidden_errors(method, splits.test, args.seed)
+            rows[0]["hidden_error"] = errors
+            print("squared error on hidden pixels over their variance: "
+                  + ", ".join(f"{name} {value:.3f}" for name, value in errors.items()))
+        write_text(out / "results.json", json.dumps({"rows": rows, "steps": history.steps,
+                                                     "seconds": history.seconds}, indent=1))
+        if args.record:
+            from .runs import record_run
+
+            print(f"Stored: {record_run(args.record, method, splits, history, rows, vars(args))}")
+        return 0
+
+
+class evaluate:
+    """Measure a checkpoint: kNN, linear probe and rank, beside raw pixels and a random encoder."""
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("checkpoint", help="a last.pt that `course train` wrote")
+        _data_arguments(parser)
+        parser.add_argument("--clusters", action="store_true", help="k-means accuracy, NMI and ARI too")
+        parser.add_argument("--factors", action="store_true", help="shapes: a probe for each known cause too")
+        parser.add_argument("--out", metavar="FILE.json", help="write the rows there too")
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int:
+        from .checkpoint import load_method, write_text
+
+        method = load_method(args.checkpoint)
+        splits = _load(args, method.settings["image_size"])
+        rows = _score(method, splits, method.settings["method"], args.device, clusters=args.clusters,
+                      factors=args.factors)
+        for row in rows:
+            if row.get("factors"):
+                print(f"{row['name']:<16}" + "  ".join(f"{k} {v:.2f}" for k, v in row["factors"].items()))
+        if args.out:
+            write_text(Path(args.out), json.dumps({"rows": rows}, indent=1))
+        return 0
+
+
+class embed:
+    """Write the representation of every image: features, labels, splits and names in one .npz (no pickles)."""
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("checkpoint", help="a last.pt that `course train` wrote")
+        _data_arguments(parser)
+        parser.add_argument("--out", default="features.npz", metavar="FILE.npz", help="default: %(default)s")
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int:
+        import numpy as np
+
+        from .checkpoint import atomic, load_method
+        from .evaluate import embed as embed_images
+
+        method = load_method(args.checkpoint)
+        splits = _load(args, method.settings["image_size"])
+        parts = [p for p in (splits.train, splits.validation, splits.test, splits.unlabelled) if p is not None and len(p)]
+        features = np.concatenate([embed_images(method, part, device=args.device).numpy() for part in parts])
+        labels = np.concatenate([part.labels.numpy() if part.labels is not None else np.full(len(part), -1)
+                                 for part in parts])
+        split = np.concatenate([np.full(len(part), part.split) for part in parts])
+        names = np.concatenate([np.array(part.names or [""] * len(part)) for part in parts])
+        with atomic(Path(args.out)) as file:
+            np.savez(file, features=features, labels=labels, split=split, names=names,
+                     classes=np.array(parts[0].classes or [""]))
+        print(f"Written: {args.out}, features {features.shape}; labels are -1 where there are none")
+        return 0
+
+
+class export:
+    """Write the backbone of a checkpoint as a plain state dict; a ResNet's loads into torchvision's model."""
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("checkpoint", help="a last.pt that `course train` wrote")
+        parser.add_argument("--out", default="backbone.pt", metavar="FILE.pt", help="default: %(default)s")
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int:
+        import torch
+
+        from .checkpoint import atomic, load_method
+        from .train import export as backbone_state
+
+        method = load_method(args.checkpoint)
+        with atomic(Path(args.out)) as file:
+            torch.save(backbone_state(method), file)
+        name = method.settings["backbone"]
+        print(f"Written: {args.out}, the weights of {name} for {method.settings['image_size']} px; load them with "
+              + ("torchvision.models." + f"{name}().load_state_dict(torch.load('{args.out}'), strict=False)"
+                 if name.startswith("resnet") else
+                 f"course_lib.backbones.build_backbone('{name}').load_state_dict(torch.load('{args.out}'))"))
+        return 0
+
+
+class papers:
+    """Search the reading list: 115 papers by title, family, year and what the course does with each."""
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        from .papers import add_arguments
+
+        add_arguments(parser)
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int:
+        from .papers import run
+
+        return run(args)
+
+
+# ------------------------------------------------------------------------------------------------ details
+def _no_value(pair: str):
+    raise ValueError(f"--set expects NAME=VALUE, such as covariance=4, got {pair!r}")
+
+
+def _join_ranks() -> int:
+    """Under torchrun, join the process group; the rank (0 without)."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return 0
+    import torch
+    import torch.distributed as dist
+
+    gpu = torch.cuda.is_available()
+    if gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if gpu else "gloo")
+    return dist.get_rank()
+
+
+def _score(method, splits, name: str, device: str, **options) -> list[dict]:
+    from .evaluate import score, table
+
+    began = time.perf_counter()
+    rows = score(method, splits, name=name, device=device, **options)
+    print(table(rows))
+    print(f"(test images, last step; probe settings picked on validation; {time.perf_counter() - began:.0f} s)")
+    return rows
+
+
+def _hidden_errors(method, images, seed: int, count: int = 512) -> dict[str, float]:
+    """SparK with pixel targets: error on hidden pixels of test images, beside two fillings that learn nothing."""
+    import torch
+
+    from .augment import patch_mask, to_float
+    from .reconstruction import fill_mean, fill_nearest, hidden_error
+
+    pictures = to_float(images.images[:count])
+    visible = patch_mask(len(pictures), method.grid, method.hidden, torch.Generator().manual_seed(seed))
+    where = next(method.parameters()).device
+    drawn = torch.cat([method.reconstruct(p.to(where), v.to(where)).cpu()
+                       for p, v in zip(pictures.split(128), visible.split(128))])
+    return {"spark": hidden_error(drawn, pictures, visible),
+            "visible mean": hidden_error(fill_mean(pictures, visible), pictures, visible),
+            "nearest visible pixel": hidden_error(fill_nearest(pictures, visible), pictures, visible)}

@@ -1,0 +1,254 @@
+"""Live controls around pure functions: `knob(view, ...)`, and guesses taken before a result: `predict(...)`.
+
+    def view(state):
+        data = spectrum(state["gamma"])
+        figure, axes = plt.subplots()
+        axes.plot(data)
+        return data, figure
+
+    knob(view, title="Spectrum", gamma=Slider(0.0, 4.0, 1.0, 0.5), centred=Toggle(True))
+
+The figure is one displayed picture that is updated: output widgets would leak redraws into other cells and flicker, and
+a picture stays in the saved file. Where there is no front end (a saved notebook, a run in CI) the picture of the start
+remains. The controls are reached by Tab and moved by the arrow keys.
+"""
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+from .controls import Choice, Slider, Toggle
+from .predictions import WIDGET, Prediction, predict, shell
+
+__all__ = ["LIVE", "Choice", "Knob", "Prediction", "Slider", "Toggle", "drive", "drive_all", "knob", "predict", "same"]
+
+FAST = 0.15  # seconds; a redraw that is quicker follows the slider while it moves
+LIVE: dict[tuple, Knob] = {}  # every knob of this kernel, so that tests can drive them; a cell run again replaces its own
+
+
+# ---------------------------------------------------------------- the knob
+
+class Knob:
+    """Controls around a pure view. `.state`: the controls' values; `.data`: what the view returned for them; `.error`:
+    the exception of the last redraw or None; `.set(name=value)` -> data; `.ends(name)` -> (low, high). It draws itself."""
+
+    def __init__(self, view: Callable[[dict], tuple], title: str = "", **controls: Slider | Choice | Toggle):
+        if not controls:
+            raise ValueError("a knob needs at least one control, for example gamma=Slider(0.0, 4.0, 1.0, 0.5)")
+        for name, control in controls.items():
+            if not isinstance(control, (Slider, Choice, Toggle)):
+                raise TypeError(f"{name} must be a Slider, a Choice or a Toggle, got {control!r}")
+        self.view, self.title, self.controls = view, title, controls
+        self.state: dict[str, Any] = {name: control.start for name, control in controls.items()}
+        self.data: Any = None
+        self.error: Exception | None = None
+        self.seconds = 0.0
+        self._bundle: dict = {}
+        self._handles: list = []
+        self._widgets: dict[str, Any] = {}
+        self._box: Any = None
+        self._muted = False
+        self._shown_in: Any = None
+        self._redraw()
+
+    def ends(self, name: str) -> tuple:
+        """The two ends of a control: a slider's low and high, a choice's first and last, False and True."""
+        return self._control(name).ends
+
+    def set(self, **state: Any) -> Any:
+        """Move controls, redraw once, return the view's data. A failing view shows a sentence; see `.error`."""
+        self.state.update({name: self._control(name).check(value) for name, value in state.items()})
+        self._muted = True  # the widgets follow without a redraw each
+        try:
+            for name, value in state.items():
+                if name in self._widgets:
+                    self._widgets[name].value = value
+        finally:
+            self._muted = False
+        self._redraw()
+        return self.data
+
+    def _control(self, name: str) -> Slider | Choice | Toggle:
+        if name not in self.controls:
+            raise KeyError(f"this knob has no control {name!r}; it has: {', '.join(self.controls)}")
+        return self.controls[name]
+
+    def _redraw(self) -> None:
+        start = time.perf_counter()
+        try:
+            self.data, figure = self.view(dict(self.state))
+            self._bundle, self.error = _picture(figure, self._caption()), None
+        except Exception as error:  # the learner's own code may be in the view: say it and stay alive
+            self.data, self.error = None, error
+            text = f"The view failed at {self._caption()}: {type(error).__name__}: {error}. Move a control to go on."
+            self._bundle = {"text/html": f"<div style='border-left:6px solid rgb(213,94,0);padding:.5em'>✗ "
+                                         f"{escape(text)}</div>", "text/plain": text}
+        self.seconds = time.perf_counter() - start
+        for handle in self._handles:
+            handle.update(self._bundle, raw=True)
+
+    def _caption(self) -> str:
+        def short(value: Any) -> str:
+            return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+        return ", ".join(f"{name} = {short(value)}" for name, value in self.state.items())
+
+    def __repr__(self) -> str:
+        return f"Knob({self.title or getattr(self.view, '__name__', 'view')}: {self._caption()})"
+
+    # ---- drawing
+
+    def show(self) -> None:
+        """Draw controls and figure here; silent outside IPython. A knob may be shown more than once."""
+        here = shell()
+        if here is None:
+            return
+        from IPython.display import display
+
+        controls = self._controls_bundle()
+        display(controls, raw=True)
+        self._handles.append(display(self._bundle, raw=True, display_id=True))
+        self._shown_in = here.execution_count
+
+    def _controls_bundle(self) -> dict:
+        head = f"<b>{escape(self.title)}</b><br>" if self.title else ""
+        # One output for both worlds: a front end without widgets, or a saved file, shows the text.
+        bundle = {"text/html": f"{head}<small>controls: {escape(self._caption())} (run the cell to move them)</small>",
+                  "text/plain": repr(self)}
+        try:
+            import ipywidgets as widgets
+        except ImportError:
+            return bundle
+        if self._box is None:
+            live = self.seconds < FAST
+            self._widgets = {name: control.widget(name, live) for name, control in self.controls.items()}
+            for name, widget in self._widgets.items():
+                widget.value = self.state[name]
+                widget.observe(lambda change, name=name: self._moved(name, change["new"]), "value")
+            title = [widgets.HTML(f"<b>{escape(self.title)}</b>")] if self.title else []
+            self._box = widgets.VBox([*title, *self._widgets.values()])
+        return {WIDGET: {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}, **bundle}
+
+    def _moved(self, name: str, value: Any) -> None:
+        if not self._muted:
+            low, high = self.controls[name].ends
+            if isinstance(self.controls[name], Slider):  # a logarithmic slider rounds its ends
+                value = min(max(value, low), high)
+            self.state[name] = value
+            self._redraw()
+
+    def close(self) -> None:
+        """Give the widgets back; the picture stays."""
+        for widget in [*self._widgets.values(), *([self._box] if self._box is not None else [])]:
+            widget.close()
+        self._widgets, self._box, self._handles = {}, None, []
+
+    def _ipython_display_(self) -> None:
+        here = shell()
+        if here is None or self._shown_in != here.execution_count:  # not twice when it ends its own cell
+            self.show()
+
+
+def knob(view: Callable[[dict], tuple], title: str = "", **controls: Slider | Choice | Toggle) -> Knob:
+    """Draw a knob here and return it. view(state: dict) -> (data, figure): pure, no globals, redraw under 150 ms.
+
+    data: what the figure shows, as a number, tensor, array, or a list or dict of them (tests compare it). figure: a
+    matplotlib Figure (closed once drawn), or anything with _repr_html_ or _repr_png_.
+    """
+    made = Knob(view, title, **controls)
+    code = getattr(view, "__code__", None)
+    key = (title, getattr(view, "__qualname__", repr(view)), getattr(code, "co_firstlineno", 0), tuple(controls))
+    if key in LIVE:
+        LIVE[key].close()
+    LIVE[key] = made
+    made.show()
+    return made
+
+
+def _picture(figure: Any, caption: str) -> dict:
+    """A figure as a mime bundle; matplotlib figures are closed, so that memory stays flat."""
+    if hasattr(figure, "savefig"):
+        from base64 import b64encode
+
+        import matplotlib.pyplot as plt
+
+        stream = io.BytesIO()
+        try:
+            # No date and no software version inside: the same picture is the same file.
+            figure.savefig(stream, format="png", dpi=90, bbox_inches="tight", metadata={"Software": None})
+        finally:
+            plt.close(figure)
+        return {"image/png": b64encode(stream.getvalue()).decode(), "text/plain": f"<figure: {caption}>"}
+    for kind, method in (("text/html", "_repr_html_"), ("image/png", "_repr_png_")):
+        if hasattr(figure, method):
+            return {kind: getattr(figure, method)(), "text/plain": f"<figure: {caption}>"}
+    raise TypeError(f"a view must return (data, figure), and the figure was {type(figure).__name__}")
+
+
+# ---------------------------------------------------------------- driving knobs (tests)
+
+def same(a: Any, b: Any, tolerance: float = 1e-6) -> bool:
+    """Whether two views' data agree: numbers, arrays, tensors and nests of them. NaN equals NaN."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k], tolerance) for k in a)
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(same(x, y, tolerance) for x, y in zip(a, b))
+    if hasattr(a, "detach"):
+        a = a.detach().cpu().numpy()
+    if hasattr(b, "detach"):
+        b = b.detach().cpu().numpy()
+    if isinstance(a, (str, bytes, type(None))) or isinstance(b, (str, bytes, type(None))):
+        return a == b
+    import numpy as np
+
+    try:
+        x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    except (TypeError, ValueError):
+        return bool(a == b)
+    return x.shape == y.shape and bool(np.allclose(x, y, rtol=tolerance, atol=tolerance, equal_nan=True))
+
+
+def drive(made: Knob) -> int:
+    """Move every control to both ends, in two orders, and compare the data wherever the states agree; -> redraws.
+
+    AssertionError when a view fails, returns no data, gives other data for the same state (it is not pure), or when a
+    control changes nothing at all. The knob is left where it was.
+    """
+    start, seen, count = dict(made.state), {}, 0
+
+    def visit(**state: Any) -> Any:
+        nonlocal count
+        count += 1
+        data = made.set(**state)
+        assert made.error is None, f"{made}: {type(made.error).__name__}: {made.error}"
+        assert data is not None, f"{made}: the view returns no data beside the figure"
+        key = tuple(sorted((name, repr(value)) for name, value in made.state.items()))
+        assert same(seen.setdefault(key, data), data), f"{made}: other data than before for the same state"
+        return data
+
+    visit()
+    alive: dict[str, bool] = dict.fromkeys(made.controls, False)
+    for order in (list(made.controls), list(made.controls)[::-1]):
+        for corner in (0, 1):  # each control in turn on top of those before it: A then B, and B then A
+            for name in order:
+                before = made.data
+                after = visit(**{name: made.ends(name)[corner]})
+                alive[name] |= not same(before, after)
+        visit(**start)
+    for name in made.controls:
+        low, high = (visit(**{name: end}) for end in made.ends(name))
+        alive[name] |= not same(low, high)
+        visit(**start)
+    dead = [name for name, moved in alive.items() if not moved]
+    assert not dead, f"{made}: moving {', '.join(dead)} from end to end changes no data"
+    return count
+
+
+def drive_all() -> int:
+    """`drive` every knob of this kernel; -> how many there are. AssertionError at the first that fails."""
+    for made in list(LIVE.values()):
+        drive(made)
+    return len(LIVE)

@@ -1,0 +1,55 @@
+"""A live picture of a run in a notebook: `fit(..., watch=LiveCurves())`."""
+
+from __future__ import annotations
+
+import time
+
+from .train import History
+
+
+class LiveCurves:
+    """Loss, per-dimension std and effective rank while `fit` runs: one display that is updated, at most every `every` s.
+
+    floors: horizontal lines to compare the loss with, label -> value. After the run a static picture stays.
+    """
+
+    def __init__(self, floors: dict[str, float] | None = None, every: float = 2.0):
+        self.floors, self.every = floors or {}, every
+        self.handle, self.drawn = None, 0.0
+
+    def __call__(self, history: History) -> None:
+        done = history.steps >= history.total_steps
+        if not done and time.monotonic() - self.drawn < self.every:
+            return
+        from IPython.display import display
+
+        figure = self.draw(history)
+        if self.handle is None:
+            self.handle = display(figure, display_id=True)
+        else:
+            self.handle.update(figure)
+        self.drawn = time.monotonic()
+        import matplotlib.pyplot as plt
+
+        plt.close(figure)
+
+    def draw(self, history: History):
+        """The figure for a History, also without a notebook: losses, and the two collapse measures where they exist."""
+        import matplotlib.pyplot as plt
+
+        figure, axes = plt.subplots(1, 3 if history.rank_steps else 1, figsize=(9, 2.4) if history.rank_steps else (5, 2.4),
+                                    squeeze=False, layout="constrained")
+        axes = axes[0]
+        axes[0].plot(history.curve_steps, history.loss, color="#0072B2")
+        for label, value in self.floors.items():
+            axes[0].axhline(value, color="#666666", linestyle="--", linewidth=1)
+            axes[0].annotate(label, (0, value), fontsize=8, va="bottom")
+        axes[0].set(xlabel="step", ylabel="loss",
+                    title=f"{history.steps}/{history.total_steps} steps, {history.views_per_second:.0f} views/s")
+        axes[0].title.set_fontsize(9)
+        if history.rank_steps:
+            axes[1].plot(history.rank_steps, history.std, color="#D55E00")
+            axes[1].set(xlabel="step", ylabel="std per dimension", ylim=(0, None))
+            axes[2].plot(history.rank_steps, history.rank, color="#009E73")
+            axes[2].set(xlabel="step", ylabel="effective rank", ylim=(0, None))
+        return figure

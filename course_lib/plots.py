@@ -1,0 +1,235 @@
+"""Figures from data: each function takes tensors, draws one idea, and returns a matplotlib Figure.
+
+Figures are 8 inches wide (a notebook's width), in the colours of Okabe and Ito, which people with any of the
+common kinds of colour blindness can tell apart. A returned figure is closed for pyplot, so that a notebook
+shows it once. Those made of pictures are in `pictures` and can be imported from here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from torch import Tensor
+
+from .evaluate import COLUMNS, PERCENT
+from .measures import covariance_spectrum, effective_rank, few_threads, unit
+from .pictures import (BLACK, BLUE, COLORS, CYCLE, GREY, RED, WIDTH, as_array, as_pixels, attention_maps, drawn,
+                       image_grid, neighbours, reconstructions, style, view_pairs)
+
+__all__ = ["COLORS", "attention_maps", "correlation_matrix", "curves", "embedding", "factor_bars", "image_grid",
+           "neighbours", "paper_map", "project", "reconstructions", "score_bars", "spectrum", "style",
+           "view_pairs"]
+MARKERS = "osD^vP*X"
+DASHES = ("-", "--", "-.", ":")
+
+
+# ------------------------------------------------------------------------------------- curves and points
+@drawn
+def curves(series: Mapping[str, object], floors: Mapping[str, float] | None = None, xlabel: str = "step",
+           ylabel: str = "loss", log: bool = False, title: str = "") -> Figure:
+    """Lines name -> values, or name -> (x, values); `floors` are dotted lines with their own labels."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.4))
+    for number, (name, values) in enumerate(series.items()):
+        x, y = values if isinstance(values, tuple) else (range(len(values)), values)
+        marker = "o" if len(y) <= 12 else None
+        axes.plot(as_array(x), as_array(y), DASHES[number // len(CYCLE) % 4], marker=marker, ms=4, label=name)
+    for name, value in (floors or {}).items():
+        axes.axhline(value, color=GREY, ls=":", lw=1.4, zorder=1)
+        axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), xytext=(4, 0), va="center",
+                      textcoords="offset points", color="#555555", annotation_clip=False)
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title, yscale="log" if log else "linear")
+    axes.grid(axis="y")
+    if len(series) > 1:
+        figure.legend(loc="outside lower center", ncols=min(4, len(series)))
+    return figure
+
+
+def project(features: Tensor, method: str = "pca", seed: int = 0) -> Tensor:
+    """Features (N, D) to points (N, 2), float32: "pca" (fast, distances keep their meaning) or "tsne".
+
+    t-SNE keeps neighbourhoods only: the sizes of its groups and their distances mean nothing. It takes a few
+    seconds for 1000 images.
+    """
+    features = torch.as_tensor(features).detach().float().cpu()
+    centred = features - features.mean(dim=0)
+    if method == "pca":
+        axes = torch.linalg.svd(centred.double(), full_matrices=False)[2][:2]
+        # An axis has no sign of its own: its largest entry is made positive, so that figures repeat.
+        axes = axes * axes.gather(1, axes.abs().argmax(dim=1, keepdim=True)).sign()
+        points = (centred.double() @ axes.T).float()
+        return torch.nn.functional.pad(points, (0, 2 - points.shape[1]))
+    if method != "tsne":
+        raise ValueError(f"method is {method!r}; expected 'pca' or 'tsne'.")
+    from sklearn.manifold import TSNE
+
+    tsne = TSNE(2, perplexity=min(30, (len(centred) - 1) / 3), init="pca", random_state=seed)
+    with few_threads(centred.numel()):
+        return torch.from_numpy(tsne.fit_transform(unit(centred).numpy())).float()
+
+
+@drawn
+def embedding(points: Tensor, labels: Tensor | None = None, classes: Sequence[str] = (),
+              values: Tensor | None = None, thumbnails: Tensor | None = None, label: str = "",
+              circular: bool = False, title: str = "", most: int = 150) -> Figure:
+    """Points (N, 2) coloured by class (`labels`, with `classes`) or by a number (`values`, named `label`).
+
+    NaN values are pale grey; circular=True takes colours that meet at both ends. thumbnails (N, 3, H, W) draws
+    up to `most` of the images at their points, so chosen that they do not overlap.
+    """
+    points = as_array(points)
+    figure, axes = plt.subplots(figsize=(WIDTH, 5.6))
+    size, edge = float(np.clip(6000 / max(1, len(points)), 8, 40)), {"edgecolors": "#444444", "linewidths": 0.4}
+    if values is not None:
+        known = np.isfinite(as_array(values))
+        axes.scatter(*points[~known].T, s=size, c="#dddddd", linewidths=0)
+        shown = axes.scatter(*points[known].T, s=size, c=as_array(values)[known],
+                             cmap="twilight_shifted" if circular else "cividis", **edge)
+        figure.colorbar(shown, ax=axes, label=label, shrink=0.7)
+    elif labels is not None:
+        for number in np.unique(as_array(labels)).astype(int):
+            axes.scatter(*points[as_array(labels) == number].T, s=size, color=CYCLE[number % 8],
+                         marker=MARKERS[(number + number // 8) % 8],
+                         label=classes[number] if len(classes) else str(number), **edge)
+        figure.legend(loc="outside right center", title=label or "class", markerscale=max(1, 6 / size ** 0.5))
+    else:
+        axes.scatter(*points.T, s=size, color=BLUE, **edge)
+    if thumbnails is not None:
+        pixels, taken = as_pixels(thumbnails), []
+        cells = points / (np.ptp(points, axis=0) + 1e-12) / (0.062, 0.088)  # a thumbnail is one cell large
+        for index, place in enumerate(cells):
+            if len(taken) < most and all(np.abs(place - other).max() > 1 for other in taken):
+                taken.append(place)
+                box = OffsetImage(pixels[index], zoom=22 / pixels.shape[1])
+                colour = CYCLE[int(labels[index]) % 8] if labels is not None else "none"
+                axes.add_artist(AnnotationBbox(box, points[index], pad=0.08,
+                                               bboxprops={"edgecolor": colour, "lw": 1.5}))
+    axes.set(xticks=[], yticks=[], xlabel="first coordinate", ylabel="second coordinate", title=title)
+    axes.margins(0.06)
+    return figure
+
+
+# ------------------------------------------------------------------------------------------------ numbers
+@drawn
+def spectrum(features: Mapping[str, Tensor], title: str = "") -> Figure:
+    """Variance along each principal direction over the largest, log scale, with the effective rank."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.6))
+    for number, (name, z) in enumerate(features.items()):
+        values = covariance_spectrum(z)
+        share = (values / values[0].clamp_min(1e-300)).clamp_min(1e-12).cpu()
+        name = f"{name}: effective rank {effective_rank(z):.1f} of {len(share)}"
+        axes.plot(range(1, len(share) + 1), share, DASHES[number % 4], label=name)
+    axes.set(xlabel="direction, largest variance first", ylabel="variance over the largest", yscale="log",
+             title=title, ylim=(1e-8, 2))
+    axes.grid(axis="y")
+    figure.legend(loc="outside lower center", ncols=min(2, len(features)))
+    return figure
+
+
+@drawn
+def correlation_matrix(z: Tensor, most: int = 64, title: str = "") -> Figure:
+    """Correlation of the first `most` dimensions of z (N, D) with each other; a constant dimension is grey."""
+    z = torch.as_tensor(z).detach().double().cpu()[:, :most]
+    z = z - z.mean(dim=0)
+    deviation = z.square().mean(dim=0).sqrt()
+    constant = deviation <= 1e-6 * deviation.max().clamp_min(1e-12)
+    z = z / deviation.masked_fill(constant, torch.nan)
+    figure, axes = plt.subplots(figsize=(5.2, 4.4))
+    colours = plt.get_cmap("RdBu_r").with_extremes(bad="#bbbbbb")
+    shown = axes.imshow((z.T @ z / len(z)).numpy(), cmap=colours, vmin=-1, vmax=1)
+    figure.colorbar(shown, ax=axes, label="correlation", shrink=0.85)
+    axes.set(xlabel="dimension", ylabel="dimension", title=title)
+    return figure
+
+
+def _bars(axes, values: Sequence[float | None], colours: str | Sequence[str], text: Callable[[float], str],
+          offset: float = 0.0, height: float = 0.7, **options) -> None:
+    here = np.arange(len(values)) + offset
+    known = [0.0 if value is None or np.isnan(value) else value for value in values]
+    axes.barh(here, known, height, color=colours, **options)
+    for y, value in zip(here, values):
+        missing = value is None or np.isnan(value)
+        axes.annotate("–" if missing else text(value), (0 if missing else max(value, 0), y), xytext=(3, 0),
+                      textcoords="offset points", va="center", fontsize=8 if height < 0.3 else 9)
+
+
+@drawn
+def score_bars(rows: Sequence[dict], metric: str = "knn", chance: float | None = None, label: str = "",
+               title: str = "") -> Figure:
+    """One measure of the rows of `evaluate.score`: methods blue, controls grey, chance a dotted line."""
+    scale = 100 if metric in PERCENT else 1
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.42 * len(rows) + 1.0))
+    colours = [GREY if row.get("kind") == "control" else BLUE for row in rows]
+    values = [None if row.get(metric) is None else scale * row[metric] for row in rows]
+    _bars(axes, values, colours, lambda v: f"{v:.1f}" if scale == 100 or v >= 10 else f"{v:.2f}")
+    if chance is not None:
+        axes.axvline(scale * chance, color=BLACK, ls=":", lw=1.4)
+        axes.annotate("chance", (scale * chance, 1), xycoords=("data", "axes fraction"), ha="center",
+                      va="bottom")
+    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    axes.set_xlabel(label or COLUMNS.get(metric, metric) + (" accuracy (%)" if scale == 100 else ""))
+    axes.set_title(title, pad=18 if chance is not None else None)
+    axes.invert_yaxis()
+    if scale == 100:
+        axes.set_xlim(0, 105)
+    return figure
+
+
+@drawn
+def factor_bars(scores: Mapping[str, Mapping[str, float]], title: str = "") -> Figure:
+    """What can be read from each representation: name -> what `factor_probe` gave, scores in [0, 1]."""
+    factors = list(dict.fromkeys(factor for row in scores.values() for factor in row))
+    height = 0.8 / len(scores)
+    figure, axes = plt.subplots(figsize=(WIDTH, len(factors) * max(0.35, 0.17 * len(scores)) + 1.1))
+    for number, (name, row) in enumerate(scores.items()):
+        control = name in ("raw pixels", "random encoder")
+        _bars(axes, [row.get(factor) for factor in factors], GREY if control else CYCLE[number % 8],
+              lambda v: f"{v:.2f}", (number - (len(scores) - 1) / 2) * height, 0.9 * height, label=name,
+              hatch="//" if name == "raw pixels" else None, edgecolor="white")
+    axes.set_yticks(range(len(factors)), [factor.replace("_", " ") for factor in factors])
+    axes.set(xlim=(0, 1.08), title=title, xlabel="how well it can be read linearly (0: not at all, 1: exactly)")
+    axes.invert_yaxis()
+    if len(scores) > 1:
+        figure.legend(loc="outside lower center", ncols=min(4, len(scores)))
+    return figure
+
+
+@drawn
+def paper_map(papers: Sequence, highlight: Sequence[str] = (), title: str = "") -> Figure:
+    """The reading list, a dot a paper, family by year: filled if in the study group's schedule, ringed if
+    its key is in `highlight`."""
+    families = sorted({paper.family for paper in papers},
+                      key=lambda family: (family == "other", -sum(p.family == family for p in papers)))
+    years = sorted({paper.year for paper in papers})
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.55 * len(families) + 1.2))
+    wide = 7
+    for (column, year), (line, family) in itertools.product(enumerate(years), enumerate(families)):
+        here = [paper for paper in papers if (paper.year, paper.family) == (year, family)]
+        here.sort(key=lambda paper: not paper.in_schedule)
+        deep = -(-len(here) // wide)
+        for number, paper in enumerate(here):
+            x = column + (number % wide - (min(len(here), wide) - 1) / 2) * 0.125
+            y = line + (number // wide - (deep - 1) / 2) * min(0.26, 0.8 / max(1, deep - 1))
+            face, edge = (BLUE, BLUE) if paper.in_schedule else ("white", GREY)
+            axes.scatter(x, y, s=30, color=face, edgecolors=edge, linewidths=1)
+            if paper.key in highlight:
+                axes.scatter(x, y, s=110, color="none", edgecolors=RED, linewidths=2)
+    axes.set_xticks(range(len(years)), years)
+    axes.set_yticks(range(len(families)), families)
+    gaps = years and len(years) < years[-1] - years[0] + 1
+    axes.set(xlim=(-0.55, max(len(years), 1) - 0.45), ylim=(max(len(families), 1) - 0.5, -0.5), title=title,
+             xlabel="year (years without a paper left out)" if gaps else "year")
+    for line in range(1, len(families)):
+        axes.axhline(line - 0.5, color="#e5e5e5", lw=0.8, zorder=0)
+    key = {"in the study group's schedule": (BLUE, BLUE, 6), "on its reading lists": ("white", GREY, 6)}
+    if highlight:
+        key["this lesson"] = ("none", RED, 10)
+    dots = [plt.Line2D([], [], ls="", marker="o", ms=size, mfc=face, mec=edge)
+            for face, edge, size in key.values()]
+    figure.legend(dots, key, loc="outside lower center", ncols=3)
+    return figure

@@ -1,0 +1,326 @@
+"""Stored runs: what training gave, written by a command, drawn by lessons, never edited by hand.
+
+A run is `<id>.json` (settings, provenance, loss curve, scores) and, if it has a panel, `<id>.npz`: the
+embedding of a fixed set of images as float16 with label and (split, class, number) of each. No photograph
+is stored.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+
+FORMAT = 1           # raised when a field changes its meaning
+CURVE_POINTS = 200
+LARGEST_JSON = 32_000  # bytes; a run is a record, not a log
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class Panel:
+    """The embedding of a fixed set of images: features float16 (N, D), labels int64 (N,), and where they
+    are from."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    images: list[tuple[str, str, int]]  # (split, class, number) of each
+    points: np.ndarray | None = None    # float16 (N, 2), a projection to draw, if one was stored
+
+    def __post_init__(self) -> None:
+        self.features = np.asarray(self.features, dtype=np.float16)
+        self.labels = np.asarray(self.labels, dtype=np.int64)
+        self.points = None if self.points is None else np.asarray(self.points, dtype=np.float16)
+        self.images = [(str(split), str(name), int(number)) for split, name, number in self.images]
+        if not len(self.features) == len(self.labels) == len(self.images):
+            raise ValueError(f"a panel has {len(self.features)} features, {len(self.labels)} labels and "
+                             f"{len(self.images)} images; expected as many of each.")
+        if not np.isfinite(self.features).all():
+            raise ValueError("a panel's features must be finite in float16 (up to 65504): scale them first.")
+
+
+@dataclass
+class StoredRun:
+    """One run. Scores are rows of `evaluate.score`; accuracies are fractions.
+
+    `curves` maps names to values at `curve_steps`; `settings` holds numbers, words and flat lists only.
+    """
+
+    method: str
+    data: str
+    backbone: str = ""
+    augmentation: str = ""
+    settings: dict = field(default_factory=dict)
+    seed: int = 0
+    steps: int = 0
+    images_seen: int = 0
+    wall_seconds: float = 0.0
+    curve_steps: list[int] = field(default_factory=list)
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    scores: list[dict] = field(default_factory=list)
+    provenance: dict = field(default_factory=dict)  # filled by write_run if empty
+    note: str = ""
+    id: str = ""                                    # the files' name; made from the above if empty
+    panel: Panel | None = None
+
+    def __post_init__(self) -> None:
+        parts = (self.method, self.data, self.backbone, f"seed{self.seed}")
+        self.id = self.id or re.sub(r"[^a-z0-9]+", "-", "-".join(filter(None, parts)).lower()).strip("-")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.id):
+            raise ValueError(f"a run's id is {self.id!r}; expected letters, digits, '-', '_' and '.'.")
+        for name, values in self.curves.items():
+            if len(values) != len(self.curve_steps):
+                raise ValueError(f"the curve {name!r} has {len(values)} values at "
+                                 f"{len(self.curve_steps)} steps.")
+
+    @classmethod
+    def from_history(cls, method: str, data: str, history, **rest) -> StoredRun:
+        """A run from the History that `train.fit` returned; `rest` are the other fields."""
+        settings = {"batch_size": history.batch_size, "precision": history.precision,
+                    **rest.pop("settings", {})}
+        return cls(method, data, settings=settings, steps=history.steps,
+                   images_seen=history.steps * history.batch_size, wall_seconds=history.seconds,
+                   curve_steps=list(history.curve_steps), curves=dict(history.curves),
+                   **{"provenance": provenance(history.device or None), **rest})
+
+    def value(self, key: str, row: str | None = None) -> float | None:
+        """A score, such as value("knn") of the method itself or value("knn", "raw pixels"); None if it has
+        none."""
+        for candidate in self.scores:
+            if candidate.get("name") == row or (row is None and candidate.get("kind") == "method"):
+                return candidate.get(key)
+        return None
+
+
+def runs_folder() -> Path:
+    """$COURSE_RUNS, else lessons/runs of the checkout that this library is in."""
+    return Path(os.environ.get("COURSE_RUNS") or CHECKOUT / "lessons" / "runs")
+
+
+# ------------------------------------------------------------------------------------------------ write
+def write_run(run: StoredRun, folder: str | Path | None = None) -> Path:
+    """Write a run into `folder` (default `runs_folder()`) and return the path of its JSON file.
+
+    Curves are thinned to 200 points and numbers rounded to 5 digits. Each file is complete or not there:
+    written beside and renamed, the panel first. Raises ValueError if a text names a folder of this machine
+    or its user, or if the record is larger than 32 kB.
+    """
+    folder = Path(runs_folder() if folder is None else folder)
+    record = {"format": FORMAT, **{key: value for key, value in asdict(run).items() if key != "panel"}}
+    record["provenance"] = record["provenance"] or provenance()
+    record["curve_steps"] = _thin(record["curve_steps"])
+    record["curves"] = {name: _thin(values) for name, values in record["curves"].items()}
+    record["panel"] = run.panel is not None
+    record = _plain(record, run.id)
+    lines = (f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in record.items())
+    text = "{\n" + ",\n".join(lines) + "\n}\n"  # a line a field: readable, and a change shows in a diff
+    if len(text.encode()) > LARGEST_JSON:
+        raise ValueError(f"the record of run {run.id} has {len(text.encode())} bytes; expected at most "
+                         f"{LARGEST_JSON}. Store fewer curves or settings.")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{run.id}.json"
+    if run.panel is not None:
+        panel = run.panel
+        arrays = {"features": panel.features, "labels": panel.labels,
+                  "split": np.array([image[0] for image in panel.images], dtype=np.str_),
+                  "class_name": np.array([image[1] for image in panel.images], dtype=np.str_),
+                  "number": np.array([image[2] for image in panel.images], dtype=np.int32)}
+        if panel.points is not None:
+            arrays["points"] = panel.points
+        _replace(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))
+    _replace(path, lambda file: file.write(text.encode()))
+    if run.panel is None:
+        path.with_suffix(".npz").unlink(missing_ok=True)  # of an older run with this id
+    return path
+
+
+def _replace(path: Path, write) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(beside, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _thin(values: list) -> list:
+    if len(values) <= CURVE_POINTS:
+        return list(values)
+    keep = np.linspace(0, len(values) - 1, CURVE_POINTS).round().astype(int)  # first and last stay
+    return [values[i] for i in keep]
+
+
+def _plain(value: object, where: str) -> object:
+    """Numbers, words, lists and dicts as JSON has them; NaN becomes null; ValueError for anything else."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, where) for item in value]
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()  # numbers of NumPy and torch
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    if isinstance(value, str) and _names_this_machine(value):
+        raise ValueError(f"{where} is {value!r}: a stored run names no folder and no user of the machine "
+                         "that made it. Give the data set's name.")
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    raise ValueError(f"{where} is a {type(value).__name__}; expected numbers, words, lists and dicts.")
+
+
+def _names_this_machine(text: str) -> bool:
+    if re.search(r"(^|[\s='\"(])(/[^\s/]+/|~/|[A-Za-z]:\\|\\\\)", text):
+        return True
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError, ImportError):  # no account behind this process
+        return False
+    # Account names that are ordinary words give nobody away.
+    return len(user) > 2 and user not in ("root", "user") and bool(re.search(rf"\b{re.escape(user)}\b", text))
+
+
+# ------------------------------------------------------------------------------------------------ read
+def read_runs(folder: str | Path | None = None, **filters: object) -> list[StoredRun]:
+    """The runs of `folder` (default `runs_folder()`), by id; filters are fields or settings that must be
+    equal.
+
+    read_runs(method="vicreg", data="cifar10", batch_size=256). A list of values means any of them. Raises
+    FileNotFoundError if there is no such folder, ValueError for a damaged file or a filter that no run has.
+    """
+    folder = Path(runs_folder() if folder is None else folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder of stored runs at {folder}. They are in lessons/runs of "
+                                "the course's checkout; set COURSE_RUNS to read them from elsewhere.")
+    runs = [_read(path) for path in sorted(folder.glob("*.json"))]
+    names = {field.name for field in fields(StoredRun)} | {key for run in runs for key in run.settings}
+    unknown = sorted(set(filters) - names)
+    if unknown and runs:
+        raise ValueError(f"no stored run has {', '.join(unknown)}; filter by {', '.join(sorted(names))}.")
+
+    def fits(run: StoredRun) -> bool:
+        for key, wanted in filters.items():
+            value = getattr(run, key) if hasattr(run, key) else run.settings.get(key)
+            if value not in (wanted if isinstance(wanted, (list, tuple, set)) else [wanted]):
+                return False
+        return True
+
+    return [run for run in runs if fits(run)]
+
+
+def _read(path: Path) -> StoredRun:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record.pop("format") != FORMAT:
+            raise ValueError("an unknown format")
+        if record.pop("panel"):
+            with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
+                images = list(zip(*(file[key].tolist() for key in ("split", "class_name", "number"))))
+                record["panel"] = Panel(file["features"], file["labels"], images,
+                                        file["points"] if "points" in file else None)
+        return StoredRun(**record)
+    except (KeyError, TypeError, ValueError, OSError, AttributeError) as error:
+        raise ValueError(f"the stored run {path.name} cannot be read ({error}). Restore it from the "
+                         "repository, or make it again.") from error
+
+
+# ------------------------------------------------------------------------------------------------ compare
+def compare_runs(a: StoredRun, b: StoredRun, tolerance: float = 0.02) -> list[str]:
+    """How two runs differ, one sentence a difference; empty if `b` is `a` made again.
+
+    What was asked for (method, data, backbone, augmentation, settings, seed, steps) must be equal. Scores
+    and the last value of each curve may differ by `tolerance`, absolute below 1 and relative above: 0.02 is
+    two points of accuracy, and 2 % of a rank. Device, versions and time are not compared.
+    """
+    found = []
+    for key in ("method", "data", "backbone", "augmentation", "seed", "steps", "images_seen"):
+        if getattr(a, key) != getattr(b, key):
+            found.append(f"{key}: {getattr(a, key)!r} and {getattr(b, key)!r}")
+    for key in sorted(set(a.settings) | set(b.settings)):
+        one, other = (_plain(run.settings.get(key), key) for run in (a, b))
+        if one != other:
+            found.append(f"setting {key}: {one!r} and {other!r}")
+
+    def numbers(run: StoredRun) -> dict[str, float]:
+        values = {f"last {name}": curve[-1] for name, curve in run.curves.items() if curve}
+        for row in run.scores:
+            flat = {**row, **{f"factor {key}": value for key, value in row.get("factors", {}).items()}}
+            values |= {f"{key} of {row.get('name')}": value for key, value in flat.items()
+                       if isinstance(value, (int, float)) and not isinstance(value, bool)
+                       and key != "linear_setting"}  # a choice, not a result
+        return values
+
+    one, other = numbers(a), numbers(b)
+    for key in sorted(set(one) | set(other)):
+        if key not in one or key not in other:
+            found.append(f"{key}: only in {'the first' if key in one else 'the second'} run")
+        elif not abs(one[key] - other[key]) <= tolerance * max(1, abs(one[key]), abs(other[key])):
+            found.append(f"{key}: {one[key]:.4g} and {other[key]:.4g}")
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ provenance
+def provenance(device: str | None = None) -> dict:
+    """Where a number was made: device, CPU model and threads, system, library versions, commit. No path, no
+    user.
+
+    `device` is the device used ("cuda", "cpu", ...); None takes the one that "auto" would.
+    """
+    import importlib.metadata
+
+    import torch
+
+    from .device import pick_device
+
+    device = pick_device(device or "auto")
+    versions = {"python": platform.python_version()}
+    for name in ("torch", "torchvision", "numpy", "scikit-learn"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {"device": name, "cpu": _cpu_model(), "threads": torch.get_num_threads(), "cores": os.cpu_count(),
+            "system": f"{platform.system()} {platform.machine()}", "versions": versions, "commit": _commit()}
+
+
+def _cpu_model() -> str:
+    try:
+        if sys.platform.startswith("linux"):
+            for line in Path("/proc/cpuinfo").read_text().splitlines():
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+        if sys.platform == "darwin":
+            return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """The checkout's commit, with "+changes" if library files differ from it; None without git."""
+    if Path(_output("git", "rev-parse", "--show-toplevel") or "/").resolve() != CHECKOUT:
+        return None  # no git, or installed inside another repository
+    commit = _output("git", "rev-parse", "--short=12", "HEAD")
+    if not commit:
+        return None
+    return commit + ("+changes" if _output("git", "status", "--porcelain", "--", "course_lib") else "")
+
+
+def _output(*command: str) -> str:
+    try:
+        done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
