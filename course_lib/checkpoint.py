@@ -67,6 +67,8 @@ def load(path: str | Path) -> dict:
                               "or of another program. Delete it, or resume from another one.") from error
     if not isinstance(state, dict) or "format" not in state:
         raise CheckpointError(f"{path} is a file of tensors but not a checkpoint of this course's `fit`")
+    if not isinstance(state["format"], int):
+        raise CheckpointError(f"{path} has a 'format' of another program, {state['format']!r}")
     if state["format"] > FORMAT:
         raise CheckpointError(f"{path} has format {state['format']}, this version reads up to {FORMAT}: update it")
     return state

@@ -10,7 +10,10 @@ import torch
 def pick_device(name: str = "auto") -> torch.device:
     """"auto": CUDA, else Apple's MPS, else the CPU; under torchrun the rank's own GPU."""
     if name != "auto":
-        device = torch.device(name)
+        try:
+            device = torch.device(name)
+        except RuntimeError as error:
+            raise ValueError(f"unknown device {name!r}: choose auto, cpu, cuda or mps") from error
         if device.type == "cuda" and not torch.cuda.is_available():
             raise ValueError("device 'cuda' was asked for, but torch sees no CUDA GPU; use 'auto' or 'cpu'")
         if device.type == "mps" and not torch.backends.mps.is_available():

@@ -192,6 +192,7 @@ def _measure(parts: dict[str, Tensor], splits: Splits, linear: bool, clusters: b
     row |= {"feature_std": feature_std(queries)}
     if bank_labels is not None and labels is not None:
         where = pick_device(str(device))
+        where = where if where.type == "cuda" else "cpu"  # older MPS finds at most 16 neighbours
         row["knn"] = knn_accuracy(bank.to(where), bank_labels, queries, labels, k=min(20, len(bank)))
         if linear and "validation" in parts:
             probe = linear_probe((bank, bank_labels), (parts["validation"], splits.validation.labels),

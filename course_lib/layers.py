@@ -121,7 +121,8 @@ class _BatchNorm:
         """Mean and biased variance per channel over the visible positions of all ranks; updates the running ones."""
         over = [0] + list(range(2, values.dim()))
         count = all_reduce_sum(mask.sum())
-        if count < 2 and self.training:
+        # only on a CPU: looking at the count would make it wait for a GPU, at every layer
+        if values.device.type == "cpu" and self.training and count < 2:
             raise ValueError(f"batch norm needs at least 2 visible values per channel, got {int(count)}")
         mean = all_reduce_sum((values * mask).sum(over)) / count
         centred = (values - mean.view((1, -1) + (1,) * (values.dim() - 2))) * mask
@@ -131,7 +132,8 @@ class _BatchNorm:
                 self.num_batches_tracked += 1
                 rate = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)
                 self.running_mean.lerp_(mean.to(self.running_mean), rate)
-                self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var), rate)
+                unbiased = variance * count / (count - 1).clamp(min=1)
+                self.running_var.lerp_(unbiased.to(self.running_var), rate)
         return mean, variance
 
 
@@ -163,7 +165,10 @@ def convert_batch_norm(module: nn.Module) -> nn.Module:
         norm = ours(child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats)
         norm.load_state_dict(child.state_dict())
         reference = next(iter(child.state_dict().values()), torch.empty(0))
-        setattr(module, name, norm.to(reference.device, reference.dtype if reference.is_floating_point() else None))
+        norm.to(reference.device, reference.dtype if reference.is_floating_point() else None).train(child.training)
+        for ours_param, param in zip(norm.parameters(), child.parameters()):
+            ours_param.requires_grad_(param.requires_grad)
+        setattr(module, name, norm)
     return module
 
 

@@ -122,7 +122,7 @@ def rankme(features: Tensor, eps: float = 1e-7) -> float:
     direction; `effective_rank` is the centred measure. Between 1 and D (needs N well above D); 0 if all
     features are zero.
     """
-    values = torch.linalg.svdvals(check_features(features))
+    values = torch.linalg.svdvals(check_features(features).cpu())  # Apple's MPS has no SVD
     return _entropy_exp(values / values.sum() + eps) if values.sum() > 0 else 0.0
 
 
@@ -139,7 +139,7 @@ def effective_rank(features: Tensor) -> float:
 
 def covariance_spectrum(features: Tensor) -> Tensor:
     """Eigenvalues (D,) of the centred covariance, largest first, float64."""
-    features = check_features(features).double()
+    features = check_features(features).cpu().double()  # Apple's MPS has no float64
     centred = features - features.mean(dim=0)
     # Rounding leaves 1e-17 of "variance" in constant columns: what is below it is zero.
     floor = len(features) * torch.finfo(torch.float64).eps * features.square().mean()

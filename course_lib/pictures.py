@@ -186,7 +186,9 @@ def neighbours(features: Tensor, images: Tensor, labels: Tensor | None = None,
             line[0].set_ylabel(classes[int(labels[query])], rotation=0, ha="right", va="center")
     axes[0, 0].set_title("query", loc="center")
     key = "" if labels is None else ": same class framed blue, another orange and crossed"
-    axes[0, 1].set_title("nearest first" + key).set_in_layout(False)  # it is wider than its column
+    text = axes[0, 1].annotate("nearest first" + key, (0, 1), xycoords="axes fraction", xytext=(0, 6),
+                               textcoords="offset points", annotation_clip=False)
+    text.set_in_layout(False)  # it is wider than its column
     if title:
         figure.suptitle(title, x=0.01, ha="left")
     return figure

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from .evaluate import COLUMNS, PERCENT
 from .measures import covariance_spectrum, effective_rank, few_threads, unit
-from .pictures import (BLACK, BLUE, COLORS, CYCLE, GREY, RED, WIDTH, as_array, as_pixels, attention_maps, drawn,
-                       image_grid, neighbours, reconstructions, style, view_pairs)
+from .pictures import (BLACK, BLUE, COLORS, CYCLE, GREY, RED, WIDTH, as_array, as_pixels, attention_maps,
+                       drawn, image_grid, neighbours, reconstructions, style, view_pairs)
 
-__all__ = ["COLORS", "attention_maps", "correlation_matrix", "curves", "embedding", "factor_bars", "image_grid",
-           "neighbours", "paper_map", "project", "reconstructions", "score_bars", "spectrum", "style",
-           "view_pairs"]
+__all__ = ["COLORS", "attention_maps", "correlation_matrix", "curves", "embedding", "factor_bars",
+           "image_grid", "neighbours", "paper_map", "project", "reconstructions", "score_bars", "spectrum",
+           "style", "view_pairs"]
 MARKERS = "osD^vP*X"
 DASHES = ("-", "--", "-.", ":")
 
@@ -79,12 +79,13 @@ def embedding(points: Tensor, labels: Tensor | None = None, classes: Sequence[st
               circular: bool = False, title: str = "", most: int = 150) -> Figure:
     """Points (N, 2) coloured by class (`labels`, with `classes`) or by a number (`values`, named `label`).
 
-    NaN values are pale grey; circular=True takes colours that meet at both ends. thumbnails (N, 3, H, W) draws
-    up to `most` of the images at their points, so chosen that they do not overlap.
+    NaN values are pale grey; circular=True takes colours that meet at both ends. thumbnails (N, 3, H, W)
+    draws up to `most` of the images at their points, so chosen that they do not overlap.
     """
     points = as_array(points)
     figure, axes = plt.subplots(figsize=(WIDTH, 5.6))
-    size, edge = float(np.clip(6000 / max(1, len(points)), 8, 40)), {"edgecolors": "#444444", "linewidths": 0.4}
+    size = float(np.clip(9000 / max(1, len(points)), 10, 40))
+    edge = {"edgecolors": "#444444", "linewidths": 0.25}
     if values is not None:
         known = np.isfinite(as_array(values))
         axes.scatter(*points[~known].T, s=size, c="#dddddd", linewidths=0)
@@ -133,7 +134,7 @@ def spectrum(features: Mapping[str, Tensor], title: str = "") -> Figure:
 
 @drawn
 def correlation_matrix(z: Tensor, most: int = 64, title: str = "") -> Figure:
-    """Correlation of the first `most` dimensions of z (N, D) with each other; a constant dimension is grey."""
+    """Correlation of the first `most` dimensions of z (N, D) with each other; constant ones are grey."""
     z = torch.as_tensor(z).detach().double().cpu()[:, :most]
     z = z - z.mean(dim=0)
     deviation = z.square().mean(dim=0).sqrt()
@@ -192,7 +193,7 @@ def factor_bars(scores: Mapping[str, Mapping[str, float]], title: str = "") -> F
               lambda v: f"{v:.2f}", (number - (len(scores) - 1) / 2) * height, 0.9 * height, label=name,
               hatch="//" if name == "raw pixels" else None, edgecolor="white")
     axes.set_yticks(range(len(factors)), [factor.replace("_", " ") for factor in factors])
-    axes.set(xlim=(0, 1.08), title=title, xlabel="how well it can be read linearly (0: not at all, 1: exactly)")
+    axes.set(xlim=(0, 1.08), title=title, xlabel="read linearly: 0 not at all, 1 exactly")
     axes.invert_yaxis()
     if len(scores) > 1:
         figure.legend(loc="outside lower center", ncols=min(4, len(scores)))

@@ -22,6 +22,8 @@ import numpy as np
 
 FORMAT = 1           # raised when a field changes its meaning
 CURVE_POINTS = 200
+SETTINGS = ("optimizer", "lr", "weight_decay", "warmup", "clip", "accumulate", "compile", "image_size",
+            "limit", "options")
 LARGEST_JSON = 32_000  # bytes; a run is a record, not a log
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -114,6 +116,8 @@ def write_run(run: StoredRun, folder: str | Path | None = None) -> Path:
     written beside and renamed, the panel first. Raises ValueError if a text names a folder of this machine
     or its user, or if the record is larger than 32 kB.
     """
+    from .checkpoint import atomic, write_text  # not above: reading runs needs no torch
+
     folder = Path(runs_folder() if folder is None else folder)
     record = {"format": FORMAT, **{key: value for key, value in asdict(run).items() if key != "panel"}}
     record["provenance"] = record["provenance"] or provenance()
@@ -136,23 +140,34 @@ def write_run(run: StoredRun, folder: str | Path | None = None) -> Path:
                   "number": np.array([image[2] for image in panel.images], dtype=np.int32)}
         if panel.points is not None:
             arrays["points"] = panel.points
-        _replace(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))
-    _replace(path, lambda file: file.write(text.encode()))
+        with atomic(path.with_suffix(".npz")) as file:
+            np.savez_compressed(file, **arrays)
+    write_text(path, text)
     if run.panel is None:
         path.with_suffix(".npz").unlink(missing_ok=True)  # of an older run with this id
     return path
 
 
-def _replace(path: Path, write) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(beside, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+def record_run(id: str, method, splits, history, rows: list[dict], arguments: dict,
+               folder: str | Path | None = None, panel: int = 256) -> Path:
+    """Store what `course train` did; a panel holds the embedding of the first `panel` test images.
+
+    `arguments` are those of the command; of them only SETTINGS are stored, so that no path gets in.
+    """
+    from .evaluate import embed
+
+    test = splits.test.head(panel)
+    labels = [-1] * len(test) if test.labels is None else test.labels.tolist()
+    names = [test.classes[label] if test.classes and label >= 0 else "" for label in labels]
+    images = [(test.split or "test", name, number) for number, name in enumerate(names)]
+    stored = Panel(embed(method, test).numpy(), np.array(labels), images) if len(test) else None
+    run = StoredRun.from_history(
+        arguments.get("method", type(method).__name__.lower()), splits.train.name, history, id=id,
+        scores=rows, backbone=arguments.get("backbone", ""),
+        augmentation=repr(getattr(method, "augment", "")),
+        seed=arguments.get("seed", 0), panel=stored,
+        settings={key: arguments[key] for key in SETTINGS if arguments.get(key) not in (None, [], False)})
+    return write_run(run, folder)
 
 
 def _thin(values: list) -> list:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from . import checkpoint
 from .data import Batch, ImageSet
 from .device import pick_device, pick_precision
+from .interrupt import between_steps
 from .layers import world_size
 from .optim import DEFAULTS, build_optimizer, parameter_groups, warmup_cosine
 
@@ -95,8 +96,9 @@ def fit(
     metrics.csv and backbone.pt; resume: go on from its last.pt if there is one. watch: called with the History at
     every log, for live figures.
 
-    Interrupting (Ctrl-C, or a notebook's stop button) saves and returns what there is. Raises NonFiniteLoss when the
-    loss does; ValueError for settings that do not fit.
+    Interrupting (Ctrl-C, or a notebook's stop button) finishes the step, saves and returns what there is; a second
+    one stops at once. Raises NonFiniteLoss when the loss or the weights become so, and saves nothing then;
+    CheckpointError when `resume` finds another run's checkpoint; ValueError for settings that do not fit.
     """
     if sum(x is not None for x in (epochs, steps, seconds)) != 1:
         raise ValueError("give exactly one of epochs=, steps= or seconds=")
@@ -159,8 +161,9 @@ def fit(
                 with autocast():
                     parts = compiled(views, at)
                 scaler.scale(parts["loss"] / accumulate).backward()
+        if clip is not None or hasattr(method, "before_update"):
+            scaler.unscale_(opt)  # who looks at gradients before the update sees true ones
         if clip is not None:
-            scaler.unscale_(opt)
             nn.utils.clip_grad_norm_(method.parameters(), clip)
         if hasattr(method, "before_update"):
             method.before_update()
@@ -171,21 +174,27 @@ def fit(
         return parts
 
     # where to start, how far to go
+    total = steps if steps is not None else round(epochs * per_epoch) if epochs is not None else None
+    recipe = dict(images=len(images), optimizer=optimizer, lr=base_lr, weight_decay=weight_decay, warmup=warmup,
+                  final_lr=final_lr, clip=clip, accumulate=accumulate)
     path = Path(out) / "last.pt" if out is not None else None
     start, elapsed = 0, 0.0
     if resume and path is not None and path.exists():
         state = checkpoint.load(path)
-        _check_same_run(state, method, batch_size, seed, path)
-        method.load_state_dict(state["method"])
-        opt.load_state_dict(state["optimizer"])
+        same = dict(name=type(method).__name__, batch_size=batch_size, seed=seed, **recipe)
+        _check_same_run(state, same if total is None else {**same, "total_steps": total}, path)
+        try:
+            method.load_state_dict(state["method"])
+            opt.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise checkpoint.CheckpointError(f"{path} is of a {same['name']} of another shape: resume with the same "
+                                             "backbone and widths, or choose another out folder") from error
         scaler.load_state_dict(state["scaler"])
         start, total = state["step"], state["total_steps"]
         history = History(**{**state["history"], "interrupted": False})
         elapsed = history.seconds
         checkpoint.set_rng_state(state["rng"], device)
-    elif steps is not None or epochs is not None:
-        total = steps if steps is not None else round(epochs * per_epoch)
-    else:
+    elif total is None:
         total = _steps_in(seconds, method, opt, scaler, update, device)
     if total < 1:
         raise ValueError(f"nothing to do: {total} steps; ask for more epochs, steps or seconds")
@@ -194,11 +203,15 @@ def fit(
     def save(step: int) -> None:
         if path is None or rank:
             return
+        broken = [n for n, t in method.state_dict().items() if t.is_floating_point() and not t.isfinite().all()]
+        if broken:
+            raise NonFiniteLoss(_non_finite(step, f"the weights {broken[0]!r} are not", history))
         history.checkpoint = str(path)
         checkpoint.save(path, dict(
             name=type(method).__name__, method=method.state_dict(), optimizer=opt.state_dict(),
             scaler=scaler.state_dict(), rng=checkpoint.rng_state(device), step=step, total_steps=total,
-            batch_size=batch_size, seed=seed, history=asdict(history), settings=getattr(method, "settings", {})))
+            batch_size=batch_size, seed=seed, recipe=recipe, history=asdict(history),
+            settings=getattr(method, "settings", {})))
 
     # the loop
     pending: list[tuple[int, dict[str, Tensor]]] = []
@@ -208,27 +221,28 @@ def fit(
     step = start
     try:
         while step < total:
-            parts = update(step, total)
-            step += 1
-            views_done += batch_size * parts.pop("views_per_image", 2)
-            embedding = parts.pop("embedding", None)
-            measure = embedding is not None and (step % probe_every == 0 or step == total)
-            pending.append((step, {"_embedding": _spread(embedding), **parts} if measure else parts))
-            if step % log_every == 0 or step == total:
-                _record(history, pending)  # the only place where the CPU waits for the device
-                history.steps, history.seconds = step, elapsed + time.perf_counter() - began
-                history.views_per_second = views_done / (time.perf_counter() - began)
-                bar.update(step - bar.n)
-                bar.set_postfix_str(f"loss {history.loss[-1]:.3g}, {history.views_per_second:.0f} views/s")
-                if watch is not None and rank == 0:
-                    watch(history)
-            if time.perf_counter() - saved > save_every and not pending:
-                save(step)
-                saved = time.perf_counter()
+            with between_steps():  # a Ctrl-C waits until the end of this block
+                parts = update(step, total)
+                step += 1
+                views_done += batch_size * parts.pop("views_per_image", 2)
+                embedding = parts.pop("embedding", None)
+                measure = embedding is not None and (step % probe_every == 0 or step == total)
+                pending.append((step, {"_embedding": _spread(embedding), **parts} if measure else parts))
+                if step % log_every == 0 or step == total:
+                    _record(history, pending)  # the only place where the CPU waits for the device
+                    history.steps, history.seconds = step, elapsed + time.perf_counter() - began
+                    history.views_per_second = views_done / (time.perf_counter() - began)
+                    bar.update(step - bar.n)
+                    bar.set_postfix_str(f"loss {history.loss[-1]:.3g}, {history.views_per_second:.0f} views/s")
+                    if watch is not None and rank == 0:
+                        watch(history)
+                if time.perf_counter() - saved > save_every and not pending:
+                    save(step)
+                    saved = time.perf_counter()
     except KeyboardInterrupt:
         history.interrupted = True
         _record(history, pending)
-        history.steps = step
+        history.steps, history.seconds = step, elapsed + time.perf_counter() - began
     except torch.OutOfMemoryError as error:
         raise RuntimeError(f"the {device.type} ran out of memory at batch_size {batch_size}. Try batch_size "
                            f"{batch_size // 2}, or accumulate={2 * accumulate} for the same update.") from error
@@ -265,7 +279,7 @@ def _mix(*numbers: int) -> int:
 
 def _spread(z: Tensor) -> Tensor:
     """(mean per-dimension std, effective rank) of an embedding, on its device."""
-    z = z.detach().float()[:1024]
+    z = torch.nan_to_num(z.detach().float()[:1024])  # a broken loss is reported as such, not by the SVD
     centred = z - z.mean(0)
     share = torch.linalg.svdvals(centred).square()
     share = share / share.sum().clamp(min=1e-30)
@@ -285,10 +299,8 @@ def _record(history: History, pending: list[tuple[int, dict[str, Tensor]]]) -> N
             culprit = next(n for n, v in sorted(zip(names, row.tolist()), key=lambda nv: nv[0] == "loss")
                            if not math.isfinite(v))
             pending.clear()
-            raise NonFiniteLoss(
-                f"the loss is not finite at step {step}: the part '{culprit}' is {row[names.index(culprit)].item()}. "
-                f"Try a lower lr, clip=1.0 or precision='float32'. Last good checkpoint: "
-                f"{history.checkpoint or 'none (give out=)'}.")
+            raise NonFiniteLoss(_non_finite(
+                step, f"the part '{culprit}' of the loss is {row[names.index(culprit)].item()}", history))
         history.curve_steps.append(step)
         for name, value in zip(names, row.tolist()):
             history.curves.setdefault(name, []).append(value)
@@ -300,12 +312,18 @@ def _record(history: History, pending: list[tuple[int, dict[str, Tensor]]]) -> N
     pending.clear()
 
 
+def _non_finite(step: int, what: str, history: History) -> str:
+    return (f"training broke at step {step}, not finite: {what}. Try a lower lr, clip=1.0 or precision='float32'. "
+            f"Last good checkpoint: {history.checkpoint or 'none (give out=)'}.")
+
+
 def _steps_in(seconds: float, method, opt, scaler, update, device: torch.device) -> int:
     """How many steps fit into `seconds`, measured on a few steps that are then undone."""
     kept = copy.deepcopy((method.state_dict(), opt.state_dict(), scaler.state_dict()))
     rng = checkpoint.rng_state(device)
     times: list[float] = []
-    while len(times) < 5 or (sum(times) < 0.02 * seconds and len(times) < 50):
+    # over ranks a fixed number: each measures its own time, and all must make the same updates
+    while len(times) < 5 or (world_size() == 1 and sum(times) < 0.02 * seconds and len(times) < 50):
         began = time.perf_counter()
         update(len(times), 1000)["loss"].item()
         times.append(time.perf_counter() - began)
@@ -321,12 +339,13 @@ def _steps_in(seconds: float, method, opt, scaler, update, device: torch.device)
     return int(total)
 
 
-def _check_same_run(state: dict, method: nn.Module, batch_size: int, seed: int, path: Path) -> None:
-    expected = dict(name=type(method).__name__, batch_size=batch_size, seed=seed)
+def _check_same_run(state: dict, expected: dict, path: Path) -> None:
+    found = {**state, **state.get("recipe", {})}
     for key, value in expected.items():
-        if state[key] != value:
-            raise checkpoint.CheckpointError(f"{path} is of a run with {key} {state[key]!r}, this one has {value!r}; "
-                                             "resume with the same settings or choose another out folder")
+        if found.get(key) != value:
+            raise checkpoint.CheckpointError(
+                f"{path} is of a run with {key} {found.get(key)!r}, this one has {value!r}; "
+                "resume with the same settings or choose another out folder")
 
 
 def export(method: nn.Module) -> dict[str, Tensor]:

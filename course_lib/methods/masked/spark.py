@@ -70,8 +70,10 @@ def sparse(encoder: nn.Module, visible: Tensor):
     """Inside this context a plain dense encoder computes on visible positions only; afterwards it is dense again.
 
     visible (B, 1, f, f) bool. Convolutions and pools are followed by the mask (max-pool sees hidden positions as 0,
-    average pool divides by the full window), batch norms become masked, layer norms are followed by the mask. Layers
-    that would mix hidden positions in (group norm, global pooling) raise a ValueError when they are called.
+    average pool divides by the full window), batch norms become masked, layer norms are followed by the mask, and so
+    are linear layers on maps (ConvNeXt's, whose biases would leak). A plain LayerNorm or Linear has its channels last,
+    a subclass of LayerNorm (torchvision's LayerNorm2d) first. Layers that would mix hidden positions in (group norm,
+    global pooling) raise a ValueError when they are called.
     """
     sizes: dict[int, Tensor] = {}
 
@@ -81,8 +83,8 @@ def sparse(encoder: nn.Module, visible: Tensor):
         return sizes[size]
 
     def times_mask(module, inputs, output):
-        if isinstance(module, nn.LayerNorm) and output.shape[1:3] == output.shape[1:2] * 2:  # channels last
-            return output * mask(output.shape[1]).permute(0, 2, 3, 1)
+        if type(module) is nn.LayerNorm or isinstance(module, nn.Linear):  # channels last
+            return output * mask(output.shape[1]).permute(0, 2, 3, 1) if output.dim() == 4 else output
         return output * mask(output.shape[-1])
 
     def begin(module, inputs):
@@ -96,11 +98,12 @@ def sparse(encoder: nn.Module, visible: Tensor):
 
     hooks = []
     for module in encoder.modules():
-        if isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.LayerNorm)):
+        if isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.LayerNorm, nn.Linear)):
             hooks.append(module.register_forward_hook(times_mask))
         elif isinstance(module, BatchNorm2d):
             hooks += [module.register_forward_pre_hook(begin), module.register_forward_hook(end, always_call=True)]
-        elif isinstance(module, (nn.GroupNorm, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.BatchNorm2d)):
+        elif isinstance(module, (nn.GroupNorm, nn.InstanceNorm2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
+                                 nn.BatchNorm2d)):
             hooks.append(module.register_forward_pre_hook(refuse))
     try:
         yield
@@ -135,9 +138,9 @@ class LightDecoder(nn.Module):
         self.proj = nn.Conv2d(widths[-1], 3, 1)
 
     def forward(self, maps: list[Tensor | None]) -> Tensor:
-        """maps from the smallest up, None where a scale has no skip -> (B, 3, H, W)."""
+        """maps from the smallest up, None (or nothing, at the end) where a scale has no skip -> (B, 3, H, W)."""
         x = 0
-        for block, skip in zip(self.dec, maps):
+        for block, skip in zip(self.dec, [*maps, *[None] * (len(self.dec) - len(maps))]):
             x = block(x if skip is None else x + skip)
         return self.proj(x)
 
@@ -159,6 +162,8 @@ class SparK(nn.Module):
         self.patch = backbone.strides[-1]
         if image_size % self.patch:
             raise ValueError(f"image size {image_size} is not a multiple of the encoder's stride {self.patch}")
+        if any(b != 2 * a for a, b in zip(backbone.strides, backbone.strides[1:])):
+            raise ValueError(f"SparK needs stages that each halve the resolution, got strides {backbone.strides}")
         if densify_norm not in ("bn", "none"):
             raise ValueError(f"densify_norm must be 'bn' or 'none', got {densify_norm!r}")
         self.backbone = convert_batch_norm(backbone)

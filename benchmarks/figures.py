@@ -1,0 +1,229 @@
+"""The course's figures, measured and printed as one table; see README.md beside this file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from course_lib.augment import SHAPES_VIEWS, Augment, normalize, two_views
+from course_lib.backbones import ConvNet
+from course_lib.data import Splits, load
+from course_lib.device import pick_device, pick_precision
+from course_lib.evaluate import score
+from course_lib.layers import MLP
+from course_lib.methods import build_method
+from course_lib.runs import provenance
+from course_lib.train import fit
+
+HERE = Path(__file__).resolve().parent
+BATCH, WIDTH = 256, 512
+
+
+# ------------------------------------------------------------------------------------------------ speed
+class Lightly:
+    """The same work by lightly: its transform, its collation through a DataLoader, its loss; same encoder and head."""
+
+    def __init__(self, pictures, augment: Augment, half: bool, workers: int = 2):
+        from lightly.loss import VICRegLoss
+        from lightly.transforms.vicreg_transform import VICRegTransform
+        from PIL import Image
+
+        brightness, contrast, saturation, hue = augment.jitter
+        transform = VICRegTransform(
+            input_size=augment.size, cj_prob=augment.jitter_p, cj_strength=1.0, cj_bright=brightness,
+            cj_contrast=contrast, cj_sat=saturation, cj_hue=hue, min_scale=augment.scale[0],
+            random_gray_scale=augment.gray_p, gaussian_blur=0.0, solarize_prob=0.0, hf_prob=augment.flip)
+        images = [Image.fromarray(picture.permute(1, 2, 0).numpy()) for picture in pictures.images]
+
+        class InMemory(torch.utils.data.Dataset):
+            def __len__(self):
+                return len(images)
+
+            def __getitem__(self, index):
+                return transform(images[index])
+
+        self.loader = torch.utils.data.DataLoader(InMemory(), BATCH, shuffle=True, drop_last=True,
+                                                  num_workers=workers, persistent_workers=workers > 0)
+        self.net, self.criterion, self.half = ConvNet(), VICRegLoss(), half
+        self.head = MLP(self.net.dim, WIDTH, WIDTH, WIDTH)
+        self.layout = torch.channels_last if half else torch.contiguous_format
+        self.net.to(memory_format=self.layout)
+        self.optimizer = torch.optim.AdamW([*self.net.parameters(), *self.head.parameters()], 1e-3)
+        self.batches = iter([])
+
+    def views_per_second(self, steps: int) -> float:
+        done, began = 0, time.perf_counter()
+        while done < steps:
+            batch = next(self.batches, None)
+            if batch is None:
+                self.batches = iter(self.loader)
+                continue
+            a, b = (view.to(memory_format=self.layout) for view in batch)
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+                za, zb = self.head(self.net(a)), self.head(self.net(b))
+            loss = self.criterion(za.float(), zb.float())
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            done += 1
+        return steps * BATCH * 2 / (time.perf_counter() - began)
+
+
+def speed(rounds: int = 5, steps: int = 20) -> list[dict]:
+    """Views/s of `fit` against lightly, interleaved; and how much of a step is not the network's."""
+    pictures, augment = load("shapes").train, Augment()
+    half = pick_precision(pick_device("cpu"))[0] == torch.bfloat16
+    ours = build_method("vicreg", "convnet", width=WIDTH, augment=augment)
+
+    def course() -> float:
+        return fit(ours, pictures, steps=steps, device="cpu", batch_size=BATCH, progress=False).views_per_second
+
+    def network() -> float:
+        """Encoder and head, forward and backward, on ready tensors."""
+        with torch.no_grad():
+            views = [normalize(v).contiguous(memory_format=torch.channels_last)
+                     for v in two_views(pictures.images[:BATCH], augment, torch.Generator().manual_seed(0))]
+        ours.train()
+        began = time.perf_counter()
+        for _ in range(steps):
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                z = [ours.expander(ours.backbone(view)) for view in views]
+            sum(part.float().square().mean() for part in z).backward()
+            ours.zero_grad(set_to_none=True)
+        return steps * BATCH * 2 / (time.perf_counter() - began)
+
+    default, equal = Lightly(pictures, augment, half=False), Lightly(pictures, augment, half=half)
+    rates = []
+    for turn in range(rounds + 1):
+        row = {"course": course(), "network": network(), "lightly": default.views_per_second(steps // 2),
+               "lightly_equal": equal.views_per_second(steps // 2)}
+        rates += [row] * (turn > 0)  # the first round warms up
+        print({name: round(value) for name, value in row.items()}, flush=True)
+    middle = {name: statistics.median(row[name] for row in rates) for name in rates[0]}
+
+    def ratio(name: str) -> float:
+        return statistics.median(row["course"] / row[name] for row in rates)
+
+    share = statistics.median(1 - row["course"] / row["network"] for row in rates)
+    return [
+        dict(figure="views/s against lightly, each at its default precision", value=f"{ratio('lightly'):.2f}x",
+             target=">= 3.5x", holds=ratio("lightly") >= 3.5,
+             beside=f"{middle['course']:.0f} against {middle['lightly']:.0f} views/s"),
+        dict(figure="the same at equal precision, layout and in-memory source", value=f"{ratio('lightly_equal'):.2f}x",
+             target=">= 2.2x", holds=ratio("lightly_equal") >= 2.2,
+             beside=f"{middle['course']:.0f} against {middle['lightly_equal']:.0f} views/s"),
+        dict(figure="share of the step that is not the network's", value=f"{100 * share:.0f} %", target="<= 25 %",
+             holds=share <= 0.25, beside=f"encoder and head alone {middle['network']:.0f} views/s"),
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ learning
+def knn_row(method: nn.Module, splits: Splits) -> dict[str, float]:
+    rows = score(method, splits, linear=False)
+    return {row["name"]: row["knn"] for row in rows}
+
+
+def shapes(seconds: float = 60.0, seeds: tuple[int, ...] = (0, 1, 2)) -> list[dict]:
+    """VICReg for one CPU minute on generated images, beside raw pixels and a random encoder."""
+    splits, found = load("shapes"), []
+    for seed in seeds:
+        torch.manual_seed(seed)
+        method = build_method("vicreg", "convnet", augment=SHAPES_VIEWS)
+        history = fit(method, splits.train, seconds=seconds, device="cpu", seed=seed, progress=False, **method.recipe)
+        found.append(knn_row(method, splits))
+        print(f"seed {seed}: {found[-1]} {history}", flush=True)
+    values = [row["method"] for row in found]
+    raw, untrained = found[0]["raw pixels"], max(row["random encoder"] for row in found)
+    return [
+        dict(figure=f"shapes, {seconds:.0f} CPU seconds, VICReg kNN, {len(seeds)} seeds",
+             value=" ".join(f"{100 * v:.1f}" for v in values) + " %", target=">= 80 %", holds=min(values) >= 0.8,
+             beside=f"raw pixels {100 * raw:.1f} %, random encoder {100 * untrained:.1f} %"),
+        dict(figure="raw pixels on shapes, kNN", value=f"{100 * raw:.1f} %", target="<= 40 %", holds=raw <= 0.4, beside=""),
+        dict(figure="random encoder on shapes, kNN (highest of the seeds)", value=f"{100 * untrained:.1f} %",
+             target="<= 30 %", holds=untrained <= 0.3, beside=""),
+    ]
+
+
+def photographs(where: str, seconds: float = 300.0) -> list[dict]:
+    """VICReg and SparK for five CPU minutes each on CIFAR-10 photographs; the runs are stored for the lessons."""
+    from course_lib.commands import _hidden_errors
+    from course_lib.runs import record_run
+
+    splits, rows = load(where), []
+    for name, options in (("vicreg", {}), ("spark", {"normalized": False})):
+        torch.manual_seed(0)
+        method = build_method(name, "convnet", **options)
+        history = fit(method, splits.train, seconds=seconds, device="cpu", seed=0, progress=False, **method.recipe)
+        print(history, flush=True)
+        table = score(method, splits, name=name)
+        knn = {row["name"]: row["knn"] for row in table}
+        extra = {}
+        if name == "vicreg":
+            rows.append(dict(
+                figure=f"CIFAR-10 photographs, {seconds:.0f} CPU seconds, VICReg, last-step kNN",
+                value=f"{100 * knn['vicreg']:.1f} %", target=">= 55 %", holds=knn["vicreg"] >= 0.55,
+                beside=f"raw pixels {100 * knn['raw pixels']:.1f} %, random encoder {100 * knn['random encoder']:.1f} %"))
+        else:
+            errors = extra["hidden_error"] = _hidden_errors(method, splits.test, seed=0)
+            fill = min(errors["visible mean"], errors["nearest visible pixel"])
+            rows.append(dict(
+                figure=f"CIFAR-10 photographs, {seconds:.0f} CPU seconds, SparK: hidden error over variance",
+                value=f"{errors['spark']:.3f}", target="below both fills", holds=errors["spark"] < fill,
+                beside=", ".join(f"{k} {v:.3f}" for k, v in errors.items() if k != "spark")))
+        record_run(f"cifar10-{name}-convnet-s0", method, splits, history, table,
+                   {"data": "cifar10", "seed": 0, "seconds": seconds, **method.recipe, **extra})
+    return rows
+
+
+def lessons() -> list[dict]:
+    """Each lesson top to bottom, as the command that writes it as HTML runs it."""
+    from tempfile import TemporaryDirectory
+
+    from course_lib.workspace import render_lesson
+
+    rows = []
+    with TemporaryDirectory() as folder:
+        for path in sorted((HERE.parent / "lessons").glob("[0-9]*.ipynb")):
+            began = time.perf_counter()
+            render_lesson(path.stem, Path(folder) / "out.html")
+            took = time.perf_counter() - began
+            rows.append(dict(figure=f"lesson {path.stem} top to bottom", value=f"{took:.0f} s", target="<= 120 s",
+                             holds=took <= 120, beside="kernel start and HTML included"))
+            print(rows[-1], flush=True)
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="speed,shapes,photographs,lessons", help="comma-separated (default: all)")
+    parser.add_argument("--photographs", default="cifar10", help="'cifar10' (torchvision's) or a folder of them")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    stored = HERE / "figures.json"
+    old = json.loads(stored.read_text(encoding="utf-8"))["groups"] if stored.exists() else {}
+    for group in args.only.split(","):
+        run = {"speed": speed, "shapes": shapes, "lessons": lessons,
+               "photographs": lambda: photographs(args.photographs)}[group]
+        old[group] = {"measured_on": provenance(), "rows": run()}
+        stored.write_text(json.dumps({"groups": old}, indent=1) + "\n", encoding="utf-8")
+    lines = ["| figure | measured | target | holds | beside it |", "|---|---|---|---|---|"]
+    for group in old.values():
+        lines += [f"| {r['figure']} | {r['value']} | {r['target']} | {'yes' if r['holds'] else 'NO'} | {r['beside']} |"
+                  for r in group["rows"]]
+    machine = next(iter(old.values()))["measured_on"]
+    text = "# Figures\n\n" + "\n".join(lines) + "\n\nMeasured on: " + json.dumps(machine) + "\n"
+    (HERE / "figures.md").write_text(text, encoding="utf-8")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

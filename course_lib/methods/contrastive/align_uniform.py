@@ -1,0 +1,70 @@
+r"""Alignment and uniformity as a loss. Wang and Isola, ICML 2020, arXiv 2005.10242.
+
+Two views of N images give embeddings scaled to length 1, x and y in R^(N x D):
+
+    L = a * align(x, y) + b * (uniform(x) + uniform(y)) / 2
+
+    align(x, y) = mean over N of |x_i - y_i|^alpha                           alpha = 2
+    uniform(x)  = log of the mean over pairs i < j of exp(-t |x_i - x_j|^2)  t = 2
+
+alpha, t and the definitions are those of the official code (SsnL/align_uniform); its STL-10 recipe weighs both terms 1.
+
+What other implementations get wrong: embeddings that are not normalised (shrinking them all is then "aligned"); the
+diagonal among the pairs, N distances of zero that no training can change; the mean of the logarithms in place of the
+logarithm of the mean, which is -t times the mean squared distance and does not care how points lie.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ...augment import Augment, normalize, two_views
+from ...layers import MLP, gather, in_float32
+from ...layers import normalize as unit
+
+
+@in_float32
+def alignment_loss(x: Tensor, y: Tensor, alpha: float = 2.0) -> Tensor:
+    """Mean distance to the power alpha between the two views of an image, on the sphere: (N, D), (N, D) -> scalar."""
+    distance = (unit(x) - unit(y)).norm(dim=1)  # (N,)
+    return distance.pow(alpha).mean()
+
+
+@in_float32
+def uniformity_loss(z: Tensor, t: float = 2.0) -> Tensor:
+    """Log of the mean of exp(-t d^2) over the pairs i < j, on the sphere: (N, D) -> scalar, 0 when collapsed."""
+    z = unit(z)
+    i, j = torch.triu_indices(len(z), len(z), offset=1, device=z.device)  # the pairs i < j
+    squared = 2 - 2 * (z @ z.T)[i, j]  # |z_i - z_j|^2 of vectors of length 1, (N (N - 1) / 2,)
+    return torch.logsumexp(-t * squared, dim=0) - math.log(len(squared))
+
+
+class AlignUniform(nn.Module):
+    """The method: a backbone and a projector of two layers onto a sphere of `width` dimensions.
+
+    align, uniform: the weights a and b of the two terms, changeable between steps (a lesson's knobs); uniform=0 is
+    attraction alone, which collapses. augment: that of both views; other: of the second view, where it differs.
+    """
+
+    def __init__(self, backbone: nn.Module, image_size: int = 32, width: int = 128, align: float = 1.0,
+                 uniform: float = 1.0, augment: Augment | None = None, other: Augment | None = None):
+        super().__init__()
+        self.backbone = backbone
+        self.projector = MLP(backbone.dim, width, width)
+        self.weights = {"align": align, "uniform": uniform}
+        self.augment = augment or Augment(image_size)
+        self.other = other or self.augment
+
+    def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return two_views(batch.images, self.augment, generator, self.other)
+
+    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Tensor]:
+        x, y = (gather(self.projector(self.backbone(normalize(view)))) for view in views)  # (N, width) each
+        parts = {"align": alignment_loss(x, y), "uniform": (uniformity_loss(x) + uniformity_loss(y)) / 2}
+        return {"loss": sum(self.weights[name] * parts[name] for name in parts), **parts, "embedding": unit(x.detach())}
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.backbone(normalize(images))

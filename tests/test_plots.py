@@ -1,0 +1,203 @@
+"""Figures: every function draws what it was given, names its axes, and leaves pyplot as it was."""
+from __future__ import annotations
+
+import io
+import math
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402
+
+from course_lib import plots as P  # noqa: E402
+from course_lib.papers import load_papers  # noqa: E402
+
+
+def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+IMAGES = torch.randint(0, 256, (40, 3, 16, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+LABELS = torch.arange(40) % 4
+NAMES = ("disc", "square", "star", "ring")
+Z = torch.cat([4 * torch.eye(4)[LABELS], gaussian(40, 6)], 1)
+ROWS = [{"name": "VICReg", "kind": "method", "knn": 0.83, "rankme": 40.2},
+        {"name": "raw pixels", "kind": "control", "knn": 0.39, "rankme": None}]
+
+# name -> (figure, whether its axes carry data and so must be labelled)
+FIGURES = {
+    "image_grid": (lambda: P.image_grid(IMAGES[:11], list("abcdefghijk"), columns=4, title="t"), False),
+    "image_grid_grey": (lambda: P.image_grid(IMAGES[:1, :1].float() / 255), False),
+    "view_pairs": (lambda: P.view_pairs(IMAGES[:5], IMAGES[5:10].float() / 255, IMAGES[:5]), False),
+    "reconstructions": (lambda: P.reconstructions(IMAGES[:4], torch.rand(4, 4, 4) > 0.6, IMAGES[4:8]), False),
+    "attention_maps": (lambda: P.attention_maps(IMAGES[0], torch.rand(8, 4, 4)), False),
+    "neighbours": (lambda: P.neighbours(Z, IMAGES, LABELS, (0, 3), k=5, classes=NAMES), False),
+    "neighbours_unlabelled": (lambda: P.neighbours(Z, IMAGES, queries=[1], k=3), False),
+    "curves": (lambda: P.curves({"loss": [3, 2, 1], "std": ([0, 5, 9], torch.rand(3))}, {"log K": 2}), True),
+    "curves_log": (lambda: P.curves({"loss": torch.rand(50) + 0.1}, log=True, ylabel="loss (nats)"), True),
+    "embedding": (lambda: P.embedding(Z[:, :2], LABELS, NAMES, title="t"), True),
+    "embedding_values": (lambda: P.embedding(Z[:, :2], values=Z[:, 5], label="hue", circular=True), True),
+    "embedding_thumbnails": (lambda: P.embedding(Z[:, :2], LABELS, thumbnails=IMAGES), True),
+    "embedding_plain": (lambda: P.embedding(Z[:, :2].numpy()), True),
+    "spectrum": (lambda: P.spectrum({"ours": Z, "collapsed": torch.ones(30, 5)}), True),
+    "correlation_matrix": (lambda: P.correlation_matrix(torch.cat([Z, torch.ones(40, 1)], 1)), True),
+    "factor_bars": (lambda: P.factor_bars({"a": {"x": 0.5, "y": math.nan}, "raw pixels": {"x": 0.2}}), True),
+    "score_bars": (lambda: P.score_bars(ROWS, chance=0.1), True),
+    "score_bars_rank": (lambda: P.score_bars(ROWS, "rankme"), True),
+    "paper_map": (lambda: P.paper_map(load_papers(), ["spark"]), True),
+}
+
+
+def texts(figure: Figure) -> list[str]:
+    return [t.get_text() for t in figure.findobj(matplotlib.text.Text) if t.get_text()]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figure(name):
+    draw, labelled = FIGURES[name]
+    before = dict(matplotlib.rcParams)
+    figure = draw()
+    assert isinstance(figure, Figure) and not plt.get_fignums()  # closed: a notebook shows it once
+    assert dict(matplotlib.rcParams) == before
+    assert figure.get_figwidth() <= P.WIDTH
+    if labelled:
+        main = figure.axes[0]
+        assert main.get_xlabel() and (main.get_ylabel() or [t.get_text() for t in main.get_yticklabels()])
+    first, second = io.BytesIO(), io.BytesIO()
+    figure.savefig(first, format="png", dpi=50)
+    draw().savefig(second, format="png", dpi=50)
+    assert len(first.getvalue()) > 1000
+    if name not in ("reconstructions", "attention_maps", "curves", "curves_log"):  # those draw random input
+        assert first.getvalue() == second.getvalue()
+
+
+def test_every_public_function_is_tried():
+    tried = {name.split("_grey")[0] for name in FIGURES}
+    assert {name for name in P.__all__ if name not in ("COLORS", "project", "style")} <= tried
+
+
+def test_colours_are_okabe_and_ito():
+    assert set(P.CYCLE) == set(P.COLORS) and len(set(P.COLORS)) == 8
+    assert P.COLORS[1:] == ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+
+
+def test_curves_draw_the_numbers_and_the_floor():
+    axes = P.curves({"loss": ([0, 10, 20], [3.0, 2.0, 1.0])}, {"log K": 2.3}).axes[0]
+    assert axes.lines[0].get_xydata().tolist() == [[0, 3], [10, 2], [20, 1]]
+    assert axes.lines[1].get_ydata()[0] == 2.3 and "log K" in texts(axes.figure)
+
+
+def test_view_rows_are_named():
+    assert {"image", "view 1", "view 2"} <= set(texts(P.view_pairs(IMAGES[:2], IMAGES[2:4], IMAGES[:2])))
+
+
+def test_reconstruction_keeps_visible_pixels_and_fills_hidden_ones():
+    mask = torch.zeros(1, 2, 2, dtype=torch.bool)
+    mask[0, 0, 0] = True
+    figure = P.reconstructions(IMAGES[:1], mask, IMAGES[1:2])
+    image, visible, filled = (axes.images[0].get_array() for axes in figure.axes)
+    wanted = IMAGES[:2].float().permute(0, 2, 3, 1).numpy() / 255
+    np.testing.assert_allclose(visible[:8, :8], wanted[0, :8, :8])
+    np.testing.assert_allclose(filled[:8, :8], wanted[0, :8, :8])
+    np.testing.assert_allclose(filled[8:], wanted[1, 8:])
+    assert np.allclose(visible[8:], 0.75) and np.allclose(image, wanted[0])
+    flat = P.reconstructions(IMAGES[:1], mask.flatten(1), IMAGES[1:2])
+    assert np.array_equal(flat.axes[1].images[0].get_array(), visible)
+
+
+def test_neighbours_are_those_of_centred_cosine():
+    figure = P.neighbours(Z, IMAGES, LABELS, [6], k=4)
+    z = Z - Z.mean(0)
+    z = z / z.norm(dim=1, keepdim=True)
+    order = [i for i in (z @ z[6]).argsort(descending=True).tolist() if i != 6][:4]
+    shown = [axes.images[0].get_array() for axes in figure.axes]
+    for pixels, index in zip(shown, [6, *order]):
+        np.testing.assert_allclose(pixels, IMAGES[index].permute(1, 2, 0).numpy() / 255)
+    crossed = [bool(axes.lines) for axes in figure.axes[1:]]
+    assert crossed == [bool(LABELS[i] != LABELS[6]) for i in order]
+
+
+def test_embedding_draws_all_points_and_names_classes():
+    figure = P.embedding(Z[:, :2], LABELS, NAMES)
+    assert sum(len(drawn.get_offsets()) for drawn in figure.axes[0].collections) == 40
+    assert set(NAMES) <= set(texts(figure))
+    values = torch.linspace(0, 1, 40)
+    values[:7] = math.nan
+    grey, known = P.embedding(Z[:, :2], values=values, label="hue").axes[0].collections
+    assert len(grey.get_offsets()) == 7 and len(known.get_offsets()) == 33
+
+
+def test_embedding_thumbnails_do_not_overlap():
+    figure = P.embedding(gaussian(400, 2), thumbnails=IMAGES.repeat(10, 1, 1, 1), most=60)
+    figure.draw_without_rendering()
+    boxes = [a.get_window_extent() for a in figure.axes[0].artists]
+    assert 20 < len(boxes) <= 60
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_spectrum_names_the_rank():
+    q = torch.linalg.qr(gaussian(50, 50).double())[0]
+    flat = torch.cat([q[:, :8], -q[:, :8]]) * 3
+    assert "flat: effective rank 8.0 of 8" in texts(P.spectrum({"flat": flat}))
+
+
+def test_correlation_matrix_shows_constant_dimensions_grey():
+    z = torch.stack([gaussian(50), -2 * gaussian(50), torch.ones(50)], 1)
+    shown = P.correlation_matrix(z).axes[0].images[0].get_array()
+    np.testing.assert_allclose(shown[:2, :2], [[1, -1], [-1, 1]], atol=1e-6)
+    assert np.ma.getmaskarray(shown)[2].all() or np.isnan(np.asarray(shown)[2]).all()
+
+
+def test_bars_are_as_long_as_the_scores():
+    axes = P.score_bars(ROWS, chance=0.1).axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [83.0, 39.0]
+    assert axes.patches[0].get_facecolor() != axes.patches[1].get_facecolor()
+    assert "chance" in texts(axes.figure) and axes.get_xlabel() == "kNN accuracy (%)"
+    figure = P.factor_bars({"a": {"hue": 0.5, "size": math.nan}})
+    assert "0.50" in texts(figure) and "–" in texts(figure)
+
+
+def test_paper_map_has_a_dot_a_paper():
+    axes = P.paper_map(load_papers(), ["spark", "vicreg"]).axes[0]
+    assert len(axes.collections) == 115 + 2
+    assert P.paper_map([]).axes
+
+
+def test_project_pca():
+    z = gaussian(60, 5) * torch.tensor([9.0, 4, 1, 1, 1])
+    points = P.project(z)
+    centred = (z - z.mean(0)).double()
+    _, _, axes = np.linalg.svd(centred.numpy())
+    wanted = np.abs(centred.numpy() @ axes[:2].T)
+    np.testing.assert_allclose(np.abs(points.numpy()), wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(P.project(z + 100), points, rtol=1e-3, atol=1e-3)
+    # Points turned by -1 would be as good a projection: the axes' largest entries are made positive.
+    for sign in (1, -1):
+        axes = torch.linalg.lstsq(P.project(sign * z).double(), sign * centred).solution
+        assert all(axis[axis.abs().argmax()] > 0 for axis in axes)
+    assert P.project(gaussian(9, 1)).shape == (9, 2)
+    with pytest.raises(ValueError, match="expected 'pca' or 'tsne'"):
+        P.project(z, "umap")
+
+
+def test_project_tsne_keeps_groups_and_repeats():
+    points = P.project(Z, "tsne", seed=1)
+    assert torch.equal(points, P.project(Z, "tsne", seed=1)) and points.shape == (40, 2)
+    near = torch.cdist(points, points).fill_diagonal_(torch.inf).argmin(1)
+    assert (LABELS[near] == LABELS).float().mean() > 0.8
+
+
+def test_images_of_a_wrong_shape_are_refused():
+    with pytest.raises(ValueError, match=r"images have shape \(3, 8, 8\); expected \(N, 3, H, W\)"):
+        P.image_grid(torch.zeros(3, 8, 8))
+
+
+def test_style_is_only_inside():
+    before = matplotlib.rcParams["axes.spines.top"]
+    with P.style():
+        assert matplotlib.rcParams["axes.spines.top"] is False
+    assert matplotlib.rcParams["axes.spines.top"] == before
