@@ -65,8 +65,8 @@ def sample_boxes(
 ) -> Tensor:
     """Boxes of RandomResizedCrop, (B, 4) whole pixels: area uniform in `scale`, aspect log-uniform in `ratio`.
 
-    torchvision redraws up to ten times what does not fit and then falls back to the centre. Here all ten draws are
-    made at once and the first that fits is taken, so nothing waits for the device.
+    torchvision redraws up to ten times what does not fit and then takes the largest centred box of a permitted
+    aspect. Here all ten draws are made at once and the first that fits is taken, so nothing waits for the device.
     """
     draws = torch.rand(2, batch, 10, generator=generator, device=generator.device).to(device)
     area = height * width * (scale[0] + (scale[1] - scale[0]) * draws[0])
@@ -76,9 +76,8 @@ def sample_boxes(
     fits = (w >= 1) & (h >= 1) & (w <= width) & (h <= height)
     first = fits.to(torch.uint8).argmax(1, keepdim=True)
     found = fits.any(1)
-    fallback = min(height, width)
-    h = torch.where(found, h.gather(1, first)[:, 0], fallback)
-    w = torch.where(found, w.gather(1, first)[:, 0], fallback)
+    h = torch.where(found, h.gather(1, first)[:, 0], min(height, round(width / ratio[0])))
+    w = torch.where(found, w.gather(1, first)[:, 0], min(width, round(height * ratio[1])))
     place = torch.rand(2, batch, generator=generator, device=generator.device).to(device)
     place = torch.where(found, place, 0.5)
     top = (place[0] * (height - h + 1)).floor().clamp_(max=height - h)

@@ -170,7 +170,7 @@ class ViT(nn.Module):
         x = rearrange(self.embed(images), "b d h w -> b (h w) d") + self.positions[1:]
         if visible is not None:
             keep = int(visible[0].sum())
-            index = visible.flatten(1).to(torch.uint8).argsort(1, descending=True, stable=True)[:, :keep]
+            index = visible.flatten(1).to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :keep]
             x = x.gather(1, repeat(index, "b t -> b t d", d=self.dim))
         return torch.cat([(self.class_token + self.positions[:1]).expand(len(x), -1, -1).to(x), x], 1)
 

@@ -32,9 +32,12 @@ def atomic(path: str | Path):
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        cause = error if isinstance(error, OSError) else error.__context__  # torch.save hides a full disk in another
+        if not isinstance(cause, OSError):
+            raise
         raise CheckpointError(
-            f"could not write {path} ({error.strerror}); what was there before is untouched. "
+            f"could not write {path} ({cause.strerror}); what was there before is untouched. "
             "Free some disk space or choose another folder with --out.") from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,4 +1,5 @@
 """Sentences of a lesson that state a result are computed: value, interval over seeds, and a verdict."""
+
 from __future__ import annotations
 
 import math
@@ -9,8 +10,38 @@ from statistics import fmean, stdev
 from typing import Any
 
 # Two-sided 95 % quantiles of Student's t for 1, 2, ... 30 degrees of freedom.
-_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-        2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
+_T95 = (
+    12.706,
+    4.303,
+    3.182,
+    2.776,
+    2.571,
+    2.447,
+    2.365,
+    2.306,
+    2.262,
+    2.228,
+    2.201,
+    2.179,
+    2.160,
+    2.145,
+    2.131,
+    2.120,
+    2.110,
+    2.101,
+    2.093,
+    2.086,
+    2.080,
+    2.074,
+    2.069,
+    2.064,
+    2.060,
+    2.056,
+    2.052,
+    2.048,
+    2.045,
+    2.042,
+)
 _LOOK = {"supported": ("✓", "0,158,115"), "not separable": ("≈", "230,159,0"), "refuted": ("✗", "213,94,0")}
 
 
@@ -20,16 +51,22 @@ def _t(freedom: float) -> float:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float, str]:
-    """(low, high, how): the 95 % t-interval of the mean of three or more values, least and greatest of two, one itself."""
+    """(low, high, how): the 95 % t-interval of the mean of three or more values, least and greatest of two,
+    one itself."""
     n = len(values)
     if n < 3:
-        return min(values), max(values), "one run, no interval" if n == 1 else "least and greatest of two runs"
+        return (
+            min(values),
+            max(values),
+            "one run, no interval" if n == 1 else "least and greatest of two runs",
+        )
     half = _t(n - 1) * stdev(values) / math.sqrt(n)
     return fmean(values) - half, fmean(values) + half, f"95 % t-interval over {n} runs"
 
 
 def difference_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, str]:
-    """Interval of mean(a) - mean(b): Welch's, from three values each on; below that, every pairing's extremes."""
+    """Interval of mean(a) - mean(b): Welch's, from three values each on; below that, every pairing's
+    extremes."""
     if len(a) < 3 or len(b) < 3:
         if len(a) == len(b) == 1:
             return a[0] - b[0], a[0] - b[0], "one run each, no interval"
@@ -45,7 +82,8 @@ def difference_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, 
 
 @dataclass
 class Claim:
-    """A computed statement. `.value` (mean), `.low`, `.high`, `.verdict`; draws itself as a card or as text."""
+    """A computed statement. `.value` (mean), `.low`, `.high`, `.verdict`; draws itself as a card or as
+    text."""
 
     text: str
     values: tuple[float, ...]
@@ -65,7 +103,7 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """"supported", "not separable" or "refuted"; see `claim` for the rule."""
+        """ "supported", "not separable" or "refuted"; see `claim` for the rule."""
         verdicts = []
         if self.at_least is not None:
             verdicts.append(_side(self.low - self.at_least, self.high - self.at_least))
@@ -99,7 +137,8 @@ class Claim:
             facts.append(f"asked for: at most {self._number(self.at_most)}")
         if self.above is not None:
             low, high, how = difference_interval(self.values, self.above)
-            facts.append(f"compared with {self._number(fmean(self.above))}; difference {self._range(low, high)} ({how})")
+            other = self._number(fmean(self.above))
+            facts.append(f"compared with {other}; difference {self._range(low, high)} ({how})")
         return facts
 
     def __repr__(self) -> str:
@@ -111,11 +150,13 @@ class Claim:
         symbol, colour = _LOOK[self.verdict]
         source = ""
         if self.sources:
-            source = f"<details><summary>{len(self.sources)} stored runs</summary>{escape(', '.join(self.sources))}</details>"
+            ids = escape(", ".join(self.sources))
+            source = f"<details><summary>{len(self.sources)} stored runs</summary>{ids}</details>"
         return (
-            f"<div style='border-left:6px solid rgb({colour});background:rgba({colour},.08);padding:.6em .9em;"
-            f"margin:.3em 0;max-width:60em;line-height:1.45'><b><span aria-hidden='true'>{symbol}</span> {self.verdict}:"
-            f"</b> {escape(self.text)}<br><small>{escape('; '.join(self._facts()))}</small>{source}</div>"
+            f"<div style='border-left:6px solid rgb({colour});background:rgba({colour},.08);padding:.6em;"
+            f"margin:.3em 0;max-width:60em;line-height:1.45'><b><span aria-hidden='true'>{symbol}</span> "
+            f"{self.verdict}:</b> {escape(self.text)}<br>"
+            f"<small>{escape('; '.join(self._facts()))}</small>{source}</div>"
         )
 
 
@@ -143,19 +184,27 @@ def _numbers(value: Any, runs: Any) -> tuple[float, ...]:
     return numbers
 
 
-def claim(text: str, value: Any, at_least: float | None = None, at_most: float | None = None, above: Any = None,
-          unit: str = "", runs: Sequence | None = None) -> Claim:
+def claim(
+    text: str,
+    value: Any,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    above: Any = None,
+    unit: str = "",
+    runs: Sequence | None = None,
+) -> Claim:
     """State a result with its evidence: make it the last line of its cell.
 
-    value: a number, one number per seed, or the name of an entry to read from each of `runs` (stored runs: mappings or
-    objects; their ids are listed). above: another sample (number or numbers) that the value must exceed. unit: printed;
-    with "%" all values are fractions, 0.83 is shown as 83.0 %.
+    value: a number, one number per seed, or the name of an entry to read from each of `runs` (stored runs:
+    mappings or objects; their ids are listed). above: another sample (number or numbers) that the value must
+    exceed. unit: printed; with "%" all values are fractions, 0.83 is shown as 83.0 %.
 
-    The rule. The interval is the 95 % t-interval of the mean from three values on; least to greatest for two; the value
-    itself for one run, and then that is said. **supported**: the whole interval keeps the bound. **refuted**: the whole
-    interval breaks it. **not separable**: the interval straddles it (or something is NaN). With `above` the interval is
-    that of the difference (Welch) and the bound is zero; equality is not "above". With several bounds the worst verdict
-    counts: refuted, then not separable. ValueError when there is no bound or no value.
+    The rule. The interval is the 95 % t-interval of the mean from three values on; least to greatest for two;
+    the value itself for one run, and then that is said. **supported**: the whole interval keeps the bound.
+    **refuted**: the whole interval breaks it. **not separable**: the interval straddles it (or something is
+    NaN). With `above` the interval is that of the difference (Welch) and the bound is zero; equality is not
+    "above". With several bounds the worst verdict counts: refuted, then not separable. ValueError when there
+    is no bound or no value.
     """
     if at_least is None and at_most is None and above is None:
         raise ValueError("a claim needs at_least=, at_most= or above=, otherwise nothing could refute it")
@@ -164,5 +213,7 @@ def claim(text: str, value: Any, at_least: float | None = None, at_most: float |
     bounds = [b for b in (at_least, at_most) if b is not None]
     if unit == "%" and any(abs(v) > 2 for v in (*numbers, *(other or ()), *bounds) if math.isfinite(v)):
         raise ValueError('with unit="%" give fractions: 0.83, which is shown as 83.0 %')
-    sources = tuple(str(run.get("id", "?") if isinstance(run, Mapping) else getattr(run, "id", "?")) for run in runs or ())
+    sources = tuple(
+        str(run.get("id", "?") if isinstance(run, Mapping) else getattr(run, "id", "?")) for run in runs or ()
+    )
     return Claim(text, numbers, at_least, at_most, other, unit, sources)

@@ -20,9 +20,19 @@ def _data_arguments(parser: argparse.ArgumentParser, default: str | None = "shap
 
 
 def _load(args: argparse.Namespace, size: int | None = None):
+    """The splits; under torchrun one process of a machine downloads and decodes, the others then read what it left."""
+    import torch.distributed as dist
+
     from .data import load
 
-    return load(args.data, size=args.image_size or size, root=args.data_root, limit=args.limit)
+    several = dist.is_available() and dist.is_initialized()
+    first = int(os.environ.get("LOCAL_RANK", 0)) == 0
+    if several and not first:
+        dist.barrier()
+    splits = load(args.data, size=args.image_size or size, root=args.data_root, limit=args.limit, progress=first)
+    if several and first:
+        dist.barrier()
+    return splits
 
 
 def _value(text: str):

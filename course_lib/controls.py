@@ -1,4 +1,5 @@
 """The controls of a knob: Slider, Choice, Toggle. Each knows its ends, its start and its widget."""
+
 from __future__ import annotations
 
 import math
@@ -9,7 +10,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Slider:
-    """Numbers from low to high in steps; whole numbers if all four are. log=True: equal factors a step, 10**step."""
+    """Numbers from low to high in steps; whole numbers if all four are. log=True: equal factors a step,
+    10**step."""
 
     low: float
     high: float
@@ -28,7 +30,11 @@ class Slider:
         return self.low, self.high
 
     def check(self, value: Any) -> Any:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not self.low <= value <= self.high:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not self.low <= value <= self.high
+        ):
             raise ValueError(f"expected a number from {self.low} to {self.high}, got {value!r}")
         return value
 
@@ -37,12 +43,20 @@ class Slider:
 
         common = dict(description=name, value=self.start, continuous_update=live, **_style())
         if self.log:
-            return widgets.FloatLogSlider(base=10, min=math.log10(self.low), max=math.log10(self.high), step=self.step,
-                                          readout_format=".3g", **common)
+            return widgets.FloatLogSlider(
+                base=10,
+                min=math.log10(self.low),
+                max=math.log10(self.high),
+                step=self.step,
+                readout_format=".3g",
+                **common,
+            )
         if all(isinstance(v, int) for v in (self.low, self.high, self.start, self.step)):
             return widgets.IntSlider(min=self.low, max=self.high, step=self.step, **common)
         digits = max(0, min(4, -math.floor(math.log10(self.step) + 1e-9)))
-        return widgets.FloatSlider(min=self.low, max=self.high, step=self.step, readout_format=f".{digits}f", **common)
+        return widgets.FloatSlider(
+            min=self.low, max=self.high, step=self.step, readout_format=f".{digits}f", **common
+        )
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,8 @@ def score(model: nn.Module | None, splits: Splits, *, name: str = "method", cont
     rows = []
     for title, kind, encoder in encoders:
         parts = {split: raw_pixels(part) if encoder is None else embed(encoder, part, device=device)
-                 for split, part in vars(splits).items() if part is not None and len(part)}
+                 for split, part in vars(splits).items()
+                 if part is not None and len(part) and (linear or split != "validation")}
         rows.append({"name": title, "kind": kind,
                      **_measure(parts, splits, linear, clusters, factors, probe_limit, seed, device)})
     if supervised_epochs:

@@ -76,10 +76,13 @@ def parameter_groups(module: nn.Module, weight_decay: float, exempt: bool = True
 # learning rate and weight decay where the caller names none; lr is per 256 samples for SGD and LARS
 DEFAULTS = {"adamw": dict(lr=1e-3, weight_decay=0.05), "sgd": dict(lr=0.06, weight_decay=5e-4),
             "lars": dict(lr=0.3, weight_decay=1e-6)}
+OPTIMIZERS = ("adamw", "sgd", "lars", "lars-simclr")
 
 
 def build_optimizer(name: str, groups: list[dict], lr: float, **options) -> torch.optim.Optimizer:
     """"adamw", "sgd" (momentum 0.9) or "lars" / "lars-simclr" over the groups, fused where torch has it."""
+    if name not in OPTIMIZERS:
+        raise ValueError(f"unknown optimizer {name!r}: choose one of {', '.join(OPTIMIZERS)}")
     device = groups[0]["params"][0].device.type
     groups = [dict(group) for group in groups]
     if name.startswith("lars"):
@@ -89,9 +92,7 @@ def build_optimizer(name: str, groups: list[dict], lr: float, **options) -> torc
     fused = device in ("cuda", "cpu")
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=lr, fused=fused, **{"betas": (0.9, 0.95), **options})
-    if name == "sgd":
-        return torch.optim.SGD(groups, lr=lr, fused=fused, **{"momentum": 0.9, **options})
-    raise ValueError(f"unknown optimizer {name!r}: choose adamw, sgd, lars or lars-simclr")
+    return torch.optim.SGD(groups, lr=lr, fused=fused, **{"momentum": 0.9, **options})
 
 
 # ------------------------------------------------------------------------------------------------ schedules

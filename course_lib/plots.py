@@ -208,7 +208,7 @@ def paper_map(papers: Sequence, highlight: Sequence[str] = (), title: str = "") 
                       key=lambda family: (family == "other", -sum(p.family == family for p in papers)))
     years = sorted({paper.year for paper in papers})
     figure, axes = plt.subplots(figsize=(WIDTH, 0.55 * len(families) + 1.2))
-    wide = 7
+    wide, dots, rings = 7, [], []
     for (column, year), (line, family) in itertools.product(enumerate(years), enumerate(families)):
         here = [paper for paper in papers if (paper.year, paper.family) == (year, family)]
         here.sort(key=lambda paper: not paper.in_schedule)
@@ -216,10 +216,14 @@ def paper_map(papers: Sequence, highlight: Sequence[str] = (), title: str = "") 
         for number, paper in enumerate(here):
             x = column + (number % wide - (min(len(here), wide) - 1) / 2) * 0.125
             y = line + (number // wide - (deep - 1) / 2) * min(0.26, 0.8 / max(1, deep - 1))
-            face, edge = (BLUE, BLUE) if paper.in_schedule else ("white", GREY)
-            axes.scatter(x, y, s=30, color=face, edgecolors=edge, linewidths=1)
+            dots.append((x, y, *((BLUE, BLUE) if paper.in_schedule else ("white", GREY))))
             if paper.key in highlight:
-                axes.scatter(x, y, s=110, color="none", edgecolors=RED, linewidths=2)
+                rings.append((x, y))
+    if dots:  # one call for all: a call a dot takes a third of a second, too long for a knob
+        x, y, face, edge = zip(*dots)
+        axes.scatter(x, y, s=30, c=face, edgecolors=edge, linewidths=1)
+    if rings:
+        axes.scatter(*zip(*rings), s=110, facecolors="none", edgecolors=RED, linewidths=2)
     axes.set_xticks(range(len(years)), years)
     axes.set_yticks(range(len(families)), families)
     gaps = years and len(years) < years[-1] - years[0] + 1

@@ -1,4 +1,5 @@
 """A guess taken before the result is shown. It has a default, so Run All never waits."""
+
 from __future__ import annotations
 
 import sys
@@ -26,12 +27,16 @@ def _card(colour: str, *lines: str) -> str:
 
 
 class Prediction:
-    """A question with the learner's `guess`. `reveal(value, text)` in a later cell shows guess against outcome."""
+    """A question with the learner's `guess`. `reveal(value, text)` in a later cell shows guess against
+    outcome."""
 
     def __init__(self, question: str, options: Sequence, default: Any = None, unit: str = ""):
         self.question, self.unit = question, unit
-        numeric = isinstance(options, tuple) and len(options) == 2 and all(
-            isinstance(o, (int, float)) and not isinstance(o, bool) for o in options)
+        numeric = (
+            isinstance(options, tuple)
+            and len(options) == 2
+            and all(isinstance(o, (int, float)) and not isinstance(o, bool) for o in options)
+        )
         if numeric:
             low, high = options
             whole = all(isinstance(o, int) for o in options) and high - low >= 10
@@ -57,7 +62,9 @@ class Prediction:
         from IPython.display import display
 
         choices = self.control.options if isinstance(self.control, Choice) else None
-        offered = "; ".join(map(str, choices)) if choices else " to ".join(self._text(e) for e in self.control.ends)
+        offered = (
+            "; ".join(map(str, choices)) if choices else " to ".join(self._text(e) for e in self.control.ends)
+        )
         note = f"<small>{escape(offered)}. The guess stands at {escape(self._text(self.guess))}.</small>"
         head = f"<b>Your guess first:</b> {escape(self.question)}"
         bundle = {"text/html": _card(BLUE, head, note), "text/plain": repr(self)}
@@ -99,14 +106,21 @@ class Prediction:
             return ""
         low, span = self.control.low, self.control.high - self.control.low
         marks = ""
-        for symbol, word, at, colour in (("◇", "guess", self.guess, BLUE), ("◆", "outcome", float(value), ORANGE)):
+        for symbol, word, at, colour in (
+            ("◇", "guess", self.guess, BLUE),
+            ("◆", "outcome", float(value), ORANGE),
+        ):
             percent = 100 * min(1.0, max(0.0, (at - low) / span))
-            marks += (f"<div style='margin-left:calc({percent:.1f}% - .5em);white-space:nowrap;"
-                      f"color:rgb({colour})'>{symbol} {word}</div>")
-        return f"<div style='max-width:24em;border-bottom:1px solid gray;margin:.4em 4em .4em .5em'>{marks}</div>"
+            marks += (
+                f"<div style='margin-left:calc({percent:.1f}% - .5em);white-space:nowrap;"
+                f"color:rgb({colour})'>{symbol} {word}</div>"
+            )
+        frame = "max-width:24em;border-bottom:1px solid gray;margin:.4em 4em .4em .5em"
+        return f"<div style='{frame}'>{marks}</div>"
 
     def reveal(self, value: Any, text: str = "") -> None:
-        """Show the outcome beside the guess. value: in the unit of the question's range, or one of its options."""
+        """Show the outcome beside the guess. value: in the unit of the question's range, or one of its
+        options."""
         if isinstance(self.control, Choice):
             self.control.check(value)
         self._outcome = (value, text)
@@ -125,8 +139,9 @@ class Prediction:
 def predict(question: str, options: Sequence, default: Any = None, unit: str = "") -> Prediction:
     """Ask for a guess here and go on: it stands at `default` until the learner moves it.
 
-    options: (low, high), a tuple of two numbers, for a slider; else a list of choices. default: the middle, or the
-    first choice. unit: printed behind numbers, as in "%": range, guess and outcome are all in that unit.
+    options: (low, high), a tuple of two numbers, for a slider; else a list of choices. default: the middle,
+    or the first choice. unit: printed behind numbers, as in "%": range, guess and outcome are all in that
+    unit.
     """
     made = Prediction(question, options, default, unit)
     made.show()

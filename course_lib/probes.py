@@ -7,6 +7,7 @@ used once.
 from __future__ import annotations
 
 import copy
+import itertools
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Callable
@@ -38,23 +39,17 @@ class ProbeResult:
     converged: bool = True           # False: the solver stopped at max_iter, a form of early stopping
 
 
-def _shared_rows(a: np.ndarray, b: np.ndarray) -> int:
-    return len({row.tobytes() for row in a} & {row.tobytes() for row in b})
-
-
 def _refuse_overlap(parts: dict[str, LabelledFeatures]) -> None:
-    """ValueError when two of the three data sets are the same data, whole or in large part."""
-    names = list(parts)
-    for i, one in enumerate(names):
-        for other in names[i + 1:]:
-            a, b = (np.ascontiguousarray(parts[n][0].numpy()) for n in (one, other))
-            same = parts[one][0] is parts[other][0] or (a.shape == b.shape and np.array_equal(a, b)
-                                                        and torch.equal(parts[one][1], parts[other][1]))
-            # Distinct rows are counted, so that collapsed features (all rows alike) are not taken for a copy.
-            if same or (a.shape[1] == b.shape[1] and _shared_rows(a, b) > 0.5 * min(len(a), len(b))):
-                raise ValueError(
-                    f"{one} and {other} are the same images. A setting picked on the test images makes the "
-                    "test score too good: pass splits.train, splits.validation and splits.test.")
+    """ValueError when two of the data sets are the same data, whole or in large part."""
+    # Hashes of distinct rows, so that collapsed features (all rows alike) are not taken for a copy.
+    rows = {name: {hash(row.tobytes()) for row in features.numpy()} for name, (features, _) in parts.items()}
+    for one, other in itertools.combinations(parts, 2):
+        (a, a_labels), (b, b_labels) = parts[one], parts[other]
+        same = a is b or (a.shape == b.shape and torch.equal(a, b) and torch.equal(a_labels, b_labels))
+        if same or len(rows[one] & rows[other]) > 0.5 * min(len(a), len(b)):
+            raise ValueError(
+                f"{one} and {other} are the same images. A setting picked on the test images makes the test "
+                "score too good: pass splits.train, splits.validation and splits.test.")
 
 
 def _logistic_path(train: LabelledFeatures, validation: LabelledFeatures, settings: tuple[float, ...],

@@ -27,7 +27,7 @@ def hidden_error(prediction: Tensor, images: Tensor, visible: Tensor) -> float:
 def fill_mean(images: Tensor, visible: Tensor) -> Tensor:
     """Hidden pixels replaced by the mean of the same image's visible pixels, per channel."""
     seen = _pixels(visible, images.shape[-1])
-    mean = (images * seen).sum((2, 3), keepdim=True) / seen.sum((2, 3), keepdim=True)
+    mean = images.where(seen, 0).sum((2, 3), keepdim=True) / seen.sum((2, 3), keepdim=True)
     return torch.where(seen, images, mean)
 
 

@@ -24,7 +24,7 @@ from .data import Batch, ImageSet
 from .device import pick_device, pick_precision
 from .interrupt import between_steps
 from .layers import world_size
-from .optim import DEFAULTS, build_optimizer, parameter_groups, warmup_cosine
+from .optim import DEFAULTS, OPTIMIZERS, build_optimizer, parameter_groups, warmup_cosine
 
 
 @dataclass
@@ -114,9 +114,11 @@ def fit(
 
     # the model and its optimizer
     method.to(device, memory_format=torch.channels_last).train()
-    defaults = DEFAULTS.get(optimizer.split("-")[0], {})
-    base_lr = defaults.get("lr") if lr is None else lr
-    weight_decay = defaults.get("weight_decay") if weight_decay is None else weight_decay
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(f"unknown optimizer {optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
+    defaults = DEFAULTS[optimizer.split("-")[0]]
+    base_lr = defaults["lr"] if lr is None else lr
+    weight_decay = defaults["weight_decay"] if weight_decay is None else weight_decay
     groups = (method.param_groups(weight_decay) if hasattr(method, "param_groups")
               else parameter_groups(method, weight_decay))
     peak_lr = base_lr if optimizer == "adamw" else base_lr * batch_size / 256
@@ -251,7 +253,8 @@ def fit(
     save(step)
     if path is not None and rank == 0:
         write_metrics(history, path.parent / "metrics.csv")
-        checkpoint.save(path.parent / "backbone.pt", {"backbone": export(method)})
+        with checkpoint.atomic(path.parent / "backbone.pt") as file:
+            torch.save(export(method), file)
     method.eval()
     return history
 
@@ -279,7 +282,7 @@ def _mix(*numbers: int) -> int:
 
 def _spread(z: Tensor) -> Tensor:
     """(mean per-dimension std, effective rank) of an embedding, on its device."""
-    z = torch.nan_to_num(z.detach().float()[:1024])  # a broken loss is reported as such, not by the SVD
+    z = torch.nan_to_num(z.detach().float()[:1024], 0, 0, 0)  # a broken loss is reported as such, not by the SVD
     centred = z - z.mean(0)
     share = torch.linalg.svdvals(centred).square()
     share = share / share.sum().clamp(min=1e-30)

@@ -1,9 +1,9 @@
 """Make, run and clean the lesson notebooks (for authors; a learner never needs it).
 
-    python lessons/build.py 03_vicreg                       run lessons/03_vicreg.ipynb in a fresh kernel, save with outputs
-    python lessons/build.py 03_vicreg --from draft.py       cells from a percent-format file first, then run and save
-    python lessons/build.py 03_vicreg --from draft.py --no-run     only make the cells (outputs of unchanged cells stay)
-    python lessons/build.py 03_vicreg --to-source draft.py  write the cells as a percent-format file, to edit them
+    python lessons/build.py 03_vicreg                      run lessons/03_vicreg.ipynb afresh and save
+    python lessons/build.py 03_vicreg --from draft.py      cells from a percent-format file first, then so
+    python lessons/build.py 03_vicreg --from draft.py --no-run    only the cells (unchanged ones keep outputs)
+    python lessons/build.py 03_vicreg --to-source draft.py     write the cells as such a file, to edit
 
 The percent format is plain Python; a line that starts with `# %%` opens a cell:
 
@@ -13,10 +13,12 @@ The percent format is plain Python; a line that starts with `# %%` opens a cell:
     # %% tags=["nbval-check-output"] exercise="03.variance" id="variance-stub"
     def variance(z): ...
 
-What stands after `# %%` as name=value (JSON values) becomes the cell's metadata; `id` becomes its id and `hide=true`
-folds the source away. Ids stay stable without being written: a cell that did not change keeps its id, a changed one in
-the same place as well. Saved notebooks have outputs but no time stamps, no widget state and nothing of this machine.
+What stands after `# %%` as name=value (JSON values) becomes the cell's metadata; `id` becomes its id and
+`hide=true` folds the source away. Ids stay stable without being written: a cell that did not change keeps its
+id, a changed one in the same place as well. Saved notebooks have outputs but no time stamps, no widget state
+and nothing of this machine.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -43,8 +45,10 @@ METADATA = {
 
 # ---------------------------------------------------------------- percent format <-> cells
 
+
 def parse(text: str) -> list[dict]:
-    """Percent-format text -> list of {"type", "source", "metadata", "id"}; text before the first marker is left out."""
+    """Percent-format text -> list of {"type", "source", "metadata", "id"}; text before the first marker is
+    left out."""
     cells: list[dict] = []
     for number, line in enumerate(text.splitlines(), 1):
         marker = MARKER.match(line)
@@ -69,7 +73,9 @@ def _attributes(rest: str, line: int) -> dict:
         try:
             found[name] = json.loads(value)
         except ValueError:
-            raise SystemExit(f"line {line}: {name}={value} is not JSON: write strings in double quotes") from None
+            raise SystemExit(
+                f"line {line}: {name}={value} is not JSON: write strings in double quotes"
+            ) from None
     return found
 
 
@@ -98,7 +104,9 @@ def to_source(notebook) -> str:
 
 
 def with_ids(cells: list[dict], old: list, name: str) -> list[str]:
-    """An id for each cell: the one it asks for, else that of the matching cell in `old`, else a hash of its text."""
+    """An id for each cell: the one it asks for, else that of the matching cell in `old`, else a hash of its
+    text."""
+
     def keys(items, kind, source):
         return [(kind(c), source(c)) for c in items]
 
@@ -158,8 +166,10 @@ def _complain(cell: dict) -> None:
 
 # ---------------------------------------------------------------- run and clean
 
+
 def execute(notebook, timeout: int = 300) -> float:
-    """Run every cell in a fresh kernel of this Python, in lessons/; returns the seconds. Progress goes nowhere."""
+    """Run every cell in a fresh kernel of this Python, in lessons/; returns the seconds. Progress goes
+    nowhere."""
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
@@ -174,22 +184,27 @@ def execute(notebook, timeout: int = 300) -> float:
         if seconds > 3:
             slow.append(f"  {seconds:5.1f} s  cell {cell_index}  {cell.source.strip().splitlines()[0][:80]}")
 
-    with tempfile.TemporaryDirectory() as empty:
-        env = {k: v for k, v in os.environ.items() if k not in ("COURSE_WORKSPACE", "MPLBACKEND")}
-        paths = [str(HERE.parent), env.get("PYTHONPATH", "")]
-        env |= {"PYTHONPATH": os.pathsep.join(p for p in paths if p), "JUPYTER_PREFER_ENV_PATH": "1"}
-        # A kernel registered by the user under the same name must not be picked up.
-        os.environ["JUPYTER_DATA_DIR"] = env["JUPYTER_DATA_DIR"] = empty
-        os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
-        client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", coalesce_streams=True,
-                                resources={"metadata": {"path": str(HERE)}}, store_widget_state=False,
-                                on_cell_start=begin, on_cell_executed=end)
-        start = time.perf_counter()
-        try:
-            client.execute(env=env)
-        except CellExecutionError as error:
-            raise SystemExit(f"a cell failed, nothing was saved:\n{error}") from None
-        seconds = time.perf_counter() - start
+    # This Python's kernel, not one that the user registered under the same name.
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+    env = {k: v for k, v in os.environ.items() if k not in ("COURSE_WORKSPACE", "MPLBACKEND")}
+    paths = [str(HERE.parent), env.get("PYTHONPATH", "")]
+    env["PYTHONPATH"] = os.pathsep.join(p for p in paths if p)
+    client = NotebookClient(
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(HERE)}},
+        store_widget_state=False,
+        on_cell_start=begin,
+        on_cell_executed=end,
+    )
+    start = time.perf_counter()
+    try:
+        client.execute(env=env)
+    except CellExecutionError as error:
+        raise SystemExit(f"a cell failed, nothing was saved:\n{error}") from None
+    seconds = time.perf_counter() - start
     print("\n".join(slow) if slow else "  no cell took longer than 3 s")
     return seconds
 
@@ -229,17 +244,25 @@ def machine_marks(notebook) -> list[str]:
 
 
 def summary(notebook, path: Path) -> str:
-    words = sum(len(re.findall(r"[A-Za-z0-9'-]+", c.source)) for c in notebook.cells if c.cell_type == "markdown")
+    words = sum(
+        len(re.findall(r"[A-Za-z0-9'-]+", c.source)) for c in notebook.cells if c.cell_type == "markdown"
+    )
     code = [c.source.splitlines() for c in notebook.cells if c.cell_type == "code"]
-    return (f"  {len(notebook.cells)} cells, {words} words, {sum(map(len, code))} code lines (longest cell "
-            f"{max(map(len, code), default=0)}), {path.stat().st_size / 1e6:.2f} MB")
+    return (
+        f"  {len(notebook.cells)} cells, {words} words, {sum(map(len, code))} code lines (longest cell "
+        f"{max(map(len, code), default=0)}), {path.stat().st_size / 1e6:.2f} MB"
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("lesson", help="its name, such as 03_vicreg, or a path that ends in .ipynb")
-    parser.add_argument("--from", dest="source", metavar="FILE.py", help="make the cells from this percent-format file")
-    parser.add_argument("--to-source", metavar="FILE.py", help="write the cells as a percent-format file and stop")
+    parser.add_argument(
+        "--from", dest="source", metavar="FILE.py", help="make the cells from this percent-format file"
+    )
+    parser.add_argument(
+        "--to-source", metavar="FILE.py", help="write the cells as a percent-format file and stop"
+    )
     parser.add_argument("--no-run", action="store_true", help="do not execute, only make and clean")
     parser.add_argument("--timeout", type=int, default=300, help="seconds that one cell may take (300)")
     options = parser.parse_args(arguments)

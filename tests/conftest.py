@@ -1,4 +1,6 @@
-"""For every test: this checkout first on the path of sub-processes, no network in them, no proxies, few threads."""
+"""For every test: this checkout first on the path of sub-processes, no network in them, no proxies, few
+threads."""
+
 from __future__ import annotations
 
 import os
@@ -22,11 +24,16 @@ os.environ.pop("COURSE_WORKSPACE", None)
 
 
 def offline_environment(**more: str) -> dict[str, str]:
-    """The environment for a kernel or another sub-process: no network, this checkout's course_lib, inline figures."""
+    """The environment for a kernel or another sub-process: no network, this checkout's course_lib, inline
+    figures."""
     env = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"}
-    before = [p for p in env.get("PYTHONPATH", "").split(os.pathsep) if p and p not in (str(OFFLINE), str(ROOT))]
+    before = [
+        p for p in env.get("PYTHONPATH", "").split(os.pathsep) if p and p not in (str(OFFLINE), str(ROOT))
+    ]
     env["PYTHONPATH"] = os.pathsep.join([str(OFFLINE), str(ROOT), *before])
-    env["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not one the user registered under the same name
+    env["JUPYTER_PREFER_ENV_PATH"] = (
+        "1"  # this environment's kernel, not one the user registered under the same name
+    )
     return env | more
 
 

@@ -1,9 +1,11 @@
-"""The lint of lessons: `problems(path)` -> sentences, each with the cell's number; an empty list when all is well.
+"""The lint of lessons: `problems(path)` -> sentences, each with the cell's number; an empty list when all is
+well.
 
-Numbers in prose: a percentage or a decimal must be computed by a cell, or carry its source in the same paragraph, list
-item or table row: `(source: ...)`, a footnote `[^1]`, or a link to arXiv or a DOI. Inline code, formulas, headings, link
-targets and arXiv numbers are exempt.
+Numbers in prose: a percentage or a decimal must be computed by a cell, or carry its source in the same
+paragraph, list item or table row: `(source: ...)`, a footnote `[^1]`, or a link to arXiv or a DOI. Inline
+code, formulas, headings, link targets and arXiv numbers are exempt.
 """
+
 from __future__ import annotations
 
 import json
@@ -18,18 +20,35 @@ CELLS, WORDS, SLACK = (40, 60), (2000, 3500), 0.1  # targets, held to a tenth
 EXERCISES, KNOBS = 3, 3
 NOTEBOOK_METADATA = {"kernelspec", "language_info"}
 CELL_METADATA = {"tags", "exercise", "jupyter"}
-PATHS = re.compile(r"(?<![\w.:/])/(?:home|Users|root|tmp|work|usr|opt|var|mnt|private|content)/[\w.-]+|\b[A-Z]:\\\\?\w+")
+PATHS = re.compile(
+    r"(?<![\w.:/])/(?:home|Users|root|tmp|work|usr|opt|var|mnt|private|content)/[\w.-]+|\b[A-Z]:\\\\?\w+"
+)
 NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?\s?%|(?<![\w.])\d+\.\d+(?![\w.]*\d)")
 SOURCE = re.compile(r"\(source:|\[\^\w+\]|arxiv\.org/|doi\.org/", flags=re.I)
-EXEMPT = (r"```.*?```", r"~~~.*?~~~", r"<!--.*?-->", r"\$\$.*?\$\$", r"\$[^$\n]*\$", r"`[^`\n]*`",
-          r"^#+ .*$", r"\barXiv[: ]*\d{4}\.\d{4,5}(?:v\d+)?")
+EXEMPT = (
+    r"```.*?```",
+    r"~~~.*?~~~",
+    r"<!--.*?-->",
+    r"\$\$.*?\$\$",
+    r"\$[^$\n]*\$",
+    r"`[^`\n]*`",
+    r"^#+ .*$",
+    r"\barXiv[: ]*\d{4}\.\d{4,5}(?:v\d+)?",
+)
 TARGETS = (r"\]\([^)]*\)", r"https?://\S+", r"<[^>]+>")
 
 
 def problems(path: Path, targets: bool = True) -> list[str]:
-    """All that is wrong with a committed lesson. targets=False leaves out the targets of size (for small demos)."""
+    """All that is wrong with a committed lesson. targets=False leaves out the targets of size (for small
+    demos)."""
     notebook = nbformat.read(path, as_version=4)
-    found = [*_format(notebook, path), *_cells(notebook), *_prose(notebook), *_figures(notebook), *_exercises(notebook)]
+    found = [
+        *_format(notebook, path),
+        *_cells(notebook),
+        *_prose(notebook),
+        *_figures(notebook),
+        *_exercises(notebook),
+    ]
     return found + (_targets(notebook) if targets else [])
 
 
@@ -70,7 +89,9 @@ def _cells(notebook) -> list[str]:
         except SyntaxError as error:
             found.append(f"{at}{error}")
         if cell.execution_count != expected:
-            found.append(f"{at}executed as number {cell.execution_count}, expected {expected}: run all, in order")
+            found.append(
+                f"{at}executed as number {cell.execution_count}, expected {expected}: run all, in order"
+            )
         expected += 1
         found += [at + problem for problem in _outputs(cell)]
     return found
@@ -82,7 +103,9 @@ def _outputs(cell) -> list[str]:
         if output.output_type == "error":
             found.append(f"an error output: {output.ename}")
         texts = [output.get("text", "")]
-        texts += [v for k, v in output.get("data", {}).items() if k.startswith("text/") and isinstance(v, str)]
+        texts += [
+            v for k, v in output.get("data", {}).items() if k.startswith("text/") and isinstance(v, str)
+        ]
         for text in texts:
             if place := PATHS.search(text):
                 found.append(f"an output names a path: {place[0]}")
@@ -107,18 +130,28 @@ def _prose(notebook) -> list[str]:
             for pattern in TARGETS:
                 block = re.sub(pattern, " ", block)
             block = re.sub(r"^\s*\d+\.\s", "", block)
-            found += [f"cell {index}: the number {n!r} in prose has no source: compute it, or add (source: ...)"
-                      for n in NUMBER.findall(block)]
+            found += [
+                f"cell {index}: the number {n!r} in prose has no source: compute it, or add (source: ...)"
+                for n in NUMBER.findall(block)
+            ]
     return found
 
 
 def _figures(notebook) -> list[str]:
     found = []
     for index, cell in enumerate(notebook.cells):
-        if cell.cell_type == "code" and any(k.startswith("image/") for o in cell.outputs for k in o.get("data", {})):
+        if cell.cell_type == "code" and any(
+            k.startswith("image/") for o in cell.outputs for k in o.get("data", {})
+        ):
             after = notebook.cells[index + 1] if index + 1 < len(notebook.cells) else None
-            if after is None or after.cell_type != "markdown" or not after.source.lstrip().startswith("*Figure"):
-                found.append(f"cell {index}: a figure without a caption: the next cell must begin with *Figure")
+            if (
+                after is None
+                or after.cell_type != "markdown"
+                or not after.source.lstrip().startswith("*Figure")
+            ):
+                found.append(
+                    f"cell {index}: a figure without a caption: the next cell must begin with *Figure"
+                )
     return found
 
 
@@ -155,10 +188,15 @@ def words(notebook) -> int:
 
 def _targets(notebook) -> list[str]:
     found = []
-    for what, number, (low, high) in (("cells", len(notebook.cells), CELLS), ("words", words(notebook), WORDS)):
+    for what, number, (low, high) in (
+        ("cells", len(notebook.cells), CELLS),
+        ("words", words(notebook), WORDS),
+    ):
         if not low * (1 - SLACK) <= number <= high * (1 + SLACK):
             found.append(f"{number} {what}; the target is {low} to {high}")
-    code = sum(1 for c in code_cells(notebook) if not hidden(c) for line in c.source.splitlines() if line.strip())
+    code = sum(
+        1 for c in code_cells(notebook) if not hidden(c) for line in c.source.splitlines() if line.strip()
+    )
     if code > CODE_LINES:
         found.append(f"{code} visible code lines, more than {CODE_LINES}")
     exercises = {k for c in code_cells(notebook) for k in exercise_keys(c)}

@@ -1,11 +1,11 @@
 """What the tests do with a lesson: find it, run it as committed, run its exercises solved, and lint it."""
+
 from __future__ import annotations
 
 import ast
 import copy
 import importlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,7 +17,9 @@ from conftest import ROOT, offline_environment
 
 LESSONS = ROOT / "lessons"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-DRIVE = "from course_lib.knobs import drive_all\nprint(drive_all(), 'knobs driven to both ends in two orders')"
+DRIVE = (
+    "from course_lib.knobs import drive_all\nprint(drive_all(), 'knobs driven to both ends in two orders')"
+)
 SOLVE = '''
 def _restated(key):
     """The reference under another identity, so that it is judged and not just known."""
@@ -44,7 +46,7 @@ def desk(lesson: Path, folder: Path) -> Path:
     for item in LESSONS.iterdir() if lesson.parent == LESSONS else []:
         if item.is_dir() and not item.name.startswith((".", "__")):
             shutil.copytree(item, folder / item.name, dirs_exist_ok=True)
-    return Path(shutil.copy(lesson, folder / lesson.name))
+    return lesson if lesson.parent == folder else Path(shutil.copy(lesson, folder / lesson.name))
 
 
 def code_cells(notebook) -> list:
@@ -53,22 +55,52 @@ def code_cells(notebook) -> list:
 
 def syntax(source: str) -> ast.Module:
     """A code cell's tree; magics and shell lines are left out."""
-    return ast.parse("\n".join("pass" if re.match(r"\s*[%!]", line) else line for line in source.splitlines()))
+    return ast.parse(
+        "\n".join("pass" if re.match(r"\s*[%!]", line) else line for line in source.splitlines())
+    )
 
 
 # ---------------------------------------------------------------- as committed
 
+
 def run_with_nbval(notebook: Path, cell_timeout: int = 300) -> subprocess.CompletedProcess:
-    """Run a notebook under nbval in the folder it lies in: tagged cells compared, others executed, no network."""
+    """Run a notebook under nbval in the folder it lies in: tagged cells compared, others executed, no
+    network."""
     folder = notebook.parent
     (folder / "pytest.ini").write_text("[pytest]\n")  # neither this project's settings nor a parent folder's
-    env = offline_environment(COURSE_WORKSPACE=str(folder), JUPYTER_DATA_DIR=str(folder / ".jupyter"))
+    env = offline_environment(COURSE_WORKSPACE=str(folder))
     env.pop("PYTEST_ADDOPTS", None)
-    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={cell_timeout}",
-               "-p", "no:cacheprovider", "-p", "no:xdist", "-c", str(folder / "pytest.ini"), "--rootdir", str(folder),
-               "-q", "--tb=short", "--color=no", "-x", str(notebook)]
-    return subprocess.run(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          encoding="utf-8", errors="replace")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval-lax",
+        "--nbval-current-env",
+        f"--nbval-cell-timeout={cell_timeout}",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "-c",
+        str(folder / "pytest.ini"),
+        "--rootdir",
+        str(folder),
+        "-q",
+        "--tb=short",
+        "--color=no",
+        "-x",
+        str(notebook),
+    ]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
 
 
 def tail(text: str, lines: int = 60) -> str:
@@ -83,6 +115,7 @@ def with_knobs_driven(notebook: Path) -> None:
 
 
 # ---------------------------------------------------------------- solved
+
 
 def exercise_keys(cell) -> list[str]:
     found = cell.metadata.get("exercise", [])
@@ -128,9 +161,11 @@ def _defined_and_used(tree: ast.Module) -> tuple[set[str], set[str]]:
 
 
 def solved(notebook):
-    """A notebook of the cells that the exercises need, and the exercises, each with a right answer in place of its stub.
+    """A notebook of the cells that the exercises need, and the exercises, each with a right answer in place
+    of its stub.
 
-    The first code cell (set-up) is always kept; of the others those whose names an exercise uses, traced backwards.
+    The first code cell (set-up) is always kept; of the others those whose names an exercise uses, traced
+    backwards.
     """
     cells, needed, kept = code_cells(notebook), set(), []
     for index in range(len(cells) - 1, -1, -1):
@@ -151,13 +186,15 @@ def run_solved(lesson: Path, folder: Path, timeout: int = 300) -> dict[str, str]
     from nbclient import NotebookClient
 
     notebook = solved(nbformat.read(desk(lesson, folder), as_version=4))
-    os.environ["JUPYTER_DATA_DIR"] = str(folder / ".jupyter")
-    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(
+        notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    )
     client.execute(env=offline_environment(COURSE_WORKSPACE=str(folder)))
     return json.loads("".join(o.text for o in notebook.cells[-1].outputs if o.output_type == "stream"))
 
 
 # ---------------------------------------------------------------- names
+
 
 def missing_names(notebook) -> list[str]:
     """Public names of course_lib that a lesson uses and that do not exist."""
@@ -173,7 +210,11 @@ def missing_names(notebook) -> list[str]:
             for alias in node.names:
                 if hasattr(module, alias.name):
                     thing = getattr(module, alias.name)
-                elif importlib.util.find_spec(f"{node.module}.{alias.name}") if hasattr(module, "__path__") else None:
+                elif (
+                    importlib.util.find_spec(f"{node.module}.{alias.name}")
+                    if hasattr(module, "__path__")
+                    else None
+                ):
                     thing = importlib.import_module(f"{node.module}.{alias.name}")
                 else:
                     missing.append(f"{node.module}.{alias.name}")

@@ -1,13 +1,16 @@
-"""Small wrong versions of a function, made from its syntax tree: what a check must be able to tell from the original.
+"""Small wrong versions of a function, made from its syntax tree: what a check must be able to tell from the
+original.
 
     for mutant in mutants(variance_loss):
         print(mutant.name)         # "line 4: z.var(dim=0) -> z.var(dim=1)"
         mutant.function(z)
 
-Signs and operators, axes, constants and defaults, mean for sum, lost roots, squares and detaches, dropped terms, factors,
-keywords and statements, comparisons, unbiased for biased. Left alone: docstrings, annotations, decorators, refusals of
-bad arguments (`if ...: raise ...`), casts (`.float()`, `.to(...)`), messages.
+Signs and operators, axes, constants and defaults, mean for sum, lost roots, squares and detaches, dropped
+terms, factors, keywords and statements, comparisons, unbiased for biased. Left alone: docstrings,
+annotations, decorators, refusals of bad arguments (`if ...: raise ...`), casts (`.float()`, `.to(...)`),
+messages.
 """
+
 from __future__ import annotations
 
 import ast
@@ -17,16 +20,75 @@ import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-SWAPS = {"mean": "sum", "sum": "mean", "max": "min", "min": "max", "amax": "amin", "amin": "amax", "argmax": "argmin",
-         "argmin": "argmax", "sin": "cos", "cos": "sin", "zeros": "ones", "ones": "zeros", "zeros_like": "ones_like",
-         "ones_like": "zeros_like", "var": "std", "std": "var", "softmax": "log_softmax", "log_softmax": "softmax",
-         "all": "any", "any": "all", "argsort": "sort", "triu": "tril", "tril": "triu"}
+SWAPS = {
+    "mean": "sum",
+    "sum": "mean",
+    "max": "min",
+    "min": "max",
+    "amax": "amin",
+    "amin": "amax",
+    "argmax": "argmin",
+    "argmin": "argmax",
+    "sin": "cos",
+    "cos": "sin",
+    "zeros": "ones",
+    "ones": "zeros",
+    "zeros_like": "ones_like",
+    "ones_like": "zeros_like",
+    "var": "std",
+    "std": "var",
+    "softmax": "log_softmax",
+    "log_softmax": "softmax",
+    "all": "any",
+    "any": "all",
+    "argsort": "sort",
+    "triu": "tril",
+    "tril": "triu",
+}
 # Calls that can be left out: x.detach() -> x, torch.sqrt(x) -> x.
-DROPS = {"detach", "sqrt", "square", "pow", "abs", "exp", "log", "relu", "normalize", "clamp", "clamp_min", "sigmoid",
-         "softplus", "rsqrt", "flip", "t", "transpose", "roll", "argsort", "fill_diagonal_", "masked_fill", "sort"}
-OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
-             ast.FloorDiv: ast.Mult, ast.Mod: ast.FloorDiv, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd}
-COMPARISONS = {ast.Lt: ast.Gt, ast.Gt: ast.Lt, ast.LtE: ast.Lt, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
+DROPS = {
+    "detach",
+    "sqrt",
+    "square",
+    "pow",
+    "abs",
+    "exp",
+    "log",
+    "relu",
+    "normalize",
+    "clamp",
+    "clamp_min",
+    "sigmoid",
+    "softplus",
+    "rsqrt",
+    "flip",
+    "t",
+    "transpose",
+    "roll",
+    "argsort",
+    "fill_diagonal_",
+    "masked_fill",
+    "sort",
+}
+OPERATORS = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.Pow: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.FloorDiv,
+    ast.BitAnd: ast.BitOr,
+    ast.BitOr: ast.BitAnd,
+}
+COMPARISONS = {
+    ast.Lt: ast.Gt,
+    ast.Gt: ast.Lt,
+    ast.LtE: ast.Lt,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+}
 CASTS = {"float", "double", "half", "to", "type_as", "long", "int", "bool", "contiguous"}
 
 
@@ -76,7 +138,10 @@ def _around(node: ast.AST, parents: dict[int, ast.AST]) -> ast.AST | None:
     """The smallest readable thing that a constant stands in; None for other nodes (and for defaults)."""
     if not isinstance(node, ast.Constant):
         return None
-    while isinstance(node, (ast.Constant, ast.keyword, ast.UnaryOp, ast.Tuple, ast.Slice)) and id(node) in parents:
+    while (
+        isinstance(node, (ast.Constant, ast.keyword, ast.UnaryOp, ast.Tuple, ast.Slice))
+        and id(node) in parents
+    ):
         node = parents[id(node)]
     return node if isinstance(node, (ast.expr, ast.stmt)) and not isinstance(node, ast.FunctionDef) else None
 
@@ -99,7 +164,11 @@ def _untouchable(tree: ast.AST) -> set[int]:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             skip += node.decorator_list
             skip += [node.returns] if isinstance(node, ast.FunctionDef) else []
-            if node.body and isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant):
+            if (
+                node.body
+                and isinstance(node.body[0], ast.Expr)
+                and isinstance(node.body[0].value, ast.Constant)
+            ):
                 skip.append(node.body[0])
         elif isinstance(node, ast.arg):
             skip.append(node.annotation)
@@ -123,13 +192,14 @@ def _replace(tree: ast.AST, target: ast.AST, after: ast.AST | None) -> None:
                 setattr(parent, name, after)
             elif isinstance(value, list) and any(v is target for v in value):
                 at = next(i for i, v in enumerate(value) if v is target)
-                value[at:at + 1] = [] if after is None else [after]
+                value[at : at + 1] = [] if after is None else [after]
                 if name == "body" and not value:
                     value.append(ast.Pass())
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, Callable[[ast.AST], ast.AST | None]]]:
-    """(source before, change) for one node; a change edits the node it is given or returns what takes its place."""
+    """(source before, change) for one node; a change edits the node it is given or returns what takes its
+    place."""
     text = ast.unparse(node) if isinstance(node, (ast.expr, ast.stmt)) else ""
     if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
         yield text, lambda n: _set(n, op=OPERATORS[type(n.op)]())
@@ -179,7 +249,11 @@ def _calls(node: ast.Call, text: str) -> Iterator[tuple[str, Callable]]:
         field = "attr" if method else "id"
         yield text, lambda n: _set(n, func=_set(n.func, **{field: SWAPS[name]}))
     if name in DROPS:
-        module = method and isinstance(node.func.value, ast.Name) and node.func.value.id in ("torch", "F", "np", "math")
+        module = (
+            method
+            and isinstance(node.func.value, ast.Name)
+            and node.func.value.id in ("torch", "F", "np", "math")
+        )
         if method and not module:
             yield text, lambda n: n.func.value
         elif node.args:
@@ -187,4 +261,4 @@ def _calls(node: ast.Call, text: str) -> Iterator[tuple[str, Callable]]:
     if name in ("var", "std") and not any(k.arg in ("unbiased", "correction") for k in node.keywords):
         yield text, lambda n: _set(n, keywords=[*n.keywords, ast.keyword("correction", ast.Constant(0))])
     for i in range(len(node.keywords)):
-        yield text, lambda n, i=i: _set(n, keywords=n.keywords[:i] + n.keywords[i + 1:])
+        yield text, lambda n, i=i: _set(n, keywords=n.keywords[:i] + n.keywords[i + 1 :])

@@ -1,4 +1,5 @@
 """The exercise engine itself, on an exercise made here: every state, every diagnosis, and what is kept."""
+
 from __future__ import annotations
 
 import json
@@ -31,10 +32,19 @@ def probes(generator, dtype):
 
 def demo(**changes) -> Exercise:
     settings = dict(
-        key="00.spread", title="Spread", minutes=5, difficulty=2, reference=reference, probes=probes, gradients=True,
+        key="00.spread",
+        title="Spread",
+        minutes=5,
+        difficulty=2,
+        reference=reference,
+        probes=probes,
+        gradients=True,
         wrong={
             "no root": (lambda z, gamma=1.0, eps=1e-4: relu(gamma - z.var(0) - eps).mean(), "hint: root"),
-            "other axis": (lambda z, gamma=1.0, eps=1e-4: relu(gamma - (z.var(1) + eps).sqrt()).mean(), "hint: axis"),
+            "other axis": (
+                lambda z, gamma=1.0, eps=1e-4: relu(gamma - (z.var(1) + eps).sqrt()).mean(),
+                "hint: axis",
+            ),
             "sum": (lambda z, gamma=1.0, eps=1e-4: relu(gamma - (z.var(0) + eps).sqrt()).sum(), "hint: mean"),
             "detached": (lambda z, gamma=1.0, eps=1e-4: reference(z, gamma, eps).detach(), "hint: detach"),
         },
@@ -53,6 +63,7 @@ def registered(monkeypatch):
 
 
 # ---------------------------------------------------------------- states
+
 
 def test_stubs_are_to_do():
     for stub in stubs():
@@ -95,7 +106,6 @@ def test_mutants_reach_every_kind():
         assert expected in names, names
 
 
-
 DIAGNOSES = {
     "shape (5,), expected ()": lambda z, gamma=1.0, eps=1e-4: relu(gamma - (z.var(0) + eps).sqrt()),
     "NaN": lambda z, gamma=1.0, eps=1e-4: reference(z, gamma, eps) * float("nan"),
@@ -107,8 +117,9 @@ DIAGNOSES = {
     "opposite sign": lambda z, gamma=1.0, eps=1e-4: -reference(z, gamma, eps),
     "12 is the size of axis 0 of z": lambda z, gamma=1.0, eps=1e-4: len(z) * reference(z, gamma, eps),
     "float32, expected float64": lambda z, gamma=1.0, eps=1e-4: reference(z.float(), gamma, eps),
-    "the gradient with respect to z is not":
-        lambda z, gamma=1.0, eps=1e-4: (lambda r: r.detach() + 2 * (r - r.detach()))(reference(z, gamma, eps)),
+    "the gradient with respect to z is not": lambda z, gamma=1.0, eps=1e-4: (
+        lambda r: r.detach() + 2 * (r - r.detach())
+    )(reference(z, gamma, eps)),
     "expects the function itself": 3,
 }
 
@@ -135,17 +146,26 @@ def test_gradients_tell_a_missing_detach():
     def one_sided(p: Tensor, target: Tensor) -> Tensor:
         return (p - target.detach()).square().mean()
 
-    exercise = demo(reference=one_sided, wrong={}, probes=lambda g, dtype: [
-        tuple(torch.randn(2, 4, 3, generator=g, dtype=dtype))])
+    exercise = demo(
+        reference=one_sided,
+        wrong={},
+        probes=lambda g, dtype: [tuple(torch.randn(2, 4, 3, generator=g, dtype=dtype))],
+    )
     check = grade(exercise, lambda p, target: (p - target).square().mean())
     assert "flows into target that should not" in check.message
     check = grade(exercise, lambda p, target: (p.detach() - target.detach()).square().mean())
     assert "carries no gradient" in check.message
-    assert grade(demo(reference=one_sided, wrong={}, gradients=False, probes=exercise.probes),
-                 lambda p, target: (p - target).square().mean()).state == "right"
+    assert (
+        grade(
+            demo(reference=one_sided, wrong={}, gradients=False, probes=exercise.probes),
+            lambda p, target: (p - target).square().mean(),
+        ).state
+        == "right"
+    )
 
 
 # ---------------------------------------------------------------- crashes
+
 
 def test_crash_names_the_line():
     def crash(z, gamma=1.0, eps=1e-4):
@@ -165,7 +185,9 @@ def test_crash_deep_inside_torch_still_names_the_learners_line():
     assert "line 2 of deep" in grade(demo(), deep).where
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), RecursionError("deep"), MemoryError(), StopIteration()])
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyboardInterrupt(), RecursionError("deep"), MemoryError(), StopIteration()]
+)
 def test_nothing_gets_out(error):
     def breaks(z, gamma=1.0, eps=1e-4):
         raise error
@@ -192,7 +214,7 @@ def test_half_filled_and_forgotten_return():
 
     def forgotten(z, gamma=1.0, eps=1e-4):
         reference(z, gamma, eps)
-        std = z.std(0)
+        std = z.std(0)  # noqa: F841
 
     def index(z, gamma=1.0, eps=1e-4):  # this `...` is an index, not a hole
         return z[..., 9]
@@ -203,6 +225,7 @@ def test_half_filled_and_forgotten_return():
 
 
 # ---------------------------------------------------------------- other kinds of answers
+
 
 def test_seeded_functions_and_judge():
     def draw(n: int, generator=None) -> Tensor:
@@ -220,8 +243,14 @@ def test_seeded_functions_and_judge():
             return "the length is not n"
         return None if (got >= 0).all() else "negative"
 
-    judged = demo(reference=draw, probes=drawn, seeded=True, gradients=False, judge=judge,
-                  wrong={"negative": (lambda n, generator: -torch.ones(n), "hint: sign")})
+    judged = demo(
+        reference=draw,
+        probes=drawn,
+        seeded=True,
+        gradients=False,
+        judge=judge,
+        wrong={"negative": (lambda n, generator: -torch.ones(n), "hint: sign")},
+    )
     assert grade(judged, lambda n, generator: torch.linspace(0, 1, n)).state == "right"
     assert grade(judged, lambda n, generator: -torch.rand(n)).name == "negative"
     assert "the length is not n" in grade(judged, lambda n, generator: torch.ones(n + 1)).message
@@ -240,7 +269,9 @@ def test_classes_with_a_harness():
         torch.manual_seed(0)
         return make(x.shape[1]).to(x.dtype)(x)
 
-    exercise = demo(reference=Head, call=call, wrong={}, probes=lambda g, dtype: [(torch.ones(3, 4, dtype=dtype),)])
+    exercise = demo(
+        reference=Head, call=call, wrong={}, probes=lambda g, dtype: [(torch.ones(3, 4, dtype=dtype),)]
+    )
     assert grade(exercise, type("Mine", (Head,), {})).state == "right"
     assert grade(exercise, lambda width: torch.nn.Linear(width, 3)).state == "wrong"
 
@@ -251,18 +282,25 @@ def test_dictionaries_and_errors_are_compared():
             raise ValueError("z must be (N, D)")
         return {"loss": z.mean(), "parts": (z.sum(), len(z))}
 
-    exercise = demo(reference=parts, wrong={}, probes=lambda g, d: [(torch.ones(3, 2, dtype=d),), (torch.ones(3, dtype=d),)])
+    exercise = demo(
+        reference=parts,
+        wrong={},
+        probes=lambda g, d: [(torch.ones(3, 2, dtype=d),), (torch.ones(3, dtype=d),)],
+    )
 
     def mine(z):
         assert z.ndim == 2
         return parts(z)
 
-    assert "ValueError is expected" in repr(grade(exercise, lambda z: {"loss": z.mean(), "parts": [z.sum(), len(z)]}))
+    assert "ValueError is expected" in repr(
+        grade(exercise, lambda z: {"loss": z.mean(), "parts": [z.sum(), len(z)]})
+    )
     assert grade(exercise, lambda z: parts(z)).state == "right"
     assert "missing ['loss']" in grade(exercise, lambda z: {"parts": (z.sum(), 3)}).message
 
 
 # ---------------------------------------------------------------- what is kept and drawn
+
 
 def test_progress_is_kept_and_a_solved_one_stays_solved(registered, workspace):
     right = demo().right["clamp"]

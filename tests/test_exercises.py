@@ -1,4 +1,6 @@
-"""Every exercise of every week: stubs are to do, mistakes get their own names and hints, right answers pass, mutants die."""
+"""Every exercise of every week: stubs are to do, mistakes get their own names and hints, right answers pass,
+mutants die."""
+
 from __future__ import annotations
 
 import contextlib
@@ -25,7 +27,8 @@ every = pytest.mark.parametrize("key", sorted(EXERCISES))
 
 @contextlib.contextmanager
 def at_most(seconds: float):
-    """A mutant may loop for ever: stop it, where the system can (elsewhere pytest's own limit stops the test)."""
+    """A mutant may loop for ever: stop it, where the system can (elsewhere pytest's own limit stops the
+    test)."""
     usable = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
 
     def stop(*_):
@@ -44,6 +47,7 @@ def at_most(seconds: float):
 
 def stubs():
     """Stubs as lessons have them, whatever arguments they take."""
+
     def nothing(*_, **__):
         pass
 
@@ -93,7 +97,9 @@ def test_probes_repeat_and_reach_both_dtypes(key):
     for dtype, seed in SEEDS[:4]:
         twice = [e.probes(torch.Generator().manual_seed(seed), dtype) for _ in range(2)]
         assert twice[0] and len(twice[0]) == len(twice[1])
-        assert all(isinstance(p, (tuple, dict)) for p in twice[0]), "a probe is a tuple or a dict of arguments"
+        assert all(isinstance(p, (tuple, dict)) for p in twice[0]), (
+            "a probe is a tuple or a dict of arguments"
+        )
         for a, b in zip(*twice):
             values = [list(p.values()) if isinstance(p, dict) else list(p) for p in (a, b)]
             tensors = [[v for v in side if isinstance(v, torch.Tensor)] for side in values]
@@ -119,7 +125,9 @@ def test_planted_mistakes_get_their_own_hint(key):
 @every
 def test_second_spelling_is_recognised(key):
     e, spelt = EXERCISES[key], SECOND.get(key, {})
-    assert set(spelt) == set(e.wrong), f"tests/misconceptions needs a second spelling of each: {set(e.wrong) - set(spelt)}"
+    assert set(spelt) == set(e.wrong), (
+        f"tests/misconceptions needs a second spelling of each: {set(e.wrong) - set(spelt)}"
+    )
     for name, other in spelt.items():
         assert other is not e.wrong[name][0]
         check = grade(e, other)

@@ -1,4 +1,5 @@
 """The machinery that tests lessons, tested on a small demo: what is wrong is found, what is right passes."""
+
 from __future__ import annotations
 
 import json
@@ -31,6 +32,7 @@ def changed(demo: Path, folder: Path, change) -> Path:
 
 # ---------------------------------------------------------------- builder
 
+
 def test_saved_file_has_pictures_and_nothing_of_the_machine(demo):
     text = demo.read_text()
     assert text.count('"image/png"') == 2
@@ -44,7 +46,9 @@ def test_percent_format_goes_round_and_ids_stay(demo, tmp_path):
     before = nbformat.read(demo, as_version=4)
     (tmp_path / "draft.py").write_text(build.to_source(before))
     again = build.assemble((tmp_path / "draft.py").read_text(), demo)
-    assert [(c.id, c.source, c.metadata) for c in again.cells] == [(c.id, c.source, c.metadata) for c in before.cells]
+    assert [(c.id, c.source, c.metadata) for c in again.cells] == [
+        (c.id, c.source, c.metadata) for c in before.cells
+    ]
     # Without ids in the text they are found again by what the cells say; a changed cell keeps its place's id.
     bare = re.sub(r' id="[^"]*"', "", (tmp_path / "draft.py").read_text()).replace("heights = ", "tall = ", 1)
     assert [c.id for c in build.assemble(bare, demo).cells] == [c.id for c in before.cells]
@@ -53,8 +57,12 @@ def test_percent_format_goes_round_and_ids_stay(demo, tmp_path):
 def test_builder_reports_mistakes(tmp_path, capsys):
     build = builder()
     draft = tmp_path / "draft.py"
-    for text, said in (("# %% tags=[nbval]\n1", "not JSON"), ("# %%\nif:", "line 2"), ("nothing", "no cells"),
-                       ('# %% id="a"\n1\n# %% id="a"\n2', "same id")):
+    for text, said in (
+        ("# %% tags=[nbval]\n1", "not JSON"),
+        ("# %%\nif:", "line 2"),
+        ("nothing", "no cells"),
+        ('# %% id="a"\n1\n# %% id="a"\n2', "same id"),
+    ):
         draft.write_text(text)
         with pytest.raises(SystemExit, match=said):
             build.main([str(tmp_path / "x.ipynb"), "--from", str(draft), "--no-run"])
@@ -68,6 +76,7 @@ def test_builder_reports_mistakes(tmp_path, capsys):
 
 
 # ---------------------------------------------------------------- running
+
 
 @pytest.mark.slow
 def test_nbval_passes_and_finds_a_changed_number(demo, tmp_path):
@@ -84,14 +93,22 @@ def test_nbval_passes_and_finds_a_changed_number(demo, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source, said", [
-    ("import urllib.request as u; u.urlopen('http://192.0.2.1', timeout=5)", "no network"),
-    ("import os; assert not [n for n in os.environ if n.lower().endswith('_proxy')]; raise RuntimeError('none')", "none"),
-    ("state = []\ndef impure(s):\n    state.append(1)\n    return len(state) + s['x'], plt.figure()\n"
-     "knob(impure, x=Slider(0, 3, 1, 1))", "other data than before"),
-    ("def dead(s):\n    return 1.0, plt.figure()\nknob(dead, x=Slider(0, 3, 1, 1))", "changes no data"),
-    ("def broken(s):\n    return 1 / s['x'], plt.figure()\nknob(broken, x=Slider(0, 3, 1, 1))", "ZeroDivisionError"),
-], ids=["network", "proxies", "impure knob", "dead knob", "failing knob"])
+@pytest.mark.parametrize(
+    "source, said",
+    [
+        ("import urllib.request as u; u.urlopen('http://192.0.2.1', timeout=5)", "no network"),
+        (
+            "import os\nassert not [n for n in os.environ if n.lower().endswith('_proxy')]\n"
+            "raise RuntimeError('none')",
+            "none",
+        ),
+        (
+            "def broken(s):\n    return 1 / s['x'], plt.figure()\nknob(broken, x=Slider(0, 3, 1, 1))",
+            "ZeroDivisionError",
+        ),
+    ],
+    ids=["network", "proxies", "failing knob"],
+)
 def test_nbval_finds(demo, tmp_path, source, said):
     def replace(cells, nb):
         cells["slow"].source = source
@@ -108,6 +125,7 @@ def test_solved_run(demo, tmp_path):
     notebook = solved(nbformat.read(demo, as_version=4))
     text = "\n".join(c.source for c in notebook.cells)
     assert "spread = _restated('00.spread')" in text and "big =" not in text and "knob(wave" not in text
+
     # The demo registers its exercise in a cell that no name leads to, so it is kept here by hand.
     def keep(cells, nb):
         cells["register"].source += "\nspread_registered = True"
@@ -118,13 +136,19 @@ def test_solved_run(demo, tmp_path):
 
 def test_solved_run_needs_right_wiring(demo, tmp_path):
     """A check of the wrong key is not right: the answer is judged, not waved through."""
+
     def other(cells, nb):
         cells["register"].source += (
-            "\nregister(Exercise(key='00.other', title='', minutes=1, difficulty=1, reference=torch.sum, wrong={}, right={},"
-            "\n    probes=lambda g, d: [(torch.ones(3, dtype=d),)]))\nspread_registered = True")
-        cells["stub"].source = ("assert spread_registered\n" + cells["stub"].source
-                                + "\ndef total(z):\n    return z.mean()\ntotal = check('00.other', (total)).use\n"
-                                "total_again = check('00.other', lambda z: z.mean())")
+            "\nregister(Exercise(key='00.other', title='', minutes=1, difficulty=1, reference=torch.sum,"
+            "\n    wrong={}, right={}, probes=lambda g, d: [(torch.ones(3, dtype=d),)]))"
+            "\nspread_registered = True"
+        )
+        cells["stub"].source = (
+            "assert spread_registered\n"
+            + cells["stub"].source
+            + "\ndef total(z):\n    return z.mean()\ntotal = check('00.other', (total)).use\n"
+            "total_again = check('00.other', lambda z: z.mean())"
+        )
 
     assert run_solved(changed(demo, tmp_path, other), tmp_path) == {"00.spread": "right", "00.other": "wrong"}
 
@@ -137,19 +161,23 @@ LINT = {
     "'0.25'": lambda c, nb: c["title"].update(source="The loss is about 0.25 at the end."),
     "absolute path": lambda c, nb: c["slow"].update(source="open('/home/someone/file')"),
     "without a caption": lambda c, nb: c["wave-caption"].update(source="Look."),
-    "error output": lambda c, nb: c["slow"].update(outputs=[nbformat.v4.new_output(
-        "error", ename="ValueError", evalue="", traceback=[])]),
+    "error output": lambda c, nb: c["slow"].update(
+        outputs=[nbformat.v4.new_output("error", ename="ValueError", evalue="", traceback=[])]
+    ),
     "expected 3": lambda c, nb: c["printed"].update(execution_count=7),
     "execution in cell": lambda c, nb: c["setup"].metadata.update(execution={"iopub.status.busy": "2024"}),
     "language_info.version": lambda c, nb: nb.metadata.language_info.update(version="3.12.1"),
-    "an output names a path": lambda c, nb: c["slow"].update(outputs=[nbformat.v4.new_output(
-        "stream", text="/tmp/ipykernel_1/2.py:3: note")]),
-    "a warning in the output": lambda c, nb: c["slow"].update(outputs=[nbformat.v4.new_output(
-        "stream", name="stderr", text="UserWarning: old")]),
+    "an output names a path": lambda c, nb: c["slow"].update(
+        outputs=[nbformat.v4.new_output("stream", text="/tmp/ipykernel_1/2.py:3: note")]
+    ),
+    "a warning in the output": lambda c, nb: c["slow"].update(
+        outputs=[nbformat.v4.new_output("stream", name="stderr", text="UserWarning: old")]
+    ),
     "is it solved": lambda c, nb: c["stub"].update(outputs=[]),
     "but it checks": lambda c, nb: c["stub"].metadata.update(exercise="00.other"),
-    "a widget": lambda c, nb: c["slow"].update(outputs=[nbformat.v4.new_output(
-        "display_data", {"application/vnd.jupyter.widget-view+json": {}})]),
+    "a widget": lambda c, nb: c["slow"].update(
+        outputs=[nbformat.v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}})]
+    ),
     "MB, more than": lambda c, nb: c["title"].update(source="word " * 400_000),
 }
 
@@ -160,28 +188,50 @@ def test_lint_finds(demo, tmp_path, said):
     assert any(said in line for line in found), found
 
 
-@pytest.mark.parametrize("text", [
-    "## 2.1 A heading", "The paper reaches 73.2 % (source: table 1 of the paper).", "Use `eps=0.0001`.",
-    "With $\\gamma = 0.5$ and $$0.1 + 0.2$$", "Week 3 has 4 parts.", "arXiv 2105.04906", "See [it](https://x.org/1.25).",
-    "It is 73.2 % [in the paper](https://arxiv.org/abs/2105.04906).", "```\n0.5\n```", "1. first\n2. second",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "## 2.1 A heading",
+        "The paper reaches 73.2 % (source: table 1 of the paper).",
+        "Use `eps=0.0001`.",
+        "With $\\gamma = 0.5$ and $$0.1 + 0.2$$",
+        "Week 3 has 4 parts.",
+        "arXiv 2105.04906",
+        "See [it](https://x.org/1.25).",
+        "It is 73.2 % [in the paper](https://arxiv.org/abs/2105.04906).",
+        "```\n0.5\n```",
+        "1. first\n2. second",
+    ],
+)
 def test_lint_lets_pass(demo, tmp_path, text):
-    assert problems(changed(demo, tmp_path, lambda c, nb: c["title"].update(source=text)), targets=False) == []
+    assert (
+        problems(changed(demo, tmp_path, lambda c, nb: c["title"].update(source=text)), targets=False) == []
+    )
 
 
 def test_lint_targets_and_words(demo):
     found = "\n".join(problems(demo))
-    assert "cells; the target is 40 to 60" in found and "exercises, fewer than" in found and "knobs, fewer" in found
+    assert (
+        "cells; the target is 40 to 60" in found
+        and "exercises, fewer than" in found
+        and "knobs, fewer" in found
+    )
     assert 20 < words(nbformat.read(demo, as_version=4)) < 60
 
 
 def test_missing_names_are_found(demo, tmp_path):
     def imports(cells, nb):
-        cells["slow"].source = ("from course_lib.knobs import Slider, Slidder\nfrom course_lib import claims as c\n"
-                                "from course_lib.nothing import x\nc.claim\nc.claims")
+        cells["slow"].source = (
+            "from course_lib.knobs import Slider, Slidder\nfrom course_lib import claims as c\n"
+            "from course_lib.nothing import x\nc.claim\nc.claims"
+        )
 
     found = missing_names(nbformat.read(changed(demo, tmp_path, imports), as_version=4))
-    assert [f.split(":")[0] for f in found] == ["course_lib.claims.claims", "course_lib.knobs.Slidder", "course_lib.nothing"]
+    assert [f.split(":")[0] for f in found] == [
+        "course_lib.claims.claims",
+        "course_lib.knobs.Slidder",
+        "course_lib.nothing",
+    ]
     assert missing_names(nbformat.read(demo, as_version=4)) == []
 
 

@@ -1,4 +1,6 @@
-"""Every lesson: runs as committed, with nbval; its knobs move; its exercises can be solved; its names exist; its lint."""
+"""Every lesson: runs as committed, with nbval; its knobs move; its exercises can be solved; its names exist;
+its lint."""
+
 from __future__ import annotations
 
 import nbformat
@@ -24,12 +26,15 @@ every = pytest.mark.parametrize("lesson", lessons(), ids=lambda p: p.stem)
 @every
 @pytest.mark.slow
 def test_runs_as_committed_and_its_knobs_move(lesson, tmp_path):
-    """With holes: tagged cells print what is committed, the others run; then every knob to both ends in two orders."""
+    """With holes: tagged cells print what is committed, the others run; then every knob to both ends in two
+    orders."""
     copy = desk(lesson, tmp_path)
     with_knobs_driven(copy)
     done = run_with_nbval(copy)
     if done.returncode:
-        pytest.fail(f"{lesson.name} under nbval (the last cell drives the knobs):\n{tail(done.stdout)}", pytrace=False)
+        pytest.fail(
+            f"{lesson.name} under nbval (the last cell drives the knobs):\n{tail(done.stdout)}", pytrace=False
+        )
 
 
 @every

@@ -2,6 +2,7 @@
 
 Every state has a colour (of Okabe and Ito's colour-blind-safe set), a symbol and a word.
 """
+
 from __future__ import annotations
 
 import sys
@@ -15,8 +16,12 @@ from torch import Tensor
 
 from .compare import Difference, describe
 
-LOOK = {"right": ("✓", "right", "0,158,115"), "wrong": ("✗", "not yet", "213,94,0"),
-        "crashed": ("!", "crashed", "204,121,167"), "todo": ("○", "to do", "86,180,233")}
+LOOK = {
+    "right": ("✓", "right", "0,158,115"),
+    "wrong": ("✗", "not yet", "213,94,0"),
+    "crashed": ("!", "crashed", "204,121,167"),
+    "todo": ("○", "to do", "86,180,233"),
+}
 ROWS, COLUMNS = 6, 8
 
 
@@ -37,8 +42,10 @@ def draw(thing: Any) -> None:
 
 def card(colour: str, head: str, *body: str) -> str:
     inner = "".join(f"<div style='margin-top:.4em'>{part}</div>" for part in body if part)
-    return (f"<div style='border-left:6px solid rgb({colour});background:rgba({colour},.08);padding:.6em .9em;"
-            f"margin:.3em 0;max-width:60em;line-height:1.45'><div><b>{head}</b></div>{inner}</div>")
+    return (
+        f"<div style='border-left:6px solid rgb({colour});background:rgba({colour},.08);padding:.6em .9em;"
+        f"margin:.3em 0;max-width:60em;line-height:1.45'><div><b>{head}</b></div>{inner}</div>"
+    )
 
 
 def fold(title: str, inner: str) -> str:
@@ -47,8 +54,9 @@ def fold(title: str, inner: str) -> str:
 
 @dataclass
 class Check:
-    """The result of a check. `state`: "todo", "wrong", "crashed" or "right"; `name` and `hint` of a recognised
-    misconception; `message`, `where` and `difference` otherwise. It draws itself; reading `.use` draws it as well."""
+    """The result of a check. `state`: "todo", "wrong", "crashed" or "right"; `name` and `hint` of a
+    recognised misconception; `message`, `where` and `difference` otherwise. It draws itself; reading `.use`
+    draws it as well."""
 
     key: str
     title: str
@@ -62,8 +70,8 @@ class Check:
     difference: Difference | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
     printed: str = ""
-    own: bool = True        # False: the library's own function was given
-    solved: bool = False    # now or at an earlier check
+    own: bool = True  # False: the library's own function was given
+    solved: bool = False  # now or at an earlier check
     name_of_mine: str = "your function"
     _drawn: bool = field(default=False, repr=False)
 
@@ -73,8 +81,8 @@ class Check:
 
     @property
     def use(self) -> Callable:
-        """The learner's function when it is right, else the library's: what the lesson goes on with. Draws the card,
-        since `f = check(...).use` shows nothing by itself."""
+        """The learner's function when it is right, else the library's: what the lesson goes on with. Draws
+        the card, since `f = check(...).use` shows nothing by itself."""
         if not self._drawn:
             self._ipython_display_()
         return self.mine if self.state == "right" else self.reference
@@ -92,7 +100,9 @@ class Check:
         else:
             lines.append(self.message)
         if self.state == "right" and not self.own:
-            lines.append("This is the library's own function. To check yours, run the cell that defines it again.")
+            lines.append(
+                "This is the library's own function. To check yours, run the cell that defines it again."
+            )
         elif self.state == "right":
             lines.append(f"From here on the lesson uses your {self.name_of_mine}.")
         else:
@@ -119,13 +129,16 @@ class Check:
         body = [escape(line) for line in self._lines()]
         if self.where and self.state == "crashed":
             body[1] = f"<code>{escape(self.where)}</code>"
+        shown = []
         if self.difference is not None and _drawable(self.difference):
-            body.insert(1, _side_by_side(self.difference))
+            shown.append(_side_by_side(self.difference))
         if self.inputs:
-            body.insert(len(body) - 1, f"<small>inputs: {escape(_inputs(self.inputs))}</small>")
+            shown.append(f"<small>inputs: {escape(_inputs(self.inputs))}</small>")
+        at = 2 if self.state == "crashed" else 1
+        body[at:at] = shown
         if self.printed.strip():
-            shown = "\n".join(self.printed.strip().splitlines()[:20])
-            body.append(fold("what your function printed on the first probe", f"<pre>{escape(shown)}</pre>"))
+            printed = "\n".join(self.printed.strip().splitlines()[:20])
+            body.append(fold("what your function printed on the first probe", f"<pre>{escape(printed)}</pre>"))
         head = f"<span aria-hidden='true'>{symbol}</span> {escape(self.key)} {escape(self.title)}: {word}"
         return card(colour, head, *body)
 
@@ -136,9 +149,16 @@ class Check:
 
 # ---------------------------------------------------------------- values side by side
 
+
 def _inputs(inputs: Mapping[str, Any]) -> str:
     def short(value: Any) -> str:
-        return f"{value:g}" if isinstance(value, float) else str(value) if isinstance(value, (int, str)) else describe(value)
+        return (
+            f"{value:g}"
+            if isinstance(value, float)
+            else str(value)
+            if isinstance(value, (int, str))
+            else describe(value)
+        )
 
     return ", ".join(f"{name} = {short(value)}" for name, value in inputs.items())
 
@@ -175,12 +195,18 @@ def _corner(got: np.ndarray | None, expected: np.ndarray | None) -> tuple[int, i
 
 
 def _side_by_side(found: Difference) -> str:
-    arrays = [None if (a := _array(v)) is None or not a.size else _plane(a) for v in (found.got, found.expected)]
+    arrays = [
+        None if (a := _array(v)) is None or not a.size else _plane(a) for v in (found.got, found.expected)
+    ]
     r, c = _corner(*arrays)
-    finite = np.concatenate([a[np.isfinite(a)].astype(float).ravel() for a in arrays if a is not None] + [np.zeros(1)])
+    finite = np.concatenate(
+        [a[np.isfinite(a)].astype(float).ravel() for a in arrays if a is not None] + [np.zeros(1)]
+    )
     scale = max(float(np.abs(finite).max()), 1e-12)
     cells = []
-    for label, value, plane, other in zip(("yours", "expected"), (found.got, found.expected), arrays, arrays[::-1]):
+    for label, value, plane, other in zip(
+        ("yours", "expected"), (found.got, found.expected), arrays, arrays[::-1]
+    ):
         if plane is None:
             inner = f"<div>{escape(describe(value))}</div>"
         else:
@@ -198,13 +224,18 @@ def _table(plane: np.ndarray, other: np.ndarray | None, r: int, c: int, scale: f
         row = []
         for j in range(c, min(c + COLUMNS, plane.shape[1])):
             v = float(plane[i, j])
-            # Blue below zero, orange above: a picture of the values; a frame and a sign mark entries that differ.
+            # Blue below zero, orange above: a picture of the values; a frame and a sign mark entries that
+            # differ.
             colour = "0,114,178" if v < 0 else "230,159,0"
             shade = 0.75 * min(1.0, abs(v) / scale) if np.isfinite(v) else 0
-            differs = other is not None and not np.isclose(v, float(other[i, j]), rtol=1e-5, atol=1e-6, equal_nan=True)
+            differs = other is not None and not np.isclose(
+                v, float(other[i, j]), rtol=1e-5, atol=1e-6, equal_nan=True
+            )
             frame = "2px solid rgb(213,94,0)" if differs else "1px solid rgba(128,128,128,.3)"
-            row.append(f"<td style='border:{frame};background:rgba({colour},{shade:.2f});text-align:right;"
-                       f"padding:1px 5px;font-family:monospace'>{'≠ ' if differs else ''}{v:.4g}</td>")
+            row.append(
+                f"<td style='border:{frame};background:rgba({colour},{shade:.2f});text-align:right;"
+                f"padding:1px 5px;font-family:monospace'>{'≠ ' if differs else ''}{v:.4g}</td>"
+            )
         if c + COLUMNS < plane.shape[1]:
             row.append("<td>…</td>")
         rows.append(f"<tr>{''.join(row)}</tr>")
@@ -218,85 +249,9 @@ def _text(value: Any) -> list[str]:
     array = _array(value)
     if array is None or array.size == 0:
         return [describe(value)]
-    text = np.array2string(_plane(array)[:ROWS, :COLUMNS] if array.ndim else array, precision=4, suppress_small=True)
-    return [*text.splitlines()] + ([f"(a part of shape {array.shape})"] if array.size > ROWS * COLUMNS else [])
-
-
-# ---------------------------------------------------------------- hints, solution, progress
-
-@dataclass
-class Hints:
-    """Hints of one exercise, each folded until it is opened."""
-
-    key: str
-    title: str
-    shown: tuple[str, ...]
-    total: int
-
-    def __repr__(self) -> str:
-        lines = [f"hint {i} of {self.total}: {hint}" for i, hint in enumerate(self.shown, 1)]
-        return "\n".join(lines) or f"{self.key} has no hints"
-
-    def _repr_html_(self) -> str:
-        folded = [fold(f"hint {i} of {self.total}", escape(hint)) for i, hint in enumerate(self.shown, 1)]
-        return card(LOOK["todo"][2], escape(f"{self.key} {self.title}"), *(folded or ["no hints"]))
-
-
-@dataclass
-class Solution:
-    """The library's source for an exercise."""
-
-    key: str
-    title: str
-    where: str
-    source: str
-
-    def __repr__(self) -> str:
-        return f"# {self.where}\n{self.source}"
-
-    def _repr_html_(self) -> str:
-        try:
-            from pygments import highlight
-            from pygments.formatters import HtmlFormatter
-            from pygments.lexers import PythonLexer
-
-            # Colours inline and on a ground of their own: readable in a dark theme as well.
-            code = highlight(self.source, PythonLexer(), HtmlFormatter(noclasses=True, cssstyles="color:#222;padding:.5em"))
-        except ImportError:
-            code = f"<pre>{escape(self.source)}</pre>"
-        return card(LOOK["right"][2], escape(f"{self.key} {self.title}: the library's {self.where}"), code)
-
-
-@dataclass
-class Progress:
-    """All exercises with what is stored about them: rows of (key, title, minutes, difficulty, entry)."""
-
-    rows: list[tuple[str, str, int, int, dict]]
-
-    @staticmethod
-    def _state(entry: dict) -> tuple[str, str]:
-        if entry.get("solved"):
-            return "✓", "done"
-        return ("◐", "tried") if entry.get("checks") else ("○", "to do")
-
-    @property
-    def done(self) -> int:
-        """How many are solved."""
-        return sum(bool(entry.get("solved")) for *_, entry in self.rows)
-
-    def __repr__(self) -> str:
-        lines = [f"{self.done} of {len(self.rows)} exercises done"]
-        for key, title, minutes, difficulty, entry in self.rows:
-            lines.append(f"  {' '.join(self._state(entry)):8} {key:18} {title} ({minutes} min, difficulty {difficulty} of 5)")
-        return "\n".join(lines)
-
-    def _repr_html_(self) -> str:
-        colours = {"done": LOOK["right"][2], "tried": LOOK["wrong"][2], "to do": LOOK["todo"][2]}
-        rows = []
-        for key, title, minutes, difficulty, entry in self.rows:
-            symbol, word = self._state(entry)
-            rows.append(f"<tr><td style='border-left:6px solid rgb({colours[word]});text-align:left'>{symbol} {word}</td>"
-                        f"<td style='text-align:left'>{escape(key)}</td><td style='text-align:left'>{escape(title)}</td>"
-                        f"<td>{minutes} min</td><td>{'●' * difficulty}{'○' * (5 - difficulty)}</td></tr>")
-        head = f"{self.done} of {len(self.rows)} exercises done"
-        return card(LOOK["right"][2], head, f"<table>{''.join(rows)}</table>")
+    text = np.array2string(
+        _plane(array)[:ROWS, :COLUMNS] if array.ndim else array, precision=4, suppress_small=True
+    )
+    return [*text.splitlines()] + (
+        [f"(a part of shape {array.shape})"] if array.size > ROWS * COLUMNS else []
+    )

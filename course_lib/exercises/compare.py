@@ -1,4 +1,6 @@
-"""Compare two results leaf by leaf, and say in words how they differ (shape, dtype, NaN, a constant factor...)."""
+"""Compare two results leaf by leaf, and say in words how they differ (shape, dtype, NaN, a constant
+factor...)."""
+
 from __future__ import annotations
 
 import copy
@@ -28,10 +30,10 @@ class Difference:
 def difference(got: Any, expected: Any, tolerance: float = 1e-5, where: str = "") -> Difference | None:
     """The first difference of two results, or None when they agree.
 
-    Tensors must agree in shape, in kind of dtype (floating dtypes exactly) and in values, within `tolerance` times
-    the larger of 1 and the largest expected magnitude; float64 is held to a thousandth of it. NaN equals NaN.
-    Lists and tuples count as the same thing; a 0-d tensor is accepted where a Python number is expected, not the
-    other way round (a number carries no gradient).
+    Tensors must agree in shape, in kind of dtype (floating dtypes exactly) and in values, within `tolerance`
+    times the larger of 1 and the largest expected magnitude; float64 is held to a thousandth of it. NaN
+    equals NaN. Lists and tuples count as the same thing; a 0-d tensor is accepted where a Python number is
+    expected, not the other way round (a number carries no gradient).
     """
     if isinstance(expected, np.ndarray) and isinstance(got, (np.ndarray, Tensor)):
         got, expected = torch.as_tensor(np.asarray(got)), torch.as_tensor(expected)
@@ -88,10 +90,18 @@ def _tensors(got: Any, expected: Tensor, tolerance: float, where: str) -> Differ
 
 
 def _plain(got: Any, expected: Any, tolerance: float, where: str) -> Difference | None:
-    if isinstance(got, (Tensor, np.ndarray, np.generic)) and np.ndim(got) == 0 and not isinstance(expected, EXACT_KINDS):
+    if (
+        isinstance(got, (Tensor, np.ndarray, np.generic))
+        and np.ndim(got) == 0
+        and not isinstance(expected, EXACT_KINDS)
+    ):
         got = got.item()
     numbers = (int, float, complex)
-    if isinstance(expected, numbers) and isinstance(got, numbers) and isinstance(expected, bool) == isinstance(got, bool):
+    if (
+        isinstance(expected, numbers)
+        and isinstance(got, numbers)
+        and isinstance(expected, bool) == isinstance(got, bool)
+    ):
         both_nan = got != got and expected != expected
         close = both_nan or got == expected or abs(got - expected) <= tolerance * max(1.0, abs(expected))
         return None if close else Difference(where, "the values differ", got, expected, True)
@@ -130,8 +140,17 @@ def describe(value: Any) -> str:
         return f"a Python {type(value).__name__} of {len(value)}"
     if value is None or isinstance(value, (bool, int, float, str)):
         text = f"{value:.6g}" if isinstance(value, float) else repr(value)
-        names = {bool: "the truth value", int: "the Python number", float: "the Python number", str: "the string"}
-        return text if value is None else f"{names[type(value)] if type(value) in names else 'the value'} {text[:60]}"
+        names = {
+            bool: "the truth value",
+            int: "the Python number",
+            float: "the Python number",
+            str: "the string",
+        }
+        return (
+            text
+            if value is None
+            else f"{names[type(value)] if type(value) in names else 'the value'} {text[:60]}"
+        )
     return f"an object of type {type(value).__name__}"
 
 
@@ -179,9 +198,14 @@ def _ratio(ratio: float, arguments: Mapping[str, Any], sure: bool) -> str:
                 if size > 2:
                     sizes.setdefault(size, f"the size of axis {axis} of {name}")
     for size, what in sizes.items():
-        for factor, text in ((size, f"{size} times"), (1 / size, f"1/{size} of"), (size / (size - 1), f"{size}/{size - 1} of"),
-                             ((size - 1) / size, f"{size - 1}/{size} of"), (1 / size**2, f"1/{size}² of"),
-                             (size**2, f"{size}² times")):
+        for factor, text in (
+            (size, f"{size} times"),
+            (1 / size, f"1/{size} of"),
+            (size / (size - 1), f"{size}/{size - 1} of"),
+            ((size - 1) / size, f"{size - 1}/{size} of"),
+            (1 / size**2, f"1/{size}² of"),
+            (size**2, f"{size}² times"),
+        ):
             if math.isclose(ratio, factor, rel_tol=1e-4):
                 return f"Yours is {text} the expected value, and {size} is {what}."
     for factor, text in ((2, "twice"), (0.5, "half of"), (4, "four times"), (0.25, "a quarter of")):
@@ -192,8 +216,10 @@ def _ratio(ratio: float, arguments: Mapping[str, Any], sure: bool) -> str:
 
 # ---------------------------------------------------------------- arguments
 
+
 def clone(tree: Any) -> Any:
-    """A deep copy that no function can spoil: tensors cloned (and cut from any graph), generators and modules copied."""
+    """A deep copy that no function can spoil: tensors cloned (and cut from any graph), generators and modules
+    copied."""
     if isinstance(tree, Tensor):
         return tree.detach().clone()
     if isinstance(tree, torch.Generator):

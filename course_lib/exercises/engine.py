@@ -6,7 +6,7 @@ In a lesson, the stub and its check stand in one cell, whose metadata names the 
         '''(N, D) -> scalar'''
         ...
 
-    variance = check("03.variance", variance).use     # draws the card; the learner's function if right, else the library's
+    variance = check("03.variance", variance).use   # draws a card; the learner's function if right, else ours
 
 The exercises of week 3 are the list EXERCISES of course_lib/exercises/week03.py; an entry looks like this:
 
@@ -19,19 +19,23 @@ The exercises of week 3 are the list EXERCISES of course_lib/exercises/week03.py
         reference="course_lib.methods.contrastive.vicreg:variance_loss",
         probes=probes, gradients=True,
         wrong={
-            "variance instead of its root": (lambda z, gamma=1.0, eps=1e-4: torch.relu(gamma - z.var(0) - eps).mean(),
-                                             "The hinge acts on the standard deviation: take the root."),
+            "variance instead of its root": (
+                lambda z, gamma=1.0, eps=1e-4: torch.relu(gamma - z.var(0) - eps).mean(),
+                "The hinge acts on the standard deviation: take the root."),
             ...                                    # at least four that real people wrote
         },
-        right={"clamp for relu": lambda z, gamma=1.0, eps=1e-4: (gamma - (z.var(0) + eps) ** 0.5).clamp(min=0).mean()},
-        hints=("Over which axis is the spread taken?", "z.var(dim=0) has shape (D,).", "relu(gamma - std), then mean."),
+        right={
+            "clamp": lambda z, gamma=1.0, eps=1e-4: (gamma - (z.var(0) + eps) ** 0.5).clamp(min=0).mean(),
+        },
+        hints=("Over which axis is the spread taken?", "z.var(dim=0) has shape (D,).", "relu(gamma - std)."),
     )
 
-Probes are chosen so that mistakes differ: shapes that are not square, N other than D, both sides of a hinge, defaults
-left out at least once. Every probe is run in float32 and in float64, on clones, so nothing that a function does to its
-inputs spoils the next; with `gradients` the derivative with respect to every floating input is compared as well, which
-catches a missing or superfluous detach.
+Probes are chosen so that mistakes differ: shapes that are not square, N other than D, both sides of a hinge,
+defaults left out at least once. Every probe is run in float32 and in float64, on clones, so nothing that a
+function does to its inputs spoils the next; with `gradients` the derivative with respect to every floating
+input is compared as well, which catches a missing or superfluous detach.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -46,21 +50,27 @@ from typing import Any
 import torch
 
 from . import store
-from .cards import Check, Hints, Progress, Solution
+from .cards import Check
 from .grading import grade
+from .panels import Hints, Progress, Solution
 
 
 @dataclass
 class Exercise:
     """One exercise. See the module's docstring for an example.
 
-    reference: "package.module:name" (imported when needed) or a callable: the library's function, the only right answer.
-    probes: (torch.Generator, dtype) -> list of tuples (positional arguments) or dicts (keyword arguments).
-    wrong: misconception -> (callable, hint). right: name -> callable, right answers written in an unusual way.
-    tolerance: see compare.difference. gradients: compare input gradients too. seeded: the function is called with
-    `generator=`, a fresh one of the same seed each time. call: call(function, *arguments) -> result, where the answer
-    is a class or needs a harness. judge: judge(got, expected, arguments by name) -> None (right), a misconception's
-    name or a sentence; replaces equality, for answers that may differ (another draw of random numbers).
+    key, title, minutes, difficulty   "03.variance", a line, self-paced minutes, 1 (easy) to 5
+    reference    "package.module:name" (imported when needed) or a callable: the library's function
+    probes       (torch.Generator, dtype) -> list of tuples (positional arguments) or dicts (keywords)
+    wrong        misconception -> (callable, hint)
+    right        name -> callable: right answers written in an unusual way
+    hints        three, from a nudge to nearly the answer
+    tolerance    see compare.difference
+    gradients    compare the gradients with respect to every floating input, too
+    seeded       the function is called with `generator=`, a fresh one of the same seed each time
+    call         call(function, *arguments) -> result, where the answer is a class or needs a harness
+    judge        judge(got, expected, arguments by name) -> None (right), a misconception's name or sentence;
+                 replaces equality, for answers that may differ (another draw of random numbers)
     """
 
     key: str
@@ -129,11 +139,13 @@ def all_exercises() -> list[Exercise]:
 
 # ---------------------------------------------------------------- what a lesson calls
 
+
 def check(key: str, fn: Any = None, record: bool = True) -> Check:
     """Judge a learner's function: a Check that draws itself, with `.state`, `.name`, `.hint` and `.use`.
 
-    key: the exercise ("03.variance"; KeyError if there is none). fn: the learner's function. Whatever `fn` does, this
-    doesn't raise. With `record` the state goes into the progress; the library's own function is never counted.
+    key: the exercise ("03.variance"; KeyError if there is none). fn: the learner's function. Whatever `fn`
+    does, this doesn't raise. With `record` the state goes into the progress; the library's own function is
+    never counted.
     """
     result = grade(exercise(key), fn)
     if record and result.own:
@@ -172,7 +184,7 @@ def solution(key: str) -> Solution:
 def hints(key: str, level: int = 1) -> Hints:
     """The first `level` hints of an exercise, each folded."""
     found = exercise(key)
-    return Hints(key, found.title, found.hints[:max(0, level)], len(found.hints))
+    return Hints(key, found.title, found.hints[: max(0, level)], len(found.hints))
 
 
 def answer(key: str) -> str:

@@ -1,114 +1,30 @@
-"""Run a function on an exercise's probes and judge what it did: to do, wrong (and how), crashed (and where), right."""
+"""Run a function on an exercise's probes and judge what it did: to do, wrong (and how), crashed (and where),
+right."""
+
 from __future__ import annotations
 
 import ast
-import contextlib
 import inspect
-import io
 import textwrap
 import traceback
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from .cards import Check
-from .compare import Difference, clone, describe, difference, leaves, relation
+from .compare import Difference, describe, difference, leaves, relation
+from .running import Outcome, names_of, run
 
 if TYPE_CHECKING:
     from .engine import Exercise
 
 CASES = ((torch.float32, 0), (torch.float64, 1))  # (dtype, seed) of each pass over the probes
 EMPTY = (None, Ellipsis, NotImplemented)
-DTYPE_ADVICE = ("New tensors must follow the input: torch.zeros_like(z), torch.arange(n, device=z.device), "
-                "or dtype=z.dtype.")
-
-
-# ---------------------------------------------------------------- running a function on a probe
-
-@dataclass
-class Outcome:
-    """What a function did on one probe."""
-
-    value: Any = None
-    gradients: list[Tensor | None] = field(default_factory=list)
-    graph: bool = False  # the result carries a gradient
-    changed: str = ""    # the argument that was changed in place
-    error: BaseException | None = None
-    late: BaseException | None = None  # raised only while gradients were taken
-    printed: str = ""
-
-
-def _names(exercise: Exercise, probe: Any) -> dict[str, Any]:
-    """The probe's arguments by name, as the reference's signature has them."""
-    if isinstance(probe, dict):
-        return dict(probe)
-    try:
-        names = [n for n in inspect.signature(exercise.resolve()).parameters]
-    except (TypeError, ValueError):
-        names = []
-    return {names[i] if i < len(names) else f"argument {i}": v for i, v in enumerate(probe)}
-
-
-def run(exercise: Exercise, fn: Callable, probe: Any, seed: int = 0) -> Outcome:
-    """Call `fn` on a clone of the probe; errors, in-place changes, prints and gradients are noted, nothing is raised."""
-    out = Outcome()
-    names = list(_names(exercise, probe))
-    printed = io.StringIO()
-
-    def once(arguments: Any) -> Any:
-        extra = {"generator": torch.Generator().manual_seed(seed)} if exercise.seeded else {}
-        positional, keywords = ((), arguments) if isinstance(arguments, dict) else (arguments, {})
-        torch.manual_seed(seed)
-        call = exercise.call or (lambda f, *a, **k: f(*a, **k))
-        return call(fn, *positional, **keywords, **extra)
-
-    try:
-        with (torch.random.fork_rng(devices=[]), warnings.catch_warnings(), contextlib.redirect_stdout(printed),
-              torch.enable_grad()):
-            warnings.simplefilter("ignore")
-            arguments = clone(probe)
-            out.value = once(arguments)
-            before = probe.values() if isinstance(probe, dict) else probe
-            after = arguments.values() if isinstance(arguments, dict) else arguments
-            for name, a, b in zip(names, after, before):
-                if not _unchanged(a, b):
-                    out.changed = name
-            # A changed result may alias its input: keep what it was at this moment.
-            out.value = clone(out.value) if list(leaves(out.value)) else out.value
-            if exercise.gradients and not out.changed:
-                try:
-                    _differentiate(out, once, clone(probe), seed)
-                except Exception as error:
-                    out.late = error
-    except BaseException as error:  # whatever it is (an interrupted endless loop, too): it becomes the result
-        out.error = error
-    out.printed = printed.getvalue()
-    return out
-
-
-def _unchanged(after: Any, before: Any) -> bool:
-    pairs = list(zip(leaves(after), leaves(before)))
-    return all(a.shape == b.shape and torch.equal(torch.nan_to_num(a.detach().double()),
-                                                  torch.nan_to_num(b.detach().double())) for a, b in pairs)
-
-
-def _differentiate(out: Outcome, once: Callable, arguments: Any, seed: int) -> None:
-    values = list(arguments.values()) if isinstance(arguments, dict) else list(arguments)
-    inputs = [t.requires_grad_() for t in leaves(values) if t.is_floating_point()]
-    results = [t for t in leaves(once(arguments)) if t.is_floating_point()]
-    carrying = [t for t in results if t.requires_grad]
-    out.graph, out.gradients = bool(carrying), [None] * len(inputs)
-    if not inputs or not carrying:
-        return
-    generator = torch.Generator().manual_seed(seed + 1)
-    # Random weights, so that errors of single entries can't cancel in the sum.
-    weights = [torch.rand(t.shape, generator=generator, dtype=torch.float64).add(0.5).to(t.dtype) for t in results]
-    total = sum((t * w).sum() for t, w in zip(results, weights) if t.requires_grad)
-    out.gradients = list(torch.autograd.grad(total, inputs, allow_unused=True))
+DTYPE_ADVICE = (
+    "New tensors must follow the input: torch.zeros_like(z), torch.arange(n, device=z.device), "
+    "or dtype=z.dtype."
+)
 
 
 def _same(a: Outcome, b: Outcome, tolerance: float, gradients: bool = True) -> bool:
@@ -116,10 +32,16 @@ def _same(a: Outcome, b: Outcome, tolerance: float, gradients: bool = True) -> b
         return type(a.error) is type(b.error) and str(a.error) == str(b.error)
     if difference(a.value, b.value, tolerance):
         return False
-    return not gradients or (a.changed == b.changed and str(a.late) == str(b.late) and not _gradient_difference(a, b, tolerance, []))
+    return not gradients or (
+        a.changed == b.changed
+        and str(a.late) == str(b.late)
+        and not _gradient_difference(a, b, tolerance, [])
+    )
 
 
-def _gradient_difference(mine: Outcome, reference: Outcome, tolerance: float, names: list[str]) -> Difference | None:
+def _gradient_difference(
+    mine: Outcome, reference: Outcome, tolerance: float, names: list[str]
+) -> Difference | None:
     for i, (g, e) in enumerate(zip(mine.gradients, reference.gradients)):
         if g is None and e is None:
             continue
@@ -129,7 +51,9 @@ def _gradient_difference(mine: Outcome, reference: Outcome, tolerance: float, na
             continue
         name = names[i] if i < len(names) else f"input {i}"
         if not mine.graph:
-            reason = "the value is right, but it carries no gradient (.item(), .detach(), .data, torch.tensor, no_grad?)"
+            reason = (
+                "the value is right, but it carries no gradient (.item(), .detach(), torch.tensor, no_grad?)"
+            )
         elif not e.any():
             reason = f"the value is right, but a gradient flows into {name} that should not (detach it)"
         elif not g.any():
@@ -142,6 +66,7 @@ def _gradient_difference(mine: Outcome, reference: Outcome, tolerance: float, na
 
 # ---------------------------------------------------------------- grading
 
+
 def grade(exercise: Exercise, fn: Any, cases: tuple = CASES) -> Check:
     """Judge `fn` without touching the progress; see `check`."""
     reference = exercise.resolve()
@@ -150,12 +75,17 @@ def grade(exercise: Exercise, fn: Any, cases: tuple = CASES) -> Check:
         return result
     result.name_of_mine = getattr(fn, "__name__", type(fn).__name__)
     if not callable(fn):
-        return result.wrong(f"check() was given {describe(fn)}, it expects the function itself (without brackets).")
+        return result.wrong(
+            f"check() was given {describe(fn)}, it expects the function itself (without brackets)."
+        )
     if fn is reference:
         result.state, result.own = "right", False
         return result
-    probes = [(p, dtype, seed) for dtype, seed in cases
-              for p in exercise.probes(torch.Generator().manual_seed(seed), dtype)]
+    probes = [
+        (p, dtype, seed)
+        for dtype, seed in cases
+        for p in exercise.probes(torch.Generator().manual_seed(seed), dtype)
+    ]
     mine: list[Outcome] = []
     for p, _, seed in probes:
         mine.append(run(exercise, fn, p, seed))
@@ -187,11 +117,13 @@ def _verdict(exercise: Exercise, probe: Any, mine: Outcome, expected: Outcome) -
     if expected.error is not None:
         if isinstance(mine.error, type(expected.error)):
             return None
-        return Difference("", f"a {type(expected.error).__name__} is expected here (\"{expected.error}\")", mine.value)
+        return Difference(
+            "", f'a {type(expected.error).__name__} is expected here ("{expected.error}")', mine.value
+        )
     if mine.error is not None:
         return Difference("", f"{type(mine.error).__name__}: {mine.error}")
     if exercise.judge:
-        said = exercise.judge(mine.value, expected.value, _names(exercise, probe))
+        said = exercise.judge(mine.value, expected.value, names_of(exercise, probe))
         if said:
             return Difference("", said, mine.value, expected.value)
     else:
@@ -199,19 +131,25 @@ def _verdict(exercise: Exercise, probe: Any, mine: Outcome, expected: Outcome) -
         if found:
             return found
     if mine.changed and not expected.changed:
-        return Difference("", f"the value is right, but {mine.changed} is changed in place: the caller's tensor is spoilt "
-                              "(an operation that ends in _, such as sub_ or fill_diagonal_, +=, or an assignment to "
-                              "a part of it)")
+        return Difference(
+            "",
+            f"the value is right, but {mine.changed} is changed in place: the caller's tensor is spoilt "
+            "(an operation that ends in _, such as sub_ or fill_diagonal_, +=, or an assignment to "
+            "a part of it)",
+        )
     if mine.late is not None:
-        return Difference("", f"the value is right, but no gradient can be taken ({type(mine.late).__name__}: {mine.late})")
+        return Difference(
+            "", f"the value is right, but no gradient can be taken ({type(mine.late).__name__}: {mine.late})"
+        )
     if exercise.gradients and not exercise.judge:
-        names = [n for n, v in _names(exercise, probe).items() for t in leaves(v) if t.is_floating_point()]
+        names = [n for n, v in names_of(exercise, probe).items() for t in leaves(v) if t.is_floating_point()]
         return _gradient_difference(mine, expected, exercise.tolerance, names)
     return None
 
 
 def _recognise(exercise: Exercise, probes: list, mine: list[Outcome], expected: list[Outcome]) -> str:
-    """The planted misconception that does the same on every probe; gradients included if possible, else values."""
+    """The planted misconception that does the same on every probe; gradients included if possible, else
+    values."""
     if exercise.judge:
         return ""
     by_value = ""
@@ -221,8 +159,11 @@ def _recognise(exercise: Exercise, probes: list, mine: list[Outcome], expected: 
         theirs = [run(exercise, planted, p, seed) for p, _, seed in probes]
         if all(_same(t, m, exercise.tolerance) for t, m in zip(theirs, mine)):
             return name
-        if not by_value and all(_same(t, m, exercise.tolerance, False) for t, m in zip(theirs, mine)) and \
-                not all(_same(t, e, exercise.tolerance, False) for t, e in zip(theirs, expected)):
+        if (
+            not by_value
+            and all(_same(t, m, exercise.tolerance, False) for t, m in zip(theirs, mine))
+            and not all(_same(t, e, exercise.tolerance, False) for t, e in zip(theirs, expected))
+        ):
             by_value = name
     return by_value
 
@@ -231,20 +172,28 @@ def _unrecognised(result: Check, exercise: Exercise, probes: list, verdicts: lis
     at = next(i for i, v in enumerate(verdicts) if v)
     found: Difference = verdicts[at]
     dtype = probes[at][1]
-    arguments = _names(exercise, probes[at][0])
-    parts = [f"Result{found.where}: {found.reason}." if not found.where.startswith("gradient") else f"{found.reason}."]
+    arguments = names_of(exercise, probes[at][0])
+    parts = [
+        f"Result{found.where}: {found.reason}."
+        if not found.where.startswith("gradient")
+        else f"{found.reason}."
+    ]
     if found.values:
         parts.append(relation(found.got, found.expected, arguments))
     if dtype != CASES[0][0] and not any(v for v, p in zip(verdicts, probes) if p[1] == CASES[0][0]):
-        parts.append(f"It is right in float32 and differs in {str(dtype).removeprefix('torch.')}. {DTYPE_ADVICE}")
+        parts.append(
+            f"It is right in float32 and differs in {str(dtype).removeprefix('torch.')}. {DTYPE_ADVICE}"
+        )
     result.difference, result.inputs = found, arguments
     return result.wrong(" ".join(p[0].upper() + p[1:] for p in parts if p))
 
 
 # ---------------------------------------------------------------- stubs and crashes
 
+
 def _stub(fn: Callable, outcomes: list[Outcome]) -> str | None:
     """None when there is something to judge, else a sentence ("" when nothing more is to be said)."""
+
     def empty(o: Outcome) -> bool:
         if o.error is not None:
             return isinstance(o.error, NotImplementedError)
@@ -252,13 +201,20 @@ def _stub(fn: Callable, outcomes: list[Outcome]) -> str | None:
 
     if all(empty(o) for o in outcomes):
         tree = _tree(fn)
-        body = [s for s in getattr(tree, "body", []) if isinstance(s, (ast.Assign, ast.AugAssign, ast.For, ast.If, ast.With))]
+        body = [
+            s
+            for s in getattr(tree, "body", [])
+            if isinstance(s, (ast.Assign, ast.AugAssign, ast.For, ast.If, ast.With))
+        ]
         if body and all(o.value is None and o.error is None for o in outcomes):
             return "It returns nothing yet: if you have written your answer, is the `return` missing?"
         return ""
     # A half-filled stub (`std = ...`) fails on its first use of the hole.
-    holes = [n.lineno for n in ast.walk(_tree(fn) or ast.Pass()) if isinstance(n, ast.Constant) and n.value is Ellipsis
-             and getattr(n, "hole", False)]
+    holes = [
+        n.lineno
+        for n in ast.walk(_tree(fn) or ast.Pass())
+        if isinstance(n, ast.Constant) and n.value is Ellipsis and getattr(n, "hole", False)
+    ]
     errors = [o.error for o in outcomes]
     if holes and all(e is not None and "ellipsis" in str(e).lower() for e in errors):
         return f"There is still a `...` to fill in line {holes[0]}."
@@ -272,7 +228,10 @@ def _tree(fn: Callable) -> ast.AST | None:
         return None
     for node in ast.walk(tree):
         # `...` as a value or a statement of its own is a hole; inside z[..., None] it is an index.
-        if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)) and node.value is not None:
+        if (
+            isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr))
+            and node.value is not None
+        ):
             node.value.hole = True
         elif isinstance(node, ast.Call):
             for argument in node.args:
@@ -286,7 +245,9 @@ def _crashed(result: Check, exercise: Exercise, fn: Callable, probes: list, outc
     result.state = "crashed"
     what = "stopped by you (an endless loop?)" if isinstance(error, KeyboardInterrupt) else str(error).strip()
     result.message = f"{type(error).__name__}: {what}" if what else type(error).__name__
-    code = getattr(inspect.unwrap(fn) if inspect.isroutine(fn) else getattr(fn, "__init__", fn), "__code__", None)
+    code = getattr(
+        inspect.unwrap(fn) if inspect.isroutine(fn) else getattr(fn, "__init__", fn), "__code__", None
+    )
     frames = [f for f in traceback.extract_tb(error.__traceback__) if code and f.filename == code.co_filename]
     if frames:
         last = frames[-1]
@@ -294,8 +255,10 @@ def _crashed(result: Check, exercise: Exercise, fn: Callable, probes: list, outc
         place = f"line {last.lineno - first + 1} of {last.name}" if first else f"in {last.name}"
         result.where = f"{place}: {last.line}" if last.line else place
     else:
-        result.where = f"while calling {result.name_of_mine}: does it take the arguments of the signature in the stub?"
+        result.where = (
+            f"while calling {result.name_of_mine}: does it take the arguments of the signature in the stub?"
+        )
     if dtype != CASES[0][0] and all(o.error is None for o, p in zip(outcomes, probes) if p[1] == CASES[0][0]):
         result.hint = f"It runs in float32 and fails in {str(dtype).removeprefix('torch.')}. {DTYPE_ADVICE}"
-    result.inputs = _names(exercise, probes[at][0])
+    result.inputs = names_of(exercise, probes[at][0])
     return result

@@ -1,4 +1,6 @@
-"""Questions with an explanation for every choice: radio buttons where there is a front end, folded text elsewhere."""
+"""Questions with an explanation for every choice: radio buttons where there is a front end, folded text
+elsewhere."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -12,7 +14,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 @dataclass
 class Quiz:
-    """A question. `choices`: text -> explanation; `answer`: the text of the right one. `pick(text)` -> explanation."""
+    """A question. `choices`: text -> explanation; `answer`: the text of the right one. `pick(text)` ->
+    explanation."""
 
     question: str
     choices: dict[str, str]
@@ -25,7 +28,9 @@ class Quiz:
             raise ValueError(f"the answer {self.answer!r} is not one of the choices: {list(self.choices)}")
         bare = [text for text, explanation in self.choices.items() if not explanation.strip()]
         if len(self.choices) < 2 or bare:
-            raise ValueError(f"a question needs at least two choices, each with an explanation; without one: {bare}")
+            raise ValueError(
+                f"a question needs at least two choices, each with an explanation; without one: {bare}"
+            )
 
     def pick(self, text: str) -> str:
         """Choose: the verdict and the explanation, as one sentence."""
@@ -36,8 +41,10 @@ class Quiz:
         return "\n".join([self.question, *(f"  ( ) {text}" for text in self.choices)])
 
     def _repr_html_(self) -> str:
-        folded = [fold(escape(text), f"<div style='margin-left:1.2em'>{escape(self.pick_text(text))}</div>")
-                  for text in self.choices]
+        folded = [
+            fold(escape(text), f"<div style='margin-left:1.2em'>{escape(self.pick_text(text))}</div>")
+            for text in self.choices
+        ]
         return card(LOOK["todo"][2], escape(self.question), *folded)
 
     def pick_text(self, text: str) -> str:
@@ -45,7 +52,8 @@ class Quiz:
         return f"{'✓ Right' if text == self.answer else '✗ Not quite'}. {self.choices[text]}"
 
     def _repr_mimebundle_(self, **_: Any) -> dict:
-        # The widget and the folded text are one output: a front end without widgets, or a saved file, shows the text.
+        # The widget and the folded text are one output: a front end without widgets, or a saved file, shows
+        # the text.
         bundle = {"text/plain": repr(self), "text/html": self._repr_html_()}
         box = self._widget()
         if box is not None:
@@ -59,8 +67,9 @@ class Quiz:
             return None
         if self._box is None:
             head = widgets.HTML(f"<b>{escape(self.question)}</b>")
-            radio = widgets.RadioButtons(options=list(self.choices), value=None,
-                                         layout=widgets.Layout(width="auto", max_width="60em"))
+            radio = widgets.RadioButtons(
+                options=list(self.choices), value=None, layout=widgets.Layout(width="auto", max_width="60em")
+            )
             note = widgets.HTML("")
 
             def chosen(change: dict) -> None:
@@ -75,6 +84,7 @@ class Quiz:
 def quiz(question: str, choices: dict[str, str], answer: str) -> Quiz:
     """A question whose every choice is explained; make it the last line of its cell.
 
-    quiz("Which term keeps dimensions apart?", {"variance": "It keeps them alive, ...", "covariance": "..."}, "covariance")
+    quiz("Which term keeps dimensions apart?", {"variance": "It keeps them alive, ...", "covariance": "..."},
+    "covariance")
     """
     return Quiz(question, dict(choices), answer)

@@ -1,4 +1,5 @@
 """Which exercises are done: in memory, and in progress.json of $COURSE_WORKSPACE where that is set."""
+
 from __future__ import annotations
 
 import json
@@ -16,7 +17,8 @@ def path() -> Path | None:
 
 
 def read() -> dict[str, dict]:
-    """key -> {"state": last state, "solved": bool, "checks": int, "answer": source of the last right answer or ""}."""
+    """key -> {"state": last state, "solved": bool, "checks": int, "answer": source of the last right answer
+    or ""}."""
     file = path()
     if file is None:
         return dict(_MEMORY)
@@ -24,7 +26,8 @@ def read() -> dict[str, dict]:
 
 
 def record(key: str, state: str, answer: str = "") -> dict:
-    """Note one check. Solved once stays solved: a fresh copy of a lesson takes nothing away. Returns the entry.
+    """Note one check. Solved once stays solved: a fresh copy of a lesson takes nothing away. Returns the
+    entry.
 
     Never raises for a full or read-only disk: a lesson must go on, and memory remembers.
     """

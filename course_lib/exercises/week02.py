@@ -44,7 +44,7 @@ mask_from_noise = Exercise(
     wrong={
         "True means hidden": (
             lambda noise, hidden: ~_from_order(noise, noise.argsort(1), _keep(noise, hidden)),
-            "SparK's map says what is *visible*: True stays, False is hidden. (MAE has it the other way round, "
+            "SparK's map says what is visible: True stays, False is hidden. (MAE has it the other way round, "
             "a good reason to read the first comment of any masking code twice.)"),
         "a coin for every patch": (
             lambda noise, hidden: noise < 1 - hidden,
@@ -143,13 +143,13 @@ sparse_conv = Exercise(
     wrong={
         "the mask is not applied after the convolution": (
             _no_mask, "A hidden position with a visible neighbour gets a value, and with a bias every position does. "
-                      "Masking the input again changes nothing, it is empty there already: multiply the *output*."),
+                      "Masking the input again changes nothing, it is empty there already: multiply the output."),
         "the bias leaks": (
             _bias_leaks, "Hidden positions hold the bias: it was added after the mask. Mask last."),
         "the mask is inverted": (
             _mask_inverted, "True = visible. You kept what is hidden and emptied what is visible."),
         "divided by the number of visible inputs": (
-            _renormalised, "That is a *partial convolution* (inpainting): it rescales windows that reach over the "
+            _renormalised, "That is a partial convolution (inpainting): it rescales windows that reach over the "
                            "edge of the mask. SparK does not: a hidden neighbour counts as 0, like padding."),
         "the mask is tiled": (
             _mask_tiled, "repeat() sets copies of the whole mask side by side. Each flag must cover the positions "
@@ -236,6 +236,12 @@ def _eps_outside(x, visible, weight, bias, eps=1e-5):
     return y * visible
 
 
+def _no_root(x, visible, weight, bias, eps=1e-5):
+    mean, variance = _visible_moments(x, visible)
+    y = (x - mean) / (variance + eps) * weight.view(1, -1, 1, 1) + bias.view(1, -1, 1, 1)
+    return y * visible
+
+
 def _norm_layer(x, visible, weight, bias, eps=1e-5):
     """The library's layer, as SparK's encoder uses it."""
     norm = BatchNorm2d(x.shape[1], eps).to(x.dtype)
@@ -269,13 +275,15 @@ masked_batch_norm = Exercise(
             _hidden_not_zero, "Statistics and scaling are right, but shifting by the mean and the bias has put a value "
                               "into every hidden position. Mask last."),
         "statistics for each image": (
-            _per_image, "That is *instance* norm: one mean per image and channel. Batch norm takes one mean per "
+            _per_image, "That is instance norm: one mean per image and channel. Batch norm takes one mean per "
                         "channel, over all images of the batch together: axes 0, 2 and 3."),
         "one statistic for all channels": (
             _one_for_all_channels, "Each channel has a mean and a variance of its own: sum over axes 0, 2 and 3 and "
                                    "keep axis 1."),
         "eps added to the deviation": (
             _eps_outside, "eps belongs under the root: sqrt(variance + eps)."),
+        "divided by the variance": (
+            _no_root, "Divide by the deviation, the root of (variance + eps): the variance has the unit of x squared."),
     },
     right={
         "the library's BatchNorm2d layer": _norm_layer,
@@ -376,7 +384,7 @@ spark_loss = Exercise(
                               "Take ~visible."),
         "mean of per-image means": (
             _mean_of_means, "Each image counts the same here, whatever it hides. SparK (and MAE) divide one sum over "
-                            "the batch by the number of hidden patches in the batch: each hidden *patch* counts the same."),
+                            "the batch by the number of hidden patches in the batch: each hidden patch counts the same."),
         "divided by the number of all patches": (
             _over_all_patches, "The sum is right. Divide by the number of hidden patches, not of all patches: else "
                                "the loss changes with the mask ratio."),

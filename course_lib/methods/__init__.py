@@ -5,6 +5,7 @@ A method is an nn.Module that `course_lib.train.fit` can train:
 - `views(batch, generator)`: what the method sees of a `data.Batch`
 - `loss(views, progress)`: a dict with "loss" and the named parts that a lesson plots; "embedding", if there, is what
   the collapse diagnostics measure; progress in [0, 1] is counted in steps
+- `recipe`: settings of `fit` that suit it on small sets
 - `embed(images)`: (B, D), the representation that is evaluated, from uint8 or float images in [0, 1]
 - only where its paper needs them: `param_groups(weight_decay)`, `before_update()`, `after_update(progress)`,
   `on_epoch(epoch)`

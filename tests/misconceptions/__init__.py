@@ -1,10 +1,14 @@
-"""Second spellings of the planted misconceptions, and mutants that are no mistakes. One file a week: weekNN.py, with
+"""Second spellings of the planted misconceptions, and mutants that are no mistakes.
 
-    SECOND = {"03.variance": {"variance instead of its root": callable, ...}}     # written another way than the planted one
-    EQUIVALENT = {"03.variance": {"line 3: eps -> ...": "why it computes the same"}}   # as the survivors' table names it
+One file a week, weekNN.py, with
 
-A check that only compared with one planted spelling would recognise itself; these show that it recognises the mistake.
+    SECOND = {"03.variance": {"variance instead of its root": callable, ...}}    # not as the planted one does
+    EQUIVALENT = {"03.variance": {"line 3: a -> b": "why it computes the same"}}  # as the table names it
+
+A check that only compared with one planted spelling would recognise itself; these show that it recognises the
+mistake.
 """
+
 from __future__ import annotations
 
 import importlib

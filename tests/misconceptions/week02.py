@@ -124,6 +124,13 @@ def _eps_beside_the_root(x, visible, weight, bias, eps=1e-5):
     return torch.where(visible, y * weight[:, None, None] + bias[:, None, None], 0.0)
 
 
+def _root_forgotten(x, visible, weight, bias, eps=1e-5):
+    values = _seen(x, visible)
+    scale = weight / (values.var(1, correction=0) + eps)
+    y = (x - values.mean(1)[:, None, None]) * scale[:, None, None] + bias[:, None, None]
+    return y.masked_fill(~visible, 0)
+
+
 # ---------------------------------------------------------------- 02.spark_loss
 def _squares(prediction, images, visible, normalized, correction=1, colours=False):
     """(B, f, f): the mean squared error of each patch."""
@@ -190,6 +197,7 @@ SECOND = {
         "statistics for each image": _instance,
         "one statistic for all channels": _single,
         "eps added to the deviation": _eps_beside_the_root,
+        "divided by the variance": _root_forgotten,
     },
     "02.spark_loss": {
         "visible patches count as well": _everything,

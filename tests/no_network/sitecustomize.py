@@ -1,8 +1,10 @@
-"""Put this folder on PYTHONPATH and no process under it reaches anything but itself: lessons must work with no network.
+"""Put this folder on PYTHONPATH and no process under it reaches anything but itself: lessons must work with
+no network.
 
-An audit hook cannot be taken out again, and it is there before a kernel's first cell. Loopback stays open (the kernel
-speaks to its front end over it), and so do sockets that are files.
+An audit hook cannot be taken out again, and it is there before a kernel's first cell. Loopback stays open
+(the kernel speaks to its front end over it), and so do sockets that are files.
 """
+
 import importlib.machinery
 import importlib.util
 import ipaddress
@@ -42,7 +44,8 @@ def _hook(event, arguments):
 
 sys.addaudithook(_hook)
 
-# This file hides another sitecustomize further down the path (a distribution's, a coverage tool's): run that, too.
+# This file hides another sitecustomize further down the path (a distribution's, a coverage tool's): run that,
+# too.
 _rest = [p for p in sys.path if os.path.abspath(p or ".") != _HERE]
 _other = importlib.machinery.PathFinder.find_spec("sitecustomize", _rest)
 if _other is not None and _other.loader is not None and _other.origin != __file__:

@@ -153,6 +153,8 @@ class SparK(nn.Module):
     patch (the paper) or plain pixels. densify_norm: "bn" (ResNets in the paper) or "none".
     """
 
+    recipe = {"lr": 3e-3}
+
     def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: float = 0.6, width: int = 64,
                  normalized: bool = True, densify_norm: str = "bn", augment: Augment | None = None):
         super().__init__()

@@ -1,0 +1,116 @@
+"""Make the stored runs of lesson 03: VICReg on generated shapes over a grid of coefficients and of augmentations.
+
+    python benchmarks/grid_vicreg.py              # what is missing in lessons/runs/03_vicreg (about 20 minutes)
+    python benchmarks/grid_vicreg.py --again ID   # make one run again and compare it with the stored one
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from course_lib.augment import SHAPES_VIEWS, Augment
+from course_lib.backbones import ConvNet
+from course_lib.data import Splits, load
+from course_lib.evaluate import (covariance_spectrum, effective_rank, embed, factor_probe, feature_std, knn_accuracy,
+                                 raw_pixels, reinitialise)
+from course_lib.methods.contrastive.vicreg import VICReg
+from course_lib.runs import StoredRun, compare_runs, read_runs, runs_folder, write_run
+from course_lib.train import fit
+
+STEPS, BATCH, LR, SHAPES = 400, 64, 3e-3, 8000
+AUGMENTS = {
+    "crops": replace(SHAPES_VIEWS, jitter_p=0.0, gray_p=0.0),
+    "colours": replace(SHAPES_VIEWS, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0),
+    "crops + weak colours": Augment(scale=(0.5, 1.0)),
+    "crops + colours": SHAPES_VIEWS,
+}
+
+
+def cells() -> list[tuple[str, tuple[float, float, float], int]]:
+    """(augmentation, coefficients, seed) of every run."""
+    grid = [(i, v, c) for i in (0.0, 25.0) for v in (0.0, 25.0) for c in (0.0, 1.0, 4.0, 16.0)]
+    found = [("crops + colours", weights, 0) for weights in grid]
+    ablations = [(25.0, 25.0, 4.0), (25.0, 0.0, 4.0), (25.0, 25.0, 0.0), (0.0, 25.0, 4.0)]
+    found += [("crops + colours", weights, seed) for seed in (1, 2) for weights in ablations]
+    return found + [(name, ablations[0], seed) for seed in (0, 1, 2) for name in AUGMENTS if name != "crops + colours"]
+
+
+def name_of(augmentation: str, weights: tuple[float, float, float], seed: int) -> str:
+    return "-".join([augmentation.replace(" + ", "-").replace(" ", "-"), *(f"{w:g}" for w in weights), f"s{seed}"])
+
+
+@lru_cache
+def shapes() -> Splits:
+    return load("shapes", n=SHAPES)
+
+
+def measure(name: str, kind: str, method: VICReg) -> dict:
+    """What the lesson draws: of the representation (kNN, factors, rank) and of the embedding (std, rank, spectrum)."""
+    splits = shapes()
+    bank, queries = embed(method, splits.train), embed(method, splits.test)
+    with torch.no_grad():
+        z = method.expander(queries)
+    values = covariance_spectrum(z)
+    return {"name": name, "kind": kind, "bank": len(bank), "queries": len(queries),
+            "knn": knn_accuracy(bank, splits.train.labels, queries, splits.test.labels),
+            "rank": effective_rank(queries), "embedding_std": float(z.std(0).mean()),
+            "embedding_cosine_std": feature_std(z), "embedding_rank": effective_rank(z),
+            "spectrum": values[:64].tolist(),
+            "factors": factor_probe(bank, splits.train, queries, splits.test, limit=3000)}
+
+
+@lru_cache
+def controls() -> tuple[dict, ...]:
+    """Raw pixels, and the same network untrained: the same for every run."""
+    splits = shapes()
+    bank, queries = raw_pixels(splits.train), raw_pixels(splits.test)
+    random = measure("random encoder", "control", reinitialise(VICReg(ConvNet()), 0).eval())
+    return random, {"name": "raw pixels", "kind": "control", "bank": len(bank), "queries": len(queries),
+                    "knn": knn_accuracy(bank, splits.train.labels, queries, splits.test.labels),
+                    "factors": factor_probe(bank, splits.train, queries, splits.test, limit=3000)}
+
+
+def make(augmentation: str, weights: tuple[float, float, float], seed: int) -> StoredRun:
+    torch.manual_seed(seed)
+    method = VICReg(ConvNet(), augment=AUGMENTS[augmentation], invariance=weights[0], variance=weights[1],
+                    covariance=weights[2])
+    history = fit(method, shapes().train, steps=STEPS, batch_size=BATCH, lr=LR, seed=seed, progress=False)
+    settings = {"optimizer": "adamw", "lr": LR, "width": 512, "n": SHAPES, "views": augmentation,
+                **{f"weight_{name}": weight for name, weight in method.weights.items()}}
+    return StoredRun.from_history(
+        "vicreg", shapes().train.name, history, id=name_of(augmentation, weights, seed), backbone="convnet",
+        augmentation=repr(method.augment), seed=seed, settings=settings,
+        scores=[measure("VICReg", "method", method), *controls()], note="Lesson 03: coefficients and augmentations.")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--again", metavar="ID", help="make this run again and compare")
+    options = parser.parse_args(arguments)
+    folder = Path(runs_folder()) / "03_vicreg"
+    if options.again:
+        cell = next((cell for cell in cells() if name_of(*cell) == options.again), None)
+        if cell is None:
+            raise SystemExit(f"no run {options.again!r}; there are: {', '.join(name_of(*c) for c in cells())}")
+        stored = next(run for run in read_runs(folder) if run.id == options.again)
+        differences = compare_runs(stored, make(*cell), tolerance=0.05)
+        print("\n".join(differences) or "the same within the tolerance of 0.05")
+        return bool(differences)
+    for cell in cells():
+        if not (folder / f"{name_of(*cell)}.json").exists():
+            run = make(*cell)
+            write_run(run, folder)
+            row = run.scores[0]
+            print(f"{run.id:32s} {run.wall_seconds:5.0f} s  kNN {row['knn']:.3f}  std {row['embedding_std']:.4f}  "
+                  f"rank {row['embedding_rank']:.1f}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

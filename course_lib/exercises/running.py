@@ -1,0 +1,111 @@
+"""Run a function on one probe of an exercise, and note everything that it did."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .compare import clone, leaves
+
+if TYPE_CHECKING:
+    from .engine import Exercise
+
+
+@dataclass
+class Outcome:
+    """What a function did on one probe."""
+
+    value: Any = None
+    gradients: list[Tensor | None] = field(default_factory=list)
+    graph: bool = False  # the result carries a gradient
+    changed: str = ""  # the argument that was changed in place
+    error: BaseException | None = None
+    late: BaseException | None = None  # raised only while gradients were taken
+    printed: str = ""
+
+
+def names_of(exercise: Exercise, probe: Any) -> dict[str, Any]:
+    """The probe's arguments by name, as the reference's signature has them."""
+    if isinstance(probe, dict):
+        return dict(probe)
+    try:
+        names = [n for n in inspect.signature(exercise.resolve()).parameters]
+    except (TypeError, ValueError):
+        names = []
+    return {names[i] if i < len(names) else f"argument {i}": v for i, v in enumerate(probe)}
+
+
+def run(exercise: Exercise, fn: Callable, probe: Any, seed: int = 0) -> Outcome:
+    """Call `fn` on a clone of the probe; errors, in-place changes, prints and gradients are noted, nothing is
+    raised."""
+    out = Outcome()
+    names = list(names_of(exercise, probe))
+    printed = io.StringIO()
+
+    def once(arguments: Any) -> Any:
+        extra = {"generator": torch.Generator().manual_seed(seed)} if exercise.seeded else {}
+        positional, keywords = ((), arguments) if isinstance(arguments, dict) else (arguments, {})
+        torch.manual_seed(seed)
+        call = exercise.call or (lambda f, *a, **k: f(*a, **k))
+        return call(fn, *positional, **keywords, **extra)
+
+    try:
+        with (
+            torch.random.fork_rng(devices=[]),
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(printed),
+            torch.enable_grad(),
+        ):
+            warnings.simplefilter("ignore")
+            arguments = clone(probe)
+            out.value = once(arguments)
+            before = probe.values() if isinstance(probe, dict) else probe
+            after = arguments.values() if isinstance(arguments, dict) else arguments
+            for name, a, b in zip(names, after, before):
+                if not _unchanged(a, b):
+                    out.changed = name
+            # A changed result may alias its input: keep what it was at this moment.
+            out.value = clone(out.value) if list(leaves(out.value)) else out.value
+            if exercise.gradients and not out.changed:
+                try:
+                    _differentiate(out, once, clone(probe), seed)
+                except Exception as error:
+                    out.late = error
+    except BaseException as error:  # whatever it is (an interrupted endless loop, too): it becomes the result
+        out.error = error
+    out.printed = printed.getvalue()
+    return out
+
+
+def _unchanged(after: Any, before: Any) -> bool:
+    pairs = list(zip(leaves(after), leaves(before)))
+    return all(
+        a.shape == b.shape
+        and torch.equal(torch.nan_to_num(a.detach().double()), torch.nan_to_num(b.detach().double()))
+        for a, b in pairs
+    )
+
+
+def _differentiate(out: Outcome, once: Callable, arguments: Any, seed: int) -> None:
+    values = list(arguments.values()) if isinstance(arguments, dict) else list(arguments)
+    inputs = [t.requires_grad_() for t in leaves(values) if t.is_floating_point()]
+    results = [t for t in leaves(once(arguments)) if t.is_floating_point()]
+    carrying = [t for t in results if t.requires_grad]
+    out.graph, out.gradients = bool(carrying), [None] * len(inputs)
+    if not inputs or not carrying:
+        return
+    generator = torch.Generator().manual_seed(seed + 1)
+    # Random weights, so that errors of single entries can't cancel in the sum.
+    weights = [
+        torch.rand(t.shape, generator=generator, dtype=torch.float64).add(0.5).to(t.dtype) for t in results
+    ]
+    total = sum((t * w).sum() for t, w in zip(results, weights) if t.requires_grad)
+    out.gradients = list(torch.autograd.grad(total, inputs, allow_unused=True))

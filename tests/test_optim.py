@@ -1,0 +1,174 @@
+"""Learning rates, parameter groups, optimizers and the teacher. (Official numbers: tests/golden_table.py.)"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from course_lib import optim, train
+from course_lib.layers import EMA
+from course_lib.train import fit
+
+from tiny import SMALL, Stop, Toy, images, same, state, vicreg
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# ---------------------------------------------------------------- learning rate and groups
+def rates(monkeypatch, method=None, **settings):
+    """The learning rates of each group at each step."""
+    seen = []
+    real = train.build_optimizer
+
+    def build(name, groups, lr, **options):
+        opt = real(name, groups, lr, **options)
+        step = opt.step
+        opt.step = lambda *a, **k: (seen.append([group["lr"] for group in opt.param_groups]), step(*a, **k))[1]
+        return opt
+
+    monkeypatch.setattr(train, "build_optimizer", build)
+    fit(method or Toy(), images(), **{**SMALL, **settings})
+    return seen
+
+
+def test_the_schedule_at_its_ends_and_middle(monkeypatch):
+    seen = [group[0] for group in rates(monkeypatch, steps=100, lr=2.0, warmup=0.1, final_lr=0.25)]
+    assert len(seen) == 100
+    assert seen[0] == pytest.approx(0.2) and seen[4] == pytest.approx(1.0)  # linear from the first step on
+    assert seen[9] == max(seen) == pytest.approx(2.0)
+    assert seen[54] == pytest.approx(2.0 * (0.25 + 0.75 * 0.5))  # half-way down the cosine
+    assert seen[99] == pytest.approx(0.5)
+    assert all(a > b for a, b in zip(seen[9:], seen[10:]))
+
+
+def test_learning_rates_scale_with_the_batch_where_that_is_usual(monkeypatch):
+    assert max(rates(monkeypatch, steps=10, optimizer="sgd", lr=0.32))[0] == pytest.approx(0.32 * 8 / 256)
+    assert max(rates(monkeypatch, steps=10, optimizer="lars", lr=0.32))[0] == pytest.approx(0.32 * 8 / 256)
+    assert max(rates(monkeypatch, steps=10, optimizer="adamw", lr=0.32))[0] == pytest.approx(0.32)
+    assert max(rates(monkeypatch, steps=10))[0] == pytest.approx(optim.DEFAULTS["adamw"]["lr"])
+
+
+def test_groups_may_keep_their_rate_or_scale_it(monkeypatch):
+    class Predictor(Toy):
+        def param_groups(self, weight_decay):
+            weight, bias = self.backbone.parameters()
+            return [dict(params=[weight], weight_decay=0.0, fixed_lr=True),
+                    dict(params=[bias], weight_decay=0.0, lr_scale=0.5)]
+
+    seen = rates(monkeypatch, Predictor(), steps=20, lr=1.0, warmup=0.5)
+    assert [fixed for fixed, _ in seen] == [1.0] * 20
+    wanted = [0.5 * optim.warmup_cosine(step, 20, 10) for step in range(1, 21)]
+    assert [scaled for _, scaled in seen] == pytest.approx(wanted)
+
+
+def test_biases_and_norms_neither_decay_nor_adapt_by_default():
+    method = vicreg()
+    groups = optim.parameter_groups(method, 0.1)
+    decays, spared = groups
+    names = {id(p): name for name, p in method.named_parameters()}
+    assert decays["weight_decay"] == 0.1 and decays["adapt"] and spared["weight_decay"] == 0 and not spared["adapt"]
+    assert all(names[id(p)].endswith("weight") and p.ndim > 1 for p in decays["params"])
+    assert all(p.ndim == 1 for p in spared["params"])
+    assert len(decays["params"]) + len(spared["params"]) == len(names)
+    all_of_them = optim.parameter_groups(method, 0.1, exempt=False)
+    assert len(all_of_them) == 1 and len(all_of_them[0]["params"]) == len(names)
+    method.backbone.requires_grad_(False)
+    assert sum(len(g["params"]) for g in optim.parameter_groups(method, 0.1)) == len(list(method.expander.parameters()))
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lars", "lars-simclr"])
+def test_decay_alone_shrinks_matrices_only(name):
+    module = nn.Linear(4, 4)
+    nn.init.ones_(module.weight), nn.init.ones_(module.bias)
+    opt = optim.build_optimizer(name, optim.parameter_groups(module, 0.5), lr=0.1)
+    for _ in range(2):
+        for p in module.parameters():
+            p.grad = torch.zeros_like(p)
+        opt.step()
+    assert (module.weight < 1).all() and (module.bias == 1).all()
+
+
+def test_sgd_has_momentum_and_lars_refuses_unknown_flavours():
+    assert optim.build_optimizer("sgd", [dict(params=[nn.Parameter(torch.ones(2))])], 1.0).defaults["momentum"] == 0.9
+    with pytest.raises(ValueError, match="flavour"):
+        optim.LARS([nn.Parameter(torch.ones(2))], lr=1.0, flavour="tf")
+
+
+def test_lars_closure_and_missing_gradients():
+    a, b = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2, 2))
+    opt = optim.LARS([a, b], lr=0.1)
+    loss = opt.step(lambda: (a.sum().backward(), a.sum())[1])
+    assert loss.item() == 4 and not torch.equal(a, torch.ones(2, 2)) and torch.equal(b, torch.ones(2, 2))
+
+
+# ---------------------------------------------------------------- teacher
+def test_the_teacher_follows_parameters_and_keeps_its_own_buffers():
+    student = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    teacher = EMA(student)
+    assert not any(p.requires_grad for p in teacher.parameters())
+    start = state(teacher.module)
+    student(torch.randn(8, 3))  # moves the student's running statistics
+    with torch.no_grad():
+        for p in student.parameters():
+            p.add_(1.0)
+    teacher.update(student, 0.9)
+    for name, p in teacher.module.named_parameters():
+        torch.testing.assert_close(p, 0.9 * start[name] + 0.1 * dict(student.named_parameters())[name])
+    assert all(torch.equal(b, start[name]) for name, b in teacher.module.named_buffers())
+    teacher.train()(torch.randn(8, 3))
+    assert not torch.equal(teacher.module[1].running_mean, start["1.running_mean"]), "its own batches move them"
+    frozen = state(teacher.module)
+    teacher.update(student, 1.0)
+    assert same(frozen, state(teacher.module))
+    teacher.update(student, 0.0)
+    assert all(torch.equal(a, b) for a, b in zip(teacher.module.parameters(), student.parameters()))
+
+
+class Teaching(Toy):
+    """A method with a teacher, as BYOL's: moves after each update by a schedule over steps; lies in the checkpoint."""
+
+    def __init__(self):
+        super().__init__()
+        self.teacher = EMA(self.backbone)
+        self.momenta = []
+
+    def loss(self, views, progress):
+        wanted = self.teacher(views)
+        assert not wanted.requires_grad
+        return {"loss": F.mse_loss(self.backbone(views), wanted + 1), "views_per_image": 1}
+
+    def after_update(self, progress):
+        self.momenta.append(optim.ema_momentum(0.9, progress))
+        self.teacher.update(self.backbone, self.momenta[-1])
+
+
+def test_a_teacher_is_moved_every_step_and_resumes(tmp_path):
+    def build():
+        torch.manual_seed(0)
+        return Teaching()
+
+    whole, cut, rest = build(), build(), build()
+    start = state(whole.teacher)
+    fit(whole, images(), steps=8, log_every=1, **SMALL)
+    assert len(whole.momenta) == 8 and not same(start, state(whole.teacher))
+    assert whole.momenta[3] == pytest.approx(0.95) and whole.momenta[-1] == 1.0
+    assert whole.momenta[0] == pytest.approx(1 - 0.1 * (1 + np.cos(np.pi / 8)) / 2)
+    fit(cut, images(), steps=8, log_every=1, out=tmp_path, watch=Stop(3), **SMALL)
+    fit(rest, images(), steps=8, log_every=1, out=tmp_path, resume=True, **SMALL)
+    assert same(state(whole), state(rest)) and cut.momenta + rest.momenta == whole.momenta
+
+
+@pytest.mark.parametrize("base", [0.9, 0.99, 0.996])
+def test_ema_momentum_at_its_ends(base):
+    assert optim.ema_momentum(base, 0.0) == pytest.approx(base)
+    assert optim.ema_momentum(base, 0.5) == pytest.approx((1 + base) / 2)
+    assert optim.ema_momentum(base, 1.0) == 1.0 == optim.ema_momentum(base, 1.5)
