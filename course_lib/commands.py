@@ -119,7 +119,7 @@ class train:
             return 0
         rows = _score(method, splits, args.method, args.device)
         if args.method == "spark" and not method.normalized:
-            errors = _hidden_errors(method, splits.test, args.seed)
+            errors = hidden_errors(method, splits.test, args.seed)
             rows[0]["hidden_error"] = errors
             print("squared error on hidden pixels over their variance: "
                   + ", ".join(f"{name} {value:.3f}" for name, value in errors.items()))
@@ -261,7 +261,7 @@ def _score(method, splits, name: str, device: str, **options) -> list[dict]:
     return rows
 
 
-def _hidden_errors(method, images, seed: int, count: int = 512) -> dict[str, float]:
+def hidden_errors(method, images, seed: int, count: int = 512) -> dict[str, float]:
     """SparK with pixel targets: error on hidden pixels of test images, beside two fillings that learn nothing."""
     import torch
 
