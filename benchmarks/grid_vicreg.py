@@ -24,7 +24,7 @@ from course_lib.runs import StoredRun, compare_runs, read_runs, runs_folder, wri
 from course_lib.train import fit
 
 STEPS, BATCH, LR, SHAPES = 400, 64, 3e-3, 8000
-INVARIANCE, COVARIANCE = (0.0, 10.0, 25.0), (0.0, 4.0, 16.0)
+INVARIANCE, COVARIANCE = (0.0, 10.0, 25.0), (0.0, 1.0, 4.0, 16.0)
 AUGMENTS = {
     "crops": replace(SHAPES_VIEWS, jitter_p=0.0, gray_p=0.0),
     "colours": replace(SHAPES_VIEWS, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0),
