@@ -76,14 +76,18 @@ class Lightly:
         return steps * BATCH * 2 / (time.perf_counter() - began)
 
 
-def speed(rounds: int = 5, steps: int = 20) -> list[dict]:
-    """Views/s of `fit` against lightly, interleaved; and how much of a step is not the network's."""
+def speed(rounds: int = 2, steps: int = 20, run: int = 300) -> list[dict]:
+    """Views/s of `fit` against lightly, interleaved; and how much of a step is not the network's.
+
+    `fit` is measured over whole short runs of `run` steps, as lessons make them: it looks at collapse 50 times a run,
+    however short, so runs of a few steps would measure that.
+    """
     pictures, augment = load("shapes").train, Augment()
     half = pick_precision(pick_device("cpu"))[0] == torch.bfloat16
     ours = build_method("vicreg", "convnet", width=WIDTH, augment=augment)
 
     def course() -> float:
-        return fit(ours, pictures, steps=steps, device="cpu", batch_size=BATCH, progress=False).views_per_second
+        return fit(ours, pictures, steps=run, device="cpu", batch_size=BATCH, progress=False).views_per_second
 
     def network() -> float:
         """Encoder and head, forward and backward, on ready tensors."""
@@ -101,7 +105,7 @@ def speed(rounds: int = 5, steps: int = 20) -> list[dict]:
 
     default, equal = Lightly(pictures, augment, half=False), Lightly(pictures, augment, half=half)
     rates = []
-    for turn in range(rounds + 1):
+    for turn in range(rounds + 1):  # interleaved
         row = {"course": course(), "network": network(), "lightly": default.views_per_second(steps // 2),
                "lightly_equal": equal.views_per_second(steps // 2)}
         rates += [row] * (turn > 0)  # the first round warms up
