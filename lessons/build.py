@@ -193,6 +193,7 @@ def execute(notebook, timeout: int = 300) -> float:
         notebook,
         timeout=timeout,
         kernel_name="python3",
+        startup_timeout=180,
         coalesce_streams=True,
         resources={"metadata": {"path": str(HERE)}},
         store_widget_state=False,

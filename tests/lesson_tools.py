@@ -77,6 +77,7 @@ def run_with_nbval(notebook: Path, cell_timeout: int = 300) -> subprocess.Comple
         "--nbval-lax",
         "--nbval-current-env",
         f"--nbval-cell-timeout={cell_timeout}",
+        "--nbval-kernel-startup-timeout=180",
         "-p",
         "no:cacheprovider",
         "-p",
@@ -187,7 +188,11 @@ def run_solved(lesson: Path, folder: Path, timeout: int = 300) -> dict[str, str]
 
     notebook = solved(nbformat.read(desk(lesson, folder), as_version=4))
     client = NotebookClient(
-        notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        startup_timeout=180,
+        resources={"metadata": {"path": str(folder)}},
     )
     client.execute(env=offline_environment(COURSE_WORKSPACE=str(folder)))
     return json.loads("".join(o.text for o in notebook.cells[-1].outputs if o.output_type == "stream"))
