@@ -240,6 +240,12 @@ def two_views(images: Tensor, augment: Augment, generator: torch.Generator, othe
     return first, second
 
 
+def byol_views(image_size: int) -> tuple[Augment, Augment]:
+    """BYOL's asymmetric pair, also Barlow Twins' and VICReg's: blur always, never solarize; blur 0.1, solarize 0.2."""
+    first = Augment(image_size, scale=(0.08, 1.0), blur_p=1.0)
+    return first, Augment(image_size, scale=(0.08, 1.0), blur_p=0.1, solarize_p=0.2)
+
+
 # ------------------------------------------------------------------------------------------------ masks
 def patch_mask(
     batch: int, grid: int, hidden: float, generator: torch.Generator, device: torch.device | str = "cpu"

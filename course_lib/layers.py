@@ -1,4 +1,5 @@
-"""What methods share: gathers over ranks, batch norm (over ranks, over visible positions), heads, an EMA teacher.
+"""What methods share: gathers over ranks, batch norm (over ranks, visible positions, parts of a batch), heads, an EMA
+teacher, a queue of embeddings, Sinkhorn.
 
 Distributed convention of the whole library, for losses over the *global* batch: every rank computes the loss of the
 global batch, and the backward of a gather or reduction sums the gradients of all ranks. The gradient of a rank's
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 
 import torch
 import torch.distributed as dist
@@ -71,19 +73,33 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+def _raised(value):
+    """`value` with every tensor of a half type in it, also inside lists and tuples, raised to float32."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_raised(each) for each in value)
+    return at_least_float32(value) if isinstance(value, Tensor) else value
+
+
+def _device_type(values) -> str | None:
+    for value in values:
+        found = value.device.type if isinstance(value, Tensor) else None
+        if isinstance(value, (list, tuple)):
+            found = _device_type(value)
+        if found is not None:
+            return found
+    return None
+
+
 def in_float32(function):
-    """Decorator for losses: autocast is off inside, and tensors of half types arrive as float32.
+    """Decorator for losses: autocast is off inside, and tensors of half types (lists of them too) arrive as float32.
 
     Without it a matrix product inside the loss would be cast back to half precision by autocast.
     """
 
     @functools.wraps(function)
     def wrapped(*args, **kwargs):
-        device = next(a.device.type for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
-        with torch.autocast(device, enabled=False):
-            args = [at_least_float32(a) if isinstance(a, Tensor) else a for a in args]
-            kwargs = {k: at_least_float32(a) if isinstance(a, Tensor) else a for k, a in kwargs.items()}
-            return function(*args, **kwargs)
+        with torch.autocast(_device_type((*args, *kwargs.values())) or "cpu", enabled=False):
+            return function(*_raised(args), **{name: _raised(value) for name, value in kwargs.items()})
 
     return wrapped
 
@@ -93,6 +109,7 @@ class _BatchNorm:
     """Forward shared by BatchNorm1d and BatchNorm2d below; see `BatchNorm2d`."""
 
     visible: Tensor | None = None
+    splits: int = 1
 
     def _check_input_dim(self, x: Tensor) -> None:
         if x.dim() not in self.dims:
@@ -100,6 +117,8 @@ class _BatchNorm:
 
     def forward(self, x: Tensor) -> Tensor:
         visible = self.visible
+        if self.splits > 1 and self.training:
+            return self._forward_split(x)
         use_batch = self.training or self.running_mean is None
         if visible is None and not (use_batch and world_size() > 1):
             return super().forward(x)
@@ -116,6 +135,22 @@ class _BatchNorm:
             scale, shift = scale * self.weight, shift * self.weight + self.bias
         out = torch.addcmul(shift.view(channel), values, scale.view(channel))
         return (out if visible is None else out * mask).to(x.dtype)
+
+    def _forward_split(self, x: Tensor) -> Tensor:
+        """Image n is normalised with part n mod `splits` of this rank's batch; running statistics: the parts' mean."""
+        n, c = x.shape[:2]
+        if n % self.splits:
+            raise ValueError(f"a batch of {n} cannot be split into {self.splits} equal parts for batch norm: "
+                             "choose a batch size that is a multiple of splits")
+        mean, variance = (t.repeat(self.splits) for t in (self.running_mean, self.running_var))
+        weight, bias = (None if t is None else t.repeat(self.splits) for t in (self.weight, self.bias))
+        out = F.batch_norm(x.reshape(n // self.splits, c * self.splits, *x.shape[2:]), mean, variance, weight, bias,
+                           True, self.momentum, self.eps)
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.copy_(mean.view(self.splits, c).mean(0))
+            self.running_var.copy_(variance.view(self.splits, c).mean(0))
+        return out.reshape(x.shape)
 
     def _batch_statistics(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance per channel over the visible positions of all ranks; updates the running ones."""
@@ -153,6 +188,18 @@ class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
     """
 
     dims = (4,)
+
+
+def split_batch_norm(module: nn.Module, splits: int) -> nn.Module:
+    """Let every batch norm below `module` see `splits` parts of the batch apart, as if each lay on a GPU of its own.
+
+    MoCo's methods need it on one device: with the whole batch's statistics the network can tell which key belongs to
+    a query. As in the official CIFAR demo (SplitBatchNorm) the parts are interleaved: image n is in part n mod splits.
+    """
+    for child in module.modules():
+        if isinstance(child, _BatchNorm):
+            child.splits = splits
+    return module
 
 
 def convert_batch_norm(module: nn.Module) -> nn.Module:
@@ -217,3 +264,51 @@ class EMA(nn.Module):
 def normalize(z: Tensor, eps: float = 1e-12) -> Tensor:
     """(N, D) -> rows of unit length, in float32 or better."""
     return F.normalize(at_least_float32(z), dim=-1, eps=eps)
+
+
+# ------------------------------------------------------------------------------------------------ memory
+class Queue(nn.Module):
+    """The last `length` embeddings, first in, first out: (length, dim) rows of unit length, random ones at first.
+
+    Rows and pointer are persistent buffers, so that a resumed run goes on with the same negatives. (MoCo's official
+    code stores the transpose, one key a column.)
+    """
+
+    def __init__(self, length: int, dim: int):
+        super().__init__()
+        self.register_buffer("rows", F.normalize(torch.randn(length, dim), dim=1))
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def enqueue(self, new: Tensor) -> None:
+        """Overwrite the oldest rows by `new`, (N, dim) of unit length; the new rows of all ranks, in rank order.
+
+        Makes a new tensor: a loss that was computed with the old rows can still be differentiated.
+        """
+        new = gather(new.detach())
+        if len(new) > len(self.rows):
+            raise ValueError(f"{len(new)} new rows do not fit into a queue of {len(self.rows)}: use a longer queue")
+        places = (self.pointer + torch.arange(len(new), device=new.device)) % len(self.rows)
+        self.rows = self.rows.index_copy(0, places, new.to(self.rows))
+        self.pointer = (self.pointer + len(new)) % len(self.rows)
+
+
+@torch.no_grad()
+def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3, extra: Tensor | None = None) -> Tensor:
+    """Soft, balanced assignments: cosines with K prototypes, (N, K) -> codes (N, K) whose rows sum to 1.
+
+    Rows and columns of exp(scores / epsilon) are normalised in turn, columns (prototypes) first, so that each prototype
+    gets about the same share of the samples (SwAV, distributed_sinkhorn). In the log domain nothing overflows, however
+    small epsilon is. extra: (L, K) scores of further samples (a queue, the same on each rank) that count in the
+    balance but get no codes. Over several ranks the balance is that of the global batch.
+    """
+    own, rank = len(scores), dist.get_rank() if world_size() > 1 else 0
+    log_q = gather(at_least_float32(scores))
+    if extra is not None:
+        log_q = torch.cat([log_q, at_least_float32(extra)])
+    log_q = log_q / epsilon
+    log_q = log_q - log_q.logsumexp((0, 1))
+    for _ in range(iterations):
+        log_q = log_q - log_q.logsumexp(0)  # each prototype: the same mass
+        log_q = log_q - log_q.logsumexp(1, keepdim=True) - math.log(len(log_q))  # each sample: the same mass
+    return (log_q[rank * own : (rank + 1) * own] + math.log(len(log_q))).exp()

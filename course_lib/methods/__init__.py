@@ -19,6 +19,14 @@ from dataclasses import asdict
 # name -> (module below this package, class); a new method joins by one line
 METHODS = {
     "vicreg": ("contrastive.vicreg", "VICReg"),
+    "simclr": ("contrastive.simclr", "SimCLR"),
+    "simclr-v2": ("contrastive.simclr_v2", "SimCLRv2"),
+    "moco": ("contrastive.moco", "MoCo"),
+    "moco-v2": ("contrastive.moco", "MoCoV2"),
+    "byol": ("contrastive.byol", "BYOL"),
+    "simsiam": ("contrastive.simsiam", "SimSiam"),
+    "swav": ("contrastive.swav", "SwAV"),
+    "barlow-twins": ("contrastive.barlow_twins", "BarlowTwins"),
     "spark": ("masked.spark", "SparK"),
 }
 

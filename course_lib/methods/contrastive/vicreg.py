@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...augment import Augment, normalize, two_views
+from ...augment import Augment, byol_views, normalize, two_views
 from ...layers import MLP, gather, in_float32
 
 
@@ -71,7 +71,7 @@ class VICReg(nn.Module):
     invariance, variance, covariance: the coefficients, changeable between steps (a lesson's knobs). The paper's
     covariance is 1, for 8192 dimensions; on an expander as narrow as 512, 4 keeps more of them in use (lesson 03
     measures it). recipe: settings of `fit` that suit small sets. augment, other:
-    the two views' augmentations; the paper's pair differs in blur and solarize (see `paper_views`), at 32 pixels both
+    the two views' augmentations; the paper's pair differs in blur and solarize (see `augment.byol_views`), at 32 pixels both
     views are alike and without blur by default.
     """
 
@@ -85,8 +85,8 @@ class VICReg(nn.Module):
         self.expander = MLP(backbone.dim, width, width, width)
         self.weights = {"invariance": invariance, "variance": variance, "covariance": covariance}
         large = image_size > 64
-        self.augment = augment or (paper_views(image_size)[0] if large else Augment(image_size))
-        self.other = other or (paper_views(image_size)[1] if large and augment is None else self.augment)
+        self.augment = augment or (byol_views(image_size)[0] if large else Augment(image_size))
+        self.other = other or (byol_views(image_size)[1] if large and augment is None else self.augment)
 
     def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         return two_views(batch.images, self.augment, generator, self.other)
@@ -99,8 +99,3 @@ class VICReg(nn.Module):
     def embed(self, images: Tensor) -> Tensor:
         return self.backbone(normalize(images))
 
-
-def paper_views(image_size: int) -> tuple[Augment, Augment]:
-    """The paper's asymmetric pair (BYOL's): blur always and never solarize; blur 0.1 and solarize 0.2."""
-    first = Augment(image_size, scale=(0.08, 1.0), blur_p=1.0)
-    return first, Augment(image_size, scale=(0.08, 1.0), blur_p=0.1, solarize_p=0.2)

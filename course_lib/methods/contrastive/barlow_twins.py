@@ -1,0 +1,76 @@
+r"""Barlow Twins: redundancy reduction. Zbontar, Jing, Misra, LeCun, Deny, ICML 2021, arXiv 2103.03230.
+
+Two views of N images give embeddings Z1, Z2 in R^(N x D). Each dimension of each view is standardised over the global
+batch (mean 0, biased variance 1, epsilon 1e-5), and their cross-correlation is driven to the identity:
+
+    C = Z1^T Z2 / N                                                        (D, D)
+    L = sum over i of (C_ii - 1)^2  +  lambda * sum over i != j of C_ij^2
+
+Both are sums, so L grows with D. lambda = 0.0051 belongs to D = 8192; about 1 / D suits narrower embeddings. On W
+ranks the official code (facebookresearch/barlowtwins) all-reduces C outside autograd, which gives 1/W of the exact
+gradient; LARS hides this for weights but not for biases.
+
+What other implementations get wrong: the views standardised together; the unbiased variance, with which the diagonal
+never reaches 1; features of one image normalised instead of one feature over the batch; means instead of sums.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ...augment import Augment, byol_views, normalize, two_views
+from ...layers import MLP, gather, in_float32, world_size
+
+
+@in_float32
+def cross_correlation(a: Tensor, b: Tensor, eps: float = 1e-5) -> Tensor:
+    """(N, D), (N, D) -> (D, D): correlation of dimension i of view 1 with dimension j of view 2 over the batch."""
+    a, b = (((z - z.mean(0)) / torch.sqrt(z.var(0, correction=0) + eps)) for z in (a, b))
+    return a.T @ b / len(a)
+
+
+def barlow_twins_loss(a: Tensor, b: Tensor, lambd: float = 0.0051, official_gradient: bool = False) -> dict[str, Tensor]:
+    """The loss and its two unweighted parts for the global batch: (N, D), (N, D) -> dict of scalars.
+
+    official_gradient: 1/W of the exact gradient on W ranks, as in the official code; the value is the same.
+    """
+    c = cross_correlation(gather(a), gather(b))
+    diagonal = c.diagonal()
+    on, off = (diagonal - 1).square().sum(), c.square().sum() - diagonal.square().sum()
+    loss = on + lambd * off
+    if official_gradient:
+        loss = loss / world_size() + (loss * (1 - 1 / world_size())).detach()
+    return {"loss": loss, "on_diagonal": on, "off_diagonal": off}
+
+
+class BarlowTwins(nn.Module):
+    """The method: a backbone and a projector of three layers (8192 wide in the paper; `width` here), without biases.
+
+    lambd: weight of the off-diagonal part, by default about 1 / width; changeable between steps. augment, other: the
+    paper's pair differs in blur and solarize (`augment.byol_views`).
+    """
+
+    recipe = {"lr": 3e-3}
+
+    def __init__(self, backbone: nn.Module, image_size: int = 32, width: int = 512, lambd: float | None = None,
+                 official_gradient: bool = False, augment: Augment | None = None, other: Augment | None = None):
+        super().__init__()
+        self.backbone = backbone
+        self.projector = MLP(backbone.dim, width, width, width, hidden_bias=False)
+        self.lambd = (0.0051 if width == 8192 else 1 / width) if lambd is None else lambd
+        self.official_gradient = official_gradient
+        large = image_size > 64
+        self.augment = augment or (byol_views(image_size)[0] if large else Augment(image_size))
+        self.other = other or (byol_views(image_size)[1] if large and augment is None else self.augment)
+
+    def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return two_views(batch.images, self.augment, generator, self.other)
+
+    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Tensor]:
+        # one view at a time, as in the official code: batch norm's statistics are those of a view
+        a, b = (self.projector(self.backbone(normalize(view))) for view in views)  # (N, width) each
+        return {**barlow_twins_loss(a, b, self.lambd, self.official_gradient), "embedding": a.detach()}
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.backbone(normalize(images))

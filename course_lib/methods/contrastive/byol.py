@@ -1,0 +1,80 @@
+r"""BYOL: bootstrap your own latent. Grill et al., NeurIPS 2020, arXiv 2006.07733.
+
+Online network (theta): encoder, projector, predictor q. Target network (xi): encoder and projector, without gradient.
+With p = q(z) of one view and z' the target's projection of the other, both scaled to length 1:
+
+    L = mean over N of  |p1 - z2'|^2 + |p2 - z1'|^2  =  4 - 2 cos(p1, z2') - 2 cos(p2, z1')        in [0, 8]
+    xi <- m xi + (1 - m) theta,   m = 1 - (1 - m0) (1 + cos(pi k / K)) / 2     after step k of K
+
+There are no negatives. The sum of the two directions, not their mean, is what the official code (deepmind-research,
+byol/byol_experiment.py) minimises.
+
+Batch norm's buffers: the target's *parameters* follow the online network; its running statistics are its own, and it
+runs in training mode, as in the official code. Only the online encoder is evaluated.
+
+What other implementations get wrong: the target's update never called, or m scheduled over epochs; gradient through
+the target; the projector's output batch-normalised (here it is plain); predictor on both sides; buffers averaged.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ...augment import Augment, byol_views, normalize, two_views
+from ...layers import EMA, MLP, in_float32
+from ...layers import normalize as unit
+from ...optim import ema_momentum
+
+
+@in_float32
+def regression_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean squared distance on the sphere: (N, D), (N, D) -> scalar 2 - 2 cos; `target` is taken as a constant."""
+    return (unit(prediction, eps=1e-6) - unit(target.detach(), eps=1e-6)).square().sum(1).mean()
+
+
+def byol_loss(p1: Tensor, p2: Tensor, z1: Tensor, z2: Tensor) -> Tensor:
+    """Both directions added: predictions p of one view against target projections z of the other, (N, D) each."""
+    return regression_loss(p1, z2) + regression_loss(p2, z1)
+
+
+class BYOL(nn.Module):
+    """The method: online network, predictor and target.
+
+    hidden, out: of projector and predictor (4096 and 256 in the paper). momentum: m0, 0.996 for 1000 epochs, 0.99 for
+    100 to 300, 0.97 for 40; it rises to 1 along a cosine, or stays with `constant`. predictor=False leaves it out.
+    augment, other: the paper's pair differs in blur and solarize (`augment.byol_views`).
+    """
+
+    recipe = {"lr": 3e-3}
+
+    def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: int = 512, out: int = 128,
+                 momentum: float = 0.99, constant: bool = False, predictor: bool = True,
+                 augment: Augment | None = None, other: Augment | None = None):
+        super().__init__()
+        self.backbone = backbone
+        self.projector = MLP(backbone.dim, hidden, out)
+        self.predictor = MLP(out, hidden, out) if predictor else nn.Identity()
+        self.target = EMA(nn.Sequential(self.backbone, self.projector))
+        self.momentum, self.constant = momentum, constant
+        large = image_size > 64
+        self.augment = augment or (byol_views(image_size)[0] if large else Augment(image_size))
+        self.other = other or (byol_views(image_size)[1] if large and augment is None else self.augment)
+
+    def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return two_views(batch.images, self.augment, generator, self.other)
+
+    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Tensor]:
+        views = [normalize(view) for view in views]
+        # one view at a time, as in the official code: batch norm's statistics are those of a view
+        z = [self.projector(self.backbone(view)) for view in views]
+        p1, p2 = (self.predictor(each) for each in z)
+        t1, t2 = (self.target(view) for view in views)
+        return {"loss": byol_loss(p1, p2, t1, t2), "embedding": unit(z[0].detach())}
+
+    def after_update(self, progress: float) -> None:
+        momentum = self.momentum if self.constant else ema_momentum(self.momentum, progress)
+        self.target.update(nn.Sequential(self.backbone, self.projector), momentum)
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.backbone(normalize(images))

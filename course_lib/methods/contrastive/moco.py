@@ -1,0 +1,109 @@
+r"""MoCo: momentum contrast. v1: He et al., CVPR 2020, arXiv 1911.05722. v2: Chen et al., 2020, arXiv 2003.04297.
+
+A query q = f(view 1) is to pick out its key k = f_k(view 2), the other view of its image, among K keys n of earlier
+batches, which wait in a queue. All have length 1; keys carry no gradient:
+
+    L = mean over N of  -log( exp(q . k / tau) / (exp(q . k / tau) + sum over the queue of exp(q . n / tau)) )
+
+The key encoder follows the query encoder: theta_k <- m theta_k + (1 - m) theta_q, once an update, parameters only.
+v2 is v1 with a two-layer head, blur in the views, tau 0.2 in place of 0.07 and a cosine schedule.
+
+What other implementations get wrong: keys enqueued before the logits, so that a positive is also a negative; a queue
+or pointer that no checkpoint holds, or that each rank fills alone; batch norm over the whole batch, by which the
+network reads off which key is its own (here: split batch norm, and the keys' batch shuffled); weight decay left off
+biases and norms (the official code decays all).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...augment import Augment, normalize, two_views
+from ...layers import EMA, Queue, in_float32, split_batch_norm
+from ...layers import normalize as unit
+from ...optim import parameter_groups
+
+
+@in_float32
+def moco_logits(q: Tensor, k: Tensor, negatives: Tensor, temperature: float = 0.07) -> Tensor:
+    """(N, D), (N, D), (K, D) unit rows -> (N, 1 + K) logits, the positive in column 0; keys are taken as constants."""
+    positive = (q * k.detach()).sum(1, keepdim=True)  # (N, 1)
+    return torch.cat([positive, q @ negatives.detach().T], dim=1) / temperature
+
+
+def moco_loss(q: Tensor, k: Tensor, negatives: Tensor, temperature: float = 0.07) -> dict[str, Tensor]:
+    """InfoNCE of raw queries and keys, (N, D) each, against a queue (K, D) of unit rows -> "loss" and "accuracy".
+
+    The mean over this rank's queries; the queue already holds the keys of all ranks.
+    """
+    logits = moco_logits(unit(q), unit(k), negatives, temperature)
+    zeros = torch.zeros(len(q), dtype=torch.long, device=q.device)
+    return {"loss": F.cross_entropy(logits, zeros), "accuracy": (logits.argmax(1) == 0).to(logits.dtype).mean()}
+
+
+class MoCo(nn.Module):
+    """The method: query encoder, key encoder (its moving average) and queue.
+
+    layers: of the head: 1 in v1, 2 in v2 (hidden `hidden`, with biases, without batch norm). queue: K, 65536 in the
+    paper, 4096 in the official CIFAR demo. momentum: 0.999, in the demo 0.99. splits, shuffle: batch norm over that
+    many parts of the batch, and the keys' batch shuffled (8 and yes in the demo); splits=1 is plain batch norm.
+    symmetric: both views are queries in turn, the two losses added (the demo's variant).
+    """
+
+    recipe = {"optimizer": "sgd", "lr": 0.06, "weight_decay": 5e-4}
+
+    def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: int = 512, out: int = 128, layers: int = 1,
+                 queue: int = 4096, momentum: float = 0.99, temperature: float = 0.1, splits: int = 8,
+                 shuffle: bool = True, symmetric: bool = False, augment: Augment | None = None,
+                 other: Augment | None = None):
+        super().__init__()
+        head = ([nn.Linear(backbone.dim, out)] if layers == 1 else
+                [nn.Linear(backbone.dim, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, out)])
+        self.backbone, self.head = backbone, nn.Sequential(*head)
+        split_batch_norm(backbone, splits)
+        self.keys = EMA(nn.Sequential(self.backbone, self.head))
+        self.queue = Queue(queue, out)
+        self.momentum, self.temperature, self.symmetric = momentum, temperature, symmetric
+        self.shuffle = shuffle and splits > 1
+        self.augment = augment or Augment(image_size, jitter=(0.4, 0.4, 0.4, 0.1), blur_p=0.5 if image_size > 64 else 0)
+        self.other = other or self.augment
+
+    def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        order = torch.randperm(len(batch.images), generator=generator, device=generator.device)
+        return *two_views(batch.images, self.augment, generator, self.other), order.to(batch.images.device)
+
+    def encode_keys(self, images: Tensor, order: Tensor) -> Tensor:
+        """Keys (N, out) of length 1; with `shuffle` each is batch-normalised with others than its query was."""
+        if not self.shuffle:
+            return unit(self.keys(images))
+        return unit(self.keys(images[order]))[order.argsort()]
+
+    def loss(self, views: tuple[Tensor, Tensor, Tensor], progress: float = 0.0) -> dict[str, Tensor]:
+        a, b, order = normalize(views[0]), normalize(views[1]), views[2]
+        directions = [(a, b), (b, a)] if self.symmetric else [(a, b)]
+        parts, keys = [], []
+        for query, key in directions:
+            q, k = self.head(self.backbone(query)), self.encode_keys(key, order)
+            parts.append(moco_loss(q, k, self.queue.rows, self.temperature))
+            keys.append(k)
+        if self.training:  # after the logits: no key is its own query's negative
+            self.queue.enqueue(torch.cat(keys[::-1]))
+        return {"loss": sum(p["loss"] for p in parts), "accuracy": parts[0]["accuracy"], "embedding": unit(q.detach())}
+
+    def after_update(self, progress: float) -> None:
+        self.keys.update(nn.Sequential(self.backbone, self.head), self.momentum)
+
+    def param_groups(self, weight_decay: float) -> list[dict]:
+        return parameter_groups(self, weight_decay, exempt=False)
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.backbone(normalize(images))
+
+
+class MoCoV2(MoCo):
+    """MoCo v2: the same with a two-layer head and temperature 0.2."""
+
+    def __init__(self, backbone: nn.Module, image_size: int = 32, layers: int = 2, temperature: float = 0.2, **options):
+        super().__init__(backbone, image_size, layers=layers, temperature=temperature, **options)

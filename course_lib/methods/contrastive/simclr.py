@@ -1,0 +1,90 @@
+r"""SimCLR: a simple framework for contrastive learning. Chen, Kornblith, Norouzi, Hinton, ICML 2020, arXiv 2002.05709.
+
+Two views of N images give 2N embeddings z, scaled to length 1. Each anchor i is to pick out its partner p(i), the
+other view of its image, among the 2N - 1 others (NT-Xent):
+
+    L = mean over the 2N anchors of  -log( exp(z_i . z_p(i) / tau) / sum over j != i of exp(z_i . z_j / tau) )
+
+An encoder that tells nothing apart has L = log(2N - 1). The official code (google-research/simclr, objective.py)
+returns the *sum* of the two directions, twice this average.
+
+What other implementations get wrong: the anchor itself left in the sum, or subtracted as a constant so that its
+gradient still flows; the positive left out of the sum; the wrong partner after the views are concatenated; the
+logarithm of a mean in place of the mean of logarithms; negatives of one rank only; exp without logsumexp at small tau.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...augment import Augment, normalize, two_views
+from ...layers import BatchNorm1d, gather, in_float32
+from ...layers import normalize as unit
+
+
+@in_float32
+def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1, unit_length: bool = True) -> dict[str, Tensor]:
+    """NT-Xent of the global batch: (N, D), (N, D) -> dict of scalars "loss" and "accuracy" (partner ranked first).
+
+    Row i of `a` and row i of `b` are the two views of image i; over several ranks both are gathered first.
+    unit_length=False takes the embeddings as they are (the official code's hidden_norm).
+    """
+    z = torch.cat([gather(a), gather(b)])  # (2N, D), view 1 above view 2
+    z = unit(z) if unit_length else z
+    n = len(z) // 2
+    logits = z @ z.T / temperature  # (2N, 2N)
+    logits = logits.masked_fill(torch.eye(2 * n, dtype=torch.bool, device=z.device), -torch.inf)  # no self
+    partner = torch.arange(2 * n, device=z.device).roll(n)  # i <-> i + N
+    accuracy = (logits.argmax(1) == partner).to(z.dtype).mean()
+    return {"loss": F.cross_entropy(logits, partner), "accuracy": accuracy}
+
+
+def projection_head(width: int, hidden: int, out: int, layers: int = 2) -> nn.Sequential:
+    """The official head: linear layers without bias, each with batch norm, ReLU between; the last norm has no offset."""
+    widths = [width, *[hidden] * (layers - 1), out]
+    modules: list[nn.Module] = []
+    for before, after in zip(widths, widths[1:]):
+        modules += [nn.Linear(before, after, bias=False), BatchNorm1d(after), nn.ReLU(inplace=True)]
+    head = nn.Sequential(*modules[:-1])
+    head[-1].bias.requires_grad_(False)  # stays 0
+    return head
+
+
+class SimCLR(nn.Module):
+    """The method: a backbone and a projection head, which is thrown away after training.
+
+    hidden, out, layers: the head (2048, 128, 2 in the paper for a ResNet-50; SimCLR v2 has 3 layers). temperature: 0.1
+    for ImageNet, 0.5 for CIFAR-10 in the official code; changeable between steps. augment, other: those of the two
+    views; the paper's has jitter (.8, .8, .8, .2) times a strength (1, on CIFAR 0.5) and, on large images, blur.
+    """
+
+    recipe = {"lr": 3e-3}
+
+    def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: int = 512, out: int = 128, layers: int = 2,
+                 temperature: float = 0.2, augment: Augment | None = None, other: Augment | None = None):
+        super().__init__()
+        self.backbone = backbone
+        self.head = projection_head(backbone.dim, hidden, out, layers)
+        self.temperature = temperature
+        self.augment = augment or simclr_views(image_size)
+        self.other = other or self.augment
+
+    def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return two_views(batch.images, self.augment, generator, self.other)
+
+    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Tensor]:
+        # both views through the network at once: batch norm's statistics are those of all 2N views
+        z = self.head(self.backbone(normalize(torch.cat(views))))  # (2N, out)
+        return {**nt_xent(*z.chunk(2), self.temperature), "embedding": unit(z.detach())}
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.backbone(normalize(images))
+
+
+def simclr_views(image_size: int) -> Augment:
+    """The paper's view of large images (strength 1, blur); up to 64 pixels the official CIFAR one (0.5, no blur)."""
+    if image_size > 64:
+        return Augment(image_size, scale=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5)
+    return Augment(image_size, scale=(0.08, 1.0), jitter=(0.4, 0.4, 0.4, 0.1))

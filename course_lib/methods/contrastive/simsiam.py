@@ -1,0 +1,74 @@
+r"""SimSiam: exploring simple Siamese representation learning. Chen and He, CVPR 2021, arXiv 2011.10566.
+
+Two views pass the same encoder and projector, z = g(f(x)), and a predictor, p = h(z). Neither negatives nor a second
+network; only the gradient through z is stopped:
+
+    L = -( cos(p1, stop(z2)) + cos(p2, stop(z1)) ) / 2        mean over N, in [-1, 1]
+
+What other implementations get wrong: the stop on p instead of z, or on neither; a last batch norm of the projector
+with affine parameters, or none; batch norm or ReLU on the predictor's output; a predictor without a bottleneck; its
+learning rate decayed with the rest; biases and norms spared from weight decay (the official code decays all).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...augment import Augment, normalize, two_views
+from ...layers import MLP, in_float32
+from ...layers import normalize as unit
+from ...optim import parameter_groups
+
+
+@in_float32
+def negative_cosine(p: Tensor, z: Tensor, stop: bool = True) -> Tensor:
+    """Minus the mean cosine of predictions and projections, (N, D) each -> scalar; stop=False lets z's gradient through."""
+    return -F.cosine_similarity(p, z.detach() if stop else z, dim=1).mean()
+
+
+def simsiam_loss(p1: Tensor, p2: Tensor, z1: Tensor, z2: Tensor, stop: bool = True) -> Tensor:
+    """The mean of the two directions, (N, D) each -> scalar in [-1, 1]."""
+    return (negative_cosine(p1, z2, stop) + negative_cosine(p2, z1, stop)) / 2
+
+
+class SimSiam(nn.Module):
+    """The method: encoder, projector and a bottleneck predictor.
+
+    width, layers: of the projector (2048 and 3; 2 on CIFAR-size images), whose last batch norm has no affine
+    parameters. bottleneck: the predictor's hidden width (a quarter). stop, predictor: the parts that a lesson takes
+    away. The predictor keeps its learning rate while the rest decays.
+    """
+
+    recipe = {"optimizer": "sgd", "lr": 0.06, "weight_decay": 5e-4, "warmup": 0.0}
+
+    def __init__(self, backbone: nn.Module, image_size: int = 32, width: int = 512, layers: int | None = None,
+                 bottleneck: int | None = None, stop: bool = True, predictor: bool = True,
+                 augment: Augment | None = None, other: Augment | None = None):
+        super().__init__()
+        self.backbone = backbone
+        layers = layers or (3 if image_size > 64 else 2)
+        self.projector = MLP(backbone.dim, *[width] * layers, hidden_bias=False, last_norm=True)
+        self.predictor = MLP(width, bottleneck or width // 4, width, hidden_bias=False, last_bias=True) \
+            if predictor else nn.Identity()
+        self.stop = stop
+        self.augment = augment or Augment(image_size, jitter=(0.4, 0.4, 0.4, 0.1), blur_p=0.5 if image_size > 64 else 0)
+        self.other = other or self.augment
+
+    def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return two_views(batch.images, self.augment, generator, self.other)
+
+    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Tensor]:
+        # one view at a time, as in the official code: batch norm's statistics are those of a view
+        z1, z2 = (self.projector(self.backbone(normalize(view))) for view in views)
+        p1, p2 = self.predictor(z1), self.predictor(z2)
+        return {"loss": simsiam_loss(p1, p2, z1, z2, self.stop), "embedding": unit(z1.detach())}
+
+    def param_groups(self, weight_decay: float) -> list[dict]:
+        body = parameter_groups(nn.ModuleList([self.backbone, self.projector]), weight_decay, exempt=False)
+        head = parameter_groups(self.predictor, weight_decay, exempt=False)
+        return body + [{**group, "fixed_lr": True} for group in head if group["params"]]
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.backbone(normalize(images))
