@@ -1,7 +1,7 @@
 """ONE table: golden file -> the callable of the library that must reproduce it (`tests/test_golden.py` runs it).
 
 A row computes, from the arrays of one file, a dict "name of a stored array -> our value". `factor`: official = factor *
-ours, where the two count differently (none so far: the library follows the official code's definitions). A new method
+ours, where the two count differently (SimCLR's code returns twice the paper's average). A new method
 joins by copying its file into tests/golden, a line of provenance in the README there, and a row here.
 """
 
@@ -15,6 +15,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+import golden_contrastive as contrastive
 from course_lib.augment import mask_from_noise
 from course_lib.evaluate import knn_predict
 from course_lib.layers import BatchNorm2d
@@ -230,6 +231,19 @@ ELSEWHERE = "held in tests/test_evaluate.py, or an intermediate result that the 
 
 TABLE = [
     Row("vicreg.npz", "methods.contrastive.vicreg.vicreg_loss", vicreg),
+    Row("simclr.npz", "methods.contrastive.simclr.nt_xent", lambda z: contrastive.simclr(z, paper=True),
+        unused={"*__logits_ab": "an intermediate result", "*__acc": "of one direction; ours is of both"}),
+    Row("simclr.npz", "methods.contrastive.simclr.nt_xent, twice", lambda z: contrastive.simclr(z, paper=False),
+        rtol=1e-4, atol=1e-6, factor=2.0),  # its gradients are TensorFlow's, in float32
+    Row("moco.npz", "methods.contrastive.moco.moco_loss, layers.Queue", contrastive.moco),
+    Row("moco_queue.npz", "methods.contrastive.moco.MoCo, six steps", contrastive.moco_steps),
+    Row("moco_cifar_symmetric.npz", "methods.contrastive.moco.MoCo, symmetric", contrastive.moco_symmetric),
+    Row("split_batchnorm.npz", "layers.split_batch_norm", contrastive.split_norm),
+    Row("swav_sinkhorn.npz", "layers.sinkhorn", contrastive.swav_codes),
+    Row("swav.npz", "methods.contrastive.swav.swav_loss, SwAV.codes", contrastive.swav),
+    Row("simsiam.npz", "methods.contrastive.simsiam.simsiam_loss", contrastive.simsiam),
+    Row("byol.npz", "methods.contrastive.byol.byol_loss", contrastive.byol),
+    Row("barlow.npz", "methods.contrastive.barlow_twins.barlow_twins_loss", contrastive.barlow),
     Row("spark.npz", "methods.masked.spark.sparse over nn.Conv2d", spark_convolutions),
     Row("spark.npz", "methods.masked.spark.sparse over pools", spark_pools),
     Row("spark.npz", "layers.BatchNorm2d with `visible`", spark_batch_norm,
