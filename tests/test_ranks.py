@@ -25,6 +25,14 @@ from course_lib import layers
 from course_lib.augment import to_float
 from course_lib.backbones import ConvNet
 from course_lib.data import ImageSet
+from course_lib.methods.contrastive.align_uniform import alignment_loss, uniformity_loss
+from course_lib.methods.contrastive.barlow_twins import barlow_twins_loss
+from course_lib.methods.contrastive.byol import byol_loss
+from course_lib.methods.contrastive.moco import moco_loss
+from course_lib.methods.contrastive.simclr import nt_xent
+from course_lib.methods.contrastive.simclr_v2 import distillation_loss
+from course_lib.methods.contrastive.simsiam import simsiam_loss
+from course_lib.methods.contrastive.swav import swav_loss
 from course_lib.methods.contrastive.vicreg import VICReg, vicreg_loss
 from course_lib.methods.masked.spark import SparK, sparse, spark_loss
 from course_lib.train import fit
@@ -87,6 +95,31 @@ def spark_whole(method: SparK, images: Tensor, visible: Tensor) -> Tensor:
     return spark_loss(method.decode(images, visible), images, visible)
 
 
+class Queued(nn.Linear):
+    """A linear layer with MoCo's queue, whose rows and pointer must come out the same on every rank."""
+
+    def __init__(self):
+        super().__init__(5, 7)
+        self.queue = layers.Queue(16, 7)
+
+
+def moco_step(net: Queued, a: Tensor, b: Tensor) -> Tensor:
+    loss = moco_loss(net(a), net(b), net.queue.rows, 0.2)["loss"] + 0 * b.sum()  # keys have no gradient
+    net.queue.enqueue(layers.normalize(net(b)))
+    return loss
+
+
+def swav_step(net: nn.Module, *crops: Tensor) -> Tensor:
+    """Four crops, codes of the first two balanced over the global batch and a queue."""
+    scores = [layers.normalize(net(crop)) for crop in crops]
+    codes = [layers.sinkhorn(score, 0.05, 3, extra=randn(9, 7, seed=8).tanh()) for score in scores[:2]]
+    return swav_loss(scores, codes)
+
+
+def four_views() -> tuple[Tensor, ...]:
+    return *two_views(), randn(N, 5, seed=6), randn(N, 5, seed=7)
+
+
 CASES = {
     "vicreg": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["loss"]),
     "vicreg invariance": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["invariance"]),
@@ -94,6 +127,21 @@ CASES = {
     "vicreg covariance": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["covariance"]),
     "vicreg through batch norm": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["loss"],
                                       with_batch_norm),
+    "align": Case(two_views, lambda net, a, b: alignment_loss(*map(layers.gather, (net(a), net(b))))),
+    "uniform": Case(lambda: two_views()[:1], lambda net, a: uniformity_loss(layers.gather(net(a)))),
+    "simclr": Case(two_views, lambda net, a, b: nt_xent(net(a), net(b))["loss"]),
+    "simclr through batch norm": Case(two_views, lambda net, a, b: nt_xent(net(a), net(b))["loss"], with_batch_norm),
+    "simclr v2, distillation": Case(two_views, lambda net, a, b: distillation_loss(net(a), net(b), 2.0) + 0 * b.sum(),
+                                    local=True),
+    "moco, and its queue": Case(two_views, moco_step, Queued, local=True),
+    "byol": Case(four_views, lambda net, *views: byol_loss(*map(net, views)) + 0 * sum(v.sum() for v in views),
+                 local=True),
+    "simsiam": Case(four_views, lambda net, *views: simsiam_loss(*map(net, views)) + 0 * sum(v.sum() for v in views),
+                    local=True),
+    "swav": Case(four_views, swav_step, local=True),
+    "barlow twins": Case(two_views, lambda net, a, b: barlow_twins_loss(net(a), net(b))["loss"]),
+    "barlow twins through batch norm": Case(two_views, lambda net, a, b: barlow_twins_loss(net(a), net(b))["loss"],
+                                            with_batch_norm),
     "spark loss": Case(images_and_masks, lambda net, x, seen: spark_loss(net(x), x.detach(), seen),
                        lambda: nn.Conv2d(3, 3, 1)),
     "spark, whole forward": Case(images_and_masks, spark_whole, small_spark),
