@@ -10,13 +10,12 @@ import time
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from course_lib.augment import SHAPES_VIEWS, Augment, normalize, two_views
+import learning
+from course_lib.augment import Augment, normalize, two_views
 from course_lib.backbones import ConvNet
-from course_lib.data import Splits, load
+from course_lib.data import load
 from course_lib.device import pick_device, pick_precision
-from course_lib.evaluate import score
 from course_lib.layers import MLP
 from course_lib.methods import build_method
 from course_lib.runs import provenance
@@ -128,66 +127,6 @@ def speed(rounds: int = 2, steps: int = 20, run: int = 300) -> list[dict]:
     ]
 
 
-# ------------------------------------------------------------------------------------------------ learning
-def knn_row(method: nn.Module, splits: Splits) -> dict[str, float]:
-    rows = score(method, splits, linear=False)
-    return {row["name"]: row["knn"] for row in rows}
-
-
-def shapes(seconds: float = 60.0, seeds: tuple[int, ...] = (0, 1, 2)) -> list[dict]:
-    """VICReg for one CPU minute on generated images, beside raw pixels and a random encoder."""
-    splits, found = load("shapes"), []
-    for seed in seeds:
-        torch.manual_seed(seed)
-        method = build_method("vicreg", "convnet", augment=SHAPES_VIEWS)
-        history = fit(method, splits.train, seconds=seconds, device="cpu", seed=seed, progress=False, **method.recipe)
-        found.append(knn_row(method, splits))
-        print(f"seed {seed}: {found[-1]} {history}", flush=True)
-    values = [row["method"] for row in found]
-    raw, untrained = found[0]["raw pixels"], max(row["random encoder"] for row in found)
-    return [
-        dict(figure=f"shapes, {seconds:.0f} CPU seconds, VICReg kNN, {len(seeds)} seeds",
-             value=" ".join(f"{100 * v:.1f}" for v in values) + " %", target=">= 80 %", holds=min(values) >= 0.8,
-             beside=f"raw pixels {100 * raw:.1f} %, random encoder {100 * untrained:.1f} %"),
-        dict(figure="raw pixels on shapes, kNN", value=f"{100 * raw:.1f} %", target="<= 40 %", holds=raw <= 0.4, beside=""),
-        dict(figure="random encoder on shapes, kNN (highest of the seeds)", value=f"{100 * untrained:.1f} %",
-             target="<= 30 %", holds=untrained <= 0.3, beside=""),
-    ]
-
-
-def photographs(where: str, seconds: float = 300.0) -> list[dict]:
-    """VICReg and SparK for five CPU minutes each on CIFAR-10 photographs; the runs are stored for the lessons."""
-    from course_lib.commands import hidden_errors
-    from course_lib.runs import record_run
-
-    splits, rows, controls = load(where), [], []
-    for part in (splits.train, splits.validation, splits.test):
-        part.name = "CIFAR-10 photographs"
-    for name, options in (("vicreg", {}), ("spark", {"normalized": False})):
-        torch.manual_seed(0)
-        method = build_method(name, "convnet", **options)
-        history = fit(method, splits.train, seconds=seconds, device="cpu", seed=0, progress=False, **method.recipe)
-        print(history, flush=True)
-        table = score(method, splits, name=name, controls=not controls) + controls
-        controls = table[1:]  # the same network and the same photographs: measured once
-        knn = {row["name"]: row["knn"] for row in table}
-        if name == "vicreg":
-            rows.append(dict(
-                figure=f"CIFAR-10 photographs, {seconds:.0f} CPU seconds, VICReg, last-step kNN",
-                value=f"{100 * knn['vicreg']:.1f} %", target=">= 55 %", holds=knn["vicreg"] >= 0.55,
-                beside=f"raw pixels {100 * knn['raw pixels']:.1f} %, random encoder {100 * knn['random encoder']:.1f} %"))
-        else:
-            errors = table[0]["hidden_error"] = hidden_errors(method, splits.test, seed=0)
-            fill = min(errors["visible mean"], errors["nearest visible pixel"])
-            rows.append(dict(
-                figure=f"CIFAR-10 photographs, {seconds:.0f} CPU seconds, SparK: hidden error over variance",
-                value=f"{errors['spark']:.3f}", target="below both fills", holds=errors["spark"] < fill,
-                beside=", ".join(f"{k} {v:.3f}" for k, v in errors.items() if k != "spark")))
-        record_run(f"cifar10-{name}-convnet-s0", method, splits, history, table,
-                   {"method": name, "backbone": "convnet", "seed": 0, "seconds": seconds, "optimizer": "adamw", **method.recipe})
-    return rows
-
-
 def lessons() -> list[dict]:
     """Each lesson top to bottom, as the command that writes it as HTML runs it."""
     from tempfile import TemporaryDirectory
@@ -208,7 +147,7 @@ def lessons() -> list[dict]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="speed,shapes,photographs,lessons", help="comma-separated (default: all)")
+    parser.add_argument("--only", default="speed,recap,photographs,lessons", help="comma-separated (default: all)")
     parser.add_argument("--photographs", default="cifar10", help="'cifar10' (torchvision's) or a folder of them")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
@@ -216,13 +155,13 @@ def main() -> int:
     stored = HERE / "figures.json"
     old = json.loads(stored.read_text(encoding="utf-8"))["groups"] if stored.exists() else {}
     for group in args.only.split(","):
-        run = {"speed": speed, "shapes": shapes, "lessons": lessons,
-               "photographs": lambda: photographs(args.photographs)}[group]
+        run = {"speed": speed, "recap": learning.recap, "lessons": lessons,
+               "photographs": lambda: learning.photographs(args.photographs)}[group]
         old[group] = {"measured_on": provenance(), "rows": run()}
         stored.write_text(json.dumps({"groups": old}, indent=1) + "\n", encoding="utf-8")
     lines = ["| figure | measured | target | holds | beside it |", "|---|---|---|---|---|"]
     for group in old.values():
-        lines += [f"| {r['figure']} | {r['value']} | {r['target']} | {'yes' if r['holds'] else 'NO'} | {r['beside']} |"
+        lines += [f"| {r['figure']} | {r['value']} | {r['target']} | { {True: 'yes', False: 'NO', None: '-'}[r['holds']] } | {r['beside']} |"
                   for r in group["rows"]]
     machine = next(iter(old.values()))["measured_on"]
     text = "# Figures\n\n" + "\n".join(lines) + "\n\nMeasured on: " + json.dumps(machine) + "\n"

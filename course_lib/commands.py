@@ -64,12 +64,13 @@ class train:
         length.add_argument("--epochs", type=float, help="passes over the images (default: 10)")
         length.add_argument("--steps", type=int, help="optimizer steps")
         length.add_argument("--seconds", type=float, help="as many steps as fit into this time")
-        parser.add_argument("--batch-size", type=int, default=256, help="images per update (default: %(default)s)")
+        parser.add_argument("--batch-size", type=int, help="images per update (default: the method's, mostly 256)")
         parser.add_argument("--accumulate", type=int, default=1, help="parts that a batch is computed in, for memory")
-        parser.add_argument("--optimizer", default="adamw", choices=("adamw", "sgd", "lars", "lars-simclr"))
-        parser.add_argument("--lr", type=float, help="learning rate (default: the method's)")
+        parser.add_argument("--optimizer", choices=("adamw", "sgd", "lars", "lars-simclr"),
+                            help="default: the method's, with its lr, weight decay and warm-up")
+        parser.add_argument("--lr", type=float, help="learning rate")
         parser.add_argument("--weight-decay", type=float)
-        parser.add_argument("--warmup", type=float, default=0.1, help="share of the steps (default: %(default)s)")
+        parser.add_argument("--warmup", type=float, help="share of the steps (default: 0.1)")
         parser.add_argument("--clip", type=float, help="largest gradient norm")
         parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
         parser.add_argument("--seed", type=int, default=0)
@@ -87,7 +88,7 @@ class train:
 
         from .augment import SHAPES_VIEWS
         from .checkpoint import write_text
-        from .methods import build_method, method_class
+        from .methods import METHODS, build_method, method_class
         from .train import fit
 
         rank = _join_ranks()
@@ -97,8 +98,9 @@ class train:
         images = splits.unlabelled if splits.unlabelled is not None else splits.train
         options = dict(pair.split("=", 1) if "=" in pair else _no_value(pair) for pair in args.options)
         options = {name: _value(text) for name, text in options.items()}
-        recipe = getattr(method_class(args.method), "recipe", {})
-        if args.data == "shapes" and args.method == "vicreg":
+        for name, value in _settings(getattr(method_class(args.method), "recipe", {}), args).items():
+            setattr(args, name, value)
+        if args.data == "shapes" and METHODS[args.method][0].startswith("contrastive"):
             options = {"augment": SHAPES_VIEWS, **options}
         torch.manual_seed(args.seed)
         method = build_method(args.method, args.backbone, images.size, **options)
@@ -109,8 +111,7 @@ class train:
             print(images.describe())
         history = fit(method, images, epochs=args.epochs, steps=args.steps, seconds=args.seconds,
                       batch_size=args.batch_size, accumulate=args.accumulate, optimizer=args.optimizer,
-                      lr=args.lr if args.lr is not None or args.optimizer != "adamw" else recipe.get("lr"),
-                      weight_decay=args.weight_decay, warmup=args.warmup, clip=args.clip, precision=args.precision,
+                      lr=args.lr, weight_decay=args.weight_decay, warmup=args.warmup, clip=args.clip, precision=args.precision,
                       device=args.device, seed=args.seed, compile=args.compile, out=out, resume=args.resume)
         if rank:
             return 0
@@ -233,6 +234,19 @@ class papers:
 
 
 # ------------------------------------------------------------------------------------------------ details
+def _settings(recipe: dict, args: argparse.Namespace) -> dict:
+    """What `fit` is called with: what was asked for, else the method's recipe, else the loop's defaults.
+
+    With another optimizer than the recipe's, the recipe's lr, weight decay and warm-up mean nothing and are left out.
+    """
+    general = {"optimizer": "adamw", "batch_size": 256, "warmup": 0.1, "lr": None, "weight_decay": None,
+               "clip": None}
+    if args.optimizer not in (None, recipe.get("optimizer", "adamw")):
+        recipe = {name: value for name, value in recipe.items() if name == "batch_size"}
+    asked = {name: getattr(args, name) for name in general if getattr(args, name) is not None}
+    return {**general, **recipe, **asked}
+
+
 def _no_value(pair: str):
     raise ValueError(f"--set expects NAME=VALUE, such as covariance=4, got {pair!r}")
 

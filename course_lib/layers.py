@@ -241,6 +241,16 @@ class MLP(nn.Sequential):
 
 
 # ------------------------------------------------------------------------------------------------ teacher
+@torch.no_grad()
+def ema_update(target: nn.Module, online: nn.Module, momentum: float) -> nn.Module:
+    """target <- momentum * target + (1 - momentum) * online, in place and for *parameters only*; returns target.
+
+    Both hold the same parameters in the same order. Buffers (batch norm's running statistics) are left alone.
+    """
+    torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), 1 - momentum)
+    return target
+
+
 class EMA(nn.Module):
     """A teacher that follows a student: teacher <- m * teacher + (1 - m) * student, for *parameters only*.
 
@@ -252,9 +262,8 @@ class EMA(nn.Module):
         super().__init__()
         self.module = copy.deepcopy(student).requires_grad_(False)
 
-    @torch.no_grad()
     def update(self, student: nn.Module, momentum: float) -> None:
-        torch._foreach_lerp_(list(self.module.parameters()), list(student.parameters()), 1 - momentum)
+        ema_update(self.module, student, momentum)
 
     def forward(self, *args, **kwargs):
         with torch.no_grad():

@@ -7,10 +7,9 @@ the seed and the step, so a resumed run is the same run; what else matters lies 
 from __future__ import annotations
 
 import copy
-import math
 import time
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Callable
 
@@ -22,43 +21,10 @@ from tqdm import tqdm
 from . import checkpoint
 from .data import Batch, ImageSet
 from .device import pick_device, pick_precision
+from .history import History, NonFiniteLoss, non_finite, record, spread, write_metrics
 from .interrupt import between_steps
 from .layers import world_size
 from .optim import DEFAULTS, OPTIMIZERS, build_optimizer, parameter_groups, warmup_cosine
-
-
-@dataclass
-class History:
-    """What a run did. curves: name -> values at `curve_steps`; collapse: std and rank of the embedding at `rank_steps`."""
-
-    steps: int = 0
-    total_steps: int = 0
-    batch_size: int = 0
-    seconds: float = 0.0
-    views_per_second: float = 0.0
-    device: str = ""
-    precision: str = ""
-    interrupted: bool = False
-    curve_steps: list[int] = field(default_factory=list)
-    curves: dict[str, list[float]] = field(default_factory=dict)
-    rank_steps: list[int] = field(default_factory=list)
-    std: list[float] = field(default_factory=list)
-    rank: list[float] = field(default_factory=list)
-    checkpoint: str = ""
-
-    @property
-    def loss(self) -> list[float]:
-        return self.curves.get("loss", [])
-
-    def __repr__(self) -> str:
-        state = "interrupted" if self.interrupted else "done"
-        last = f", loss {self.loss[-1]:.4g}" if self.loss else ""
-        return (f"{state}: {self.steps} of {self.total_steps} steps in {self.seconds:.1f} s, "
-                f"{self.views_per_second:.0f} views/s, {self.device} {self.precision}{last}")
-
-
-class NonFiniteLoss(RuntimeError):
-    """The loss became NaN or infinite; the message names the step, the part and the last good checkpoint."""
 
 
 def fit(
@@ -207,7 +173,7 @@ def fit(
             return
         broken = [n for n, t in method.state_dict().items() if t.is_floating_point() and not t.isfinite().all()]
         if broken:
-            raise NonFiniteLoss(_non_finite(step, f"the weights {broken[0]!r} are not", history))
+            raise NonFiniteLoss(non_finite(step, f"the weights {broken[0]!r} are not", history))
         history.checkpoint = str(path)
         checkpoint.save(path, dict(
             name=type(method).__name__, method=method.state_dict(), optimizer=opt.state_dict(),
@@ -229,9 +195,9 @@ def fit(
                 views_done += batch_size * parts.pop("views_per_image", 2)
                 embedding = parts.pop("embedding", None)
                 measure = embedding is not None and (step % probe_every == 0 or step == total)
-                pending.append((step, {"_embedding": _spread(embedding), **parts} if measure else parts))
+                pending.append((step, {"_embedding": spread(embedding), **parts} if measure else parts))
                 if step % log_every == 0 or step == total:
-                    _record(history, pending)  # the only place where the CPU waits for the device
+                    record(history, pending)  # the only place where the CPU waits for the device
                     history.steps, history.seconds = step, elapsed + time.perf_counter() - began
                     history.views_per_second = views_done / (time.perf_counter() - began)
                     bar.update(step - bar.n)
@@ -243,7 +209,7 @@ def fit(
                     saved = time.perf_counter()
     except KeyboardInterrupt:
         history.interrupted = True
-        _record(history, pending)
+        record(history, pending)
         history.steps, history.seconds = step, elapsed + time.perf_counter() - began
     except torch.OutOfMemoryError as error:
         raise RuntimeError(f"the {device.type} ran out of memory at batch_size {batch_size}. Try batch_size "
@@ -278,46 +244,6 @@ def _mix(*numbers: int) -> int:
         state = (state ^ (number + 0x9E3779B97F4A7C15)) * 0xBF58476D1CE4E5B9 % 2**64
         state = (state ^ state >> 31) * 0x94D049BB133111EB % 2**64
     return state >> 1
-
-
-def _spread(z: Tensor) -> Tensor:
-    """(mean per-dimension std, effective rank) of an embedding, on its device."""
-    z = torch.nan_to_num(z.detach().float()[:1024], 0, 0, 0)  # a broken loss is reported as such, not by the SVD
-    centred = z - z.mean(0)
-    share = torch.linalg.svdvals(centred).square()
-    share = share / share.sum().clamp(min=1e-30)
-    rank = torch.exp(-(share * share.clamp(min=1e-30).log()).sum())
-    return torch.stack([z.std(0).mean(), rank])
-
-
-def _record(history: History, pending: list[tuple[int, dict[str, Tensor]]]) -> None:
-    """Move pending parts into the history (one transfer), and stop at the first that is not finite."""
-    if not pending:
-        return
-    names = [name for name in pending[-1][1] if name != "_embedding"]
-    table = torch.stack([torch.stack([parts[name].detach().float() for name in names])
-                         for _, parts in pending]).cpu()
-    for row, (step, parts) in zip(table, pending):
-        if not torch.isfinite(row).all():
-            culprit = next(n for n, v in sorted(zip(names, row.tolist()), key=lambda nv: nv[0] == "loss")
-                           if not math.isfinite(v))
-            pending.clear()
-            raise NonFiniteLoss(_non_finite(
-                step, f"the part '{culprit}' of the loss is {row[names.index(culprit)].item()}", history))
-        history.curve_steps.append(step)
-        for name, value in zip(names, row.tolist()):
-            history.curves.setdefault(name, []).append(value)
-        if "_embedding" in parts:
-            std, rank = parts["_embedding"].tolist()
-            history.rank_steps.append(step)
-            history.std.append(std)
-            history.rank.append(rank)
-    pending.clear()
-
-
-def _non_finite(step: int, what: str, history: History) -> str:
-    return (f"training broke at step {step}, not finite: {what}. Try a lower lr, clip=1.0 or precision='float32'. "
-            f"Last good checkpoint: {history.checkpoint or 'none (give out=)'}.")
 
 
 def _steps_in(seconds: float, method, opt, scaler, update, device: torch.device) -> int:
@@ -356,12 +282,3 @@ def export(method: nn.Module) -> dict[str, Tensor]:
     backbone = method.backbone
     state = backbone.export() if hasattr(backbone, "export") else backbone.state_dict()
     return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
-
-
-def write_metrics(history: History, path: Path) -> None:
-    """The curves as CSV: a line per step."""
-    names = list(history.curves)
-    rows = [",".join(["step", *names])]
-    rows += [",".join([str(s), *(f"{history.curves[n][i]:.6g}" for n in names)])
-             for i, s in enumerate(history.curve_steps)]
-    checkpoint.write_text(path, "\n".join(rows) + "\n")

@@ -156,7 +156,7 @@ def swav(z: Arrays) -> dict:
             method.prototypes.weight = nn.Parameter(weight.clone())
             scores = method.prototypes(embedding).chunk(crops)
             found["queue_used"].append(torch.tensor(int(method.queue.shape[1] and (method.queue[0, -1] != 0).any())))
-            codes = method.codes(scores[:2], embedding.detach().chunk(crops)[:2])
+            codes = method.codes(embedding.detach().chunk(crops)[:2])
             loss = swav_loss(list(scores), codes, hyper["temperature"])
             loss.backward()
             for name, value in (("loss", loss), ("grad_embedding", embedding.grad),

@@ -18,6 +18,7 @@ from dataclasses import asdict
 
 # name -> (module below this package, class); a new method joins by one line
 METHODS = {
+    "align-uniform": ("contrastive.align_uniform", "AlignUniform"),
     "vicreg": ("contrastive.vicreg", "VICReg"),
     "simclr": ("contrastive.simclr", "SimCLR"),
     "simclr-v2": ("contrastive.simclr_v2", "SimCLRv2"),

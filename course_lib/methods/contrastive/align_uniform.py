@@ -49,6 +49,8 @@ class AlignUniform(nn.Module):
     attraction alone, which collapses. augment: that of both views; other: of the second view, where it differs.
     """
 
+    recipe = {"lr": 3e-3}
+
     def __init__(self, backbone: nn.Module, image_size: int = 32, width: int = 128, align: float = 1.0,
                  uniform: float = 1.0, augment: Augment | None = None, other: Augment | None = None):
         super().__init__()

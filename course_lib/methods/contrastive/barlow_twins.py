@@ -26,8 +26,17 @@ from ...layers import MLP, gather, in_float32, world_size
 @in_float32
 def cross_correlation(a: Tensor, b: Tensor, eps: float = 1e-5) -> Tensor:
     """(N, D), (N, D) -> (D, D): correlation of dimension i of view 1 with dimension j of view 2 over the batch."""
-    a, b = (((z - z.mean(0)) / torch.sqrt(z.var(0, correction=0) + eps)) for z in (a, b))
+    a, b = ((z - z.mean(0)) / torch.sqrt(z.var(0, correction=0) + eps) for z in (a, b))
     return a.T @ b / len(a)
+
+
+def off_diagonal(matrix: Tensor) -> Tensor:
+    """(D, D) -> (D * (D - 1),): all entries but those of the diagonal, row by row; differentiable."""
+    d = len(matrix)
+    if matrix.shape != (d, d):
+        raise ValueError(f"expected a square matrix, got {tuple(matrix.shape)}")
+    # without the last entry, the matrix read row by row is made of blocks of D + 1 that begin with a diagonal entry
+    return matrix.flatten()[:-1].view(d - 1, d + 1)[:, 1:].flatten()
 
 
 def barlow_twins_loss(a: Tensor, b: Tensor, lambd: float = 0.0051, official_gradient: bool = False) -> dict[str, Tensor]:
@@ -36,12 +45,22 @@ def barlow_twins_loss(a: Tensor, b: Tensor, lambd: float = 0.0051, official_grad
     official_gradient: 1/W of the exact gradient on W ranks, as in the official code; the value is the same.
     """
     c = cross_correlation(gather(a), gather(b))
-    diagonal = c.diagonal()
-    on, off = (diagonal - 1).square().sum(), c.square().sum() - diagonal.square().sum()
+    on = (c.diagonal() - 1).square().sum()
+    off = off_diagonal(c).square().sum()
     loss = on + lambd * off
     if official_gradient:
-        loss = loss / world_size() + (loss * (1 - 1 / world_size())).detach()
+        loss = loss.detach() + (loss - loss.detach()) / world_size()
     return {"loss": loss, "on_diagonal": on, "off_diagonal": off}
+
+
+def disguise(a: Tensor, b: Tensor, order: Tensor, sign: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Another pair of embeddings with the same loss: two (N, D) -> two (N, D).
+
+    New dimension j is the old dimension order[j] times sign[j], in *both* views; scale (positive) and shift, all (D,),
+    need not touch more than one view, here the first, since each view is standardised by itself.
+    """
+    a, b = a[:, order] * sign, b[:, order] * sign
+    return a * scale + shift, b
 
 
 class BarlowTwins(nn.Module):

@@ -5,7 +5,8 @@ other view of its image, among the 2N - 1 others (NT-Xent):
 
     L = mean over the 2N anchors of  -log( exp(z_i . z_p(i) / tau) / sum over j != i of exp(z_i . z_j / tau) )
 
-An encoder that tells nothing apart has L = log(2N - 1). The official code (google-research/simclr, objective.py)
+With P_ij the share of j in that sum, the gradient of anchor i's loss with respect to s_ij = z_i . z_j is
+(P_ij - [j = p(i)]) / tau: the pull on the partner is as strong as the pushes on all others together. An encoder that tells nothing apart has L = log(2N - 1). The official code (google-research/simclr, objective.py)
 returns the *sum* of the two directions, twice this average.
 
 What other implementations get wrong: the anchor itself left in the sum, or subtracted as a constant so that its
@@ -24,6 +25,16 @@ from ...layers import BatchNorm1d, gather, in_float32
 from ...layers import normalize as unit
 
 
+def partners(n: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """Who is whose among 2N views, the first views of all images above the second ones.
+
+    -> partner (2N,) int64, the row of the other view of the same image; others (2N, 2N) bool, True where anchor i
+    (row) may choose j (column): everywhere but on the diagonal.
+    """
+    rows = torch.arange(2 * n, device=device)
+    return rows.roll(n), rows[:, None] != rows
+
+
 @in_float32
 def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1, unit_length: bool = True) -> dict[str, Tensor]:
     """NT-Xent of the global batch: (N, D), (N, D) -> dict of scalars "loss" and "accuracy" (partner ranked first).
@@ -33,12 +44,21 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1, unit_length: bool = 
     """
     z = torch.cat([gather(a), gather(b)])  # (2N, D), view 1 above view 2
     z = unit(z) if unit_length else z
-    n = len(z) // 2
-    logits = z @ z.T / temperature  # (2N, 2N)
-    logits = logits.masked_fill(torch.eye(2 * n, dtype=torch.bool, device=z.device), -torch.inf)  # no self
-    partner = torch.arange(2 * n, device=z.device).roll(n)  # i <-> i + N
+    partner, others = partners(len(z) // 2, z.device)
+    logits = (z @ z.T / temperature).masked_fill(~others, -torch.inf)  # (2N, 2N), no self
     accuracy = (logits.argmax(1) == partner).to(z.dtype).mean()
     return {"loss": F.cross_entropy(logits, partner), "accuracy": accuracy}
+
+
+def similarity_gradient(similarity: Tensor, temperature: float = 0.1) -> Tensor:
+    """How each similarity moves its anchor's loss: s (2N, 2N) -> dL_i / ds_ij (2N, 2N), 0 on the diagonal.
+
+    A row sums to 0: the partner's entry is negative (a pull), the others' are positive (pushes), shared out by the
+    softmax: the smaller the temperature, the more of the push goes to the most similar negatives.
+    """
+    partner, others = partners(len(similarity) // 2, similarity.device)
+    shares = (similarity / temperature).masked_fill(~others, -torch.inf).softmax(1)
+    return (shares - F.one_hot(partner)) / temperature
 
 
 def projection_head(width: int, hidden: int, out: int, layers: int = 2) -> nn.Sequential:

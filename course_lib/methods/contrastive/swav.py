@@ -5,10 +5,11 @@ q, balanced soft assignments by Sinkhorn, without gradient; every *other* crop i
 
     L = mean over i in {0, 1}, v != i, N of  -sum over k of q_ik log softmax_k(z_v . c_k / tau)
 
-    q = the fixed point, after 3 rounds, of exp(z . c / epsilon) under balance: each prototype gets N / K images
+    q = rows and columns of exp(z . c / epsilon) scaled in turn, 3 rounds: an image sums to 1, a prototype to about N / K
 
 tau = 0.1 is the softmax's, epsilon = 0.05 Sinkhorn's. With small batches a queue of earlier embeddings, scored with
-the current prototypes, joins the balance once it is full.
+the current prototypes, joins the balance once it is full. A loss that stays at log K is a collapse: all embeddings
+alike, so that no code can say anything; the official advice is a smaller epsilon, and prototypes that rest at first.
 
 What other implementations get wrong: exp overflowing at small epsilon; prototypes not scaled to length 1 before every
 forward; gradient through the codes; a crop predicting its own code; balance over one rank's batch; the prototypes
@@ -40,6 +41,39 @@ def swav_loss(scores: list[Tensor], codes: list[Tensor], temperature: float = 0.
     return total / len(codes)
 
 
+@torch.no_grad()
+@in_float32
+def queue_codes(z: Tensor, queue: Tensor, prototypes: Tensor, epsilon: float = 0.05,
+                iterations: int = 3) -> tuple[Tensor, Tensor]:
+    """Codes of a batch with the help of earlier ones: z (N, D), queue (L, D), prototypes (K, D) -> (N, K), (L, D).
+
+    The queue is newest first, and zeros at the start. Once it is full (its last row is not zero), its rows, scored
+    with the prototypes of now, count in the balance; codes are those of z. The new queue begins with z (of all
+    ranks) and has lost as many of its oldest rows; the old one is left as it was. A queue of length 0 is none.
+    """
+    full = bool(queue[-1:].any())
+    codes = sinkhorn(z @ prototypes.T, epsilon, iterations, queue @ prototypes.T if full else None)
+    return codes, torch.cat([gather(z), queue])[: len(queue)]
+
+
+@torch.no_grad()
+def normalize_rows(prototypes: nn.Linear) -> None:
+    """Scale every prototype, a row of the weight, to length 1; in place, so that optimizers still know it."""
+    prototypes.weight.copy_(F.normalize(prototypes.weight, dim=1))
+
+
+def prototype_step(prototypes: nn.Linear, optimizer: torch.optim.Optimizer, hold: bool = False) -> Tensor:
+    """The update after a backward, as SwAV needs it; -> the prototypes after it, (K, D), rows of length 1.
+
+    hold: the prototypes stand still, whatever momentum and decay the optimizer has, and all else moves.
+    """
+    if hold:
+        prototypes.weight.grad = None  # not zero: optimizers pass over what has no gradient
+    optimizer.step()
+    normalize_rows(prototypes)
+    return prototypes.weight.detach()
+
+
 class SwAV(nn.Module):
     """The method: encoder, projector and prototypes.
 
@@ -53,7 +87,7 @@ class SwAV(nn.Module):
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: int = 512, out: int = 128,
                  prototypes: int = 128, temperature: float = 0.1, epsilon: float = 0.05, iterations: int = 3,
-                 crops: int = 0, crop_size: int | None = None, crop_scale: tuple[float, float] = (0.05, 0.3),
+                 crops: int = 0, crop_size: int | None = None, crop_scale: tuple[float, float] | None = None,
                  frozen: float = 0.01, queue: int = 0, queue_from: float = 0.0, augment: Augment | None = None):
         super().__init__()
         self.backbone = backbone
@@ -62,16 +96,13 @@ class SwAV(nn.Module):
         self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
         self.frozen, self.queue_from, self.progress = frozen, queue_from, 0.0
         self.register_buffer("queue", torch.zeros(2, queue, out))  # newest first
-        large = Augment(image_size, scale=(0.14, 1.0), jitter=(0.8, 0.8, 0.8, 0.2) if image_size > 64 else
-                        (0.4, 0.4, 0.4, 0.1), blur_p=0.5 if image_size > 64 else 0.0)
-        self.augment = augment or large
-        small = Augment(**{**vars(self.augment), "size": crop_size or image_size // 2, "scale": crop_scale})
+        large = image_size > 64
+        self.augment = augment or Augment(image_size, scale=(0.14, 1.0), blur_p=0.5 if large else 0.0,
+                                          jitter=(0.8, 0.8, 0.8, 0.2) if large else (0.4, 0.4, 0.4, 0.1))
+        crop_scale = crop_scale or ((0.05, 0.14) if large else (0.2, 0.5))
+        small = Augment(**{**vars(self.augment), "size": crop_size or image_size // 2, "scale": tuple(crop_scale)})
         self.crops = [self.augment] * 2 + [small] * crops
-        self.normalize_prototypes()
-
-    @torch.no_grad()
-    def normalize_prototypes(self) -> None:
-        self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
+        normalize_rows(self.prototypes)
 
     def views(self, batch, generator: torch.Generator) -> list[Tensor]:
         return many_views(batch.images, self.crops, generator)
@@ -82,32 +113,30 @@ class SwAV(nn.Module):
         features = torch.cat([self.backbone(normalize(group)) for group in groups])
         z = unit(self.projector(features))  # (V * N, out)
         with torch.autocast(z.device.type, enabled=False):
-            scores = list(self.prototypes(z).chunk(len(views)))  # V times (N, K)
-            codes = self.codes(scores[:2], z.detach().chunk(len(views))[:2])
-        share = gather(codes[0]).mean(0)
-        entropy = -(share * share.clamp(min=1e-12).log()).sum()
-        return {"loss": swav_loss(scores, codes, self.temperature), "clusters": entropy.exp(),
+            scores = self.prototypes(z).chunk(len(views))  # V times (N, K)
+        codes = self.codes(z.detach().chunk(len(views))[:2])
+        nearest = F.one_hot(scores[0].argmax(1), scores[0].shape[1]).to(z)
+        share = gather(nearest).mean(0)  # of the images, by their nearest prototype: no balance helps here
+        return {"loss": swav_loss(list(scores), codes, self.temperature), "clusters": torch.special.entr(share).sum().exp(),
                 "embedding": z.detach()[: len(views[0])], "views_per_image": len(views)}
 
     @torch.no_grad()
-    def codes(self, scores: list[Tensor], embeddings: list[Tensor]) -> list[Tensor]:
-        """Codes of the two large crops, (N, K) each; the queue enters once it is full, and takes the new embeddings."""
+    def codes(self, embeddings: list[Tensor]) -> list[Tensor]:
+        """Codes of the two large crops, (N, K) each, from their embeddings, (N, out); the queue takes these in."""
         codes = []
-        for view, (score, z) in enumerate(zip(scores, embeddings)):
-            queue = self.queue[view]
-            full = len(queue) > 0 and bool((queue[-1] != 0).any())
-            extra = self.prototypes(queue) if full else None
-            codes.append(sinkhorn(score, self.epsilon, self.iterations, extra))
-            if len(queue) and self.training and self.progress >= self.queue_from:
-                self.queue[view] = torch.cat([gather(z), queue])[: len(queue)]
+        for view, z in enumerate(embeddings):
+            code, queue = queue_codes(z, self.queue[view], self.prototypes.weight, self.epsilon, self.iterations)
+            codes.append(code)
+            if self.training and self.progress >= self.queue_from:
+                self.queue[view] = queue
         return codes
 
     def before_update(self) -> None:
         if self.progress < self.frozen:
-            self.prototypes.weight.grad = None  # not zero: neither decay nor momentum may move them
+            self.prototypes.weight.grad = None  # as in prototype_step
 
     def after_update(self, progress: float) -> None:
-        self.normalize_prototypes()  # so that they have length 1 at the next forward
+        normalize_rows(self.prototypes)  # so that they have length 1 at the next forward
 
     def embed(self, images: Tensor) -> Tensor:
         return self.backbone(normalize(images))

@@ -1,0 +1,130 @@
+"""What the methods learn in a stated time: the groups "recap" and "photographs" of figures.py; the runs are stored."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from course_lib.augment import SHAPES_VIEWS, two_views
+from course_lib.commands import hidden_errors
+from course_lib.data import Splits, load
+from course_lib.evaluate import alignment, embed, score, uniformity
+from course_lib.methods import build_method
+from course_lib.recap import METHODS, recap_runs
+from course_lib.runs import StoredRun, read_runs, record_run, runs_folder, write_run
+from course_lib.train import fit
+
+SEEDS = (0, 1, 2)
+# shapes: kNN to reach, in one CPU minute; BYOL and SimSiam start slowly and have five (`PATIENT`)
+TARGETS = {"vicreg": 0.8, "simclr": 0.8, "swav": 0.6, "barlow-twins": 0.6, "moco-v2": 0.6}
+PATIENT = {"byol": 0.6, "simsiam": 0.6}
+
+
+def percent(values: list[float]) -> str:
+    return " ".join(f"{100 * value:.1f}" for value in values) + " %"
+
+
+def aligned(method: nn.Module, splits: Splits) -> dict[str, float]:
+    """Alignment of two views of the test images in the representation, and its uniformity."""
+    views = two_views(splits.test.images, SHAPES_VIEWS, torch.Generator().manual_seed(0))
+    first, second = (embed(method, view) for view in views)
+    return {"alignment": alignment(first, second), "uniformity": uniformity(first)}
+
+
+def shapes_run(name: str, seed: int, seconds: float, splits: Splits, id: str) -> StoredRun:
+    """One method with its own recipe on generated shapes, last step, with controls and a probe for each cause."""
+    torch.manual_seed(seed)
+    method = build_method(name, "convnet", augment=SHAPES_VIEWS)
+    history = fit(method, splits.train, seconds=seconds, device="cpu", seed=seed, progress=False, **method.recipe)
+    rows = score(method, splits, name=name, factors=True, seed=seed)
+    rows[0] |= aligned(method, splits)
+    rows[1] |= aligned(_untrained(name, seed), splits)
+    settings = {"optimizer": "adamw", **method.recipe, "n": len(splits.train), "seconds": seconds,
+                "views_per_second": history.views_per_second}
+    return StoredRun.from_history(name, splits.train.name, history, id=id, backbone="convnet", scores=rows,
+                                  augmentation=repr(SHAPES_VIEWS), seed=seed, settings=settings,
+                                  note=f"Recap: {seconds:.0f} CPU seconds on generated shapes.")
+
+
+def _untrained(name: str, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return build_method(name, "convnet", augment=SHAPES_VIEWS).eval()
+
+
+def make_shapes_runs(names, seconds: float, folder: str) -> list[StoredRun]:
+    """Every method and seed whose run is not stored in lessons/runs/<folder> yet is made; then all are read."""
+    splits, where = load("shapes"), runs_folder() / folder
+    for seed in SEEDS:
+        for name in names:
+            id = f"{name}-s{seed}"
+            if not (where / f"{id}.json").exists():
+                run = shapes_run(name, seed, seconds, splits, id)
+                write_run(run, where)
+                print(f"{id:20s} {run.steps:5d} steps, kNN {run.scores[0]['knn']:.3f}", flush=True)
+    return recap_runs() if folder == "recap" else read_runs(where)
+
+
+def recap(seconds: float = 60.0, patience: float = 300.0) -> list[dict]:
+    """All joint-embedding methods for one CPU minute on shapes, three seeds each; the slow starters also for five."""
+    rows = []
+    for names, folder, budget in ((METHODS, "recap", seconds), (PATIENT, "recap_long", patience)):
+        runs = make_shapes_runs(names, budget, folder)
+        for name in names:
+            mine = [run for run in runs if run.method == name]
+            values = [run.scores[0]["knn"] for run in mine]
+            target = (TARGETS if folder == "recap" else PATIENT).get(name)
+            rows.append(dict(
+                figure=f"shapes, {budget:.0f} CPU seconds, {METHODS[name][1]}, kNN of {len(values)} seeds",
+                value=percent(values), target="-" if target is None else f">= {100 * target:.0f} %",
+                holds=None if target is None else min(values) >= target,
+                beside=f"{mine[0].settings['views_per_second']:.0f} views/s"))
+    controls = {name: [row["knn"] for run in recap_runs() for row in run.scores if row["name"] == name]
+                for name in ("raw pixels", "random encoder")}
+    for name, most in (("raw pixels", 0.4), ("random encoder", 0.3)):
+        rows.append(dict(figure=f"{name} on shapes, kNN (highest)", value=percent([max(controls[name])]),
+                         target=f"<= {100 * most:.0f} %", holds=max(controls[name]) <= most, beside=""))
+    return rows
+
+
+# ------------------------------------------------------------------------------------------------ photographs
+def photographs(where: str, seconds: float = 300.0) -> list[dict]:
+    """Every method for five CPU minutes on CIFAR-10 photographs, one seed; runs that are stored are not made again."""
+    splits, rows = load(where), []
+    for part in (splits.train, splits.validation, splits.test):
+        part.name = "CIFAR-10 photographs"
+    for name in ("spark", *METHODS):
+        if name == "align-uniform":
+            continue
+        id = f"cifar10-{name}-convnet-s0"
+        if not (runs_folder() / f"{id}.json").exists():
+            _photograph_run(name, id, splits, seconds)
+        run = next(run for run in read_runs() if run.id == id)
+        title = "SparK" if name == "spark" else METHODS[name][1]
+        begin = f"CIFAR-10 photographs, {seconds:.0f} CPU seconds, {title}"
+        knn = {row["name"]: row["knn"] for row in run.scores}
+        if name == "spark":
+            errors = run.scores[0]["hidden_error"]
+            fill = min(errors["visible mean"], errors["nearest visible pixel"])
+            rows.append(dict(figure=f"{begin}: hidden error over variance", value=f"{errors['spark']:.3f}",
+                             target="below both fills", holds=errors["spark"] < fill,
+                             beside=", ".join(f"{k} {v:.3f}" for k, v in errors.items() if k != "spark")))
+        controls = {k: v for k, v in knn.items() if k in ("raw pixels", "random encoder")}
+        target = 0.55 if name == "vicreg" else None
+        rows.append(dict(figure=f"{begin}, last-step kNN", value=percent([run.scores[0]["knn"]]),
+                         target="-" if target is None else f">= {100 * target:.0f} %",
+                         holds=None if target is None else run.scores[0]["knn"] >= target,
+                         beside=", ".join(f"{k} {100 * v:.1f} %" for k, v in controls.items())))
+    return rows
+
+
+def _photograph_run(name: str, id: str, splits: Splits, seconds: float) -> None:
+    torch.manual_seed(0)
+    method = build_method(name, "convnet", **({"normalized": False} if name == "spark" else {}))
+    recipe = getattr(method, "recipe", {})
+    history = fit(method, splits.train, seconds=seconds, device="cpu", seed=0, progress=False, **recipe)
+    print(name, history, flush=True)
+    table = score(method, splits, name=name)
+    if name == "spark":
+        table[0]["hidden_error"] = hidden_errors(method, splits.test, seed=0)
+    record_run(id, method, splits, history, table,
+               {"method": name, "backbone": "convnet", "seed": 0, "seconds": seconds, "optimizer": "adamw", **recipe})
