@@ -18,7 +18,7 @@ from course_lib.data import load
 from course_lib.device import pick_device, pick_precision
 from course_lib.layers import MLP
 from course_lib.methods import build_method
-from course_lib.runs import provenance
+from course_lib.provenance import provenance
 from course_lib.train import fit
 
 HERE = Path(__file__).resolve().parent

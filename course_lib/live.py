@@ -43,7 +43,10 @@ class LiveCurves:
         axes[0].plot(history.curve_steps, history.loss, color="#0072B2")
         for label, value in self.floors.items():
             axes[0].axhline(value, color="#666666", linestyle="--", linewidth=1)
-            axes[0].annotate(label, (0, value), fontsize=8, va="bottom")
+            above = value < sum(axes[0].get_ylim()) / 2  # the words stay inside the axes
+            axes[0].annotate(label, (0.98, value), xycoords=("axes fraction", "data"), xytext=(0, 2 if above else -2),
+                             textcoords="offset points", ha="right", va="bottom" if above else "top", fontsize=8,
+                             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1})
         axes[0].set(xlabel="step", ylabel="loss",
                     title=f"{history.steps}/{history.total_steps} steps, {history.views_per_second:.0f} views/s")
         axes[0].title.set_fontsize(9)

@@ -11,21 +11,19 @@ import getpass
 import json
 import math
 import os
-import platform
 import re
-import subprocess
-import sys
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
+
+from .provenance import CHECKOUT, provenance
 
 FORMAT = 1           # raised when a field changes its meaning
 CURVE_POINTS = 200
 SETTINGS = ("optimizer", "lr", "weight_decay", "warmup", "clip", "accumulate", "compile", "image_size",
             "limit", "options")
 LARGEST_JSON = 32_000  # bytes; a run is a record, not a log
-CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 @dataclass
@@ -150,16 +148,20 @@ def write_run(run: StoredRun, folder: str | Path | None = None) -> Path:
 
 def record_run(id: str, method, splits, history, rows: list[dict], arguments: dict,
                folder: str | Path | None = None, panel: int = 256) -> Path:
-    """Store what `course train` did; a panel holds the embedding of the first `panel` test images.
+    """Store what `course train` did; a panel holds the embedding of `panel` test images, spread over the set.
 
     `arguments` are those of the command; of them only SETTINGS are stored, so that no path gets in.
     """
+    import torch
+
     from .evaluate import embed
 
-    test = splits.test.head(panel)
+    # evenly spread: files of a folder lie in the order of their classes
+    places = np.linspace(0, len(splits.test) - 1, min(panel, len(splits.test))).round().astype(int)
+    test = splits.test.select(torch.from_numpy(places))
     labels = [-1] * len(test) if test.labels is None else test.labels.tolist()
     names = [test.classes[label] if test.classes and label >= 0 else "" for label in labels]
-    images = [(test.split or "test", name, number) for number, name in enumerate(names)]
+    images = [(test.split or "test", name, number) for number, name in zip(places.tolist(), names)]
     stored = Panel(embed(method, test).numpy(), np.array(labels), images) if len(test) else None
     run = StoredRun.from_history(
         arguments.get("method", type(method).__name__.lower()), splits.train.name, history, id=id,
@@ -283,59 +285,3 @@ def compare_runs(a: StoredRun, b: StoredRun, tolerance: float = 0.02) -> list[st
         elif not abs(one[key] - other[key]) <= tolerance * max(1, abs(one[key]), abs(other[key])):
             found.append(f"{key}: {one[key]:.4g} and {other[key]:.4g}")
     return found
-
-
-# ------------------------------------------------------------------------------------------------ provenance
-def provenance(device: str | None = None) -> dict:
-    """Where a number was made: device, CPU model and threads, system, library versions, commit. No path, no
-    user.
-
-    `device` is the device used ("cuda", "cpu", ...); None takes the one that "auto" would.
-    """
-    import importlib.metadata
-
-    import torch
-
-    from .device import pick_device
-
-    device = pick_device(device or "auto")
-    versions = {"python": platform.python_version()}
-    for name in ("torch", "torchvision", "numpy", "scikit-learn"):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return {"device": name, "cpu": _cpu_model(), "threads": torch.get_num_threads(), "cores": os.cpu_count(),
-            "system": f"{platform.system()} {platform.machine()}", "versions": versions, "commit": _commit()}
-
-
-def _cpu_model() -> str:
-    try:
-        if sys.platform.startswith("linux"):
-            for line in Path("/proc/cpuinfo").read_text().splitlines():
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-        if sys.platform == "darwin":
-            return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _commit() -> str | None:
-    """The checkout's commit, with "+changes" if library files differ from it; None without git."""
-    if Path(_output("git", "rev-parse", "--show-toplevel") or "/").resolve() != CHECKOUT:
-        return None  # no git, or installed inside another repository
-    commit = _output("git", "rev-parse", "--short=12", "HEAD")
-    if not commit:
-        return None
-    return commit + ("+changes" if _output("git", "status", "--porcelain", "--", "course_lib") else "")
-
-
-def _output(*command: str) -> str:
-    try:
-        done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()

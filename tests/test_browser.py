@@ -164,21 +164,22 @@ def _run_all(page) -> None:
 
 
 def _move_a_slider(page) -> None:
-    """Arrow keys on the first slider above a picture, until that picture's content changes."""
-    cell = page.locator(".jp-CodeCell:has(.noUi-handle):has(.jp-RenderedImage img)").first
-    handle = cell.locator(".noUi-handle").first
-    image = cell.locator(".jp-RenderedImage img").first
-    handle.scroll_into_view_if_needed(timeout=30_000)
-    before, value = image.get_attribute("src"), handle.get_attribute("aria-valuenow")
-    for key in ("ArrowRight", "ArrowLeft", "ArrowLeft"):  # a slider at its end moves the other way
-        handle.focus()
-        handle.press(key)
-        limit = time.monotonic() + 20
-        while time.monotonic() < limit:
-            if image.get_attribute("src") != before:
-                assert handle.get_attribute("aria-valuenow") != value
-                return
-            page.wait_for_timeout(100)
-    raise AssertionError(
-        f"the slider went from {value} to {handle.get_attribute('aria-valuenow')}, the picture stayed"
-    )
+    """Arrow keys on the sliders above pictures, until a picture's content changes (a prediction's slider moves none)."""
+    cells = page.locator(".jp-CodeCell:has(.noUi-handle):has(.jp-RenderedImage img)")
+    tried = []
+    for number in range(cells.count()):
+        handle = cells.nth(number).locator(".noUi-handle").first
+        image = cells.nth(number).locator(".jp-RenderedImage img").first
+        handle.scroll_into_view_if_needed(timeout=30_000)
+        before, value = image.get_attribute("src"), handle.get_attribute("aria-valuenow")
+        for key in ("ArrowRight", "ArrowLeft", "ArrowLeft"):  # a slider at its end moves the other way
+            handle.focus()
+            handle.press(key)
+            limit = time.monotonic() + 5
+            while time.monotonic() < limit:
+                if image.get_attribute("src") != before:
+                    assert handle.get_attribute("aria-valuenow") != value
+                    return
+                page.wait_for_timeout(100)
+        tried.append(f"from {value} to {handle.get_attribute('aria-valuenow')}")
+    raise AssertionError(f"sliders were moved {', '.join(tried) or '(none found)'}, and no picture changed")

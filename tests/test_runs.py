@@ -17,8 +17,10 @@ import pytest
 import torch
 
 from course_lib import checkpoint, runs
+from course_lib import provenance as provenance_module
 from course_lib.data import ImageSet, Splits
-from course_lib.runs import (Panel, StoredRun, compare_runs, provenance, read_runs, record_run, runs_folder,
+from course_lib.provenance import provenance
+from course_lib.runs import (Panel, StoredRun, compare_runs, read_runs, record_run, runs_folder,
                              write_run)
 from course_lib.train import History
 
@@ -237,18 +239,18 @@ def test_commit_of_this_checkout_only(monkeypatch, tmp_path):
     library = tmp_path / "course_lib"
     library.mkdir()
     (library / "a.py").write_text("one")
-    monkeypatch.setattr(runs, "CHECKOUT", tmp_path.resolve())
+    monkeypatch.setattr(provenance_module, "CHECKOUT", tmp_path.resolve())
     git("init", "-q")
-    assert runs._commit() is None  # no commit yet
+    assert provenance_module._commit() is None  # no commit yet
     git("add", "-A")
     git("commit", "-q", "-m", "first")
-    assert runs._commit() == git("rev-parse", "--short=12", "HEAD")
+    assert provenance_module._commit() == git("rev-parse", "--short=12", "HEAD")
     (tmp_path / "elsewhere.txt").write_text("no library file")
-    assert "+" not in runs._commit()
+    assert "+" not in provenance_module._commit()
     (library / "a.py").write_text("two")
-    assert runs._commit().endswith("+changes")
-    monkeypatch.setattr(runs, "CHECKOUT", library.resolve())  # installed inside somebody's repository
-    assert runs._commit() is None
+    assert provenance_module._commit().endswith("+changes")
+    monkeypatch.setattr(provenance_module, "CHECKOUT", library.resolve())  # installed inside somebody's repository
+    assert provenance_module._commit() is None
 
 
 def test_record_run(tmp_path):
@@ -275,5 +277,7 @@ def test_record_run(tmp_path):
     assert (back.method, back.data, back.backbone, back.seed) == ("vicreg", "my photos", "convnet", 2)
     assert back.images_seen == 60 and back.steps == 20 and back.curves == {"loss": [2.0, 1.0]}
     assert back.settings == {"batch_size": 3, "precision": "float32", "lr": 0.1, "options": ["covariance=4"]}
-    assert back.panel.features.shape == (5, 3) and back.panel.images[1] == ("test", "b", 1)
+    assert back.panel.features.shape == (5, 3)
+    assert [number for _, _, number in back.panel.images] == [0, 2, 4, 6, 8]  # spread over the set, not its head
+    assert back.panel.images[1] == ("test", "a", 2)
     assert back.provenance["versions"]["torch"]

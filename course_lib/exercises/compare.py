@@ -243,8 +243,8 @@ def leaves(tree: Any) -> Iterator[Tensor]:
     elif isinstance(tree, nn.Module):
         yield from tree.parameters()
     elif isinstance(tree, Mapping):
-        for value in tree.values():
-            yield from leaves(value)
+        for key in sorted(tree, key=str):  # the same order whatever the order of the keys
+            yield from leaves(tree[key])
     elif isinstance(tree, (list, tuple)):
         for value in tree:
             yield from leaves(value)

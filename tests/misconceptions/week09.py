@@ -157,4 +157,11 @@ SECOND = {
         "no scale": _disguise(lambda a, order, sign, scale, shift: shift + _turned(_columns(a, order), sign), _second),
     },
 }
-EQUIVALENT = {}
+EQUIVALENT = {
+    "09.barlow_loss": {name: "on one rank, 1/W of the gradient is the gradient" for name in (
+        "line 1: False -> True",
+        "line 10: official_gradient -> if not official_gradient: loss = with_gradient_times(loss, 1 / world_siz...",
+        "line 11: loss = with_gradient_times(loss, 1 / world_size()) -> nothing",
+        "line 11: 1 / world_size() -> 1 * world_size()",
+    )},
+}

@@ -39,6 +39,11 @@ def off_diagonal(matrix: Tensor) -> Tensor:
     return matrix.flatten()[:-1].view(d - 1, d + 1)[:, 1:].flatten()
 
 
+def with_gradient_times(x: Tensor, factor: float) -> Tensor:
+    """The value of x, and `factor` times its gradient."""
+    return x.detach() + factor * (x - x.detach())
+
+
 def barlow_twins_loss(a: Tensor, b: Tensor, lambd: float = 0.0051, official_gradient: bool = False) -> dict[str, Tensor]:
     """The loss and its two unweighted parts for the global batch: (N, D), (N, D) -> dict of scalars.
 
@@ -49,7 +54,7 @@ def barlow_twins_loss(a: Tensor, b: Tensor, lambd: float = 0.0051, official_grad
     off = off_diagonal(c).square().sum()
     loss = on + lambd * off
     if official_gradient:
-        loss = loss.detach() + (loss - loss.detach()) / world_size()
+        loss = with_gradient_times(loss, 1 / world_size())
     return {"loss": loss, "on_diagonal": on, "off_diagonal": off}
 
 
