@@ -163,8 +163,8 @@ def main() -> int:
     for group in old.values():
         lines += [f"| {r['figure']} | {r['value']} | {r['target']} | { {True: 'yes', False: 'NO', None: '-'}[r['holds']] } | {r['beside']} |"
                   for r in group["rows"]]
-    machine = next(iter(old.values()))["measured_on"]
-    text = "# Figures\n\n" + "\n".join(lines) + "\n\nMeasured on: " + json.dumps(machine) + "\n"
+    places = "\n".join(f"- {name}: {json.dumps(group['measured_on'])}" for name, group in old.items())
+    text = "# Figures\n\n" + "\n".join(lines) + f"\n\nMeasured on:\n\n{places}\n"
     (HERE / "figures.md").write_text(text, encoding="utf-8")
     print(text)
     return 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
@@ -216,6 +217,16 @@ def convert_batch_norm(module: nn.Module) -> nn.Module:
         for ours_param, param in zip(norm.parameters(), child.parameters()):
             ours_param.requires_grad_(param.requires_grad)
         setattr(module, name, norm)
+    return module
+
+
+def replace_batch_norm(module: nn.Module, make: Callable[[int], nn.Module]) -> nn.Module:
+    """Put make(channels) in the place of every batch norm below `module` (nn.Identity, GroupNorm): for ablations."""
+    for name, child in module.named_children():
+        if isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            setattr(module, name, make(child.num_features))
+        else:
+            replace_batch_norm(child, make)
     return module
 
 
