@@ -6,24 +6,23 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
+from functools import lru_cache, partial
 
 import torch
 
+import grid
 from course_lib.augment import SHAPES_VIEWS, Augment
 from course_lib.backbones import ConvNet
-from course_lib.data import Splits, load
 from course_lib.evaluate import (covariance_spectrum, effective_rank, embed, factor_probe, feature_std, knn_accuracy,
                                  raw_pixels, reinitialise)
 from course_lib.methods.contrastive.vicreg import VICReg
-from course_lib.runs import StoredRun, compare_runs, read_runs, runs_folder, write_run
+from course_lib.runs import StoredRun
 from course_lib.train import fit
+from grid import SHAPES, shapes
 
-STEPS, BATCH, LR, SHAPES = 400, 64, 3e-3, 8000
+STEPS, BATCH, LR = 400, 64, 3e-3
 INVARIANCE, COVARIANCE = (0.0, 10.0, 25.0), (0.0, 1.0, 4.0, 16.0)
 AUGMENTS = {
     "crops": replace(SHAPES_VIEWS, jitter_p=0.0, gray_p=0.0),
@@ -39,17 +38,12 @@ def cells() -> list[tuple[str, tuple[float, float, float], int]]:
     without = [(10.0, 0.0, 4.0), (10.0, 25.0, 0.0), (0.0, 25.0, 4.0), (25.0, 25.0, 4.0)]
     found = [(colours, weights, seed) for seed in (0, 1, 2) for weights in (best, *without)]
     found += [(name, best, seed) for seed in (0, 1, 2) for name in AUGMENTS if name != colours]
-    grid = [(i, v, c) for v in (25.0, 0.0) for i in INVARIANCE for c in COVARIANCE]
-    return list(dict.fromkeys(found + [(colours, weights, 0) for weights in grid]))
+    rest = [(i, v, c) for v in (25.0, 0.0) for i in INVARIANCE for c in COVARIANCE]
+    return list(dict.fromkeys(found + [(colours, weights, 0) for weights in rest]))
 
 
 def name_of(augmentation: str, weights: tuple[float, float, float], seed: int) -> str:
     return "-".join([augmentation.replace(" + ", "-").replace(" ", "-"), *(f"{w:g}" for w in weights), f"s{seed}"])
-
-
-@lru_cache
-def shapes() -> Splits:
-    return load("shapes", n=SHAPES)
 
 
 def measure(name: str, kind: str, method: VICReg) -> dict:
@@ -91,28 +85,10 @@ def make(augmentation: str, weights: tuple[float, float, float], seed: int) -> S
         scores=[measure("VICReg", "method", method), *controls()], note="Lesson 03: coefficients and augmentations.")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--again", metavar="ID", help="make this run again and compare")
-    options = parser.parse_args(arguments)
-    folder = Path(runs_folder()) / "03_vicreg"
-    if options.again:
-        cell = next((cell for cell in cells() if name_of(*cell) == options.again), None)
-        if cell is None:
-            raise SystemExit(f"no run {options.again!r}; there are: {', '.join(name_of(*c) for c in cells())}")
-        stored = next(run for run in read_runs(folder) if run.id == options.again)
-        differences = compare_runs(stored, make(*cell), tolerance=0.05)
-        print("\n".join(differences) or "the same within the tolerance of 0.05")
-        return bool(differences)
-    for cell in cells():
-        if not (folder / f"{name_of(*cell)}.json").exists():
-            run = make(*cell)
-            write_run(run, folder)
-            row = run.scores[0]
-            print(f"{run.id:32s} {run.wall_seconds:5.0f} s  kNN {row['knn']:.3f}  std {row['embedding_std']:.4f}  "
-                  f"rank {row['embedding_rank']:.1f}", flush=True)
-    return 0
+def say(run: StoredRun) -> str:
+    row = run.scores[0]
+    return f"kNN {row['knn']:.3f}  std {row['embedding_std']:.4f}  rank {row['embedding_rank']:.1f}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(grid.main({name_of(*cell): partial(make, *cell) for cell in cells()}, "03_vicreg", say, __doc__))

@@ -124,9 +124,6 @@ loss = Exercise(
         "one stop forgotten": (
             _detached_one,
             "One direction passes `stop` on, the other one lets the gradient through z1. One open door is enough to collapse."),
-        "the pairs concatenated wrongly": (
-            lambda p1, p2, z1, z2, stop=True: negative_cosine(torch.cat([p1, p2]), torch.cat([z1, z2]), stop),
-            "Concatenate the targets in the *other* order, torch.cat([z2, z1]); as it stands each view predicts itself."),
         "stop not passed on": (
             lambda p1, p2, z1, z2, stop=True: (negative_cosine(p1, z2) + negative_cosine(p2, z1)) / 2,
             "The argument `stop` has to reach negative_cosine: the experiment of part 6 calls this function with stop=False."),

@@ -5,6 +5,9 @@ network; only the gradient through z is stopped:
 
     L = -( cos(p1, stop(z2)) + cos(p2, stop(z1)) ) / 2        mean over N, in [-1, 1]
 
+As alternating optimisation (the paper's section 5): hold one target per image and fit the network to it, then make new
+targets with the network. `AlternatingSimSiam` does so with k steps in between; k = 1 is SimSiam.
+
 What other implementations get wrong: the stop on p instead of z, or on neither; a last batch norm of the projector
 with affine parameters, or none; batch norm or ReLU on the predictor's output; a predictor without a bottleneck; its
 learning rate decayed with the rest; biases and norms spared from weight decay (the official code decays all).
@@ -17,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...augment import Augment, normalize, two_views
-from ...layers import MLP, in_float32
+from ...layers import EMA, MLP, in_float32
 from ...layers import normalize as unit
 from ...optim import parameter_groups
 
@@ -33,18 +36,27 @@ def simsiam_loss(p1: Tensor, p2: Tensor, z1: Tensor, z2: Tensor, stop: bool = Tr
     return (negative_cosine(p1, z2, stop) + negative_cosine(p2, z1, stop)) / 2
 
 
+def best_prediction(z: Tensor) -> Tensor:
+    """The unit vectors with the largest mean cosine to A views of each image: (A, N, D) -> (N, D).
+
+    What an ideal predictor says before it has seen the other view: the expectation over augmentations.
+    """
+    directions = F.normalize(z, dim=-1)
+    return F.normalize(directions.mean(dim=0), dim=-1)
+
+
 class SimSiam(nn.Module):
     """The method: encoder, projector and a bottleneck predictor.
 
     width, layers: of the projector (2048 and 3; 2 on CIFAR-size images), whose last batch norm has no affine
     parameters. bottleneck: the predictor's hidden width (a quarter). stop, predictor: the parts that a lesson takes
-    away. The predictor keeps its learning rate while the rest decays.
+    away. The predictor's learning rate is `predictor_lr` times that of the rest, and does not decay with it.
     """
 
     recipe = {"optimizer": "sgd", "lr": 0.06, "weight_decay": 5e-4, "warmup": 0.0}
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, width: int = 512, layers: int | None = None,
-                 bottleneck: int | None = None, stop: bool = True, predictor: bool = True,
+                 bottleneck: int | None = None, stop: bool = True, predictor: bool = True, predictor_lr: float = 1.0,
                  augment: Augment | None = None, other: Augment | None = None):
         super().__init__()
         self.backbone = backbone
@@ -52,23 +64,48 @@ class SimSiam(nn.Module):
         self.projector = MLP(backbone.dim, *[width] * layers, hidden_bias=False, last_norm=True)
         self.predictor = MLP(width, bottleneck or width // 4, width, hidden_bias=False, last_bias=True) \
             if predictor else nn.Identity()
-        self.stop = stop
+        self.stop, self.predictor_lr = stop, predictor_lr
         self.augment = augment or Augment(image_size, jitter=(0.4, 0.4, 0.4, 0.1), blur_p=0.5 if image_size > 64 else 0)
         self.other = other or self.augment
 
     def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         return two_views(batch.images, self.augment, generator, self.other)
 
+    def project(self, view: Tensor) -> Tensor:
+        return self.projector(self.backbone(normalize(view)))
+
     def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Tensor]:
         # one view at a time, as in the official code: batch norm's statistics are those of a view
-        z1, z2 = (self.projector(self.backbone(normalize(view))) for view in views)
-        p1, p2 = self.predictor(z1), self.predictor(z2)
-        return {"loss": simsiam_loss(p1, p2, z1, z2, self.stop), "embedding": unit(z1.detach())}
+        z1, z2 = (self.project(view) for view in views)
+        t1, t2 = self.targets(views, z1, z2)
+        loss = simsiam_loss(self.predictor(z1), self.predictor(z2), t1, t2, self.stop)
+        return {"loss": loss, "embedding": unit(z1.detach())}
+
+    def targets(self, views: tuple[Tensor, Tensor], z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
+        return z1, z2
 
     def param_groups(self, weight_decay: float) -> list[dict]:
         body = parameter_groups(nn.ModuleList([self.backbone, self.projector]), weight_decay, exempt=False)
         head = parameter_groups(self.predictor, weight_decay, exempt=False)
-        return body + [{**group, "fixed_lr": True} for group in head if group["params"]]
+        return body + [{**group, "fixed_lr": True, "lr_scale": self.predictor_lr} for group in head if group["params"]]
 
     def embed(self, images: Tensor) -> Tensor:
         return self.backbone(normalize(images))
+
+
+class AlternatingSimSiam(SimSiam):
+    """SimSiam whose targets come from a copy of encoder and projector that is renewed only every `every` steps."""
+
+    def __init__(self, backbone: nn.Module, image_size: int = 32, every: int = 1, **options):
+        super().__init__(backbone, image_size, **options)
+        self.every = every
+        self.copy = EMA(nn.Sequential(self.backbone, self.projector))
+        self.register_buffer("age", torch.zeros((), dtype=torch.long))
+
+    def targets(self, views: tuple[Tensor, Tensor], z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
+        return tuple(self.copy(normalize(view)) for view in views)
+
+    def after_update(self, progress: float) -> None:
+        self.age += 1
+        if int(self.age) % self.every == 0:
+            self.copy.update(nn.Sequential(self.backbone, self.projector), 0.0)
