@@ -29,8 +29,8 @@ STEPS, BATCH, LR, TEMPERATURE = 200, 128, 3e-3, 0.1
 TEMPERATURES = (0.02, 0.05, 0.1, 0.2, 0.5, 2.0)
 FULL = "crop+jitter+gray"
 PER_CLASS, KEEP = (5, 10, 50), (0, 1, 2, 3)
-TUNE = dict(steps=100, batch_size=40, lr=1e-3, weight_decay=1e-4, progress=False)
-SCRATCH = {**TUNE, "steps": 300, "lr": 3e-3}  # more of everything: it starts from nothing
+TUNE = dict(steps=100, batch_size=40, lr=3e-3, weight_decay=1e-4, progress=False)
+SCRATCH = {**TUNE, "steps": 300}  # more: it starts from nothing
 STUDY = dict(steps=150, batch_size=128, lr=1e-3, weight_decay=1e-4, progress=False)
 
 

@@ -1,8 +1,8 @@
 """A lesson in a real browser: JupyterLab, run all, a slider moved by the keyboard, the picture changes, no
 error.
 
-The lesson is the one that $COURSE_BROWSER_LESSON names (03_vicreg), else the
-small demo of the tests. A screenshot is kept under artefacts/.
+The lesson is the one that $COURSE_BROWSER_LESSON names ("demo" is the small one of the tests), else DEFAULT. A
+screenshot is kept under artefacts/.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ from lesson_tools import builder, desk, lessons
 CHROMIUM = next(
     (p for n in ("chromium", "chromium-browser", "google-chrome", "chrome") if (p := shutil.which(n))), None
 )
+DEFAULT = "02_spark"
 DONE = "every cell has run"
 MINUTES = 12  # a lesson takes two on an idle machine
 
 
 def _a_lesson(folder: Path) -> Path:
-    wanted = os.environ.get("COURSE_BROWSER_LESSON")
+    wanted = os.environ.get("COURSE_BROWSER_LESSON", DEFAULT)
     found = [p for p in lessons() if p.stem == wanted]
-    if not found and wanted not in (None, "demo"):
+    if not found and wanted != "demo":
         pytest.fail(f"COURSE_BROWSER_LESSON={wanted} is none of: {[p.stem for p in lessons()]}")
     if found:
         return desk(found[0], folder)
