@@ -25,10 +25,10 @@ from course_lib.runs import StoredRun
 from course_lib.train import fit
 from grid import controls, measure, shapes
 
-STEPS, BATCH, LR, TEMPERATURE = 200, 128, 3e-3, 0.1
-TEMPERATURES = (0.02, 0.05, 0.1, 0.2, 0.5, 2.0)
+STEPS, BATCH, LR, TEMPERATURE, LAYERS = 250, 128, 3e-3, 0.2, 2
+TEMPERATURES = (0.05, 0.2, 0.5, 2.0)
 FULL = "crop+jitter+gray"
-PER_CLASS, KEEP = (5, 10, 50), (0, 1, 2, 3)
+PER_CLASS, KEEP = (5, 10, 50), tuple(range(LAYERS + 1))
 TUNE = dict(steps=100, batch_size=40, lr=3e-3, weight_decay=1e-4, progress=False)
 SCRATCH = {**TUNE, "steps": 300}  # more: it starts from nothing
 STUDY = dict(steps=150, batch_size=128, lr=1e-3, weight_decay=1e-4, progress=False)
@@ -46,8 +46,8 @@ VIEWS = {"+".join(name for name, on in zip(("crop", "jitter", "gray"), parts) if
 
 def cells() -> list[tuple[str, float, int]]:
     """(views, temperature, seed) of every run."""
-    found = [(name, TEMPERATURE, 0) for name in VIEWS] + [(FULL, t, 0) for t in TEMPERATURES]
-    return list(dict.fromkeys(found + [(name, TEMPERATURE, seed) for seed in (1, 2) for name in (FULL, "crop")]))
+    found = [(FULL, TEMPERATURE, seed) for seed in (0, 1, 2)] + [(name, TEMPERATURE, 0) for name in VIEWS]
+    return list(dict.fromkeys(found + [("crop", TEMPERATURE, 1), ("crop", TEMPERATURE, 2)] + [(FULL, t, 0) for t in TEMPERATURES]))
 
 
 def name_of(augmentation: str, temperature: float, seed: int) -> str:
@@ -105,14 +105,15 @@ def label_rows(method: SimCLRv2, seed: int) -> list[dict]:
 
 def make(augmentation: str, temperature: float, seed: int) -> StoredRun:
     torch.manual_seed(seed)
-    method = SimCLRv2(ConvNet(), augment=VIEWS[augmentation], temperature=temperature)
+    method = SimCLRv2(ConvNet(), layers=LAYERS, augment=VIEWS[augmentation], temperature=temperature)
     history = fit(method, shapes().train, steps=STEPS, batch_size=BATCH, lr=LR, seed=seed, progress=False)
     main = augmentation == FULL and temperature == TEMPERATURE
     row = measure("SimCLR", "method", method)
-    z = unit(embed(Depth(method, 3), shapes().test))
+    z = unit(embed(Depth(method, LAYERS), shapes().test))
     row |= {"embedding_std": feature_std(z), "contrastive_accuracy": history.curves["accuracy"][-1]}
-    depths = [measure(f"head layer {keep}", "layer", Depth(method, keep)) for keep in (1, 2, 3)] if main else []
-    settings = {"optimizer": "adamw", "lr": LR, "n": grid.SHAPES, "views": augmentation, "temperature": temperature}
+    depths = [measure(f"head layer {keep}", "layer", Depth(method, keep)) for keep in KEEP[1:]] if main else []
+    settings = {"optimizer": "adamw", "lr": LR, "n": grid.SHAPES, "views": augmentation, "temperature": temperature,
+                "layers": LAYERS}
     if main:
         settings |= {"tune_steps": TUNE["steps"], "scratch_steps": SCRATCH["steps"], "study_steps": STUDY["steps"]}
     return StoredRun.from_history(

@@ -287,6 +287,22 @@ def normalize(z: Tensor, eps: float = 1e-12) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------------ memory
+@torch.no_grad()
+def enqueue(rows: Tensor, pointer: int | Tensor, new: Tensor) -> tuple[Tensor, int | Tensor]:
+    """The queue (K, D) with its oldest rows, from `pointer` on and around the end, overwritten by `new`, (N, D).
+
+    -> (rows, pointer to the row that is now the oldest). Makes a new tensor: a loss of the old rows can still be
+    differentiated. Needs N <= K.
+    """
+    places = (pointer + torch.arange(len(new), device=new.device)) % len(rows)
+    return rows.index_copy(0, places, new.to(rows)), (pointer + len(new)) % len(rows)
+
+
+def ages(length: int, pointer: int | Tensor) -> Tensor:
+    """How many rows were enqueued after each row of a queue, int64 (length,): 0 the newest, length - 1 the oldest."""
+    return (pointer - 1 - torch.arange(length)) % length
+
+
 class Queue(nn.Module):
     """The last `length` embeddings, first in, first out: (length, dim) rows of unit length, random ones at first.
 
@@ -301,16 +317,11 @@ class Queue(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, new: Tensor) -> None:
-        """Overwrite the oldest rows by `new`, (N, dim) of unit length; the new rows of all ranks, in rank order.
-
-        Makes a new tensor: a loss that was computed with the old rows can still be differentiated.
-        """
+        """Overwrite the oldest rows by `new`, (N, dim) of unit length; the new rows of all ranks, in rank order."""
         new = gather(new.detach())
         if len(new) > len(self.rows):
             raise ValueError(f"{len(new)} new rows do not fit into a queue of {len(self.rows)}: use a longer queue")
-        places = (self.pointer + torch.arange(len(new), device=new.device)) % len(self.rows)
-        self.rows = self.rows.index_copy(0, places, new.to(self.rows))
-        self.pointer = (self.pointer + len(new)) % len(self.rows)
+        self.rows, self.pointer = enqueue(self.rows, self.pointer, new)
 
 
 @torch.no_grad()

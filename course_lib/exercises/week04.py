@@ -83,6 +83,14 @@ def _nt_xent_probes(generator, dtype):
             dict(zip(("a", "b", "temperature"), (*pair(3, 5), 0.2)))]
 
 
+def _call(function, *arguments, **keywords):
+    """The accuracy as a number: it carries no gradient, so its dtype is the learner's affair."""
+    out = function(*arguments, **keywords)
+    if isinstance(out, dict) and isinstance(out.get("accuracy"), Tensor) and out["accuracy"].ndim == 0:
+        out = {**out, "accuracy": float(out["accuracy"].detach())}
+    return out
+
+
 def _anchors(a, b, temperature, normalise=True, keep=None):
     """(logits without what is masked, partner)"""
     z = torch.cat([a, b])
@@ -117,6 +125,14 @@ def _multiplied(a, b, temperature=0.1):
     return _result(z @ z.T / temperature * others, who)
 
 
+def _bare_exp(a, b, temperature=0.1):
+    z = _unit(torch.cat([a, b]))
+    who, others = partners(len(a))
+    terms = (z @ z.T / temperature).exp()
+    loss = -(terms.gather(1, who[:, None])[:, 0] / (terms * others).sum(1)).log().mean()
+    return {"loss": loss, "accuracy": ((terms * others).argmax(1) == who).to(z.dtype).mean()}
+
+
 def _half(a, b, temperature=0.1):
     logits, who = _anchors(a, b, temperature)
     return _result(logits[: len(a)], who[: len(a)])
@@ -133,7 +149,7 @@ def _no_positive(logits, who):
 
 nt_xent = Exercise(
     key="04.nt_xent", title="NT-Xent, the whole loss", minutes=10, difficulty=3,
-    reference="course_lib.methods.contrastive.simclr:nt_xent", probes=_nt_xent_probes, gradients=True, tolerance=1e-4,
+    reference="course_lib.methods.contrastive.simclr:nt_xent", probes=_nt_xent_probes, gradients=True, tolerance=1e-4, call=_call,
     wrong={
         "the anchor compared with itself": (
             _nt(keep=lambda others, who: others | True),
@@ -142,6 +158,10 @@ nt_xent = Exercise(
         "the anchor multiplied by zero": (
             _multiplied,
             "A logit of 0 is not absent: exp(0) = 1 stays in the sum. Mask with -inf, whose exponential is 0."),
+        "exp overflows": (
+            _bare_exp,
+            "exp(1 / 0.01) is infinite in float32, and infinity over infinity is NaN. Give the logits to F.cross_entropy, or "
+            "use logsumexp: both subtract the largest first."),
         "the positive missing below the fraction": (
             _nt(_no_positive),
             "The sum runs over all j other than i, the partner included. Without it the loss has no lower bound (that is "
@@ -187,7 +207,7 @@ nt_xent = Exercise(
     hints=("It is a classification: each of 2N rows has 2N - 1 answers and one right class. Which function is that?",
            "z = F.normalize(torch.cat([a, b]), dim=1); logits = z @ z.T / temperature; the diagonal gets -torch.inf.",
            'partner, others = partners(len(a)); {"loss": F.cross_entropy(logits.masked_fill(~others, -torch.inf), partner), '
-           '"accuracy": (logits.argmax(1) == partner).to(z.dtype).mean()}, argmax of the masked ones.'),
+           '"accuracy": (logits.argmax(1) == partner).float().mean()}, argmax of the masked ones.'),
 )
 
 
@@ -325,6 +345,10 @@ distill = Exercise(
             _kl,
             "KL is this loss minus the teacher's entropy: the same gradient, another number. The paper's formula is the "
             "cross-entropy."),
+        "the divergence, with kl_div's default mean": (
+            lambda student, teacher, temperature=1.0: _kl(student, teacher, temperature) / student.shape[1],
+            "F.kl_div divides by the number of entries unless told otherwise (reduction='batchmean'), and it subtracts the "
+            "teacher's entropy. The paper's formula is the cross-entropy."),
         "the mean over classes": (
             _soft(reduce=lambda each: each.mean()),
             "Sum over classes, then the mean over images."),

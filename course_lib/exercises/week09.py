@@ -49,6 +49,11 @@ def _divide_by_std(a, b, eps=1e-5):
     return a.T @ b / len(a)
 
 
+def _plain_std(a, b, eps=1e-5):
+    a, b = ((z - z.mean(0)) / z.std(0) for z in (a, b))
+    return a.T @ b / len(a)
+
+
 correlation = Exercise(
     key="09.cross_correlation", title="Which dimension goes with which?", minutes=7, difficulty=3,
     reference="course_lib.methods.contrastive.barlow_twins:cross_correlation", probes=_correlation_probes, gradients=True,
@@ -61,6 +66,17 @@ correlation = Exercise(
             lambda a, b, eps=1e-5: _standard(a, eps, 1).T @ _standard(b, eps, 1) / len(a),
             "You divide the variance by N - 1 and the matrix by N: even identical views then reach (N - 1) / N, not 1, and "
             "the loss pulls for ever at what cannot be had. correction=0, as batch norm does."),
+        "z.std(0), nothing else": (
+            _plain_std,
+            "Two things at once: z.std(0) divides by N - 1, so identical views reach (N - 1) / N instead of 1; and without "
+            "epsilon a constant dimension is divided by 0. torch.sqrt(z.var(0, correction=0) + eps)."),
+        "no epsilon": (
+            lambda a, b, eps=1e-5: _standard(a, 0.0).T @ _standard(b, 0.0) / len(a),
+            "A dimension that is constant over the batch is divided by 0. Add eps to the variance, inside the root: such a "
+            "dimension then correlates with nothing."),
+        "not standardised": (
+            lambda a, b, eps=1e-5: a.T @ b / len(a),
+            "These are second moments of raw numbers. Standardise each view first: mean 0 and variance 1 in each column."),
         "N - 1 under the matrix": (
             lambda a, b, eps=1e-5: _standard(a, eps).T @ _standard(b, eps) / (len(a) - 1),
             "The variance is biased (divided by N), so the matrix is divided by N as well: with N - 1 identical views "
@@ -303,6 +319,12 @@ symmetries = Exercise(
         "the disguise on the second view": (
             lambda a, b, order, sign, scale, shift: (a[:, order] * sign, b[:, order] * sign * scale + shift),
             "The loss is the same; the task asks for scale and shift on the *first* view."),
+        "no order": (
+            lambda a, b, order, sign, scale, shift: (a * sign * scale + shift, b * sign),
+            "The dimensions are still in their old order: take a[:, order] and b[:, order] first."),
+        "shift turned with the sign": (
+            lambda a, b, order, sign, scale, shift: ((a[:, order] * scale + shift) * sign, b[:, order] * sign),
+            "The loss is the same, but the sign also turned your shift: sign first, then scale, then shift."),
         "no scale": (
             lambda a, b, order, sign, scale, shift: (a[:, order] * sign + shift, b[:, order] * sign),
             "The scale is missing: a positive factor a dimension goes into one view without the loss noticing."),

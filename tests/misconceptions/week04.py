@@ -54,6 +54,15 @@ def _hadamard(a, b, temperature=0.1):
     return {"loss": F.nll_loss(logits.log_softmax(1), who), "accuracy": (logits.max(1).indices == who).to(z.dtype).mean()}
 
 
+def _overflow(a, b, temperature=0.1):
+    z, n = _unit(torch.vstack([a, b])), len(a)
+    e = torch.exp(torch.einsum("id,jd->ij", z, z) / temperature)
+    e = e * (1 - torch.eye(2 * n, dtype=z.dtype))
+    positive = torch.exp((z[:n] * z[n:]).sum(1) / temperature).repeat(2)
+    first = (e.argmax(1) == torch.arange(2 * n).roll(n)).to(z.dtype).mean()
+    return {"accuracy": first, "loss": torch.log(e.sum(1) / positive).mean()}
+
+
 # ---------------------------------------------------------------- 04.temperature_weights
 def _grad(loss=lambda s, t, i, p, others: s[i, others].div(t).logsumexp(0) - s[i, p] / t, scale=None):
     """Row by row, by autograd."""
@@ -130,6 +139,7 @@ SECOND = {
     "04.nt_xent": {
         "the anchor compared with itself": _loops(denominator=lambda i, j, n: True),
         "the anchor multiplied by zero": _hadamard,
+        "exp overflows": _overflow,
         "the positive missing below the fraction": _loops(denominator=lambda i, j, n: j not in (i, _right(i, n))),
         "neighbours in the list as partners": _loops(partner=lambda i, n: i + 1 - 2 * (i % 2)),
         "the logarithm of the mean": _loops(finish=lambda losses: -losses.neg().exp().mean().log()),
@@ -173,7 +183,11 @@ def _divergence(student, teacher, temperature=1.0):
     return sum(parts) / len(parts)
 
 
-SECOND["04.distill"]["the divergence"] = _divergence
+SECOND["04.distill"] |= {
+    "the divergence": _divergence,
+    "the divergence, with kl_div's default mean": lambda student, teacher, temperature=1.0: F.kl_div(
+        F.log_softmax(student / temperature, 1), F.softmax(teacher.data / temperature, 1)),
+}
 EQUIVALENT = {
     "04.partner": {"line 7: torch.arange(2 * n, device=device) -> torch.arange(2 * n)": "the same on the default device"},
 }

@@ -97,6 +97,11 @@ SECOND = {
     "09.cross_correlation": {
         "both views standardised together": _pooled,
         "the unbiased variance": _biased_only,
+        "z.std(0), nothing else": lambda a, b, eps=1e-5: torch.einsum(
+            "ni,nj->ij", (a - a.mean(0)) / a.var(0) ** 0.5, (b - b.mean(0)) / b.var(0) ** 0.5) / a.shape[0],
+        "no epsilon": lambda a, b, eps=1e-5: torch.einsum(
+            "ni,nj->ij", (a - a.mean(0)) / a.std(0, correction=0), (b - b.mean(0)) / b.std(0, correction=0)) / a.shape[0],
+        "not standardised": lambda a, b, eps=1e-5: torch.einsum("ni,nj->ij", a, b) / b.shape[0],
         "N - 1 under the matrix": _with(lambda a, b: torch.einsum("ni,nj->ij", a, b) / (a.shape[0] - 1)),
         "one sample standardised, not one dimension": lambda a, b, eps=1e-5: torch.einsum(
             "ni,nj->ij", _scores(a, eps, dim=1), _scores(b, eps, dim=1)).div(len(b)),
@@ -154,14 +159,18 @@ SECOND = {
         "shift before the scale": _disguise(
             lambda a, order, sign, scale, shift: scale * (shift + _turned(_columns(a, order), sign)), _second),
         "the disguise on the second view": _disguise(_second, _first),
+        "no order": _disguise(lambda a, order, sign, scale, shift: shift + scale * _turned(a, sign),
+                              lambda b, order, sign, scale, shift: _turned(b, sign)),
+        "shift turned with the sign": _disguise(
+            lambda a, order, sign, scale, shift: _turned(shift + scale * _columns(a, order), sign), _second),
         "no scale": _disguise(lambda a, order, sign, scale, shift: shift + _turned(_columns(a, order), sign), _second),
     },
 }
 EQUIVALENT = {
     "09.barlow_loss": {name: "on one rank, 1/W of the gradient is the gradient" for name in (
-        "line 1: False -> True",
-        "line 10: official_gradient -> if not official_gradient: loss = with_gradient_times(loss, 1 / world_siz...",
-        "line 11: loss = with_gradient_times(loss, 1 / world_size()) -> nothing",
-        "line 11: 1 / world_size() -> 1 * world_size()",
+        "line 2: False -> True",
+        "line 12: official_gradient -> if not official_gradient: loss = with_gradient_times(loss, 1 / world_siz...",
+        "line 13: loss = with_gradient_times(loss, 1 / world_size()) -> nothing",
+        "line 13: 1 / world_size() -> 1 * world_size()",
     )},
 }

@@ -16,6 +16,8 @@ biases and norms (the official code decays all).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -41,6 +43,15 @@ def moco_loss(q: Tensor, k: Tensor, negatives: Tensor, temperature: float = 0.07
     logits = moco_logits(unit(q), unit(k), negatives, temperature)
     zeros = torch.zeros(len(q), dtype=torch.long, device=q.device)
     return {"loss": F.cross_entropy(logits, zeros), "accuracy": (logits.argmax(1) == 0).to(logits.dtype).mean()}
+
+
+def shuffled_keys(encoder: Callable[[Tensor], Tensor], images: Tensor, order: Tensor) -> Tensor:
+    """Keys (N, D) of length 1 in the order of the images, encoded in the order images[order].
+
+    order: a permutation, int64 (N,). A batch norm over parts of the batch then has other members in each part.
+    """
+    keys = encoder(images[order])
+    return unit(keys[order.argsort()])
 
 
 class MoCo(nn.Module):
@@ -76,9 +87,7 @@ class MoCo(nn.Module):
 
     def encode_keys(self, images: Tensor, order: Tensor) -> Tensor:
         """Keys (N, out) of length 1; with `shuffle` each is batch-normalised with others than its query was."""
-        if not self.shuffle:
-            return unit(self.keys(images))
-        return unit(self.keys(images[order]))[order.argsort()]
+        return shuffled_keys(self.keys, images, order) if self.shuffle else unit(self.keys(images))
 
     def loss(self, views: tuple[Tensor, Tensor, Tensor], progress: float = 0.0) -> dict[str, Tensor]:
         a, b, order = normalize(views[0]), normalize(views[1]), views[2]

@@ -83,7 +83,7 @@ class SimCLR(nn.Module):
     recipe = {"lr": 3e-3, "batch_size": 128}
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: int = 512, out: int = 128, layers: int = 2,
-                 temperature: float = 0.1, augment: Augment | None = None, other: Augment | None = None):
+                 temperature: float = 0.2, augment: Augment | None = None, other: Augment | None = None):
         super().__init__()
         self.backbone = backbone
         self.head = projection_head(backbone.dim, hidden, out, layers)

@@ -49,19 +49,19 @@ class SimSiam(nn.Module):
     """The method: encoder, projector and a bottleneck predictor.
 
     width, layers: of the projector (2048 and 3; 2 on CIFAR-size images), whose last batch norm has no affine
-    parameters. bottleneck: the predictor's hidden width (a quarter). stop, predictor: the parts that a lesson takes
-    away. The predictor's learning rate is `predictor_lr` times that of the rest, and does not decay with it.
+    parameters. bottleneck: the predictor's hidden width (a quarter). stop, predictor, norm (that batch norm): the
+    parts that a lesson takes away. The predictor's learning rate is `predictor_lr` times that of the rest, and does not decay with it.
     """
 
     recipe = {"optimizer": "sgd", "lr": 0.06, "weight_decay": 5e-4, "warmup": 0.0}
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, width: int = 512, layers: int | None = None,
-                 bottleneck: int | None = None, stop: bool = True, predictor: bool = True, predictor_lr: float = 1.0,
-                 augment: Augment | None = None, other: Augment | None = None):
+                 bottleneck: int | None = None, stop: bool = True, predictor: bool = True, norm: bool = True,
+                 predictor_lr: float = 1.0, augment: Augment | None = None, other: Augment | None = None):
         super().__init__()
         self.backbone = backbone
         layers = layers or (3 if image_size > 64 else 2)
-        self.projector = MLP(backbone.dim, *[width] * layers, hidden_bias=False, last_norm=True)
+        self.projector = MLP(backbone.dim, *[width] * layers, hidden_bias=False, last_norm=norm)
         self.predictor = MLP(width, bottleneck or width // 4, width, hidden_bias=False, last_bias=True) \
             if predictor else nn.Identity()
         self.stop, self.predictor_lr = stop, predictor_lr

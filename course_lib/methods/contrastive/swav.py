@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from ...augment import Augment, many_views, normalize
 from ...layers import MLP, gather, in_float32, sinkhorn
 from ...layers import normalize as unit
+from ...optim import parameter_groups
 
 
 @in_float32
@@ -130,6 +131,11 @@ class SwAV(nn.Module):
             if self.training and self.progress >= self.queue_from:
                 self.queue[view] = queue
         return codes
+
+    def param_groups(self, weight_decay: float) -> list[dict]:
+        """The prototypes apart: torch's fused SGD starts the momentum of a whole group at once, with all gradients."""
+        rest = nn.ModuleList([self.backbone, self.projector])
+        return parameter_groups(rest, weight_decay) + parameter_groups(self.prototypes, weight_decay)
 
     def before_update(self) -> None:
         if self.progress < self.frozen:
