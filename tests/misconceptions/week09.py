@@ -169,8 +169,7 @@ SECOND = {
 EQUIVALENT = {
     "09.barlow_loss": {name: "on one rank, 1/W of the gradient is the gradient" for name in (
         "line 2: False -> True",
-        "line 12: official_gradient -> if not official_gradient: loss = with_gradient_times(loss, 1 / world_siz...",
-        "line 13: loss = with_gradient_times(loss, 1 / world_size()) -> nothing",
-        "line 13: 1 / world_size() -> 1 * world_size()",
+        "line 12: official_gradient -> if not official_gradient: loss = one_rank_s_gradient(loss)",
+        "line 13: loss = one_rank_s_gradient(loss) -> nothing",
     )},
 }

@@ -40,9 +40,9 @@ def off_diagonal(matrix: Tensor) -> Tensor:
     return matrix.flatten()[:-1].view(d - 1, d + 1)[:, 1:].flatten()
 
 
-def with_gradient_times(x: Tensor, factor: float) -> Tensor:
-    """The value of x, and `factor` times its gradient."""
-    return x.detach() + factor * (x - x.detach())
+def one_rank_s_gradient(loss: Tensor) -> Tensor:
+    """The value of a loss of the global batch, and 1/W of its gradient on W ranks."""
+    return loss.detach() + (loss - loss.detach()) / world_size()
 
 
 def barlow_twins_loss(
@@ -57,7 +57,7 @@ def barlow_twins_loss(
     off = off_diagonal(c).square().sum()
     loss = on + lambd * off
     if official_gradient:
-        loss = with_gradient_times(loss, 1 / world_size())
+        loss = one_rank_s_gradient(loss)
     return {"loss": loss, "on_diagonal": on, "off_diagonal": off}
 
 

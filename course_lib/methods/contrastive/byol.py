@@ -13,7 +13,8 @@ Batch norm's buffers: the target's *parameters* follow the online network; its r
 runs in training mode, as in the official code. Only the online encoder is evaluated.
 
 What other implementations get wrong: the target's update never called, or m scheduled over epochs; gradient through
-the target; the projector's output batch-normalised (here it is plain); predictor on both sides; buffers averaged.
+the target; predictor on both sides; buffers averaged. Many batch-normalise the projector's output, which the paper's
+code does not: here that is the option `norm`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from ...augment import Augment, byol_views, normalize, two_views
 from ...layers import EMA, MLP, in_float32
 from ...layers import normalize as unit
+from ...optim import parameter_groups
 
 
 @in_float32
@@ -52,20 +54,22 @@ class BYOL(nn.Module):
 
     hidden, out: of projector and predictor (4096 and 256 in the paper). momentum: m0, 0.996 for 1000 epochs, 0.99 for
     100 to 300, 0.97 for 40; it rises to 1 along a cosine, or stays with `constant`. predictor=False leaves it out.
+    norm: the projector ends in a batch norm without affine parameters, as in MoCo v3 and SimSiam; the paper's does not
+    (norm=False). predictor_lr: the predictor's learning rate over that of the rest; both help in short runs.
     augment, other: the paper's pair differs in blur and solarize (`augment.byol_views`).
     """
 
-    recipe = {"lr": 3e-3}
+    recipe = {"lr": 5e-4}
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: int = 512, out: int = 128,
-                 momentum: float = 0.99, constant: bool = False, predictor: bool = True,
-                 augment: Augment | None = None, other: Augment | None = None):
+                 momentum: float = 0.97, constant: bool = False, predictor: bool = True, norm: bool = True,
+                 predictor_lr: float = 10.0, augment: Augment | None = None, other: Augment | None = None):
         super().__init__()
         self.backbone = backbone
-        self.projector = MLP(backbone.dim, hidden, out)
+        self.projector = MLP(backbone.dim, hidden, out, last_norm=norm)
         self.predictor = MLP(out, hidden, out) if predictor else nn.Identity()
         self.target = EMA(nn.Sequential(self.backbone, self.projector))
-        self.momentum, self.constant = momentum, constant
+        self.momentum, self.constant, self.predictor_lr = momentum, constant, predictor_lr
         large = image_size > 64
         self.augment = augment or (byol_views(image_size)[0] if large else Augment(image_size))
         self.other = other or (byol_views(image_size)[1] if large and augment is None else self.augment)
@@ -84,6 +88,11 @@ class BYOL(nn.Module):
     def after_update(self, progress: float) -> None:
         momentum = self.momentum if self.constant else momentum_schedule(self.momentum, progress, 1.0)
         self.target.update(nn.Sequential(self.backbone, self.projector), momentum)
+
+    def param_groups(self, weight_decay: float) -> list[dict]:
+        body = parameter_groups(nn.ModuleList([self.backbone, self.projector]), weight_decay)
+        head = parameter_groups(self.predictor, weight_decay)
+        return body + [{**group, "lr_scale": self.predictor_lr} for group in head]
 
     def embed(self, images: Tensor) -> Tensor:
         return self.backbone(normalize(images))
