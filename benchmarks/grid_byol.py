@@ -24,38 +24,36 @@ from course_lib.runs import StoredRun
 from course_lib.train import fit
 from grid import controls, measure, shapes
 
-STEPS, BATCH = 250, 64
+LONG, SHORT, BATCH = 1200, 300, 32
 MOMENTA = (0.0, 0.9, 0.99, 1.0)
-NORMS = ("everywhere", "not in the heads", "not in the backbone", "nowhere")
-BASE = {"momentum": 0.9, "predictor": True, "norm": "everywhere"}
-HEADS = ("projector", "predictor")
+BASE = {"momentum": 0.9, "predictor": True, "heads": True, "backbone": True, "output": True, "steps": SHORT}
+# what is taken away: the predictor, or batch norm from the projector's output, from both heads, from the backbone
+CHANGES = {
+    "all": {}, "plain": {"output": False}, "no-heads": {"heads": False}, "no-backbone": {"backbone": False, "output": False},
+    "nowhere": {"heads": False, "backbone": False}, "no-predictor": {"predictor": False, "output": False},
+    "no-predictor-copy": {"predictor": False, "output": False, "momentum": 0.0},
+}
 
 
 def cells() -> dict[str, tuple[dict, int]]:
-    """Name -> (settings, seed) of every run: the repeated ones first."""
-    three = [{**BASE, "momentum": m} for m in MOMENTA] + [{**BASE, "norm": norm} for norm in NORMS[1:]]
-    once = [{**BASE, "momentum": m, "predictor": False} for m in MOMENTA]
-    found = [(settings, seed) for seed in (0, 1, 2) for settings in three]
-    found += [(settings, 0) for settings in once] + [(once[0], seed) for seed in (1, 2)]
-    return {name_of(*cell): cell for cell in found}
-
-
-def name_of(settings: dict, seed: int) -> str:
-    parts = [f"m{settings['momentum']:g}", "" if settings["predictor"] else "no-predictor",
-             "" if settings["norm"] == "everywhere" else "bn-" + settings["norm"].replace(" ", "-")]
-    return "-".join([*filter(None, parts), f"s{seed}"])
+    """Name -> (settings, seed): long runs over momentum and short ones with a part taken away, three seeds each."""
+    long = {f"m{m:g}": {**BASE, "momentum": m, "output": False, "steps": LONG} for m in MOMENTA}
+    short = {name: {**BASE, **change, "change": name} for name, change in CHANGES.items()}
+    order = [(long, 0), (short, 0), (short, 1), (short, 2), (long, 1), (long, 2)]
+    return {f"{name}-s{seed}": (settings, seed) for group, seed in order for name, settings in group.items()}
 
 
 def build(settings: dict) -> BYOL:
+    """BYOL with a constant momentum; where batch norm goes, heads have none and the backbone has group norm."""
     method = BYOL(ConvNet(), augment=SHAPES_VIEWS, momentum=settings["momentum"], constant=True,
-                  predictor=settings["predictor"])
-    target_backbone, target_projector = method.target.module
-    if settings["norm"] in ("not in the heads", "nowhere"):
-        for head in (method.projector, method.predictor, target_projector):
+                  predictor=settings["predictor"], norm=settings["output"])
+    backbone, projector = method.target.module
+    if not settings["heads"]:
+        for head in (method.projector, method.predictor, projector):
             replace_batch_norm(head, lambda channels: nn.Identity())
-    if settings["norm"] in ("not in the backbone", "nowhere"):
-        for backbone in (method.backbone, target_backbone):
-            replace_batch_norm(backbone, lambda channels: nn.GroupNorm(8, channels))
+    if not settings["backbone"]:
+        for network in (method.backbone, backbone):
+            replace_batch_norm(network, lambda channels: nn.GroupNorm(8, channels))
     return method
 
 
@@ -69,31 +67,32 @@ def signal_share(network: nn.Module, images: int = 500, views: int = 8) -> float
     return float(between / (between + within).clamp_min(1e-12))
 
 
-def make(settings: dict, seed: int) -> StoredRun:
+def make(name: str, settings: dict, seed: int) -> StoredRun:
     torch.manual_seed(seed)
     method = build(settings)
-    history = fit(method, shapes().train, steps=STEPS, batch_size=BATCH, seed=seed, progress=False, **BYOL.recipe)
+    history = fit(method, shapes().train, steps=settings["steps"], batch_size=BATCH, seed=seed, progress=False, **BYOL.recipe)
     row = measure("BYOL", "method", method)
     online = nn.Sequential(method.backbone, method.projector)
     with torch.no_grad():
         z = torch.cat([online(normalize(part).to(pick_device())) for part in shapes().test.images.split(500)]).float().cpu()
     width = z.shape[1] ** 0.5
-    row |= {"cosine_std": feature_std(z), "embedding_rank": effective_rank(z), "rank_steps": history.rank_steps,
-            "std_curve": [width * value for value in history.std], "rank_curve": history.rank,
-            "signal_share": signal_share(online), "teacher_share": signal_share(method.target.module),
+    row |= {"spread": feature_std(z), "centred_spread": feature_std(z - z.mean(0)), "embedding_rank": effective_rank(z),
+            "rank_steps": history.rank_steps, "std_curve": [width * value for value in history.std],
+            "rank_curve": history.rank, "share": signal_share(online), "teacher_share": signal_share(method.target.module),
             "student_share": signal_share(nn.Sequential(online, method.predictor))}
-    return StoredRun.from_history(
-        "byol", shapes().train.name, history, id=name_of(settings, seed), backbone="convnet",
-        augmentation=repr(SHAPES_VIEWS), seed=seed, settings={"optimizer": "adamw", **BYOL.recipe, **settings, "n": grid.SHAPES},
-        scores=[row, *controls()], note="Lesson 06: momentum, predictor, batch norm.")
+    settings = {"optimizer": "adamw", **BYOL.recipe, **settings, "n": grid.SHAPES}
+    return StoredRun.from_history("byol", shapes().train.name, history, id=name, backbone="convnet",
+                                  augmentation=repr(SHAPES_VIEWS), seed=seed, settings=settings,
+                                  scores=[row, *controls()], note="Lesson 06: momentum, predictor, batch norm.")
 
 
 def say(run: StoredRun) -> str:
     row = run.scores[0]
-    return (f"loss {run.curves['loss'][-1]:.3f}  kNN {row['knn']:.3f}  std {row['cosine_std']:.3f}  rank "
-            f"{row['embedding_rank']:.1f}  share {row['signal_share']:.2f} {row['teacher_share']:.2f} {row['student_share']:.2f}")
+    return (f"loss {run.curves['loss'][-1]:.3f}  kNN {row['knn']:.3f}  class {row['factors']['class']:.2f}  spread "
+            f"{row['spread']:.3f}  rank {row['embedding_rank']:.1f}  shares {row['share']:.2f} {row['teacher_share']:.2f} "
+            f"{row['student_share']:.2f}")
 
 
 if __name__ == "__main__":
-    runs = {name: partial(make, *cell) for name, cell in cells().items()}
+    runs = {name: partial(make, name, *cell) for name, cell in cells().items()}
     sys.exit(grid.main(runs, "06_byol", say, __doc__))

@@ -25,13 +25,14 @@ from course_lib.runs import StoredRun
 from course_lib.train import fit
 from grid import controls, measure, shapes
 
-STEPS, BATCH, LR, TEMPERATURE, LAYERS = 250, 128, 3e-3, 0.2, 2
+STEPS, BATCH, LR, TEMPERATURE, LAYERS = 250, 128, 3e-3, 0.2, 3
 TEMPERATURES = (0.05, 0.2, 0.5, 2.0)
 FULL = "crop+jitter+gray"
-PER_CLASS, KEEP = (5, 10, 50), tuple(range(LAYERS + 1))
-TUNE = dict(steps=100, batch_size=40, lr=3e-3, weight_decay=1e-4, progress=False)
+PER_CLASS, KEEP = (5, 10, 50), (0, 1, LAYERS)
+DECAY = 1e-4
+TUNE = dict(steps=100, batch_size=40, lr=3e-3, weight_decay=DECAY, progress=False)
 SCRATCH = {**TUNE, "steps": 300}  # more: it starts from nothing
-STUDY = dict(steps=150, batch_size=128, lr=1e-3, weight_decay=1e-4, progress=False)
+STUDY = dict(steps=150, batch_size=128, lr=1e-3, weight_decay=DECAY, progress=False)
 
 
 def views(crop: bool, jitter: bool, gray: bool) -> Augment:
@@ -106,14 +107,15 @@ def label_rows(method: SimCLRv2, seed: int) -> list[dict]:
 def make(augmentation: str, temperature: float, seed: int) -> StoredRun:
     torch.manual_seed(seed)
     method = SimCLRv2(ConvNet(), layers=LAYERS, augment=VIEWS[augmentation], temperature=temperature)
-    history = fit(method, shapes().train, steps=STEPS, batch_size=BATCH, lr=LR, seed=seed, progress=False)
+    history = fit(method, shapes().train, steps=STEPS, batch_size=BATCH, lr=LR, weight_decay=DECAY, seed=seed,
+                  progress=False)
     main = augmentation == FULL and temperature == TEMPERATURE
     row = measure("SimCLR", "method", method)
     z = unit(embed(Depth(method, LAYERS), shapes().test))
     row |= {"embedding_std": feature_std(z), "contrastive_accuracy": history.curves["accuracy"][-1]}
-    depths = [measure(f"head layer {keep}", "layer", Depth(method, keep)) for keep in KEEP[1:]] if main else []
-    settings = {"optimizer": "adamw", "lr": LR, "n": grid.SHAPES, "views": augmentation, "temperature": temperature,
-                "layers": LAYERS}
+    depths = [measure(f"head layer {keep}", "layer", Depth(method, keep)) for keep in range(1, LAYERS + 1)] if main else []
+    settings = {"optimizer": "adamw", "lr": LR, "weight_decay": DECAY, "n": grid.SHAPES, "views": augmentation,
+                "temperature": temperature, "layers": LAYERS}
     if main:
         settings |= {"tune_steps": TUNE["steps"], "scratch_steps": SCRATCH["steps"], "study_steps": STUDY["steps"]}
     return StoredRun.from_history(

@@ -7,7 +7,7 @@ batch (mean 0, biased variance 1, epsilon 1e-5), and their cross-correlation is 
     L = sum over i of (C_ii - 1)^2  +  lambda * sum over i != j of C_ij^2
 
 Both are sums, so L grows with D. m copies of one dimension cost lambda (m - 1) each: lambda = 0.0051 belongs to
-D = 8192, narrower embeddings need a larger one (at least about 1 / D; 4 / D by default here, lesson 09 measures it). On
+D = 8192, narrower embeddings need a larger one (at least about 1 / D; 6 / D by default here, lesson 09 measures it). On
 W ranks the official code (facebookresearch/barlowtwins) all-reduces C outside autograd, which gives 1/W of the exact
 gradient; LARS hides this for weights but not for biases.
 
@@ -76,7 +76,7 @@ def disguise(
 class BarlowTwins(nn.Module):
     """The method: a backbone and a projector of three layers (8192 wide in the paper; `width` here), without biases.
 
-    lambd: weight of the off-diagonal part, by default 4 / width (the paper's at 8192); changeable between steps.
+    lambd: weight of the off-diagonal part, by default 6 / width (the paper's at 8192); changeable between steps.
     recipe: settings of `fit` that suit small sets. augment, other: the paper's pair differs in blur and solarize
     (`augment.byol_views`); at 32 pixels both views are alike by default.
     """
@@ -88,7 +88,7 @@ class BarlowTwins(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.projector = MLP(backbone.dim, width, width, width, hidden_bias=False)
-        self.lambd = (0.0051 if width == 8192 else 4 / width) if lambd is None else lambd
+        self.lambd = (0.0051 if width == 8192 else 6 / width) if lambd is None else lambd
         self.official_gradient = official_gradient
         large = image_size > 64
         self.augment = augment or (byol_views(image_size)[0] if large else Augment(image_size))

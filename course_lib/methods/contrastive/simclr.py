@@ -80,7 +80,7 @@ class SimCLR(nn.Module):
     views; the paper's has jitter (.8, .8, .8, .2) times a strength (1, on CIFAR 0.5) and, on large images, blur.
     """
 
-    recipe = {"lr": 3e-3, "batch_size": 128}
+    recipe = {"lr": 3e-3, "weight_decay": 1e-4, "batch_size": 128}
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: int = 512, out: int = 128, layers: int = 2,
                  temperature: float = 0.2, augment: Augment | None = None, other: Augment | None = None):
