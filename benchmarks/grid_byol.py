@@ -24,7 +24,7 @@ from course_lib.runs import StoredRun
 from course_lib.train import fit
 from grid import controls, measure, shapes
 
-LONG, SHORT, BATCH = 1200, 300, 32
+LONG, SHORT, BATCH = 800, 300, 32
 MOMENTA = (0.0, 0.9, 0.99, 1.0)
 BASE = {"momentum": 0.9, "predictor": True, "heads": True, "backbone": True, "output": True, "steps": SHORT}
 # what is taken away: the predictor, or batch norm from the projector's output, from both heads, from the backbone

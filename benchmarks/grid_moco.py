@@ -23,7 +23,7 @@ from course_lib.runs import StoredRun
 from course_lib.train import fit
 from grid import controls, measure, shapes
 
-STEPS, BATCH, LR, TEMPERATURE = 200, 64, 1e-3, 0.2
+STEPS, BATCH, LR, TEMPERATURE = 250, 64, 1e-3, 0.1
 MOMENTA, QUEUES = (0.0, 0.5, 0.9, 0.97, 0.99, 1.0), (64, 512, 2048)
 BASE = {"momentum": 0.99, "queue": 512, "splits": 1, "shuffle": False}
 LEAKS = [{"splits": 8, "shuffle": False}, {"splits": 8, "shuffle": True}]

@@ -48,7 +48,8 @@ VIEWS = {"+".join(name for name, on in zip(("crop", "jitter", "gray"), parts) if
 def cells() -> list[tuple[str, float, int]]:
     """(views, temperature, seed) of every run."""
     found = [(FULL, TEMPERATURE, seed) for seed in (0, 1, 2)] + [(name, TEMPERATURE, 0) for name in VIEWS]
-    return list(dict.fromkeys(found + [("crop", TEMPERATURE, 1), ("crop", TEMPERATURE, 2)] + [(FULL, t, 0) for t in TEMPERATURES]))
+    found += [(name, TEMPERATURE, seed) for name in ("crop", "jitter") for seed in (1, 2)]
+    return list(dict.fromkeys(found + [(FULL, t, 0) for t in TEMPERATURES]))
 
 
 def name_of(augmentation: str, temperature: float, seed: int) -> str:

@@ -1,4 +1,4 @@
-"""Make the stored runs of lesson 08: SwAV over epsilon and Sinkhorn's rounds, and with small crops at equal compute.
+"""Make the stored runs of lesson 08: SwAV over epsilon and rounds of Sinkhorn, and small crops at equal compute.
 
     python benchmarks/grid_swav.py              # what is missing in lessons/runs/08_swav (about 6 minutes on one core)
     python benchmarks/grid_swav.py --again ID   # make one run again and compare it with the stored one
@@ -13,6 +13,7 @@ import torch
 from sklearn.metrics import normalized_mutual_info_score
 from torch.nn import functional as F
 
+import grid
 from course_lib.augment import SHAPES_VIEWS
 from course_lib.backbones import ConvNet
 from course_lib.evaluate import effective_rank, embed
@@ -21,10 +22,11 @@ from course_lib.methods.contrastive.swav import SwAV
 from course_lib.runs import StoredRun
 from course_lib.train import fit
 
-from grid import SHAPES, controls, main, measure, shapes
+from grid import SHAPES, controls, measure, shapes
 
-SHORT, STEPS, BATCH, PROTOTYPES = 150, 300, 64, 64
-ROUNDS, EPSILONS = (0, 1, 3, 10), (0.01, 0.05, 1.0)
+SHORT, STEPS, PROTOTYPES = 100, 200, 128
+ROUNDS, EPSILONS = (0, 3, 10), (0.01, 0.05, 1.0)
+BEST = dict(rounds=10, epsilon=0.01)
 COST = {crops: 2 * 32**2 + crops * 16**2 for crops in (0, 4)}  # pixels per image
 PLANS = {"2 crops": (0, STEPS), "2 + 4 crops, equal pixels": (4, STEPS * COST[0] // COST[4]),
          "2 + 4 crops, equal steps": (4, STEPS)}
@@ -49,12 +51,13 @@ def scores_of(method: SwAV) -> dict:
             "nmi": float(normalized_mutual_info_score(test.labels, names))}
 
 
-def make(id: str, group: str, steps: int, seed: int, rounds: int = SwAV.recipe_rounds, epsilon: float = 0.05, crops: int = 0,
+def make(id: str, group: str, steps: int, seed: int, rounds: int, epsilon: float, crops: int = 0,
          plan: str = "") -> StoredRun:
     torch.manual_seed(seed)
     kind = SwAV if rounds else ByThemselves
-    method = kind(ConvNet(), augment=SHAPES_VIEWS, prototypes=PROTOTYPES, epsilon=epsilon, iterations=rounds, crops=crops)
-    history = fit(method, shapes().train, steps=steps, batch_size=BATCH, seed=seed, progress=False, **method.recipe)
+    method = kind(ConvNet(), augment=SHAPES_VIEWS, prototypes=PROTOTYPES, epsilon=epsilon, iterations=rounds,
+                  crops=crops)
+    history = fit(method, shapes().train, steps=steps, seed=seed, progress=False, **method.recipe)
     settings = {"optimizer": "adamw", **method.recipe, "n": SHAPES, "group": group, "plan": plan, "epsilon": epsilon,
                 "iterations": rounds, "prototypes": PROTOTYPES, "crops": crops, "temperature": method.temperature}
     return StoredRun.from_history("swav", shapes().train.name, history, id=id, backbone="convnet", seed=seed,
@@ -69,13 +72,14 @@ def cells() -> dict:
     for seed in (0, 1, 2):
         for plan, (crops, steps) in PLANS.items():
             id = plan.replace(",", "").replace("+ ", "").replace(" ", "-") + f"-s{seed}"
-            found[id] = dict(group="crops", steps=steps, seed=seed, crops=crops, plan=plan)
+            found[id] = dict(group="crops", steps=steps, seed=seed, crops=crops, plan=plan, **BEST)
     return {id: partial(make, id, **settings) for id, settings in found.items()}
 
 
 def say(run: StoredRun) -> str:
     row = run.scores[0]
-    return f"kNN {row['knn']:.3f}  loss {run.curves['loss'][-1]:.2f}  in use {row['used']:.1f}  rank {row['embedding_rank']:.1f}  NMI {row['nmi']:.2f}"
+    return (f"kNN {row['knn']:.3f}  loss {run.curves['loss'][-1]:.2f}  in use {row['used']:.1f}  "
+            f"rank {row['embedding_rank']:.1f}  NMI {row['nmi']:.2f}")
 
 
 if __name__ == "__main__":

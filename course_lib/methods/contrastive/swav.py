@@ -78,21 +78,23 @@ def prototype_step(prototypes: nn.Linear, optimizer: torch.optim.Optimizer, hold
 class SwAV(nn.Module):
     """The method: encoder, projector and prototypes.
 
-    hidden, out: of the projector (2048, 128). prototypes: K (3000 in the paper). epsilon, iterations: Sinkhorn's.
+    hidden, out: of the projector (2048, 128). norm: whether it ends with a batch norm (none in the paper; centred
+    embeddings differ enough at the start for codes that say something). prototypes: K (3000). temperature: the
+    softmax's (0.1); epsilon, iterations: Sinkhorn's (0.05, 3). The defaults are for small networks and short runs.
     crops, crop_size, crop_scale: the small crops beside the two large ones (6 of 96 pixels in the paper; 0 is two
     views). frozen: share of the training in which the prototypes stand still. queue: its length in images (3840 for
     small batches; 0 is none), queue_from: the share of the training after which it is filled.
     """
 
-    recipe = {"lr": 3e-3}
+    recipe = {"lr": 2e-3, "batch_size": 128}
 
-    def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: int = 512, out: int = 128,
-                 prototypes: int = 128, temperature: float = 0.1, epsilon: float = 0.05, iterations: int = 3,
+    def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: int = 512, out: int = 128, norm: bool = True,
+                 prototypes: int = 256, temperature: float = 0.2, epsilon: float = 0.01, iterations: int = 10,
                  crops: int = 0, crop_size: int | None = None, crop_scale: tuple[float, float] | None = None,
                  frozen: float = 0.01, queue: int = 0, queue_from: float = 0.0, augment: Augment | None = None):
         super().__init__()
         self.backbone = backbone
-        self.projector = MLP(backbone.dim, hidden, out, last_bias=True)
+        self.projector = MLP(backbone.dim, hidden, out, last_bias=not norm, last_norm=norm)
         self.prototypes = nn.Linear(out, prototypes, bias=False)
         self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
         self.frozen, self.queue_from, self.progress = frozen, queue_from, 0.0
