@@ -26,7 +26,7 @@ from grid import controls, measure, shapes
 STEPS, BATCH, LR, TEMPERATURE = 250, 64, 1e-3, 0.1
 MOMENTA, QUEUES = (0.0, 0.5, 0.9, 0.97, 0.99, 1.0), (64, 512, 2048)
 BASE = {"momentum": 0.99, "queue": 512, "splits": 1, "shuffle": False}
-LEAKS = [{"splits": 8, "shuffle": False}, {"splits": 8, "shuffle": True}]
+LEAKS = [{"splits": parts, "shuffle": shuffle} for parts in (8, 32) for shuffle in (False, True)]  # 8 or 2 images a part
 
 
 def cells() -> list[tuple[dict, int]]:

@@ -52,11 +52,11 @@ def scores_of(method: SwAV) -> dict:
 
 
 def make(id: str, group: str, steps: int, seed: int, rounds: int, epsilon: float, crops: int = 0,
-         plan: str = "") -> StoredRun:
+         plan: str = "", **more) -> StoredRun:
     torch.manual_seed(seed)
     kind = SwAV if rounds else ByThemselves
     method = kind(ConvNet(), augment=SHAPES_VIEWS, prototypes=PROTOTYPES, epsilon=epsilon, iterations=rounds,
-                  crops=crops)
+                  crops=crops, **more)
     history = fit(method, shapes().train, steps=steps, seed=seed, progress=False, **method.recipe)
     settings = {"optimizer": "adamw", **method.recipe, "n": SHAPES, "group": group, "plan": plan, "epsilon": epsilon,
                 "iterations": rounds, "prototypes": PROTOTYPES, "crops": crops, "temperature": method.temperature}
@@ -69,6 +69,7 @@ def cells() -> dict:
     """id -> a function that makes the run."""
     found = {f"codes-{rounds}-{epsilon:g}-s0": dict(group="codes", steps=SHORT, seed=0, rounds=rounds, epsilon=epsilon)
              for rounds in ROUNDS for epsilon in EPSILONS}
+    found["paper-s0"] = dict(group="paper", steps=SHORT, seed=0, rounds=3, epsilon=0.05, temperature=0.1, norm=False)
     for seed in (0, 1, 2):
         for plan, (crops, steps) in PLANS.items():
             id = plan.replace(",", "").replace("+ ", "").replace(" ", "-") + f"-s{seed}"
