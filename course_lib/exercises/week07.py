@@ -46,6 +46,10 @@ negative = Exercise(
             lambda p, z, stop=True: -_cosines(_stopped(p, stop), z).mean(),
             "You hold the prediction still and pull the projection towards it. It is the other way round: z is the "
             "target, p learns to name it. Here the predictor would never learn anything."),
+        "p never learns": (
+            lambda p, z, stop=True: -_cosines(p.detach(), z).mean(),
+            "p is detached whatever `stop` says, and z is not: the roles are exchanged. p is the answer that learns, z the "
+            "target that is held."),
         "a stop on both": (
             lambda p, z, stop=True: -_cosines(_stopped(p, stop), _stopped(z, stop)).mean(),
             "Both are detached, so nobody moves: backward() has nothing to do. Only z is stopped."),
@@ -55,6 +59,10 @@ negative = Exercise(
         "the cosine, not its negative": (
             lambda p, z, stop=True: _cosines(p, _stopped(z, stop)).mean(),
             "Minimising the cosine turns predictions *away* from their targets. A loss goes down when things get better."),
+        "BYOL's distance": (
+            lambda p, z, stop=True: 2 - 2 * _cosines(p, _stopped(z, stop)).mean(),
+            "2 - 2 cos is the squared distance on the sphere, BYOL's form: the same minimum, but twice the gradient and "
+            "values from 0 to 4. SimSiam's is the negative cosine, from -1 to 1."),
         "a dot product": (
             lambda p, z, stop=True: -(p * _stopped(z, stop)).sum(1).mean(),
             "Without scaling to length 1 the loss can fall without end: grow. The cosine looks at directions only."),
