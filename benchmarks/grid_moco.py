@@ -33,7 +33,6 @@ def cells() -> list[tuple[dict, int]]:
     """(options, seed) of every run."""
     found = [({**BASE, "momentum": momentum}, seed) for seed in (0, 1, 2) for momentum in (0.0, 0.9, 0.99)]
     found += [({**BASE, **leak}, seed) for seed in (0, 1, 2) for leak in LEAKS]
-    found += [({**BASE, **LEAKS[i], "partner": "wrong"}, seed) for seed in (0, 1, 2) for i in (2, 3)]
     found += [({**BASE, "momentum": momentum}, 0) for momentum in MOMENTA if momentum not in (0.0, 0.9, 0.99)]
     return found + [({**BASE, "queue": queue, "momentum": momentum}, 0)
                     for queue in QUEUES if queue != BASE["queue"] for momentum in (0.9, 0.99)]
@@ -41,8 +40,7 @@ def cells() -> list[tuple[dict, int]]:
 
 def name_of(options: dict, seed: int) -> str:
     shuffled = "-shuffled" if options["shuffle"] else ""
-    partner = f"-{options['partner']}" if "partner" in options else ""
-    return f"m{options['momentum']:g}-k{options['queue']}-parts{options['splits']}{shuffled}{partner}-s{seed}"
+    return f"m{options['momentum']:g}-k{options['queue']}-parts{options['splits']}{shuffled}-s{seed}"
 
 
 class Watched(MoCoV2):
@@ -70,14 +68,6 @@ class Watched(MoCoV2):
         super().after_update(progress)
 
 
-class WrongPartner(Watched):
-    """The key of every query shows *another* image, of the same part: only what the part shares can be found."""
-
-    def views(self, batch, generator):
-        a, b, order = super().views(batch, generator)
-        return a, b.roll(self.parts, 0), order  # image n is in part n mod parts
-
-
 @torch.no_grad()
 def puzzle(method: MoCoV2, training: bool, batches: int = 5) -> float:
     """Accuracy of the pretext task on test images against the queue, batch norm with batch or running statistics."""
@@ -97,10 +87,7 @@ def puzzle(method: MoCoV2, training: bool, batches: int = 5) -> float:
 
 def make(options: dict, seed: int) -> StoredRun:
     torch.manual_seed(seed)
-    kind = WrongPartner if "partner" in options else Watched
-    method = kind(ConvNet(), augment=SHAPES_VIEWS, temperature=TEMPERATURE,
-                  **{name: value for name, value in options.items() if name != "partner"})
-    method.parts = options["splits"]
+    method = Watched(ConvNet(), augment=SHAPES_VIEWS, temperature=TEMPERATURE, **options)
     history = fit(method, shapes().train, steps=STEPS, batch_size=BATCH, lr=LR, seed=seed, progress=False, device="cpu")
     accuracy = history.curves["accuracy"]
     row = {**measure("MoCo v2", "method", method), "fresh": method.fresh, "others": method.others,
