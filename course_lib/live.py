@@ -52,7 +52,7 @@ class LiveCurves:
         axes[0].title.set_fontsize(9)
         if history.rank_steps:
             axes[1].plot(history.rank_steps, history.std, color="#D55E00")
-            axes[1].set(xlabel="step", ylabel="std per dimension", ylim=(0, None))
+            axes[1].set(xlabel="step", ylabel="std per dimension", ylim=(0, 1.1 * max(history.std) or None))
             axes[2].plot(history.rank_steps, history.rank, color="#009E73")
             axes[2].set(xlabel="step", ylabel="effective rank", ylim=(0, None))
         return figure
