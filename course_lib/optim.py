@@ -109,6 +109,9 @@ def cosine(start: float, end: float, progress: float) -> float:
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, progress))))
 
 
-def ema_momentum(base: float, progress: float) -> float:
-    """1 - (1 - base) * (1 + cos(pi * progress)) / 2: from `base` to 1 (BYOL, DINO, MoCo v3 with cosine)."""
-    return cosine(base, 1.0, progress)
+def ema_momentum(base: float, step: float, total: float = 1.0) -> float:
+    """A target's momentum after `step` of `total`: `base` at 0, 1 from `total` on, half a cosine between.
+
+    BYOL, DINO, MoCo v3. In steps (or a share of them), never in epochs: a short run has only a few of those.
+    """
+    return 1 - (1 - base) * (1 + math.cos(math.pi * min(step, total) / total)) / 2

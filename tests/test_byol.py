@@ -10,7 +10,7 @@ from torch import nn
 
 from course_lib.layers import BatchNorm1d, BatchNorm2d, ema_update, replace_batch_norm
 from course_lib.methods import build_method
-from course_lib.methods.contrastive.byol import BYOL, byol_loss, momentum_schedule, regression_loss
+from course_lib.methods.contrastive.byol import BYOL, byol_loss, regression_loss
 from course_lib.optim import ema_momentum, parameter_groups
 from course_lib.train import fit
 
@@ -81,11 +81,11 @@ def test_a_vector_without_length_breaks_nothing(dead):
 # ---------------------------------------------------------------- the schedule
 @pytest.mark.parametrize("base", [0.0, 0.9, 0.996])
 def test_the_schedule_at_its_ends(base):
-    assert momentum_schedule(base, 0, 50) == pytest.approx(base)
-    assert momentum_schedule(base, 25, 50) == pytest.approx((1 + base) / 2)
-    assert momentum_schedule(base, 50, 50) == momentum_schedule(base, 90, 50) == 1
-    for step in range(51):
-        assert momentum_schedule(base, step, 50) == pytest.approx(ema_momentum(base, step / 50))
+    assert ema_momentum(base, 0, 50) == pytest.approx(base)
+    assert ema_momentum(base, 25, 50) == pytest.approx((1 + base) / 2)
+    assert ema_momentum(base, 50, 50) == ema_momentum(base, 90, 50) == 1
+    quarter = 1 - (1 - base) * (1 + 0.5**0.5) / 2  # cos(pi / 4)
+    assert ema_momentum(base, 12.5, 50) == pytest.approx(quarter)
 
 
 class Listening(BYOL):
@@ -95,7 +95,7 @@ class Listening(BYOL):
         now = {name: p.double() for name, p in online(self).items()}
         if not hasattr(self, "expected"):
             self.expected, self.momenta = {name: p.double() for name, p in target(self).items()}, []
-        m = self.momentum if self.constant else momentum_schedule(self.momentum, progress, 1)
+        m = self.momentum if self.constant else ema_momentum(self.momentum, progress, 1)
         self.expected = {name: m * p + (1 - m) * now[name] for name, p in self.expected.items()}
         self.momenta.append(m)
         super().after_update(progress)

@@ -159,7 +159,7 @@ def _half_cosine(x: float) -> float:
 
 schedule = Exercise(
     key="06.momentum_schedule", title="A target that slows down", minutes=6, difficulty=2,
-    reference="course_lib.methods.contrastive.byol:momentum_schedule", probes=_schedule_probes,
+    reference="course_lib.optim:ema_momentum", probes=_schedule_probes,
     wrong={
         "from 1 down to the base": (
             lambda base, step, total: 1 - (1 - base) * (1 - _half_cosine(_done(step, total))),

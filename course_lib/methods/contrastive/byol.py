@@ -19,15 +19,13 @@ code does not: here that is the option `norm`.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from ...augment import Augment, byol_views, normalize, two_views
 from ...layers import EMA, MLP, in_float32
 from ...layers import normalize as unit
-from ...optim import parameter_groups
+from ...optim import ema_momentum, parameter_groups
 
 
 @in_float32
@@ -39,14 +37,6 @@ def regression_loss(prediction: Tensor, target: Tensor) -> Tensor:
 def byol_loss(p1: Tensor, p2: Tensor, z1: Tensor, z2: Tensor) -> Tensor:
     """Both directions added: predictions p of one view against target projections z of the other, (N, D) each."""
     return regression_loss(p1, z2) + regression_loss(p2, z1)
-
-
-def momentum_schedule(base: float, step: float, total: float) -> float:
-    """The target's momentum after update `step` of `total`: `base` at step 0, 1 from `total` on, half a cosine between.
-
-    In steps, never in epochs: a short run has only a few of those.
-    """
-    return 1 - (1 - base) * (1 + math.cos(math.pi * min(step, total) / total)) / 2
 
 
 class BYOL(nn.Module):
@@ -86,7 +76,7 @@ class BYOL(nn.Module):
         return {"loss": byol_loss(p1, p2, t1, t2), "embedding": unit(z[0].detach())}
 
     def after_update(self, progress: float) -> None:
-        momentum = self.momentum if self.constant else momentum_schedule(self.momentum, progress, 1.0)
+        momentum = self.momentum if self.constant else ema_momentum(self.momentum, progress)
         self.target.update(nn.Sequential(self.backbone, self.projector), momentum)
 
     def param_groups(self, weight_decay: float) -> list[dict]:

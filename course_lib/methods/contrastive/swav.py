@@ -5,7 +5,7 @@ q, balanced soft assignments by Sinkhorn, without gradient; every *other* crop i
 
     L = mean over i in {0, 1}, v != i, N of  -sum over k of q_ik log softmax_k(z_v . c_k / tau)
 
-    q = rows and columns of exp(z . c / epsilon) scaled in turn, 3 rounds: an image sums to 1, a prototype to about N / K
+    q = columns and rows of exp(z . c / epsilon) scaled in turn, 3 rounds: images sum to 1, prototypes to about N / K
 
 tau = 0.1 is the softmax's, epsilon = 0.05 Sinkhorn's. With small batches a queue of earlier embeddings, scored with
 the current prototypes, joins the balance once it is full. A loss that stays at log K is a collapse: all embeddings
@@ -120,8 +120,8 @@ class SwAV(nn.Module):
         codes = self.codes(z.detach().chunk(len(views))[:2])
         nearest = F.one_hot(scores[0].argmax(1), scores[0].shape[1]).to(z)
         share = gather(nearest).mean(0)  # of the images, by their nearest prototype: no balance helps here
-        return {"loss": swav_loss(list(scores), codes, self.temperature), "clusters": torch.special.entr(share).sum().exp(),
-                "embedding": z.detach()[: len(views[0])], "views_per_image": len(views)}
+        return {"loss": swav_loss(list(scores), codes, self.temperature),
+                "clusters": torch.special.entr(share).sum().exp(), "embedding": z.detach()[: len(views[0])], "views_per_image": len(views)}
 
     @torch.no_grad()
     def codes(self, embeddings: list[Tensor]) -> list[Tensor]:
