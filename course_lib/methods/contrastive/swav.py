@@ -121,7 +121,8 @@ class SwAV(nn.Module):
         nearest = F.one_hot(scores[0].argmax(1), scores[0].shape[1]).to(z)
         share = gather(nearest).mean(0)  # of the images, by their nearest prototype: no balance helps here
         return {"loss": swav_loss(list(scores), codes, self.temperature),
-                "clusters": torch.special.entr(share).sum().exp(), "embedding": z.detach()[: len(views[0])], "views_per_image": len(views)}
+                "clusters": torch.special.entr(share).sum().exp(), "embedding": z.detach()[: len(views[0])],
+                "views_per_image": len(views)}
 
     @torch.no_grad()
     def codes(self, embeddings: list[Tensor]) -> list[Tensor]:
