@@ -207,6 +207,11 @@ def _all_positions(x, visible, weight, bias, eps=1e-5):
                    weight, bias, eps, visible)
 
 
+def _mask_at_the_end(x, visible, weight, bias, eps=1e-5):
+    return _affine(x, x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), correction=0, keepdim=True),
+                   weight, bias, eps, visible)
+
+
 def _variance_of_all(x, visible, weight, bias, eps=1e-5):
     x, mean = x * visible, _visible_moments(x, visible)[0]
     return _affine(x, mean, (x - mean).square().mean((0, 2, 3), keepdim=True), weight, bias, eps, visible)
@@ -265,6 +270,9 @@ masked_batch_norm = Exercise(
         "statistics over all positions": (
             _all_positions, "The zeros of hidden positions are counted: the mean is pulled towards 0 and the variance "
                             "is wrong. Sum over visible positions and divide by their number."),
+        "the mask only at the end": (
+            _mask_at_the_end, "Only the output is masked: every position still counts in the mean and the variance, "
+                              "also what stands at hidden ones. Sum x * visible and divide by the visible number."),
         "hidden zeros in the variance": (
             _variance_of_all, "The mean is right. In the variance every hidden position adds (0 - mean)²: mask the "
                               "squares, and divide by the number of visible positions."),

@@ -191,6 +191,8 @@ SECOND = {
     },
     "02.masked_batch_norm": {
         "statistics over all positions": _plain_batch_norm,
+        "the mask only at the end": lambda x, visible, weight, bias, eps=1e-5: visible * F.batch_norm(
+            x, None, None, weight, bias, training=True, eps=eps),
         "hidden zeros in the variance": _zeros_squared,
         "the unbiased variance": _torch_default_variance,
         "hidden positions are not emptied again": _shifted_everywhere,
