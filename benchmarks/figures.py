@@ -152,6 +152,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="speed,recap,photographs,lessons", help="comma-separated (default: all)")
     parser.add_argument("--photographs", default="cifar10", help="'cifar10' (torchvision's) or a folder of them")
+    parser.add_argument("--methods", default=",".join(learning.PHOTOGRAPHED), help="photographs: these methods only")
     parser.add_argument("--lessons", default="", help="measure these weeks only, such as 01,03; others keep their row")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
@@ -160,7 +161,7 @@ def main() -> int:
     old = json.loads(stored.read_text(encoding="utf-8"))["groups"] if stored.exists() else {}
     for group in args.only.split(","):
         run = {"speed": speed, "recap": learning.recap, "lessons": lambda: lessons(args.lessons, old.get("lessons", {}).get("rows", [])),
-               "photographs": lambda: learning.photographs(args.photographs)}[group]
+               "photographs": lambda: learning.photographs(args.photographs, args.methods.split(","))}[group]
         old[group] = {"measured_on": provenance(), "rows": run()}
         stored.write_text(json.dumps({"groups": old}, indent=1) + "\n", encoding="utf-8")
     lines = ["| figure | measured | target | holds | beside it |", "|---|---|---|---|---|"]

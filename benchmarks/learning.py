@@ -87,14 +87,15 @@ def recap(seconds: float = 60.0, patience: float = 300.0) -> list[dict]:
 
 
 # ------------------------------------------------------------------------------------------------ photographs
-def photographs(where: str, seconds: float = 300.0) -> list[dict]:
-    """Every method for five CPU minutes on CIFAR-10 photographs, one seed; runs that are stored are not made again."""
+PHOTOGRAPHED = ("spark", *(name for name in METHODS if name != "align-uniform"))
+
+
+def photographs(where: str, names: tuple[str, ...] = PHOTOGRAPHED, seconds: float = 300.0) -> list[dict]:
+    """Each method for five CPU minutes on CIFAR-10 photographs, one seed; runs that are stored are not made again."""
     splits, rows = load(where), []
     for part in (splits.train, splits.validation, splits.test):
         part.name = "CIFAR-10 photographs"
-    for name in ("spark", *METHODS):
-        if name == "align-uniform":
-            continue
+    for name in names:
         id = f"cifar10-{name}-convnet-s0"
         if not (runs_folder() / f"{id}.json").exists():
             _photograph_run(name, id, splits, seconds)
