@@ -19,6 +19,7 @@ from course_lib.device import pick_device, pick_precision
 from course_lib.layers import MLP
 from course_lib.methods import build_method
 from course_lib.provenance import provenance
+from course_lib.recap import METHODS
 from course_lib.train import fit
 
 HERE = Path(__file__).resolve().parent
@@ -152,22 +153,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="speed,recap,photographs,lessons", help="comma-separated (default: all)")
     parser.add_argument("--photographs", default="cifar10", help="'cifar10' (torchvision's) or a folder of them")
-    parser.add_argument("--methods", default=",".join(learning.PHOTOGRAPHED), help="photographs: these methods only")
+    parser.add_argument("--methods", default=",".join(["spark", *METHODS]), help="recap and photographs: these only")
     parser.add_argument("--lessons", default="", help="measure these weeks only, such as 01,03; others keep their row")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    methods = tuple(args.methods.split(","))
+    groups = {"speed": speed, "recap": lambda: learning.recap(methods),
+              "photographs": lambda: learning.photographs(args.photographs, methods),
+              "lessons": lambda: lessons(args.lessons, old.get("lessons", {}).get("rows", []))}
     stored = HERE / "figures.json"
     old = json.loads(stored.read_text(encoding="utf-8"))["groups"] if stored.exists() else {}
-    for group in args.only.split(","):
-        run = {"speed": speed, "recap": learning.recap, "lessons": lambda: lessons(args.lessons, old.get("lessons", {}).get("rows", [])),
-               "photographs": lambda: learning.photographs(args.photographs, args.methods.split(","))}[group]
-        old[group] = {"measured_on": provenance(), "rows": run()}
+    old = {name: old[name] for name in groups if name in old}
+    for name in args.only.split(","):
+        old[name] = {"measured_on": provenance(), "rows": groups[name]()}
         stored.write_text(json.dumps({"groups": old}, indent=1) + "\n", encoding="utf-8")
+    says = {True: "yes", False: "NO", None: "-"}
     lines = ["| figure | measured | target | holds | beside it |", "|---|---|---|---|---|"]
-    for group in old.values():
-        lines += [f"| {r['figure']} | {r['value']} | {r['target']} | { {True: 'yes', False: 'NO', None: '-'}[r['holds']] } | {r['beside']} |"
-                  for r in group["rows"]]
+    lines += [f"| {r['figure']} | {r['value']} | {r['target']} | {says[r['holds']]} | {r['beside']} |"
+              for group in old.values() for r in group["rows"]]
     places = "\n".join(f"- {name}: {json.dumps(group['measured_on'])}" for name, group in old.items())
     text = "# Figures\n\n" + "\n".join(lines) + f"\n\nMeasured on:\n\n{places}\n"
     (HERE / "figures.md").write_text(text, encoding="utf-8")

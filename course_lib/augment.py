@@ -243,9 +243,20 @@ def two_views(images: Tensor, augment: Augment, generator: torch.Generator, othe
 
 
 def byol_views(image_size: int) -> tuple[Augment, Augment]:
-    """BYOL's asymmetric pair, also Barlow Twins' and VICReg's: blur always, never solarize; blur 0.1, solarize 0.2."""
+    """BYOL's asymmetric pair, also Barlow Twins' and VICReg's: blur always, never solarize; blur 0.1, solarize 0.2.
+
+    Up to 64 pixels both are the plain view, without blur and solarize.
+    """
+    if image_size <= 64:
+        plain = Augment(image_size)
+        return plain, plain
     first = Augment(image_size, scale=(0.08, 1.0), blur_p=1.0)
     return first, Augment(image_size, scale=(0.08, 1.0), blur_p=0.1, solarize_p=0.2)
+
+
+def moco_view(image_size: int) -> Augment:
+    """MoCo v2's view, also SimSiam's: hue jitter as weak as BYOL's, saturation stronger; blur above 64 pixels."""
+    return Augment(image_size, jitter=(0.4, 0.4, 0.4, 0.1), blur_p=0.5 if image_size > 64 else 0.0)
 
 
 # ------------------------------------------------------------------------------------------------ masks

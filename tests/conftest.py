@@ -48,6 +48,17 @@ def _close_figures():
 
 
 @pytest.fixture
+def one_thread():
+    """torch on one thread: bit-exact comparisons, and no waiting for a core that another process has."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def workspace(tmp_path, monkeypatch) -> Path:
     """An empty workspace of its own, in which progress is kept."""
     monkeypatch.setenv("COURSE_WORKSPACE", str(tmp_path))

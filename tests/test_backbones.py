@@ -13,13 +13,12 @@ from course_lib.augment import patch_mask
 from course_lib.backbones import BACKBONES, ConvNet, ResNet, ViT, build_backbone
 
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 @pytest.fixture(autouse=True)
-def _one_thread_and_seed():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _seed():
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name, size, dim", [

@@ -15,12 +15,7 @@ from course_lib.train import fit
 from tiny import SMALL, Stop, Toy, images, same, state, vicreg
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # ---------------------------------------------------------------- learning rate and groups

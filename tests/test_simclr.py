@@ -21,12 +21,7 @@ from tiny import SMALL, Stop, images, same, state
 TINY = dict(backbone_options={"depth": 2, "widths": (4, 8)}, hidden=12, out=6)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def build(name="simclr", seed=0, **options):

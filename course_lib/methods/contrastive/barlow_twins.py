@@ -90,9 +90,8 @@ class BarlowTwins(nn.Module):
         self.projector = MLP(backbone.dim, width, width, width, hidden_bias=False)
         self.lambd = (0.0051 if width == 8192 else 6 / width) if lambd is None else lambd
         self.official_gradient = official_gradient
-        large = image_size > 64
-        self.augment = augment or (byol_views(image_size)[0] if large else Augment(image_size))
-        self.other = other or (byol_views(image_size)[1] if large and augment is None else self.augment)
+        first, second = byol_views(image_size)
+        self.augment, self.other = augment or first, other or augment or second
 
     def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         return two_views(batch.images, self.augment, generator, self.other)

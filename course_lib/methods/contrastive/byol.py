@@ -60,9 +60,8 @@ class BYOL(nn.Module):
         self.predictor = MLP(out, hidden, out) if predictor else nn.Identity()
         self.target = EMA(nn.Sequential(self.backbone, self.projector))
         self.momentum, self.constant, self.predictor_lr = momentum, constant, predictor_lr
-        large = image_size > 64
-        self.augment = augment or (byol_views(image_size)[0] if large else Augment(image_size))
-        self.other = other or (byol_views(image_size)[1] if large and augment is None else self.augment)
+        first, second = byol_views(image_size)
+        self.augment, self.other = augment or first, other or augment or second
 
     def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         return two_views(batch.images, self.augment, generator, self.other)

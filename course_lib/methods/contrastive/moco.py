@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...augment import Augment, normalize, two_views
+from ...augment import Augment, moco_view, normalize, two_views
 from ...layers import EMA, Queue, in_float32, split_batch_norm
 from ...layers import normalize as unit
 from ...optim import parameter_groups
@@ -79,7 +79,7 @@ class MoCo(nn.Module):
         self.queue = Queue(queue, out)
         self.momentum, self.temperature, self.symmetric = momentum, temperature, symmetric
         self.shuffle = shuffle and splits > 1
-        self.augment = augment or Augment(image_size, jitter=(0.4, 0.4, 0.4, 0.1), blur_p=0.5 if image_size > 64 else 0)
+        self.augment = augment or moco_view(image_size)
         self.other = other or self.augment
 
     def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...augment import Augment, normalize, two_views
+from ...augment import Augment, moco_view, normalize, two_views
 from ...layers import EMA, MLP, in_float32
 from ...layers import normalize as unit
 from ...optim import parameter_groups
@@ -66,7 +66,7 @@ class SimSiam(nn.Module):
         self.predictor = MLP(width, bottleneck or width // 4, width, hidden_bias=False, last_bias=True) \
             if predictor else nn.Identity()
         self.stop, self.predictor_lr = stop, predictor_lr
-        self.augment = augment or Augment(image_size, jitter=(0.4, 0.4, 0.4, 0.1), blur_p=0.5 if image_size > 64 else 0)
+        self.augment = augment or moco_view(image_size)
         self.other = other or self.augment
 
     def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -84,9 +84,8 @@ class VICReg(nn.Module):
         self.backbone = backbone
         self.expander = MLP(backbone.dim, width, width, width)
         self.weights = {"invariance": invariance, "variance": variance, "covariance": covariance}
-        large = image_size > 64
-        self.augment = augment or (byol_views(image_size)[0] if large else Augment(image_size))
-        self.other = other or (byol_views(image_size)[1] if large and augment is None else self.augment)
+        first, second = byol_views(image_size)
+        self.augment, self.other = augment or first, other or augment or second
 
     def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         return two_views(batch.images, self.augment, generator, self.other)
