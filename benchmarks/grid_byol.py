@@ -66,7 +66,8 @@ def signal_share(network: nn.Module, images: int = 500, views: int = 8) -> float
 def make(name: str, settings: dict, seed: int) -> StoredRun:
     torch.manual_seed(seed)
     method = build(settings)
-    history = fit(method, shapes().train, steps=STEPS, batch_size=BATCH, seed=seed, progress=False, **BYOL.recipe)
+    history = fit(method, shapes().train, steps=STEPS, seed=seed, progress=False,
+                  **{**BYOL.recipe, "batch_size": BATCH})
     row = measure("BYOL", "method", method)
     online = nn.Sequential(method.backbone, method.projector)
     with torch.no_grad():
@@ -76,7 +77,7 @@ def make(name: str, settings: dict, seed: int) -> StoredRun:
             "rank_steps": history.rank_steps, "std_curve": [width * value for value in history.std],
             "rank_curve": history.rank, "share": signal_share(online), "teacher_share": signal_share(method.target.module),
             "student_share": signal_share(nn.Sequential(online, method.predictor))}
-    settings = {"optimizer": "adamw", **BYOL.recipe, **settings, "n": grid.SHAPES}
+    settings = {"optimizer": "adamw", **BYOL.recipe, "batch_size": BATCH, **settings, "n": grid.SHAPES}
     return StoredRun.from_history("byol", shapes().train.name, history, id=name, backbone="convnet",
                                   augmentation=repr(SHAPES_VIEWS), seed=seed, settings=settings,
                                   scores=[row, *controls()], note="Lesson 06: predictor and batch norm taken away.")

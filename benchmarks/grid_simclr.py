@@ -36,8 +36,8 @@ STUDY = dict(steps=150, batch_size=128, lr=1e-3, weight_decay=DECAY, progress=Fa
 
 
 def views(crop: bool, jitter: bool, gray: bool) -> Augment:
-    """Views of SHAPES_VIEWS with some of its parts left out; flips always."""
-    whole = {} if crop else {"scale": (1.0, 1.0), "ratio": (1.0, 1.0)}
+    """Views like SHAPES_VIEWS, but with crops down to half the picture, and with parts left out; flips always."""
+    whole = {"scale": (0.5, 1.0)} if crop else {"scale": (1.0, 1.0), "ratio": (1.0, 1.0)}
     return replace(SHAPES_VIEWS, **whole, jitter_p=float(jitter), gray_p=SHAPES_VIEWS.gray_p if gray else 0.0)
 
 

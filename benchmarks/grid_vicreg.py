@@ -24,11 +24,12 @@ from grid import SHAPES, shapes
 
 STEPS, BATCH, LR = 400, 64, 3e-3
 INVARIANCE, COVARIANCE = (0.0, 10.0, 25.0), (0.0, 1.0, 4.0, 16.0)
+CROPS = replace(SHAPES_VIEWS, scale=(0.5, 1.0))  # down to half the picture
 AUGMENTS = {
-    "crops": replace(SHAPES_VIEWS, jitter_p=0.0, gray_p=0.0),
+    "crops": replace(CROPS, jitter_p=0.0, gray_p=0.0),
     "colours": replace(SHAPES_VIEWS, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0),
     "crops + weak colours": Augment(scale=(0.5, 1.0)),
-    "crops + colours": SHAPES_VIEWS,
+    "crops + colours": CROPS,
 }
 
 

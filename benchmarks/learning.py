@@ -15,7 +15,7 @@ from course_lib.runs import StoredRun, read_runs, record_run, runs_folder, write
 from course_lib.train import fit
 
 SEEDS = (0, 1, 2)
-# shapes: kNN to reach, in one CPU minute; BYOL and SimSiam start slowly and have five (`PATIENT`)
+# shapes: kNN to reach, in one CPU minute; BYOL and SimSiam start slowly and have three (`PATIENT`)
 TARGETS = {"vicreg": 0.8, "simclr": 0.8, "swav": 0.6, "barlow-twins": 0.6, "moco-v2": 0.6}
 PATIENT = {"byol": 0.6, "simsiam": 0.6}
 
@@ -64,8 +64,8 @@ def make_shapes_runs(names, seconds: float, folder: str) -> list[StoredRun]:
     return recap_runs() if folder == "recap" else read_runs(where)
 
 
-def recap(names: tuple[str, ...] = tuple(METHODS), seconds: float = 60.0, patience: float = 300.0) -> list[dict]:
-    """The joint-embedding methods for one CPU minute on shapes, three seeds each; the slow starters also for five."""
+def recap(names: tuple[str, ...] = tuple(METHODS), seconds: float = 60.0, patience: float = 180.0) -> list[dict]:
+    """The joint-embedding methods for one CPU minute on shapes, three seeds each; the slow starters also for three."""
     rows = []
     for known, folder, budget in ((METHODS, "recap", seconds), (PATIENT, "recap_long", patience)):
         wanted = [name for name in known if name in names]

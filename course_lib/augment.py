@@ -226,8 +226,8 @@ class Augment:
         return images
 
 
-# what suits generated shapes: a colour says nothing about the class, and a crop should still hold the object
-SHAPES_VIEWS = Augment(scale=(0.5, 1.0), jitter=(0.4, 0.4, 0.4, 0.5), jitter_p=1.0, gray_p=0.3)
+# what suits generated shapes: a colour says nothing about the class, and smaller crops slow most methods down
+SHAPES_VIEWS = Augment(scale=(0.8, 1.0), jitter=(0.4, 0.4, 0.4, 0.5), jitter_p=1.0, gray_p=0.3)
 
 
 def many_views(images: Tensor, augments: list[Augment], generator: torch.Generator) -> list[Tensor]:

@@ -96,6 +96,19 @@ def load_method(path: str | Path) -> torch.nn.Module:
     return method.eval()
 
 
+def save_small(path: str | Path, method: torch.nn.Module) -> Path:
+    """A trained method alone, its weights as float16: for `load_method`, not to resume. Stored with lessons (<= 3 MB).
+
+    ValueError for a method that was not made by `build_method` from a backbone's name.
+    """
+    settings = getattr(method, "settings", {})
+    if not settings.get("backbone"):
+        raise ValueError("only a method that build_method made from a backbone's name can be built again: give a name")
+    weights = {name: t.detach().cpu().half() if t.is_floating_point() else t.detach().cpu()
+               for name, t in method.state_dict().items()}
+    return save(path, dict(name=type(method).__name__, method=weights, settings=settings))
+
+
 def rng_state(device: torch.device) -> dict:
     """The state of every global random number generator: Python, NumPy, torch and the device."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()

@@ -119,8 +119,8 @@ class train:
         if args.no_evaluate or history.interrupted:
             return 0
         rows = _score(method, splits, args.method, args.device)
-        if args.method == "spark" and not method.normalized:
-            errors = hidden_errors(method, splits.test, args.seed)
+        if hasattr(method, "reconstruct") and not getattr(method, "normalized", True):
+            errors = hidden_errors(method, splits.test, args.seed, args.method)
             rows[0]["hidden_error"] = errors
             print("squared error on hidden pixels over their variance: "
                   + ", ".join(f"{name} {value:.3f}" for name, value in errors.items()))
@@ -275,18 +275,24 @@ def _score(method, splits, name: str, device: str, **options) -> list[dict]:
     return rows
 
 
-def hidden_errors(method, images, seed: int, count: int = 512) -> dict[str, float]:
-    """SparK with pixel targets: error on hidden pixels of test images, beside two fillings that learn nothing."""
+def hidden_errors(method, images, seed: int, name: str = "spark", count: int = 512) -> dict[str, float]:
+    """A masked method with pixel targets: error on hidden pixels of test images, beside two fillings that learn nothing.
+
+    The masks are the method's own kind: its ratio, on its grid (SimMIM's is coarser than the encoder's).
+    """
     import torch
 
     from .augment import patch_mask, to_float
     from .reconstruction import fill_mean, fill_nearest, hidden_error
 
     pictures = to_float(images.images[:count])
-    visible = patch_mask(len(pictures), method.grid, method.hidden, torch.Generator().manual_seed(seed))
+    grid = getattr(method, "mask_grid", method.grid)
+    visible = patch_mask(len(pictures), grid, method.hidden, torch.Generator().manual_seed(seed))
+    for axis in (1, 2):
+        visible = visible.repeat_interleave(method.grid // grid, axis)
     where = next(method.parameters()).device
     drawn = torch.cat([method.reconstruct(p.to(where), v.to(where)).cpu()
                        for p, v in zip(pictures.split(128), visible.split(128))])
-    return {"spark": hidden_error(drawn, pictures, visible),
+    return {name: hidden_error(drawn, pictures, visible),
             "visible mean": hidden_error(fill_mean(pictures, visible), pictures, visible),
             "nearest visible pixel": hidden_error(fill_nearest(pictures, visible), pictures, visible)}

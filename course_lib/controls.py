@@ -1,4 +1,4 @@
-"""The controls of a knob: Slider, Choice, Toggle. Each knows its ends, its start and its widget."""
+"""The controls of a knob: Slider, Choice, Toggle, Patch. Each knows its ends, its start and its widget."""
 
 from __future__ import annotations
 
@@ -114,6 +114,66 @@ class Toggle:
         import ipywidgets as widgets
 
         return widgets.Checkbox(value=self.start, description=name, indent=False)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A place in a grid, (row, column): a square of buttons to click, or to reach by Tab and press."""
+
+    rows: int
+    columns: int
+    start: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.columns < 1 or self.rows * self.columns < 2:
+            raise ValueError(f"a grid needs at least two places; got {self.rows} x {self.columns}")
+        object.__setattr__(self, "start", self.check(self.start))
+
+    @property
+    def ends(self) -> tuple:
+        return (0, 0), (self.rows - 1, self.columns - 1)
+
+    def check(self, value: Any) -> tuple[int, int]:
+        try:
+            row, column = (int(v) for v in value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"expected a place (row, column), got {value!r}") from error
+        if not (0 <= row < self.rows and 0 <= column < self.columns):
+            raise ValueError(f"expected a place in {self.rows} rows and {self.columns} columns, got {value!r}")
+        return row, column
+
+    def widget(self, name: str, live: bool) -> Any:
+        import ipywidgets as widgets
+        import traitlets
+
+        class Grid(widgets.VBox):
+            """The buttons; `value` is the place that was pressed last."""
+
+            value = traitlets.Tuple(self.start)
+
+        size = max(14, min(28, 224 // self.columns))
+        buttons = {}
+        for place in ((row, column) for row in range(self.rows) for column in range(self.columns)):
+            buttons[place] = widgets.Button(
+                tooltip=f"row {place[0] + 1}, column {place[1] + 1}",
+                layout={"width": f"{size}px", "height": f"{size}px", "margin": "0px", "padding": "0px"},
+            )
+        cells = widgets.GridBox(
+            list(buttons.values()),
+            layout={"grid_template_columns": f"repeat({self.columns}, {size}px)", "grid_gap": "1px"},
+        )
+        grid = Grid([widgets.Label(f"{name}: click a place"), cells])
+
+        def mark(change: Any) -> None:
+            for place, style in ((change["old"], ""), (change["new"], "warning")):
+                if place in buttons:
+                    buttons[place].button_style = style
+
+        for place, button in buttons.items():
+            button.on_click(lambda _, place=place: setattr(grid, "value", place))
+        grid.observe(mark, "value")
+        mark({"old": None, "new": grid.value})
+        return grid
 
 
 def _style() -> dict:

@@ -21,13 +21,14 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
-from .controls import Choice, Slider, Toggle
+from .controls import Choice, Patch, Slider, Toggle
 from .predictions import WIDGET, Prediction, predict, shell
 
 __all__ = [
     "LIVE",
     "Choice",
     "Knob",
+    "Patch",
     "Prediction",
     "Slider",
     "Toggle",
@@ -52,14 +53,14 @@ class Knob:
     `.error`: the exception of the last redraw or None; `.set(name=value)` -> data; `.ends(name)` -> (low,
     high). It draws itself."""
 
-    def __init__(self, view: Callable[[dict], tuple], title: str = "", **controls: Slider | Choice | Toggle):
+    def __init__(self, view: Callable[[dict], tuple], title: str = "", **controls: Slider | Choice | Toggle | Patch):
         if not controls:
             raise ValueError(
                 "a knob needs at least one control, for example gamma=Slider(0.0, 4.0, 1.0, 0.5)"
             )
         for name, control in controls.items():
-            if not isinstance(control, (Slider, Choice, Toggle)):
-                raise TypeError(f"{name} must be a Slider, a Choice or a Toggle, got {control!r}")
+            if not isinstance(control, (Slider, Choice, Toggle, Patch)):
+                raise TypeError(f"{name} must be a Slider, a Choice, a Toggle or a Patch, got {control!r}")
         self.view, self.title, self.controls = view, title, controls
         self.state: dict[str, Any] = {name: control.start for name, control in controls.items()}
         self.data: Any = None
@@ -91,7 +92,7 @@ class Knob:
         self._redraw()
         return self.data
 
-    def _control(self, name: str) -> Slider | Choice | Toggle:
+    def _control(self, name: str) -> Slider | Choice | Toggle | Patch:
         if name not in self.controls:
             raise KeyError(f"this knob has no control {name!r}; it has: {', '.join(self.controls)}")
         return self.controls[name]
@@ -176,7 +177,7 @@ class Knob:
             self.show()
 
 
-def knob(view: Callable[[dict], tuple], title: str = "", **controls: Slider | Choice | Toggle) -> Knob:
+def knob(view: Callable[[dict], tuple], title: str = "", **controls: Slider | Choice | Toggle | Patch) -> Knob:
     """Draw a knob here and return it. view(state: dict) -> (data, figure): pure, no globals, redraw under 150
     ms.
 

@@ -73,6 +73,27 @@ def parameter_groups(module: nn.Module, weight_decay: float, exempt: bool = True
     return [group for group in groups if group["params"]]
 
 
+def layer_decay_groups(vit: nn.Module, weight_decay: float, decay: float) -> list[dict]:
+    """Groups for fine-tuning a ViT whose early layers move less: `lr_scale` is decay^(blocks - i) in block i = 0, 1, ...
+
+    Patch embedding, class token and positions have decay^(blocks + 1); what comes after the blocks has 1. Vectors,
+    biases, class token and positions do not decay. (MAE, BEiT: util/lr_decay.py.)
+    """
+    if not hasattr(vit, "class_token"):
+        raise ValueError(f"layer-wise decay needs a ViT, whose blocks are numbered; {type(vit).__name__} has none")
+    blocks, groups = len(vit.blocks), {}
+    for name, p in vit.named_parameters():
+        if not p.requires_grad:
+            continue
+        first = name.startswith(("embed.", "class_token", "positions", "relative."))
+        height = 0 if first else int(name.split(".")[1]) + 1 if name.startswith("blocks.") else blocks + 1
+        decays = p.ndim > 1 and name not in ("class_token", "positions")
+        key = (height, decays)
+        groups.setdefault(key, dict(params=[], weight_decay=weight_decay if decays else 0.0, adapt=decays,
+                                    lr_scale=decay ** (blocks + 1 - height)))["params"].append(p)
+    return list(groups.values())
+
+
 # learning rate and weight decay where the caller names none; lr is per 256 samples for SGD and LARS
 DEFAULTS = {"adamw": dict(lr=1e-3, weight_decay=0.05), "sgd": dict(lr=0.06, weight_decay=5e-4),
             "lars": dict(lr=0.3, weight_decay=1e-6)}

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from .augment import normalize
 from .device import pick_device
 from .measures import check_features, check_labels, few_threads
+from .optim import layer_decay_groups, parameter_groups
 
 if TYPE_CHECKING:
     from .data import ImageSet, Splits
@@ -144,7 +145,7 @@ class FineTuneResult:
 def fine_tune(backbone: nn.Module, splits: Splits, *, epochs: int = 10, lr: float = 1e-3,
               weight_decay: float = 0.05, batch_size: int = 256, frozen: bool = False,
               augment: Callable | None = None, limit: int | None = None, seed: int = 0,
-              device: str | torch.device = "auto") -> FineTuneResult:
+              layer_decay: float | None = None, device: str | torch.device = "auto") -> FineTuneResult:
     """Train a linear head and, unless `frozen`, a copy of the backbone with labels (AdamW, warm-up,
     cosine).
 
@@ -152,6 +153,9 @@ def fine_tune(backbone: nn.Module, splits: Splits, *, epochs: int = 10, lr: floa
     `augment(images_uint8, generator)` returns float images in [0, 1]; None trains on the images as they
     are. `limit` uses the first so many images of a seeded shuffle (learning from few labels). A supervised
     baseline is `fine_tune(reinitialise(backbone), splits)`.
+
+    `layer_decay` (a ViT only): each block below the last learns slower by this factor (see
+    `optim.layer_decay_groups`).
 
     frozen=True keeps the backbone in evaluation mode and out of the graph: its gradients stay None.
     """
@@ -172,10 +176,12 @@ def fine_tune(backbone: nn.Module, splits: Splits, *, epochs: int = 10, lr: floa
     nn.init.trunc_normal_(head.weight, std=0.01, generator=generator)
     nn.init.zeros_(head.bias)
     model = nn.Sequential(backbone, head).to(device)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [{"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-              {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=lr)
+    if layer_decay is None or frozen:
+        groups = parameter_groups(model, weight_decay)
+    else:
+        groups = layer_decay_groups(backbone, weight_decay, layer_decay) + parameter_groups(head, weight_decay)
+    optimizer = torch.optim.AdamW([{"params": group["params"], "weight_decay": group["weight_decay"],
+                                    "lr": lr * group.get("lr_scale", 1.0)} for group in groups], lr=lr)
     total = epochs * -(-len(images) // batch_size)
     warm = max(1, total // 10)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(

@@ -1,4 +1,4 @@
-"""Judging a reconstruction: the error on hidden pixels, beside two ways of filling them without any learning."""
+"""Judging a reconstruction: the error on hidden pixels, two ways of filling them without learning, and how far they are."""
 
 from __future__ import annotations
 
@@ -31,13 +31,29 @@ def fill_mean(images: Tensor, visible: Tensor) -> Tensor:
     return torch.where(seen, images, mean)
 
 
+def average_distance(visible: Tensor, size: int) -> float:
+    """SimMIM's AvgDist: the mean Euclidean distance, in pixels, from a hidden pixel to the nearest visible one.
+
+    visible (B, f, f) bool on images of `size` pixels; over all hidden pixels of the batch, nan if there are none.
+    """
+    seen = _pixels(visible, size).flatten(1)  # (B, H*W)
+    distance = _distances(size, visible.device)
+    found = [distance[~flags][:, flags].amin(1) for flags in seen if not flags.all()]
+    return float(torch.cat(found).mean()) if found else float("nan")
+
+
+def _distances(size: int, device: torch.device) -> Tensor:
+    """(H*W, H*W): between any two pixels of a square image."""
+    axis = torch.arange(size, dtype=torch.float32, device=device)
+    place = torch.cartesian_prod(axis, axis)
+    return torch.cdist(place, place)
+
+
 def fill_nearest(images: Tensor, visible: Tensor) -> Tensor:
     """Each hidden pixel replaced by the nearest visible pixel of its image (Euclidean; the first in reading order)."""
     size = images.shape[-1]
     seen = _pixels(visible, size).flatten(1)  # (B, H*W)
-    axis = torch.arange(size, dtype=torch.float32, device=images.device)
-    place = torch.cartesian_prod(axis, axis)
-    distance = torch.cdist(place, place)  # (H*W, H*W)
+    distance = _distances(size, images.device)
     out = images.clone().flatten(2)
     for picture, flags in zip(out, seen):  # one image at a time: H*W x H*W distances each
         known = flags.nonzero()[:, 0]

@@ -24,7 +24,7 @@ from .device import pick_device, pick_precision
 from .history import History, NonFiniteLoss, non_finite, record, spread, write_metrics
 from .interrupt import between_steps
 from .layers import world_size
-from .optim import DEFAULTS, OPTIMIZERS, build_optimizer, parameter_groups, warmup_cosine
+from .optim import DEFAULTS, OPTIMIZERS, build_optimizer, cosine, parameter_groups, warmup_cosine
 
 
 def fit(
@@ -118,6 +118,8 @@ def fit(
         factor = warmup_cosine(step + 1, total, max(1, round(warmup * total)), final_lr)
         for group in opt.param_groups:
             group["lr"] = peak_lr * (1.0 if group.get("fixed_lr") else factor) * group.get("lr_scale", 1.0)
+            if group.get("final_decay") is not None:
+                group["weight_decay"] = cosine(group.setdefault("first_decay", group["weight_decay"]), group["final_decay"], at)
         if step % per_epoch == 0 and hasattr(method, "on_epoch"):
             method.on_epoch(step // per_epoch)
         opt.zero_grad(set_to_none=True)
@@ -162,7 +164,9 @@ def fit(
         history = History(**{**state["history"], "interrupted": False})
         elapsed = history.seconds
         checkpoint.set_rng_state(state["rng"], device)
-    elif total is None:
+    elif hasattr(method, "prepare"):
+        method.prepare(source)  # a new run: what has to be learned from the images before the first step
+    if total is None:
         total = _steps_in(seconds, method, opt, scaler, update, device)
     if total < 1:
         raise ValueError(f"nothing to do: {total} steps; ask for more epochs, steps or seconds")
@@ -278,7 +282,7 @@ def _check_same_run(state: dict, expected: dict, path: Path) -> None:
 
 
 def export(method: nn.Module) -> dict[str, Tensor]:
-    """The backbone alone as a plain state dict; for a ResNet the one that torchvision's model loads."""
-    backbone = method.backbone
+    """The backbone that is evaluated, alone, as a plain state dict; for a ResNet the one that torchvision's model loads."""
+    backbone = getattr(method, "evaluated", method.backbone)
     state = backbone.export() if hasattr(backbone, "export") else backbone.state_dict()
     return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}

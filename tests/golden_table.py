@@ -16,6 +16,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 import golden_contrastive as contrastive
+import golden_masked_b as masked_b
+import golden_masked_a as pixels
+import golden_masked_c as distilled
 from course_lib.augment import mask_from_noise
 from course_lib.evaluate import knn_predict
 from course_lib.layers import BatchNorm2d
@@ -253,6 +256,23 @@ TABLE = [
     Row("spark.npz", "methods.masked.spark.spark_loss, patchify", spark_losses, rtol=1e-7,
         unused={"lossonly_loss": "its mask is not stored"}),
     Row("spark.npz", "augment.mask_from_noise, methods.masked.spark.enlarge", spark_masks),
+    Row("mae.npz", "methods.masked.mae.mae_loss, spark.patchify, unpatchify", pixels.mae_losses),
+    Row("mae.npz", "methods.masked.mae.random_masking, kept_count", pixels.mae_masks),
+    Row("mae.npz", "vit.sincos_positions", pixels.mae_positions),
+    Row("mae.npz", "optim.warmup_cosine, layer_decay_groups", pixels.mae_schedules),
+    Row("simmim.npz", "methods.masked.simmim.simmim_loss, pixel_shuffle", pixels.simmim_losses),
+    Row("simmim.npz", "methods.masked.simmim.coarse_mask, hidden_count", pixels.simmim_masks),
+    Row("dino.npz", "methods.masked.dino.dino_loss, moved_center, warm_temperature", distilled.dino),
+    Row("dino_crops.npz", "methods.masked.dino.dino_loss, moved_center", distilled.dino_steps),
+    Row("dino_schedule.npz", "optim.warmup_cosine", distilled.dino_rate),
+    Row("ibot.npz", "methods.masked.ibot.patch_loss, dino.dino_loss, moved_center", distilled.ibot_step),
+    Row("ibot.npz", "methods.masked.dino.warm_temperature, optim.ema_momentum, cosine, warmup_cosine",
+        distilled.ibot_schedules),
+    Row("ibot.npz", "methods.masked.ibot.IBOTHead", distilled.ibot_head),
+    Row("ibot.npz", "vit.ViT.tokens with hidden patches", distilled.ibot_vit),
+    Row("ibot.npz", "methods.masked.ibot.random_ratio, scattered, beit.hide_blocks", distilled.ibot_masks,
+        unused={"sampler_*_stats_frac0_mean_max": "of draws without a seed: compared in tests/test_ibot.py"}),
+    Row("ibot.npz", "methods.masked.dino.clip_each", distilled.ibot_clip),
     Row("lars_torch.npz", "optim.LARS, flavour torch", lambda z: _lars(z, "WZ", "b", "torch", TORCH_LARS)),
     Row("lars_byol.npz", "optim.LARS, flavour torch", lambda z: _lars(z, "W", "bs", "torch", BYOL_LARS)),
     Row("lars_simclr.npz", "optim.LARS, flavour simclr", lambda z: _lars(z, "W", "b", "simclr", SIMCLR_LARS),
@@ -265,4 +285,17 @@ TABLE = [
         unused={"uniform_*": ELSEWHERE}),
     Row("rankme.npz", "measures.rankme", ranks, unused={"*": ELSEWHERE}),
     Row("clustering_metrics.npz", "measures.cluster_accuracy", clusters, unused={"*": ELSEWHERE}),
+    Row("beit.npz", "methods.masked.beit.hide_blocks", masked_b.block_masks),
+    Row("beit.npz", "vit.relative_index", masked_b.relative_indices),
+    Row("beit.npz", "methods.masked.beit.BEiT, beit_loss", masked_b.beit_forward),
+    Row("beit.npz", "vit.init_truncated", masked_b.beit_init, rtol=0.03),
+    Row("beit.npz", "optim.cosine", masked_b.beit_schedule, unused={
+        "sd.rel_pos_bias.relative_position_index": "vit.relative_index is held to relidx_4x4"}),
+    Row("dmae.npz", "methods.masked.dmae.dmae_loss", masked_b.dmae_losses, unused={
+        "gauss": "of a whole forward that is not stored", "sigma": "of that forward", "mask_noise": "of that forward",
+        "norm_*": "of that forward", "mask": "the official loss does not look at it",
+        "cons_mse_*": "another regulariser, which the paper does not use"}),
+    Row("dmae.npz", "smoothing.lower_bound, certified_radius", masked_b.lower_bounds),
+    Row("dmae.npz", "smoothing.certify", masked_b.certificates),
+    Row("dmae.npz", "methods.masked.dmae.consistency_loss", masked_b.consistency),
 ]

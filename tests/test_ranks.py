@@ -34,7 +34,13 @@ from course_lib.methods.contrastive.simclr_v2 import distillation_loss
 from course_lib.methods.contrastive.simsiam import simsiam_loss
 from course_lib.methods.contrastive.swav import swav_loss
 from course_lib.methods.contrastive.vicreg import VICReg, vicreg_loss
-from course_lib.methods.masked.spark import SparK, sparse, spark_loss
+from course_lib.methods.masked.beit import beit_loss
+from course_lib.methods.masked.dmae import dmae_loss
+from course_lib.methods.masked.mae import mae_loss
+from course_lib.methods.masked.simmim import simmim_loss
+from course_lib.methods.masked.dino import dino_loss, moved_center
+from course_lib.methods.masked.ibot import patch_loss
+from course_lib.methods.masked.spark import SparK, patchify, sparse, spark_loss
 from course_lib.train import fit
 
 WORLDS = (1, 2, 3)
@@ -95,6 +101,12 @@ def spark_whole(method: SparK, images: Tensor, visible: Tensor) -> Tensor:
     return spark_loss(method.decode(images, visible), images, visible)
 
 
+def beit_words(net: nn.Module, images: Tensor, visible: Tensor) -> Tensor:
+    """Seven words, here by the brightness of a patch; images hide another number of patches each."""
+    words = (images.unfold(2, 4, 4).unfold(3, 4, 4).mean((1, 4, 5)) * 20).round().long() % 7
+    return beit_loss(net(images).flatten(2).mT, words, visible)
+
+
 class Queued(nn.Linear):
     """A linear layer with MoCo's queue, whose rows and pointer must come out the same on every rank."""
 
@@ -118,6 +130,35 @@ def swav_step(net: nn.Module, *crops: Tensor) -> Tensor:
 
 def four_views() -> tuple[Tensor, ...]:
     return *two_views(), randn(N, 5, seed=6), randn(N, 5, seed=7)
+
+
+class Centred(nn.Linear):
+    """A linear layer with DINO's two centres, which must come out the same on every rank."""
+
+    def __init__(self):
+        super().__init__(5, 7)
+        self.register_buffer("center", torch.zeros(7))
+        self.register_buffer("patch_center", torch.zeros(7))
+
+
+def dino_steps(net: Centred, *crops: Tensor) -> Tensor:
+    """Two losses, the second with the centre that the first has left."""
+    total = 0.0
+    for scale in (1.0, 0.5):
+        teacher = [net(crop * scale).detach() for crop in crops[:2]]
+        total = total + dino_loss([net(crop) for crop in crops], teacher, net.center, 0.5, 0.3)
+        net.center = moved_center(net.center, torch.cat(teacher))
+    return total
+
+
+def ibot_steps(net: Centred, x: Tensor, seen: Tensor) -> Tensor:
+    """The same on patches, with another number of hidden ones in each image."""
+    tokens, total = x.flatten(1).unflatten(1, (16, -1))[..., :5], 0 * x.sum()
+    for scale in (1.0, 0.5):
+        teacher = net(tokens * scale).detach()
+        total = total + patch_loss(net(tokens), teacher, ~seen, net.patch_center, 0.5, 0.3)
+        net.patch_center = moved_center(net.patch_center, teacher)
+    return total
 
 
 CASES = {
@@ -144,6 +185,15 @@ CASES = {
                                             with_batch_norm),
     "spark loss": Case(images_and_masks, lambda net, x, seen: spark_loss(net(x), x.detach(), seen),
                        lambda: nn.Conv2d(3, 3, 1)),
+    "mae loss": Case(images_and_masks, lambda net, x, seen: mae_loss(patchify(net(x), 4), x.detach(), seen),
+                     lambda: nn.Conv2d(3, 3, 1)),
+    "simmim loss": Case(images_and_masks, lambda net, x, seen: simmim_loss(net(x), x.detach(), ~seen),
+                        lambda: nn.Conv2d(3, 3, 1)),
+    "beit loss": Case(images_and_masks, beit_words, lambda: nn.Conv2d(3, 7, 4, 4)),
+    "dmae loss": Case(images_and_masks, lambda net, x, seen: dmae_loss(patchify(net(x), 4), x.detach()),
+                      lambda: nn.Conv2d(3, 3, 1), local=True),
+    "dino, and its centre": Case(four_views, dino_steps, Centred, local=True),
+    "ibot's patches, and their centre": Case(images_and_masks, ibot_steps, Centred, local=True),
     "spark, whole forward": Case(images_and_masks, spark_whole, small_spark),
     "gather": Case(lambda: (randn(N, 5),), lambda net, x: squares(layers.gather(net(x)).T @ layers.gather(x)).sum()),
     "all_reduce_sum": Case(lambda: (randn(N, 5),),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from course_lib.augment import patch_mask
-from course_lib.reconstruction import fill_mean, fill_nearest, hidden_error
+from course_lib.reconstruction import average_distance, fill_mean, fill_nearest, hidden_error
 
 
 def example(b=3, size=12, grid=4, hidden=0.6, seed=0):
@@ -104,3 +104,22 @@ def test_on_smooth_pictures_the_nearest_pixel_is_better_than_the_mean():
     visible = patch_mask(5, 4, 0.6, torch.Generator().manual_seed(0))
     near, mean = (hidden_error(fill(ramp, visible), ramp, visible) for fill in (fill_nearest, fill_mean))
     assert near < 0.5 < mean
+
+
+@pytest.mark.parametrize("grid", [2, 3, 6])
+def test_the_average_distance_equals_loops(grid):
+    _, visible = example(grid=grid)
+    seen, distances = pixels(visible, 12), []
+    for flags in seen:
+        places = [(y, x) for y in range(12) for x in range(12) if flags[y][x]]
+        distances += [min(((y - v) ** 2 + (x - w) ** 2) ** 0.5 for v, w in places)
+                      for y in range(12) for x in range(12) if not flags[y][x]]
+    assert average_distance(visible, 12) == pytest.approx(sum(distances) / len(distances), rel=1e-5)
+
+
+def test_larger_patches_are_further_from_what_is_visible():
+    """SimMIM's one axis: at the same ratio the distance grows with the patch."""
+    masks = [patch_mask(8, grid, 0.5, torch.Generator().manual_seed(0)) for grid in (16, 8, 4, 2)]
+    found = [average_distance(mask, 32) for mask in masks]
+    assert found == sorted(found) and found[-1] > 4 * found[0]
+    assert average_distance(torch.ones(1, 4, 4, dtype=torch.bool), 8) != average_distance(masks[0], 32)  # nan

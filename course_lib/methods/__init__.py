@@ -7,8 +7,8 @@ A method is an nn.Module that `course_lib.train.fit` can train:
   the collapse diagnostics measure; progress in [0, 1] is counted in steps
 - `recipe`: settings of `fit` that suit it on small sets
 - `embed(images)`: (B, D), the representation that is evaluated, from uint8 or float images in [0, 1]
-- only where its paper needs them: `param_groups(weight_decay)`, `before_update()`, `after_update(progress)`,
-  `on_epoch(epoch)`
+- only where its paper needs them: `prepare(images)` (uint8, before the first step), `param_groups(weight_decay)`,
+  `before_update()`, `after_update(progress)`, `on_epoch(epoch)`
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ METHODS = {
     "swav": ("contrastive.swav", "SwAV"),
     "barlow-twins": ("contrastive.barlow_twins", "BarlowTwins"),
     "spark": ("masked.spark", "SparK"),
+    "mae": ("masked.mae", "MAE"),
+    "simmim": ("masked.simmim", "SimMIM"),
+    "beit": ("masked.beit", "BEiT"),
+    "dino": ("masked.dino", "DINO"),
+    "ibot": ("masked.ibot", "IBOT"),
+    "dmae": ("masked.dmae", "DMAE"),
 }
 
 

@@ -44,15 +44,16 @@ class BYOL(nn.Module):
 
     hidden, out: of projector and predictor (4096 and 256 in the paper). momentum: m0, 0.996 for 1000 epochs, 0.99 for
     100 to 300, 0.97 for 40; it rises to 1 along a cosine, or stays with `constant`. predictor=False leaves it out.
-    norm: the projector ends in a batch norm without affine parameters, as in MoCo v3 and SimSiam (not in the paper).
+    norm: the projector ends in a batch norm without affine parameters, as in MoCo v3 and SimSiam; not in the paper, it
+    helps in short runs.
     predictor_lr: the predictor's learning rate over that of the rest; a quick predictor helps in short runs.
     augment, other: the paper's pair differs in blur and solarize (`augment.byol_views`).
     """
 
-    recipe = {"lr": 5e-4}
+    recipe = {"lr": 5e-4, "batch_size": 64}
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: int = 512, out: int = 128,
-                 momentum: float = 0.97, constant: bool = False, predictor: bool = True, norm: bool = False,
+                 momentum: float = 0.97, constant: bool = False, predictor: bool = True, norm: bool = True,
                  predictor_lr: float = 10.0, augment: Augment | None = None, other: Augment | None = None):
         super().__init__()
         self.backbone = backbone

@@ -89,7 +89,7 @@ class SwAV(nn.Module):
     recipe = {"lr": 2e-3, "batch_size": 128}
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: int = 512, out: int = 128, norm: bool = True,
-                 prototypes: int = 256, temperature: float = 0.2, epsilon: float = 0.01, iterations: int = 10,
+                 prototypes: int = 1024, temperature: float = 0.07, epsilon: float = 0.01, iterations: int = 10,
                  crops: int = 0, crop_size: int | None = None, crop_scale: tuple[float, float] | None = None,
                  frozen: float = 0.01, queue: int = 0, queue_from: float = 0.0, augment: Augment | None = None):
         super().__init__()

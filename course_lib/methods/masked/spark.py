@@ -35,6 +35,12 @@ def patchify(images: Tensor, patch: int) -> Tensor:
     return rearrange(images, "b c (h p) (w q) -> b (h w) (p q c)", p=patch, q=patch)
 
 
+def unpatchify(patches: Tensor, patch: int) -> Tensor:
+    """The inverse of `patchify`, for square images: (B, patches, patch*patch*C) -> (B, C, H, H)."""
+    grid = math.isqrt(patches.shape[1])
+    return rearrange(patches, "b (h w) (p q c) -> b c (h p) (w q)", h=grid, p=patch, q=patch)
+
+
 def normalize_patches(patches: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor, Tensor]:
     """(B, L, n) -> patches of mean 0 and deviation 1, with the means and deviations (B, L, 1); unbiased variance."""
     mean = patches.mean(-1, keepdim=True)
@@ -56,6 +62,23 @@ def spark_loss(prediction: Tensor, images: Tensor, visible: Tensor, normalized: 
     error = (guess - target).square().mean(-1)  # (B, L)
     hidden = (~visible).to(error)
     return all_reduce_sum((error * hidden).sum()) / (all_reduce_sum(hidden.sum()) + 1e-8)
+
+
+@torch.no_grad()
+def paint(images: Tensor, patches: Tensor, visible: Tensor, normalized: bool) -> Tensor:
+    """Images in [0, 1] with their hidden patches replaced by predicted ones: (B, 3, H, H).
+
+    patches (B, L, n) in the scale of normalised images, visible (B, f, f) bool. With normalised targets a prediction
+    lacks each hidden patch's mean and deviation: the *true* ones are put in, as in the papers' figures. That shows
+    texture, but it leaks; error figures need normalized=False.
+    """
+    inputs, patch = normalize(images), images.shape[-1] // visible.shape[-1]
+    patches = patches.float()
+    if normalized:
+        _, mean, std = normalize_patches(patchify(inputs, patch))
+        patches = patches * std + mean
+    seen = enlarge(visible.unsqueeze(1), images.shape[-1])
+    return torch.where(seen, inputs, unpatchify(patches, patch)).mul(STD).add(MEAN).clamp(0, 1)
 
 
 # ------------------------------------------------------------------------------------------------ sparse layers
@@ -212,16 +235,7 @@ class SparK(nn.Module):
     @torch.no_grad()
     def reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:
         """Images in [0, 1] with their hidden patches replaced by the prediction, (B, 3, H, W), in the mode (train or
-        eval) that the method is in.
-
-        With normalised targets the prediction lacks each hidden patch's mean and deviation: the *true* ones are put
-        in, as in the paper's figures. That shows texture, but it leaks; error figures need normalized=False.
+        eval) that the method is in. With normalised targets it leaks: see `paint`.
         """
-        inputs = normalize(images)
-        out = patchify(self.decode(inputs, visible).float(), self.patch)
-        if self.normalized:
-            _, mean, std = normalize_patches(patchify(inputs, self.patch))
-            out = out * std + mean
-        out = rearrange(out, "b (h w) (p q c) -> b c (h p) (w q)", h=self.grid, p=self.patch, q=self.patch)
-        seen = enlarge(visible.unsqueeze(1), images.shape[-1])
-        return torch.where(seen, inputs, out).mul(STD).add(MEAN).clamp(0, 1)
+        drawn = self.decode(normalize(images), visible)
+        return paint(images, patchify(drawn, self.patch), visible, self.normalized)

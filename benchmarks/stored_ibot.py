@@ -1,0 +1,79 @@
+"""Train the small ViT of lesson 15 by iBOT (or DINO) on generated shapes, and store the run and its float16 checkpoint.
+
+    python benchmarks/stored_ibot.py                          # iBOT, 20 minutes on 2 CPU cores
+    python benchmarks/stored_ibot.py --method dino --minutes 20
+    python benchmarks/stored_ibot.py --steps 30 --n 600 --dry  # does it run?
+
+Writes lessons/runs/15_ibot/<method>-s<seed>.json (settings, curves, scores beside a random ViT and raw pixels, wall
+seconds) and <method>-s<seed>.pt (weights as float16, for `checkpoint.load_method`). The last step counts, not the best.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+
+import torch
+
+from course_lib.augment import SHAPES_VIEWS
+from course_lib.checkpoint import load_method, save_small
+from course_lib.data import load
+from course_lib.evaluate import score
+from course_lib.methods import build_method
+from course_lib.runs import StoredRun, runs_folder, write_run
+from course_lib.train import fit
+
+FOLDER = "15_ibot"
+VIT = {"patch": 4, "dim": 96, "depth": 4, "heads": 3}
+OPTIONS = {"augment": SHAPES_VIEWS, "crops": 4, "crop_size": 16, "crop_scale": (0.2, 0.5), "out": 256, "momentum": 0.99,
+           "teacher_temp": (0.04, 0.05), "warm": 0.2}
+RECIPE = {"lr": 1e-3, "weight_decay": 0.04, "batch_size": 64, "warmup": 0.1}
+
+
+def build(name: str, seed: int):
+    torch.manual_seed(seed)
+    return build_method(name, "vit-tiny", 32, backbone_options=VIT, **OPTIONS)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--method", choices=("ibot", "dino"), default="ibot")
+    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--steps", type=int, help="instead of minutes")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--n", type=int, default=20000, help="training images")
+    parser.add_argument("--lr", type=float, default=RECIPE["lr"])
+    parser.add_argument("--momentum", type=float, default=OPTIONS["momentum"])
+    parser.add_argument("--batch-size", type=int, default=RECIPE["batch_size"])
+    parser.add_argument("--crops", type=int, default=OPTIONS["crops"])
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--dry", action="store_true", help="print the scores, store nothing")
+    arguments = parser.parse_args()
+    OPTIONS.update(momentum=arguments.momentum, crops=arguments.crops)
+    recipe = {**RECIPE, "lr": arguments.lr, "batch_size": arguments.batch_size}
+    splits = load("shapes", n=arguments.n)
+    method = build(arguments.method, arguments.seed)
+    untrained = copy.deepcopy(method)
+    budget = {"steps": arguments.steps} if arguments.steps else {"seconds": 60 * arguments.minutes}
+    history = fit(method, splits.train, seed=arguments.seed, precision=arguments.precision, **budget, **recipe)
+    rows = score(method, splits, name=arguments.method, factors=True, random_encoder=untrained, probe_limit=3000)
+    for row in rows:
+        print(f"{row['name']:16s} kNN {row['knn']:.3f}  linear {row['linear']:.3f}  rank {row['effective_rank']}")
+    print(history)
+    if arguments.dry:
+        return
+    folder, name = runs_folder() / FOLDER, f"{arguments.method}-s{arguments.seed}"
+    weights = save_small(folder / f"{name}.pt", method)
+    again = score(load_method(weights), splits, name="as stored", controls=False, linear=False)[0]
+    rows[0]["knn_float16"] = again["knn"]
+    settings = {"optimizer": "adamw", **recipe, **{k: v for k, v in OPTIONS.items() if k != "augment"},
+                **{f"vit_{k}": v for k, v in VIT.items()}, "images": len(splits.train), "views_per_second": history.views_per_second}
+    run = StoredRun.from_history(
+        arguments.method, splits.train.name, history, id=name, backbone="vit-tiny", augmentation=repr(SHAPES_VIEWS),
+        seed=arguments.seed, settings=settings, scores=rows, note="Lesson 15: the network that its explorers look into.")
+    write_run(run, folder)
+    print(f"{weights.name}: {weights.stat().st_size / 1e6:.1f} MB, kNN {again['knn']:.3f} as float16")
+
+
+if __name__ == "__main__":
+    main()

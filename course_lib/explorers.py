@@ -1,0 +1,281 @@
+"""Explorers: pure views over knobs for looking into a trained network, on images of the course or of your own.
+
+    from course_lib.explorers import explore_attention, explore_correspondence, explore_reconstruction, open_image
+    explore_attention("my_run/last.pt", open_image("holiday.jpg", 64))      # a checkpoint of `course train`, your photograph
+    explore_reconstruction(method, splits.test.images[:8])                  # a method in memory
+
+Each `explore_*` draws a knob around the view of the same name, which can be called without any notebook:
+`attention_view(...)(state) -> (data, figure)`. Images are (N, 3, H, W), uint8 or float in [0, 1]. Nothing is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.patches import Rectangle
+from torch import Tensor, nn
+
+from .attention import mutual_matches, rollout, similarity, to_grid
+from .augment import normalize, patch_mask, to_float
+from .checkpoint import load_method
+from .knobs import Choice, Knob, Patch, Slider, knob
+from .photo import decode_photo
+from .pictures import BLUE, ORANGE, as_pixels
+from .reconstruction import fill_mean, fill_nearest, hidden_error
+
+View = Callable[[dict], tuple]
+CMAP = plt.get_cmap("inferno")
+WIDE = 8.8
+
+
+# ------------------------------------------------------------------------------------------------ what to look into
+def open_image(path: str | Path, size: int = 32) -> Tensor:
+    """A photograph file (JPEG, PNG, WebP) as uint8 (1, 3, size, size): its centre square, turned as its EXIF tag says."""
+    return torch.from_numpy(decode_photo(path, size).copy()).permute(2, 0, 1).unsqueeze(0)
+
+
+def transformer(model: nn.Module | str | Path) -> nn.Module:
+    """The ViT to look into: itself, that of a method (the one that is evaluated), or that of a checkpoint of `fit`."""
+    if isinstance(model, (str, Path)):
+        model = load_method(model)
+    network = getattr(model, "evaluated", getattr(model, "backbone", model))
+    if not hasattr(network, "attention"):
+        raise ValueError(f"{type(network).__name__} has no attention: look into a method that was trained over a ViT, "
+                         "for example with --backbone vit-tiny")
+    return network
+
+
+def _home(module: nn.Module) -> torch.device:
+    return next((p.device for p in module.parameters()), torch.device("cpu"))
+
+
+def _as_images(images: Tensor, patch: int) -> Tensor:
+    """Float images in [0, 1] on the CPU, checked."""
+    images = to_float(images.detach().cpu())
+    images = images.unsqueeze(0) if images.ndim == 3 else images
+    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3] or images.shape[2] % patch:
+        raise ValueError(f"images have shape {tuple(images.shape)}; expected (N, 3, S, S) with S a multiple of the patch, "
+                         f"{patch}: open_image(path, size) makes such a square of a photograph")
+    return images
+
+
+def _evaluating(function):
+    """Run a view with its module in evaluation mode and without gradients, and put the mode back."""
+    def wrapped(module: nn.Module, *arguments):
+        modes = {each: each.training for each in module.modules()}
+        try:
+            module.eval()
+            with torch.no_grad():
+                return function(module, *arguments)
+        finally:
+            for each, mode in modes.items():
+                each.training = mode
+    return wrapped
+
+
+@_evaluating
+def _maps(network: nn.Module, images: Tensor) -> Tensor:
+    return network.attention(normalize(images).to(_home(network))).float().cpu()
+
+
+@_evaluating
+def _tokens(network: nn.Module, images: Tensor) -> Tensor:
+    return network.tokens(normalize(images).to(_home(network))).float().cpu()
+
+
+@_evaluating
+def _reconstruct(method: nn.Module, images: Tensor, visible: Tensor) -> Tensor:
+    home = _home(method)
+    return method.reconstruct(images.to(home), visible.to(home)).float().cpu()
+
+
+# ------------------------------------------------------------------------------------------------ drawing, quick
+def _panels(count: int, titles: Sequence[str], columns: int = 6) -> tuple:
+    """A figure of square panels without layout passes: a knob redraws it often."""
+    columns = min(columns, count)
+    lines = -(-count // columns)
+    cell = min(WIDE / columns, 2.2)
+    figure = plt.figure(figsize=(cell * columns, (cell + 0.25) * lines))
+    panels = []
+    for number in range(count):
+        line, column = divmod(number, columns)
+        height = cell / ((cell + 0.25) * lines)
+        axes = figure.add_axes((column / columns + 0.01, 1 - (line + 1) / lines, 0.98 / columns, 0.98 * height))
+        axes.set_axis_off()
+        axes.set_title(titles[number], fontsize=9, pad=3)
+        panels.append(axes)
+    return figure, panels
+
+
+def heat(pixels: np.ndarray, weights: Tensor, strength: float = 0.65) -> np.ndarray:
+    """An image (H, W, 3) in grey with weights (g, g) laid over it, bright where they are large: (H, W, 3)."""
+    weights = weights / weights.max().clamp_min(1e-12)
+    size = pixels.shape[0]
+    large = torch.nn.functional.interpolate(weights[None, None], size=(size, size), mode="nearest")[0, 0].numpy()
+    grey = pixels.mean(2, keepdims=True)
+    return (1 - strength) * grey + strength * CMAP(large)[..., :3]
+
+
+def _mark(axes, place: tuple[int, int], patch: int, colour: str = "#56B4E9") -> None:
+    row, column = place
+    axes.add_patch(Rectangle((column * patch - 0.5, row * patch - 0.5), patch, patch, fill=False, ec=colour, lw=2))
+
+
+# ------------------------------------------------------------------------------------------------ attention
+def attention_view(model: nn.Module | str | Path, images: Tensor) -> View:
+    """view(state): where a token looks. state: image, layer (from 1), query ("class token" or "patch"), patch (row, column).
+
+    data: "heads" (heads, g, g), "rollout" (g, g) through the layers up to this one, and "to class", the weight that each
+    head gives the class token.
+    """
+    network = transformer(model)
+    images = _as_images(images, network.patch)
+    kept: dict[int, Tensor] = {}
+
+    def view(state: dict) -> tuple[dict, plt.Figure]:
+        index, layer = state["image"], state["layer"]
+        if index not in kept:
+            kept[index] = _maps(network, images[index : index + 1])
+        maps = kept[index]
+        side = round((maps.shape[-1] - 1) ** 0.5)
+        row = 0 if state["query"] == "class token" else 1 + state["patch"][0] * side + state["patch"][1]
+        heads = to_grid(maps[layer - 1, 0, :, row])
+        flow = to_grid(rollout(maps[:layer])[0, row])
+        pixels = as_pixels(images[index : index + 1])[0]
+        names = [f"head {i + 1}" for i in range(len(heads))]
+        figure, panels = _panels(len(heads) + 3, ["image", *names, "mean of heads", f"rollout, layers 1-{layer}"])
+        panels[0].imshow(pixels, interpolation="nearest")
+        for axes, weights in zip(panels[1:], [*heads, heads.mean(0), flow]):
+            axes.imshow(heat(pixels, weights), interpolation="nearest")
+        if row:
+            for axes in panels:
+                _mark(axes, state["patch"], network.patch)
+        return {"heads": heads, "rollout": flow, "to class": maps[layer - 1, 0, :, row, 0]}, figure
+
+    return view
+
+
+def explore_attention(model: nn.Module | str | Path, images: Tensor, title: str = "Where does it look?") -> Knob:
+    """A knob over `attention_view`: choose an image, a layer, and the class token or a patch to click."""
+    network = transformer(model)
+    images = _as_images(images, network.patch)
+    side = images.shape[-1] // network.patch
+    controls: dict = {"image": Slider(0, len(images) - 1, 0, 1)} if len(images) > 1 else {}
+    depth = len(network.blocks)
+    if depth > 1:
+        controls["layer"] = Slider(1, depth, depth, 1)
+    view = attention_view(network, images)
+    return knob(lambda state: view({"image": 0, "layer": 1, **state}), title, **controls,
+                query=Choice(["class token", "patch"]), patch=Patch(side, side, (side // 2, side // 2)))
+
+
+# ------------------------------------------------------------------------------------------------ correspondence
+def correspondence_view(model: nn.Module | str | Path, first: Tensor, second: Tensor) -> View:
+    """view(state): which patches of two images are alike for the network. state: pair, patch (row, column), lines.
+
+    first[i] and second[i] (N, 3, S, S) are a pair. data: "map" (g, g), cosine of the chosen patch of the first image with
+    the second's; "best", its place there; "matches" (at most `lines`, 4), rows and columns of mutual nearest patches.
+    """
+    network = transformer(model)
+    first, second = (_as_images(images, network.patch) for images in (first, second))
+    kept: dict[int, Tensor] = {}
+
+    def view(state: dict) -> tuple[dict, plt.Figure]:
+        pair = state["pair"]
+        if pair not in kept:
+            tokens = [_tokens(network, images[pair : pair + 1])[0, 1:] for images in (first, second)]
+            kept[pair] = similarity(*tokens)
+        cosines = kept[pair]
+        sides = [images.shape[-1] // network.patch for images in (first, second)]
+        row, column = state["patch"]
+        chosen = cosines[row * sides[0] + column].view(sides[1], sides[1])
+        best = divmod(int(chosen.argmax()), sides[1])
+        pairs = mutual_matches(cosines)[: state["lines"]]
+        a, b = (as_pixels(images[pair : pair + 1])[0] for images in (first, second))
+        figure, panels = _panels(4, ["first image", "second: cosine with the patch", "mutual nearest patches", ""], 4)
+        panels[0].imshow(a, interpolation="nearest")
+        _mark(panels[0], state["patch"], network.patch)
+        panels[1].imshow(heat(b, chosen.clamp_min(0)), interpolation="nearest")
+        _mark(panels[1], best, network.patch)
+        for axes, pixels in zip(panels[2:], (a, b)):
+            axes.imshow(pixels, interpolation="nearest")
+        places = torch.stack([pairs[:, 0] // sides[0], pairs[:, 0] % sides[0], pairs[:, 1] // sides[1], pairs[:, 1] % sides[1]], 1)
+        colours = plt.get_cmap("viridis")(np.linspace(0, 0.95, max(1, len(places))))
+        for colour, (r1, c1, r2, c2) in zip(colours, places.tolist()):
+            _connect(figure, panels[2], panels[3], (r1, c1), (r2, c2), network.patch, colour)
+        return {"map": chosen, "best": best, "matches": places}, figure
+
+    return view
+
+
+def _connect(figure, left, right, start, end, patch, colour) -> None:
+    from matplotlib.patches import ConnectionPatch
+
+    (y1, x1), (y2, x2) = ((place[0] * patch + patch / 2 - 0.5, place[1] * patch + patch / 2 - 0.5) for place in (start, end))
+    figure.add_artist(ConnectionPatch((x1, y1), (x2, y2), "data", "data", axesA=left, axesB=right, color=colour, lw=1.2))
+    for axes, x, y in ((left, x1, y1), (right, x2, y2)):
+        axes.plot(x, y, "o", ms=4, color=colour, mec="white", mew=0.6)
+
+
+def explore_correspondence(model: nn.Module | str | Path, first: Tensor, second: Tensor,
+                           title: str = "Which patches correspond?") -> Knob:
+    """A knob over `correspondence_view`: choose a pair, click a patch of its first image, ask for more or fewer lines."""
+    network = transformer(model)
+    first, second = (_as_images(images, network.patch) for images in (first, second))
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} first images and {len(second)} second ones are not pairs")
+    side = first.shape[-1] // network.patch
+    controls: dict = {"pair": Slider(0, len(first) - 1, 0, 1)} if len(first) > 1 else {}
+    view = correspondence_view(network, first, second)
+    return knob(lambda state: view({"pair": 0, **state}), title, **controls,
+                patch=Patch(side, side, (side // 2, side // 2)), lines=Slider(1, 20, 8, 1))
+
+
+# ------------------------------------------------------------------------------------------------ reconstruction
+def reconstruction_view(method: nn.Module, images: Tensor, grid: int) -> View:
+    """view(state): an image with hidden patches filled in by a method and without learning. state: image, hidden, draw.
+
+    data: "hidden", the share; errors on hidden pixels over their variance of "method", "nearest visible pixel" and
+    "visible mean" (1 is the mean of the hidden pixels themselves). Where a method's targets are normalised per patch, its
+    picture is drawn with the true statistics and its error is not comparable.
+    """
+    images = _as_images(images, 1)
+
+    def view(state: dict) -> tuple[dict, plt.Figure]:
+        image = images[state["image"] : state["image"] + 1]
+        visible = patch_mask(1, grid, state["hidden"], torch.Generator().manual_seed(state["draw"]))
+        filled = {"method": _reconstruct(method, image, visible), "nearest visible pixel": fill_nearest(image, visible),
+                  "visible mean": fill_mean(image, visible)}
+        errors = {name: hidden_error(picture, image, visible) for name, picture in filled.items()}
+        seen = torch.nn.functional.interpolate(visible[:, None].float(), size=image.shape[-2:], mode="nearest")
+        shown = torch.cat([image, image * seen + 0.75 * (1 - seen), *filled.values()])
+        titles = ["image", "visible", *(f"{name}: {error:.2f}" for name, error in errors.items())]
+        figure, panels = _panels(5, titles, 5)
+        for axes, pixels in zip(panels, as_pixels(shown)):
+            axes.imshow(pixels, interpolation="nearest")
+        for axes, colour in ((panels[2], BLUE), (panels[3], ORANGE), (panels[4], ORANGE)):
+            axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, fill=False, ec=colour, lw=2))
+        return {"hidden": 1 - float(visible.float().mean()), **errors}, figure
+
+    return view
+
+
+def explore_reconstruction(method: nn.Module | str | Path, images: Tensor, title: str = "What can be filled in?") -> Knob:
+    """A knob over `reconstruction_view`: choose an image, the share of hidden patches and another draw of them.
+
+    method: one with `reconstruct(images, visible)` (SparK, MAE, SimMIM, BEiT), or a checkpoint of it.
+    """
+    if isinstance(method, (str, Path)):
+        method = load_method(method)
+    if not hasattr(method, "reconstruct"):
+        raise ValueError(f"{type(method).__name__} does not draw pictures: use a method with reconstruct(images, visible)")
+    images = _as_images(images, 1)
+    grid = images.shape[-1] // (getattr(method, "patch", None) or method.backbone.patch)
+    controls: dict = {"image": Slider(0, len(images) - 1, 0, 1)} if len(images) > 1 else {}
+    view = reconstruction_view(method, images, grid)
+    return knob(lambda state: view({"image": 0, **state}), title, **controls,
+                hidden=Slider(0.1, 0.9, 0.6, 0.1), draw=Slider(0, 9, 0, 1))

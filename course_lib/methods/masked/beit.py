@@ -1,0 +1,177 @@
+r"""BEiT: BERT pre-training of image transformers. Bao, Dong, Piao, Wei, ICLR 2022, arXiv 2106.08254.
+
+A frozen tokenizer gives each patch of the *clean* image a word z_i out of K. Blocks of patches are hidden: a learned
+mask token takes the place of their embeddings. The transformer names the word of every hidden patch:
+
+    L = - 1/|M| * sum over images b and hidden patches i of log p(z_bi | image b with its blocks hidden)
+
+with |M| the hidden patches of the whole batch. Code: microsoft/unilm, beit/. Its tokenizer is DALL-E's dVAE; ours are
+in `tokenizers.py`, and how many words they really use is part of every result.
+
+What other implementations get wrong: the mean of per-image means instead of one mean over the batch (images with more
+hidden patches weigh more); cross-entropy over visible patches too; words taken from the *masked* image, or from another
+crop than the network's; a block as wide as the grid; blocks that overshoot the count (they never do, though they may
+fall short of it); masks without blocks; absolute positions beside the relative bias; a bias for keys.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...augment import Augment, normalize, patch_mask
+from ...layers import all_reduce_sum, in_float32
+from ...vit import ViT, init_truncated
+from .tokenizers import VQVAE, KMeansTokenizer
+
+# what the paper's transformer has beyond the plain one: options of `vit.ViT`
+BEIT_VIT = dict(positions="none", relative="shared", layer_scale=0.1, key_bias=False, pool="mean")
+
+
+# ------------------------------------------------------------------------------------------------ the mask
+def add_block(hidden, top: int, left: int, height: int, width: int, missing: int) -> int:
+    """Hide a block in `hidden`, bool (grid, grid), in place, and return how many patches it newly hides.
+
+    It is refused (0, nothing is changed) if that would be none, or more than the `missing` ones.
+    """
+    block = hidden[top : top + height, left : left + width]
+    new = height * width - int(block.sum())
+    if not 0 < new <= missing:
+        return 0
+    block[:] = True
+    return new
+
+
+def hide_blocks(grid: int, count: int, smallest: int, draw: random.Random, aspect: float = 0.3) -> np.ndarray:
+    """One mask, bool (grid, grid), True = *hidden*: blocks are added until `count` patches are hidden.
+
+    A block's area is uniform between `smallest` and what is missing, height over width log-uniform in [aspect, 1 /
+    aspect]. Blocks as long as the grid are refused, and see `add_block`: so the count is never exceeded. After ten
+    refusals in a row that is it, and the count falls short.
+    """
+    hidden, missing, refused = np.zeros((grid, grid), dtype=bool), count, 0
+    while missing > 0 and refused < 10:
+        area = draw.uniform(smallest, missing)
+        shape = math.exp(draw.uniform(math.log(aspect), -math.log(aspect)))
+        height, width, new = round(math.sqrt(area * shape)), round(math.sqrt(area / shape)), 0
+        if height < grid and width < grid:
+            top, left = draw.randint(0, grid - height), draw.randint(0, grid - width)
+            new = add_block(hidden, top, left, height, width, missing)
+        missing, refused = missing - new, 0 if new else refused + 1
+    return hidden
+
+
+def block_mask(batch: int, grid: int, hidden: float, generator: torch.Generator, device: torch.device | str = "cpu",
+               smallest: int | None = None) -> Tensor:
+    """Block masks, (batch, grid, grid) bool, True = *visible*, as `augment.patch_mask`; the counts differ.
+
+    hidden: the share of patches to hide, at most. smallest: the smallest block's area; by default the paper's share, 16
+    of 196 patches.
+    """
+    count, smallest = round(hidden * grid * grid), smallest or max(1, round(grid * grid * 16 / 196))
+    draw = random.Random(int(torch.randint(2**62, (1,), generator=generator)))
+    masks = np.stack([hide_blocks(grid, count, smallest, draw) for _ in range(batch)])
+    return ~torch.from_numpy(masks).to(device)
+
+
+# ------------------------------------------------------------------------------------------------ the loss
+@in_float32
+def beit_loss(logits: Tensor, words: Tensor, visible: Tensor) -> Tensor:
+    """Cross-entropy of the hidden patches' words, one mean over the hidden patches of the whole (global) batch.
+
+    logits (B, L, K); words int64 and visible bool, (B, L) or (B, g, g), True = visible -> scalar.
+    """
+    hidden = ~visible.flatten(1)  # (B, L)
+    total = F.cross_entropy(logits[hidden], words.flatten(1)[hidden], reduction="sum")
+    return all_reduce_sum(total) / all_reduce_sum(hidden.sum().to(total)).clamp(min=1)
+
+
+# ------------------------------------------------------------------------------------------------ the method
+class BEiT(nn.Module):
+    """The method over a ViT; the paper's has the options `BEIT_VIT`.
+
+    tokenizer: "kmeans" (learned from the images before the first step), or a trained one with as many words on the
+    same images (`tokenizers`). codes: words of "kmeans". hidden: share of hidden patches. masks: "block" or "random".
+    """
+
+    recipe = {"lr": 1e-3, "clip": 3.0}
+
+    def __init__(self, backbone: nn.Module, image_size: int = 32, tokenizer: str | nn.Module = "kmeans",
+                 codes: int = 256, hidden: float = 75 / 196, masks: str = "block", augment: Augment | None = None):
+        super().__init__()
+        if not isinstance(backbone, ViT):
+            raise ValueError(f"BEiT needs a ViT, whose embeddings a mask token can replace, got "
+                             f"{type(backbone).__name__}; use vit-tiny or vit-small")
+        if masks not in ("block", "random"):
+            raise ValueError(f"masks must be 'block' or 'random', got {masks!r}")
+        if isinstance(tokenizer, str):
+            if tokenizer not in ("kmeans", "vqvae"):
+                raise ValueError(f"tokenizer must be 'kmeans', 'vqvae' or a tokenizer itself, got {tokenizer!r}")
+            tokenizer = {"kmeans": KMeansTokenizer, "vqvae": VQVAE}[tokenizer](codes, max(2, backbone.patch))
+        self.backbone, self.tokenizer = init_truncated(backbone), tokenizer.requires_grad_(False)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, backbone.dim))
+        self.head = nn.Linear(backbone.dim, tokenizer.codes)
+        for weight in (self.mask_token, self.head.weight):
+            nn.init.trunc_normal_(weight, std=0.02, a=-0.02, b=0.02)
+        nn.init.zeros_(self.head.bias)
+        self.hidden, self.masks, self.grid = hidden, masks, image_size // backbone.patch
+        self.augment = augment or Augment(image_size, jitter=(0.4, 0.4, 0.4, 0.0), gray_p=0.0)
+
+    def prepare(self, images: Tensor) -> None:
+        """Called by the loop before the first step of a new run: k-means learns its words from the images (uint8)."""
+        if not self.tokenizer.fitted:
+            if not isinstance(self.tokenizer, KMeansTokenizer):
+                raise ValueError("the tokenizer is not trained: fit(VQVAE(...), images) first, and hand it to BEiT")
+            self.tokenizer.learn(images, torch.Generator().manual_seed(0))
+
+    def train(self, mode: bool = True) -> BEiT:
+        super().train(mode)
+        self.tokenizer.eval()  # frozen: its words no longer move
+        return self
+
+    def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Images, the words of the same clean crop (colours are jittered before, for both), and what is visible."""
+        images = self.augment(batch.images, generator)
+        if self.masks == "block":
+            visible = block_mask(len(images), self.grid, self.hidden, generator, images.device)
+        else:
+            visible = patch_mask(len(images), self.grid, self.hidden, generator, images.device)
+        return images, self.words(images), visible
+
+    @torch.no_grad()
+    def words(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> the tokenizer's words (B, g, g), of a smaller copy if its patches are smaller."""
+        size = self.grid * self.tokenizer.patch
+        if images.shape[-1] != size:
+            images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+        return self.tokenizer.encode(images)
+
+    def logits(self, images: Tensor, visible: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) with visible (B, g, g) -> logits of every patch's word, (B, L, codes)."""
+        tokens = self.backbone.tokens(images, hidden=~visible, mask_token=self.mask_token)
+        return self.head(tokens[:, 1:])
+
+    def loss(self, views: tuple[Tensor, Tensor, Tensor], progress: float = 0.0) -> dict:
+        images, words, visible = views
+        logits = self.logits(normalize(images), visible)
+        right = (logits.detach().argmax(-1) == words.flatten(1)) & ~visible.flatten(1)
+        accuracy = right.sum() / (~visible).sum().clamp(min=1)
+        return {"loss": beit_loss(logits, words, visible), "accuracy": accuracy, "views_per_image": 1}
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.backbone(normalize(images))
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:
+        """Images in [0, 1] whose hidden patches show the likeliest word, as the tokenizer draws it, (B, 3, H, W)."""
+        words = self.words(images)
+        guess = self.logits(normalize(images), visible).argmax(-1).view_as(words)
+        drawn = self.tokenizer.decode(torch.where(visible, words, guess))
+        drawn = F.interpolate(drawn, size=images.shape[-2:]) if drawn.shape != images.shape else drawn
+        seen = visible.unsqueeze(1).repeat_interleave(self.backbone.patch, 2).repeat_interleave(self.backbone.patch, 3)
+        return torch.where(seen, images, drawn)

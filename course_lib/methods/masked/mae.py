@@ -1,0 +1,171 @@
+r"""MAE: masked autoencoders. He et al., CVPR 2022, arXiv 2111.06377.
+
+Three quarters of an image's patches are dropped; a ViT encodes what is left and never sees a mask token. A small
+decoder gets the encoded patches in their places, one learned *mask token* in every other place, and draws the image:
+
+    L = sum over hidden patches l of mean over pixels of (x_hat_l - x_l)^2 / number of hidden patches
+
+with x_l the patch normalised by its own mean and (unbiased) deviation over all its pixels and channels, 1e-6 under the
+root, or plain pixels. The encoder costs a quarter, attention less; the decoder is thrown away. Code:
+facebookresearch/mae, models_mae.py, util/pos_embed.py.
+
+What other implementations get wrong: tokens not put back into their places before the decoder adds its positions; the
+class token among those that are put back; mask tokens without positions; positions added after the masking, so that
+every image's first visible patch looks like the top left one; the biased variance in the target; a mean of per-image
+means where one ratio over the batch is meant; a kept count of 0 on small grids (int(10 * (1 - 0.9)) is 0 in floats).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ...augment import Augment, normalize
+from ...layers import all_reduce_sum, in_float32
+from ...vit import Block, ViT, init_xavier, positions_for, sincos_positions
+from .spark import normalize_patches, paint, patchify
+
+
+# ------------------------------------------------------------------------------------------------ the mask
+def kept_count(length: int, hidden: float) -> int:
+    """How many of `length` patches stay visible: rounded *down*, in floating point, as the official code does."""
+    return int(length * (1 - hidden))
+
+
+def random_masking(noise: Tensor, kept: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, L) noise -> keep (B, kept) int64, restore (B, L) int64, visible (B, L) bool.
+
+    keep: the patches with the smallest noise, smallest first. restore: the inverse of the whole shuffle, so that
+    gathering [kept patches, others] with it brings each patch back to its place. Equal noise: in reading order.
+    """
+    order = noise.argsort(dim=1, stable=True)  # patch numbers, smallest noise first
+    restore = order.argsort(dim=1)  # where each patch went
+    return order[:, :kept], restore, restore < kept
+
+
+def unshuffle(tokens: Tensor, mask_token: Tensor, restore: Tensor) -> Tensor:
+    """(B, kept, D) shuffled tokens (no class token) -> (B, L, D) in reading order, `mask_token` (1, 1, D) elsewhere."""
+    batch, kept, dim = tokens.shape
+    others = mask_token.to(tokens.dtype).expand(batch, restore.shape[1] - kept, -1)
+    return torch.cat([tokens, others], 1).gather(1, restore[..., None].expand(-1, -1, dim))
+
+
+# ------------------------------------------------------------------------------------------------ the loss
+@in_float32
+def mae_loss(prediction: Tensor, images: Tensor, visible: Tensor, normalized: bool = True) -> Tensor:
+    """Mean squared error on hidden patches, one mean over the hidden patches of the whole (global) batch.
+
+    prediction (B, L, p*p*C), a patch as (row, column, channel); images (B, C, H, W); visible (B, L) or (B, g, g) bool,
+    True = visible -> scalar.
+    """
+    target = patchify(images, images.shape[-1] // math.isqrt(prediction.shape[1]))
+    if normalized:
+        target = normalize_patches(target)[0]
+    error = (prediction - target).square().mean(-1)  # (B, L)
+    hidden = (~visible.flatten(1)).to(error)
+    return all_reduce_sum((error * hidden).sum()) / all_reduce_sum(hidden.sum())
+
+
+# ------------------------------------------------------------------------------------------------ the method
+class Decoder(nn.Module):
+    """Encoded tokens, class token first, (B, 1 + kept, dim) -> predicted patches (B, L, pixels).
+
+    Narrower and shallower than the encoder; positions of its own (fixed sines and cosines), added to every token.
+    """
+
+    def __init__(self, dim: int, grid: int, pixels: int, width: int, depth: int, heads: int):
+        super().__init__()
+        self.grid = grid
+        self.embed = nn.Linear(dim, width)
+        self.mask_token = nn.Parameter(0.02 * torch.randn(1, 1, width))
+        self.register_buffer("positions", sincos_positions(grid, width), persistent=False)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.pred = nn.Linear(width, pixels)
+        init_xavier(self)
+
+    def forward(self, tokens: Tensor, restore: Tensor | None) -> Tensor:
+        """restore: see `random_masking`; None where the tokens are all there already, in reading order."""
+        x = self.embed(tokens)
+        first, patches = x[:, :1], x[:, 1:]
+        if restore is not None:
+            patches = unshuffle(patches, self.mask_token, restore)
+        x = torch.cat([first, patches], 1)
+        x = x + positions_for(x, self.grid, self.positions)
+        for block in self.blocks:
+            x = block(x)
+        return self.pred(self.norm(x[:, 1:]))
+
+
+class MAE(nn.Module):
+    """The method over a ViT with absolute positions.
+
+    hidden: share of hidden patches. width, depth, heads: the decoder's (512, 8, 16 in the paper). normalized: targets
+    normalised per patch (the paper) or plain pixels. drop=False is the paper's ablation: hidden patches stay in the
+    encoder, as mask tokens, which costs four times as much.
+    """
+
+    recipe = {"lr": 1.5e-3}
+
+    def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: float = 0.75, width: int = 96,
+                 depth: int = 1, heads: int = 3, normalized: bool = True, drop: bool = True,
+                 augment: Augment | None = None):
+        super().__init__()
+        if not isinstance(backbone, ViT):
+            raise ValueError(f"MAE drops patches, which a {type(backbone).__name__} cannot; use a ViT (vit-tiny, ...)")
+        if image_size != backbone.grid * backbone.patch:
+            raise ValueError(f"the ViT was built for {backbone.grid * backbone.patch} pixels, the method for "
+                             f"{image_size}: give both the same image_size")
+        self.backbone, self.grid, self.patch = backbone, backbone.grid, backbone.patch
+        self.kept = kept_count(self.grid**2, hidden)
+        if not 1 <= self.kept < self.grid**2:
+            raise ValueError(f"hidden={hidden} leaves {self.kept} of {self.grid**2} patches visible: at least one must be "
+                             "visible and one hidden; use another share or smaller patches")
+        self.hidden, self.normalized, self.drop = hidden, normalized, drop
+        self.augment = augment or Augment(image_size, scale=(0.2, 1.0), jitter_p=0.0, gray_p=0.0)
+        self.decoder = Decoder(backbone.dim, self.grid, 3 * self.patch**2, width, depth, heads)
+        if not drop:
+            self.decoder.mask_token.requires_grad_(False)  # not used then
+            self.mask_token = nn.Parameter(0.02 * torch.randn(1, 1, backbone.dim))
+
+    def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images (B, 3, H, W) in [0, 1] and visible (B, g, g) bool."""
+        images = self.augment(batch.images, generator)
+        noise = torch.rand(len(images), self.grid**2, generator=generator, device=generator.device)
+        visible = random_masking(noise.to(images.device), self.kept)[2]
+        return images, visible.view(-1, self.grid, self.grid)
+
+    def decode(self, images: Tensor, visible: Tensor, kept: int | None = None) -> Tensor:
+        """Normalised images (B, 3, H, W) and visible (B, g, g) -> predicted patches (B, L, p*p*3).
+
+        kept: the number of visible patches of each image, if it is known already.
+        """
+        if not self.drop:
+            return self.decoder(self.backbone.tokens(images, hidden=~visible, mask_token=self.mask_token), None)
+        flat = visible.flatten(1)
+        if kept is None:
+            kept = int(flat[0].sum())
+            if kept < 1 or (flat.sum(1) != kept).any():
+                raise ValueError(f"each image needs the same number of visible patches, at least one, got "
+                                 f"{flat.sum(1).tolist()}")
+        keep, restore, _ = random_masking((~flat).to(torch.uint8), kept)  # any order does: visible ones first
+        return self.decoder(self.backbone.tokens(images, keep=keep), restore)
+
+    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict:
+        images, visible = views
+        images = normalize(images)
+        loss = mae_loss(self.decode(images, visible, self.kept), images, visible, self.normalized)
+        return {"loss": loss, "views_per_image": 1}
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.backbone(normalize(images))
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:
+        """Images in [0, 1] with their hidden patches replaced by the prediction, (B, 3, H, W).
+
+        With normalised targets it leaks the hidden patches' true statistics: see `spark.paint`.
+        """
+        return paint(images, self.decode(normalize(images), visible), visible, self.normalized)

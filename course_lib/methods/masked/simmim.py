@@ -1,0 +1,133 @@
+r"""SimMIM: a simple framework for masked image modelling. Xie et al., CVPR 2022, arXiv 2111.09886.
+
+No decoder, no dropped patches: the whole sequence goes through the encoder, a learned token in the place of each hidden
+patch's embedding, and one linear layer draws the pixels. With M = 1 on hidden *pixels* (one channel), C channels:
+
+    L = sum over hidden pixels and channels of |x - x_hat| / ((sum of M + 1e-5) C)
+
+x is the normalised image, not normalised per patch. The mask is drawn on a grid that is coarser than the encoder's
+patches (32 pixels against 16 or 4): what matters is how far a hidden pixel is from the nearest visible one. Code:
+microsoft/SimMIM, models/simmim.py, models/vision_transformer.py, data/data_simmim.py.
+
+What other implementations get wrong: the mask drawn on the encoder's own patches; the number of hidden ones rounded
+down (it is rounded up); the token put in after positions were added; the sum divided by the number of hidden pixels
+only, so that the loss is three times as large; the loss over all pixels; the linear layer's channels read as MAE reads
+them, (row, column, channel), where PixelShuffle means (channel, row, column).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from ...augment import Augment, normalize
+from ...layers import all_reduce_sum, in_float32
+from ...vit import ViT, init_truncated
+from .spark import enlarge, normalize_patches, paint, patchify, unpatchify
+
+
+# the paper's ViT: no absolute positions, one relative bias for all layers, layer scale, keys without bias
+SIMMIM_VIT = {"positions": "none", "relative": "shared", "layer_scale": 0.1, "key_bias": False, "pool": "mean"}
+
+
+# ------------------------------------------------------------------------------------------------ the mask
+def hidden_count(length: int, hidden: float) -> int:
+    """How many of `length` mask patches are hidden: rounded *up*, as the official code does."""
+    return math.ceil(length * hidden)
+
+
+def coarse_mask(noise: Tensor, hidden: float, scale: int = 1) -> Tensor:
+    """(B, m, m) noise -> hidden (B, m * scale, m * scale) bool, True = hidden.
+
+    The ceil(m^2 * hidden) mask patches with the smallest noise are hidden; each covers scale x scale of the encoder's.
+    """
+    ranks = noise.flatten(1).argsort(dim=1, stable=True).argsort(dim=1)
+    mask = (ranks < hidden_count(ranks.shape[1], hidden)).view(noise.shape)
+    return mask.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+
+
+# ------------------------------------------------------------------------------------------------ the loss
+@in_float32
+def simmim_loss(prediction: Tensor, images: Tensor, hidden: Tensor, eps: float = 1e-5) -> Tensor:
+    """Mean absolute error over the hidden pixels of the whole (global) batch.
+
+    prediction, images (B, C, H, W); hidden (B, g, g) bool, True = hidden -> scalar (0 if nothing is hidden).
+    """
+    mask = enlarge(hidden.unsqueeze(1), images.shape[-1]).to(images)  # (B, 1, H, W)
+    error = ((prediction - images).abs() * mask).sum()
+    return all_reduce_sum(error) / (all_reduce_sum(mask.sum()) + eps) / images.shape[1]
+
+
+def pixel_shuffle(maps: Tensor, stride: int) -> Tensor:
+    """(B, C * stride^2, h, w) -> (B, C, h * stride, w * stride); channels in the order (channel, row, column)."""
+    return rearrange(maps, "b (c p q) h w -> b c (h p) (w q)", p=stride, q=stride)
+
+
+# ------------------------------------------------------------------------------------------------ the method
+class SimMIM(nn.Module):
+    """The method over a ViT.
+
+    hidden: share of hidden mask patches. mask_patch: their width in pixels, a multiple of the ViT's patch (None: twice
+    that, as 32 against 16 in the paper). normalized: targets normalised per patch, which the paper does not do. The
+    ViT is initialised anew, from truncated normals. SIMMIM_VIT holds the options of the paper's ViT.
+    """
+
+    recipe = {"lr": 1.5e-3, "clip": 5.0}
+
+    def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: float = 0.6, mask_patch: int | None = None,
+                 normalized: bool = False, augment: Augment | None = None):
+        super().__init__()
+        if not isinstance(backbone, ViT):
+            raise ValueError(f"SimMIM puts mask tokens into a sequence, a {type(backbone).__name__} has none; use a ViT "
+                             "(vit-tiny, ...)")
+        if image_size != backbone.grid * backbone.patch:
+            raise ValueError(f"the ViT was built for {backbone.grid * backbone.patch} pixels, the method for "
+                             f"{image_size}: give both the same image_size")
+        mask_patch = 2 * backbone.patch if mask_patch is None else mask_patch
+        if mask_patch % backbone.patch or image_size % mask_patch:
+            raise ValueError(f"mask_patch {mask_patch} must be a multiple of the ViT's patch {backbone.patch} and divide "
+                             f"the image size {image_size}")
+        self.backbone, self.grid, self.patch = backbone, backbone.grid, backbone.patch
+        self.hidden, self.mask_patch, self.normalized = hidden, mask_patch, normalized
+        self.mask_grid = image_size // mask_patch
+        if not 1 <= hidden_count(self.mask_grid**2, hidden) < self.mask_grid**2:
+            raise ValueError(f"hidden={hidden} of {self.mask_grid**2} mask patches must leave one hidden and one visible")
+        self.augment = augment or Augment(image_size, scale=(0.67, 1.0), jitter_p=0.0, gray_p=0.0)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, backbone.dim))
+        nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
+        self.head = nn.Conv2d(backbone.dim, 3 * self.patch**2, 1)  # one linear layer for each position
+        init_truncated(backbone)
+
+    def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images (B, 3, H, W) in [0, 1] and visible (B, g, g) bool."""
+        images = self.augment(batch.images, generator)
+        noise = torch.rand(len(images), self.mask_grid, self.mask_grid, generator=generator, device=generator.device)
+        return images, ~coarse_mask(noise.to(images.device), self.hidden, self.mask_patch // self.patch)
+
+    def decode(self, images: Tensor, visible: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) and visible (B, g, g) -> the drawn image (B, 3, H, W)."""
+        tokens = self.backbone.tokens(images, hidden=~visible, mask_token=self.mask_token)[:, 1:]
+        return pixel_shuffle(self.head(rearrange(tokens, "b (h w) d -> b d h w", h=self.grid)), self.patch)
+
+    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict:
+        images, visible = views
+        target = normalize(images)
+        prediction = self.decode(target, visible)
+        if self.normalized:
+            target = unpatchify(normalize_patches(patchify(target, self.patch))[0], self.patch)
+        return {"loss": simmim_loss(prediction, target, ~visible), "views_per_image": 1}
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.backbone(normalize(images))
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:
+        """Images in [0, 1] with their hidden patches replaced by the prediction, (B, 3, H, W).
+
+        With normalised targets it leaks the hidden patches' true statistics: see `spark.paint`.
+        """
+        drawn = self.decode(normalize(images), visible)
+        return paint(images, patchify(drawn, self.patch), visible, self.normalized)

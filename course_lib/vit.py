@@ -1,0 +1,340 @@
+"""The vision transformer that the masked methods share.
+
+Patches become tokens; a class token stands in front. What a method needs beyond that is an option: positions (fixed
+sines and cosines, learned, none), a relative position bias (one table for all layers or one each), layer scale, keys
+without bias. Hidden patches are either dropped (MAE: the encoder never sees them) or replaced by a mask token (SimMIM,
+BEiT, iBOT). Attention maps are computed only when asked for. Initialisations, by paper: `init_xavier`, `init_truncated`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+# ------------------------------------------------------------------------------------------------ positions
+def sincos_positions(grid: int, dim: int, class_token: bool = True, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Fixed 2-D sine-cosine positions, (grid^2 [+ 1], dim), computed in float64 (MAE, util/pos_embed.py).
+
+    The first half of the channels encodes the *column*, the second the row; each half is [sines, cosines] of
+    position / 10000^(4k / dim), k = 0 .. dim/4 - 1. The class token's row, the first, is zero.
+    """
+    if dim % 4:
+        raise ValueError(f"dim must be a multiple of 4 for 2-D sine-cosine positions, got {dim}")
+    omega = 1.0 / 10000 ** (torch.arange(dim // 4, dtype=torch.float64) / (dim / 4))
+    y, x = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
+
+    def embed(position: Tensor) -> Tensor:
+        angle = position.flatten()[:, None].double() * omega
+        return torch.cat([angle.sin(), angle.cos()], 1)
+
+    table = torch.cat([embed(x), embed(y)], 1)
+    if class_token:
+        table = torch.cat([torch.zeros(1, dim, dtype=table.dtype), table])
+    return table.to(dtype)
+
+
+def positions_for(x: Tensor, grid: int, table: Tensor) -> Tensor:
+    """The stored float32 `table` (1 + g^2, dim) where it fits; computed anew for another grid and for float64 tokens."""
+    if len(table) == 1 + grid**2 and x.dtype != torch.float64:
+        return table
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return sincos_positions(grid, table.shape[1], dtype=dtype).to(x.device)
+
+
+def relative_index(height: int, width: int) -> Tensor:
+    """(T, T) int64, T = 1 + height * width: which row of a bias table a query (row) and a key (column) share.
+
+    Patches share one row per offset (dy, dx); the last three rows of (2 height - 1)(2 width - 1) + 3 are
+    class -> patch, patch -> class, class -> class (BEiT, modeling_finetune.py).
+    """
+    offsets = (2 * height - 1) * (2 * width - 1)
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    y, x = y.flatten(), x.flatten()
+    down, right = y[:, None] - y + height - 1, x[:, None] - x + width - 1  # (L, L), from 0
+    index = torch.empty(1 + len(y), 1 + len(y), dtype=torch.long)
+    index[1:, 1:] = down * (2 * width - 1) + right
+    index[0, :], index[:, 0], index[0, 0] = offsets, offsets + 1, offsets + 2
+    return index
+
+
+class RelativeBias(nn.Module):
+    """A learned bias for each offset and head, added to the attention's logits: -> (heads, T, T). Starts at zero."""
+
+    def __init__(self, grid: int | tuple[int, int], heads: int):
+        super().__init__()
+        height, width = (grid, grid) if isinstance(grid, int) else grid
+        self.table = nn.Parameter(torch.zeros((2 * height - 1) * (2 * width - 1) + 3, heads))
+        self.register_buffer("index", relative_index(height, width), persistent=False)
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.table)
+
+    def forward(self) -> Tensor:
+        return self.table[self.index].permute(2, 0, 1)
+
+
+# ------------------------------------------------------------------------------------------------ blocks
+class Attention(nn.Module):
+    """Multi-head self-attention, (B, T, D) -> (B, T, D); an optional bias (heads, T, T) is added to the logits.
+
+    key_bias=False: queries and values have a bias, keys have none (BEiT). relative: the grid of a bias table of its
+    own, used where no bias is given.
+    """
+
+    def __init__(self, dim: int, heads: int, key_bias: bool = True, relative: int | tuple[int, int] | None = None):
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"dim {dim} is not a multiple of heads {heads}")
+        self.heads, self.key_bias = heads, key_bias
+        self.qkv = nn.Linear(dim, 3 * dim, bias=key_bias)
+        if not key_bias:
+            self.q_bias, self.v_bias = nn.Parameter(torch.zeros(dim)), nn.Parameter(torch.zeros(dim))
+        self.relative = None if relative is None else RelativeBias(relative, heads)
+        self.proj = nn.Linear(dim, dim)
+
+    def reset_parameters(self) -> None:
+        if not self.key_bias:
+            nn.init.zeros_(self.q_bias), nn.init.zeros_(self.v_bias)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (B, heads, T, D / heads)."""
+        if self.key_bias:
+            qkv = self.qkv(x)
+        else:
+            bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+            qkv = F.linear(x, self.qkv.weight, bias)
+        q, k, v = rearrange(qkv, "b t (three h d) -> three b h t d", three=3, h=self.heads)
+        return q, k, v
+
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        if bias is None and self.relative is not None:
+            bias = self.relative()
+        q, k, v = self.split(x)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=None if bias is None else bias.to(q.dtype))
+        return self.proj(rearrange(out, "b h t d -> b t (h d)"))
+
+    def weights(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Attention maps (B, heads, T, T), rows (queries) summing to 1."""
+        if bias is None and self.relative is not None:
+            bias = self.relative()
+        q, k, _ = self.split(x)
+        logits = q @ k.mT / math.sqrt(q.shape[-1])
+        return (logits if bias is None else logits + bias).softmax(-1)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)), exact GELU.
+
+    layer_scale: each branch is multiplied by a learned vector that starts at this value.
+    """
+
+    def __init__(self, dim: int, heads: int, mlp_ratio: float = 4.0, key_bias: bool = True,
+                 layer_scale: float | None = None, relative: int | tuple[int, int] | None = None):
+        super().__init__()
+        hidden = int(dim * mlp_ratio)
+        self.norm1, self.attn = nn.LayerNorm(dim, eps=1e-6), Attention(dim, heads, key_bias, relative)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+        self.layer_scale, self.scale1, self.scale2 = layer_scale, None, None
+        if layer_scale is not None:
+            self.scale1, self.scale2 = nn.Parameter(torch.empty(dim)), nn.Parameter(torch.empty(dim))
+            self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        if self.layer_scale is not None:
+            nn.init.constant_(self.scale1, self.layer_scale), nn.init.constant_(self.scale2, self.layer_scale)
+
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        y = self.attn(self.norm1(x), bias)
+        x = x + (y if self.scale1 is None else y * self.scale1)
+        y = self.mlp(self.norm2(x))
+        return x + (y if self.scale2 is None else y * self.scale2)
+
+
+# ------------------------------------------------------------------------------------------------ the network
+def visible_indices(visible: Tensor, count: int | None = None) -> Tensor:
+    """(B, g, g) bool -> (B, n) int64: the visible patches of each image in reading order.
+
+    Every image must have the same number of them, or a ValueError says so; a method that drew the mask itself gives
+    that number as `count`, and nothing waits for the device.
+    """
+    flat = visible.flatten(1)
+    if count is None:
+        counts = flat.sum(1)
+        count = int(counts[0])
+        if (counts != count).any():
+            raise ValueError(f"every image must have the same number of visible patches, got {counts.tolist()}: "
+                             "dropping patches needs a rectangular batch")
+    if count < 1:
+        raise ValueError("no patch is visible: keep at least one in each image")
+    return flat.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count]
+
+
+class ViT(nn.Module):
+    """Vision transformer: images (B, 3, H, W) -> (B, dim), the class token or the mean of the patches (`pool`).
+
+    positions: "sincos" (fixed), "learned" or "none". relative: "shared" (one bias table for all layers), "layer" (one
+    each) or None. layer_scale, key_bias: see `Block`, `Attention`. Images of another size than image_size (multi-crop)
+    have sincos positions computed and learned ones interpolated for them; a relative bias has the built size only.
+    """
+
+    def __init__(self, image_size: int = 32, patch: int = 4, dim: int = 192, depth: int = 6, heads: int = 3, *,
+                 mlp_ratio: float = 4.0, positions: str = "sincos", relative: str | None = None,
+                 layer_scale: float | None = None, key_bias: bool = True, pool: str = "class"):
+        super().__init__()
+        if image_size % patch:
+            raise ValueError(f"image size {image_size} is not a multiple of the patch {patch}")
+        for name, value, known in (("positions", positions, ("sincos", "learned", "none")),
+                                   ("relative", relative, (None, "shared", "layer")),
+                                   ("pool", pool, ("class", "mean"))):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {known}, got {value!r}")
+        self.patch, self.grid, self.dim, self.pool = patch, image_size // patch, dim, pool
+        self.embed = nn.Conv2d(3, dim, patch, patch)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.learned = positions == "learned"
+        if self.learned:
+            self.positions = nn.Parameter(torch.zeros(1 + self.grid**2, dim))
+        else:  # fixed: no part of the state dict
+            table = sincos_positions(self.grid, dim) if positions == "sincos" else None
+            self.register_buffer("positions", table, persistent=False)
+        self.any_size = relative is None
+        self.relative = RelativeBias(self.grid, heads) if relative == "shared" else None
+        own = self.grid if relative == "layer" else None
+        self.blocks = nn.ModuleList(Block(dim, heads, mlp_ratio, key_bias, layer_scale, own) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        init_xavier(self)
+
+    # -------------------------------------------------------------------------------- images to tokens
+    def _positions(self, grid: int, x: Tensor) -> Tensor | None:
+        """(1 + grid^2, dim), the class token's first; None without absolute positions."""
+        if self.positions is None:
+            return None
+        if self.learned:
+            if grid == self.grid:
+                return self.positions
+            square = rearrange(self.positions[1:], "(h w) d -> 1 d h w", h=self.grid)
+            square = F.interpolate(square, size=(grid, grid), mode="bicubic", align_corners=False)
+            return torch.cat([self.positions[:1], rearrange(square, "1 d h w -> (h w) d")])
+        return positions_for(x, grid, self.positions)
+
+    def _embed(self, images: Tensor, keep: Tensor | None = None, hidden: Tensor | None = None,
+               mask_token: Tensor | None = None) -> Tensor:
+        """Tokens before the first block, (B, 1 + n, dim)."""
+        size = images.shape[-1]
+        if images.shape[-2] != size or size % self.patch:
+            raise ValueError(f"images must be square and a multiple of the patch {self.patch}, got {tuple(images.shape)}")
+        grid = size // self.patch
+        if grid != self.grid and not self.any_size:
+            raise ValueError(f"a relative position bias has one size: images must have {self.grid * self.patch} "
+                             f"pixels, got {size}")
+        patches = rearrange(images, "b c (h p) (w q) -> b (h w) (c p q)", p=self.patch, q=self.patch)
+        if keep is not None:  # dropped before the projection: hidden patches cost nothing
+            patches = patches.gather(1, keep[..., None].expand(-1, -1, patches.shape[-1]))
+        x = F.linear(patches, self.embed.weight.flatten(1), self.embed.bias)  # the convolution, patch by patch
+        if hidden is not None:
+            x = torch.where(hidden.flatten(1)[..., None], mask_token.to(x.dtype), x)
+        first, positions = self.class_token, self._positions(grid, x)
+        if positions is not None:
+            x = x + (positions[1:] if keep is None else positions[1:][keep])
+            first = first + positions[:1]
+        return torch.cat([first.expand(len(x), -1, -1).to(x.dtype), x], 1)
+
+    def _bias(self) -> Tensor | None:
+        """The relative bias that all layers share, looked up once a forward."""
+        return None if self.relative is None else self.relative()
+
+    def tokens(self, images: Tensor, visible: Tensor | None = None, *, keep: Tensor | None = None,
+               hidden: Tensor | None = None, mask_token: Tensor | None = None) -> Tensor:
+        """(B, 3, H, W) -> (B, 1 + n, dim) after the last norm, the class token first.
+
+        visible (B, g, g) bool: only these patches go in, in reading order, the same number in each image; keep (B, n)
+        int64: the same by their numbers, in the order given. hidden (B, g, g) bool with mask_token (1, 1, dim): all
+        patches go in, and the token takes the place of the hidden ones' embeddings, before positions are added.
+        """
+        if visible is not None:
+            keep = visible_indices(visible)
+        if keep is not None and (hidden is not None or not self.any_size):
+            raise ValueError("patches can be dropped or replaced by a mask token, not both, and a relative position "
+                             "bias needs all of them")
+        if (hidden is None) != (mask_token is None):
+            raise ValueError("hidden= and mask_token= go together")
+        x, bias = self._embed(images, keep, hidden, mask_token), self._bias()
+        for block in self.blocks:
+            x = block(x, bias)
+        return self.norm(x)
+
+    def represent(self, tokens: Tensor) -> Tensor:
+        """(B, 1 + n, dim) -> (B, dim): the class token, or the mean of the others."""
+        return tokens[:, 0] if self.pool == "class" else tokens[:, 1:].mean(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.represent(self.tokens(images))
+
+    @torch.no_grad()
+    def attention(self, images: Tensor, layers: list[int] | None = None) -> Tensor:
+        """Attention of every layer (or of those named, in that order) and head: (layers, B, heads, T, T), row = query."""
+        depth = len(self.blocks)
+        layers = list(range(depth)) if layers is None else [range(depth)[layer] for layer in layers]
+        x, bias, maps = self._embed(images), self._bias(), {}
+        for number, block in enumerate(self.blocks):
+            if number in layers:
+                maps[number] = block.attn.weights(block.norm1(x), bias)
+            if number == max(layers):
+                break
+            x = block(x, bias)
+        return torch.stack([maps[layer] for layer in layers])
+
+
+# ------------------------------------------------------------------------------------------------ initialisation
+@torch.no_grad()
+def init_xavier(module: nn.Module) -> nn.Module:
+    """MAE's: linear layers and patch projections (as the linear layers they are) Xavier-uniform, biases zero.
+
+    Class token and learned positions N(0, 0.02^2). Works on a ViT and on parts of one.
+    """
+    for child in module.modules():
+        if isinstance(child, nn.Linear):
+            nn.init.xavier_uniform_(child.weight)
+            if child.bias is not None:
+                nn.init.zeros_(child.bias)
+        elif isinstance(child, ViT):
+            bound = math.sqrt(6 / (child.dim + 3 * child.patch**2))
+            nn.init.uniform_(child.embed.weight, -bound, bound)
+            nn.init.zeros_(child.embed.bias)
+            nn.init.normal_(child.class_token, std=0.02)
+            if child.learned:
+                nn.init.normal_(child.positions, std=0.02)
+    return module
+
+
+@torch.no_grad()
+def init_truncated(vit: ViT, std: float = 0.02, cut: float | None = None, rescale: bool = True) -> ViT:
+    """BEiT's, SimMIM's, DINO's: weights, class token and learned positions from a normal cut at +-cut, biases zero.
+
+    cut=None cuts at +-std (BEiT, SimMIM's ViT), which leaves a deviation of 0.54 std; DINO cuts at 2, so hardly at
+    all. rescale: the last layer of both branches of block i (from 1) is divided by sqrt(2 i) (not in DINO).
+    """
+    cut = std if cut is None else cut
+
+    def draw(tensor: Tensor) -> None:
+        nn.init.trunc_normal_(tensor, std=std, a=-cut, b=cut)
+
+    for child in vit.modules():
+        if isinstance(child, (nn.Linear, nn.Conv2d)):
+            draw(child.weight)
+            if child.bias is not None:
+                nn.init.zeros_(child.bias)
+    draw(vit.class_token)
+    if vit.learned:
+        draw(vit.positions)
+    if rescale:
+        for number, block in enumerate(vit.blocks, 1):
+            block.attn.proj.weight.div_(math.sqrt(2 * number))
+            block.mlp[2].weight.div_(math.sqrt(2 * number))
+    return vit
