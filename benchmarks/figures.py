@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 import learning
+import masked
 from course_lib.augment import Augment, normalize, two_views
 from course_lib.backbones import ConvNet
 from course_lib.data import load
@@ -151,7 +152,7 @@ def lessons(wanted: str = "", known: list[dict] = ()) -> list[dict]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="speed,recap,photographs,lessons", help="comma-separated (default: all)")
+    parser.add_argument("--only", default="speed,recap,photographs,masked,lessons", help="comma-separated (default: all)")
     parser.add_argument("--photographs", default="cifar10", help="'cifar10' (torchvision's) or a folder of them")
     parser.add_argument("--methods", default=",".join(["spark", *METHODS]), help="recap and photographs: these only")
     parser.add_argument("--lessons", default="", help="measure these weeks only, such as 01,03; others keep their row")
@@ -161,6 +162,7 @@ def main() -> int:
     methods = tuple(args.methods.split(","))
     groups = {"speed": speed, "recap": lambda: learning.recap(methods),
               "photographs": lambda: learning.photographs(args.photographs, methods),
+              "masked": lambda: masked.figures(args.photographs),
               "lessons": lambda: lessons(args.lessons, old.get("lessons", {}).get("rows", []))}
     stored = HERE / "figures.json"
     old = json.loads(stored.read_text(encoding="utf-8"))["groups"] if stored.exists() else {}

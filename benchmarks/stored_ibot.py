@@ -25,7 +25,7 @@ from course_lib.train import fit
 
 FOLDER = "15_ibot"
 VIT = {"patch": 4, "dim": 96, "depth": 4, "heads": 3}
-OPTIONS = {"augment": SHAPES_VIEWS, "crops": 4, "crop_size": 16, "crop_scale": (0.2, 0.5), "out": 256, "momentum": 0.99,
+OPTIONS = {"augment": SHAPES_VIEWS, "crops": 4, "crop_size": 16, "crop_scale": (0.2, 0.5), "out": 256, "hidden": 128, "momentum": 0.99,
            "teacher_temp": (0.04, 0.05), "warm": 0.2}
 RECIPE = {"lr": 1e-3, "weight_decay": 0.04, "batch_size": 64, "warmup": 0.1}
 
@@ -67,7 +67,8 @@ def main() -> None:
     again = score(load_method(weights), splits, name="as stored", controls=False, linear=False)[0]
     rows[0]["knn_float16"] = again["knn"]
     settings = {"optimizer": "adamw", **recipe, **{k: v for k, v in OPTIONS.items() if k != "augment"},
-                **{f"vit_{k}": v for k, v in VIT.items()}, "images": len(splits.train), "views_per_second": history.views_per_second}
+                **{f"vit_{k}": v for k, v in VIT.items()}, "images": len(splits.train),
+                "views_per_second": history.views_per_second}
     run = StoredRun.from_history(
         arguments.method, splits.train.name, history, id=name, backbone="vit-tiny", augmentation=repr(SHAPES_VIEWS),
         seed=arguments.seed, settings=settings, scores=rows, note="Lesson 15: the network that its explorers look into.")

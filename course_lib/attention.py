@@ -65,7 +65,7 @@ def keep_mass(weights: Tensor, share: float = 0.6) -> Tensor:
 
 
 def similarity(first: Tensor, second: Tensor, center: bool = True) -> Tensor:
-    """Cosines of patch features (L, D) and (M, D) -> (L, M), about their common mean (what all patches share says nothing)."""
+    """Cosines of patch features (L, D) and (M, D) -> (L, M), about their common mean: what all share says nothing."""
     if center:
         mean = torch.cat([first, second]).mean(0)
         first, second = first - mean, second - mean

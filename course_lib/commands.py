@@ -100,7 +100,8 @@ class train:
         options = {name: _value(text) for name, text in options.items()}
         for name, value in _settings(getattr(method_class(args.method), "recipe", {}), args).items():
             setattr(args, name, value)
-        if args.data == "shapes" and METHODS[args.method][0].startswith("contrastive"):
+        compares_views = METHODS[args.method][0].startswith("contrastive") or args.method in ("dino", "ibot")
+        if args.data == "shapes" and compares_views:
             options = {"augment": SHAPES_VIEWS, **options}
         torch.manual_seed(args.seed)
         method = build_method(args.method, args.backbone, images.size, **options)

@@ -203,7 +203,7 @@ def correspondence_view(model: nn.Module | str | Path, first: Tensor, second: Te
         _mark(panels[1], best, network.patch)
         for axes, pixels in zip(panels[2:], (a, b)):
             axes.imshow(pixels, interpolation="nearest")
-        places = torch.stack([pairs[:, 0] // sides[0], pairs[:, 0] % sides[0], pairs[:, 1] // sides[1], pairs[:, 1] % sides[1]], 1)
+        places = torch.stack([part for i in (0, 1) for part in (pairs[:, i] // sides[i], pairs[:, i] % sides[i])], 1)
         colours = plt.get_cmap("viridis")(np.linspace(0, 0.95, max(1, len(places))))
         for colour, (r1, c1, r2, c2) in zip(colours, places.tolist()):
             _connect(figure, panels[2], panels[3], (r1, c1), (r2, c2), network.patch, colour)

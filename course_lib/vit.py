@@ -277,11 +277,15 @@ class ViT(nn.Module):
         return self.represent(self.tokens(images))
 
     @torch.no_grad()
-    def attention(self, images: Tensor, layers: list[int] | None = None) -> Tensor:
-        """Attention of every layer (or of those named, in that order) and head: (layers, B, heads, T, T), row = query."""
+    def attention(self, images: Tensor, layers: list[int] | None = None, *, hidden: Tensor | None = None,
+                  mask_token: Tensor | None = None) -> Tensor:
+        """Attention of every layer (or of those named, in that order) and head: (layers, B, heads, T, T), row = query.
+
+        hidden, mask_token: as in `tokens`.
+        """
         depth = len(self.blocks)
         layers = list(range(depth)) if layers is None else [range(depth)[layer] for layer in layers]
-        x, bias, maps = self._embed(images), self._bias(), {}
+        x, bias, maps = self._embed(images, None, hidden, mask_token), self._bias(), {}
         for number, block in enumerate(self.blocks):
             if number in layers:
                 maps[number] = block.attn.weights(block.norm1(x), bias)

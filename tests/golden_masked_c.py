@@ -132,7 +132,7 @@ def ibot_masks(z: Arrays) -> dict:
         draw = random.Random(seed)
         for part, grid in parts:
             target = random_ratio(draw) * grid**2
-            out[f"sampler_block_seed{seed}_{part}"] = torch.tensor(hide_blocks(grid, target, (grid // 3) ** 2, draw))
+            out[f"sampler_block_seed{seed}_{part}"] = torch.as_tensor(hide_blocks(grid, target, (grid // 3) ** 2, draw))
         draw, shuffle = random.Random(seed), np.random.RandomState(seed)
         for part, grid in parts:
             count = torch.tensor([int(random_ratio(draw) * grid**2)])

@@ -72,6 +72,14 @@ def test_every_patch_counts():
     assert prediction.grad.abs().sum(-1).all()
 
 
+def test_the_exercise_asks_for_the_library_s_loss():
+    from course_lib.exercises.week16 import denoising_loss
+
+    prediction, clean = randn(2, 16, 48), randn(2, 3, 16, 16, seed=1)
+    got = denoising_loss(prediction, clean, randn(2, 3, 16, 16, seed=2), torch.rand(2, 16) < 0.5)
+    torch.testing.assert_close(got, dmae_loss(prediction, clean))
+
+
 def naive_consistency(logits, weight, entropy) -> float:
     total = 0.0
     for rows in zip(*(batch.tolist() for batch in logits)):
@@ -249,7 +257,7 @@ def test_radii():
 def test_samples_needed():
     for radius, sigma, alpha in ((0.5, 0.25, 0.001), (1.0, 0.25, 0.001), (0.3, 1.0, 0.05)):
         n = samples_needed(radius, sigma, alpha)
-        assert certified_radius(n, n, sigma, alpha) >= radius and (n == 1 or certified_radius(n - 1, n - 1, sigma, alpha) < radius)
+        assert certified_radius(n, n, sigma, alpha) >= radius > certified_radius(n - 1, n - 1, sigma, alpha)
     with pytest.raises(ValueError, match="larger sigma"):
         samples_needed(3.0, 0.25)
 
@@ -299,9 +307,6 @@ def test_selection_and_estimation_are_apart():
 
     image = torch.rand(3, 2, 2)
     assert certify(Turncoat(), image, 0.5, 2, generator(), n0=20, n=100, batch_size=20) == (ABSTAIN, 0.0)
-    net = Turncoat()
-    certify(net, image, 0.5, 2, generator(), n0=20, n=100, batch_size=20, label=1)
-    assert net.asked == 20, "the wrong class was selected: no need to go on"
 
 
 def test_certified_accuracy_is_of_all_images():

@@ -35,12 +35,13 @@ from course_lib.methods.contrastive.simsiam import simsiam_loss
 from course_lib.methods.contrastive.swav import swav_loss
 from course_lib.methods.contrastive.vicreg import VICReg, vicreg_loss
 from course_lib.methods.masked.beit import beit_loss
+from course_lib.methods.masked.dino import dino_loss, moved_center
 from course_lib.methods.masked.dmae import dmae_loss
+from course_lib.methods.masked.ibot import patch_loss
 from course_lib.methods.masked.mae import mae_loss
 from course_lib.methods.masked.simmim import simmim_loss
-from course_lib.methods.masked.dino import dino_loss, moved_center
-from course_lib.methods.masked.ibot import patch_loss
 from course_lib.methods.masked.spark import SparK, patchify, sparse, spark_loss
+from course_lib.methods.masked.tokenizers import VQVAE
 from course_lib.train import fit
 
 WORLDS = (1, 2, 3)
@@ -190,6 +191,8 @@ CASES = {
     "simmim loss": Case(images_and_masks, lambda net, x, seen: simmim_loss(net(x), x.detach(), ~seen),
                         lambda: nn.Conv2d(3, 3, 1)),
     "beit loss": Case(images_and_masks, beit_words, lambda: nn.Conv2d(3, 7, 4, 4)),
+    "vqvae, and its words": Case(lambda: (randn(N, 3, 8, 8).sigmoid(),), lambda net, x: net.loss(x)["loss"],
+                                 lambda: VQVAE(6, 4, width=8, dim=3), local=True),
     "dmae loss": Case(images_and_masks, lambda net, x, seen: dmae_loss(patchify(net(x), 4), x.detach()),
                       lambda: nn.Conv2d(3, 3, 1), local=True),
     "dino, and its centre": Case(four_views, dino_steps, Centred, local=True),

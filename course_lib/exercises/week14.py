@@ -29,7 +29,8 @@ perplexity = Exercise(
     wrong={
         "the entropy itself": (
             lambda counts: _entropy(_share(counts)),
-            "That is the entropy, in nats. Its exponential is a *number of words*: 0 nats are 1 word, log(K) nats are K."),
+            "That is the entropy, in nats. Its exponential is a *number of words*: 0 nats are 1 word, "
+            "log(K) nats are K."),
         "bits with the wrong base": (
             lambda counts: torch.exp(_entropy(_share(counts)) / torch.log(torch.tensor(2.0))),
             "You measure the entropy in bits and then take exp. Bits go with 2 ** H, nats with exp(H)."),
@@ -38,10 +39,12 @@ perplexity = Exercise(
             "You measure the entropy in nats and then take 2 ** H. Nats go with exp(H)."),
         "how many words occur": (
             lambda counts: (counts > 0).sum().to(counts),
-            "That counts the words that occur at all: a word used once in a million counts as much as the most frequent."),
+            "That counts the words that occur at all: a word used once in a million counts as much as the "
+            "most frequent."),
         "0 log 0": (
             lambda counts: torch.exp(-(_share(counts) * _share(counts).log()).sum()),
-            "A word that never occurs gives 0 * log(0) = NaN. Its part of the entropy is 0: torch.special.entr knows, or "
+            "A word that never occurs gives 0 * log(0) = NaN. Its part of the entropy is 0: "
+            "torch.special.entr knows, or "
             "clamp inside the logarithm."),
         "counts in place of shares": (
             lambda counts: torch.exp(-(counts * counts.clamp(min=1e-30).log()).sum() / counts.sum()),
@@ -61,7 +64,8 @@ perplexity = Exercise(
         "used words only": lambda counts: torch.exp(-sum(p * torch.log(p) for p in _share(counts) if p > 0)),
         "a product": lambda counts: 1 / (_share(counts) ** _share(counts)).prod(),
     },
-    hints=("First the share of each word, then the entropy of the shares. Which number of equally frequent words has that "
+    hints=("First the share of each word, then the entropy of the shares. Which number of equally frequent "
+           "words has that "
            "entropy?",
            "Entropy: -sum p log p. A word with p = 0 adds nothing (torch.special.entr(p) is -p log p, and 0 at 0).",
            "torch.exp(torch.special.entr(counts / counts.sum()).sum())"),
@@ -75,9 +79,11 @@ def _block_probes(generator, dtype):
 
     corner = torch.zeros(6, 6, dtype=torch.bool)
     corner[:3, :2] = True
-    return [(torch.zeros(5, 5, dtype=torch.bool), 1, 2, 3, 2, 6), (corner.clone(), 2, 1, 3, 3, 8), (corner.clone(), 2, 1, 3, 3, 7),
+    return [(torch.zeros(5, 5, dtype=torch.bool), 1, 2, 3, 2, 6), (corner.clone(), 2, 1, 3, 3, 8),
+            (corner.clone(), 2, 1, 3, 3, 7),
             (corner.clone(), 0, 0, 3, 2, 9), dict(hidden=corner.clone(), top=1, left=0, height=2, width=4, missing=4),
-            (mask(8, 0.3), 1, 3, 4, 5, 20), (mask(8, 0.3), 4, 0, 2, 6, 3), (corner.clone(), 0, 0, 4, 2, 2)]
+            (mask(8, 0.3), 1, 3, 4, 5, 20), (mask(8, 0.3), 4, 0, 2, 6, 3), (corner.clone(), 0, 0, 4, 2, 2),
+            (corner.clone(), 0, 0, 1, 3, 2)]
 
 
 def _run_block(fn, hidden: Tensor, *rest, **named):
@@ -154,27 +160,32 @@ block = Exercise(
     wrong={
         "the whole block is counted": (
             _blocks(_fits, returned=lambda hidden, area: area),
-            "The return value is what the block *newly* hides. Patches that an earlier block had hidden do not count again: "
+            "The return value is what the block *newly* hides. Patches that an earlier block had hidden do "
+            "not count again: "
             "else the mask ends short of its count."),
         "refused by its area": (
             _blocks(lambda new, area, missing: area <= missing and new > 0),
-            "You compare the block's area with what is missing. Overlap is allowed: only the *newly* hidden patches matter."),
+            "You compare the block's area with what is missing. Overlap is allowed: only the *newly* hidden "
+            "patches matter."),
         "it overshoots": (
             _blocks(lambda new, area, missing: new > 0),
-            "A block that would hide more patches than are missing must be refused; then the count is never exceeded."),
+            "A block that would hide more patches than are missing must be refused; then the count is never "
+            "exceeded."),
         "one too few allowed": (
             _blocks(lambda new, area, missing: 0 < new < missing),
             "A block that hides exactly what is missing is welcome: new <= missing."),
         "trimmed to fit": (
             _trimmed,
-            "You hide a part of the block until the count is reached. Then it is no block any more: accept it whole, or not "
+            "You hide a part of the block until the count is reached. Then it is no block any more: accept "
+            "it whole, or not "
             "at all."),
         "written before it is checked": (
             _blocks(_fits, write_first=True),
             "A refused block must change nothing: check first, then write."),
         "no overlap allowed": (
             _blocks(lambda new, area, missing: new == area and new <= missing),
-            "Blocks may overlap: together they form shapes that no single rectangle has. Refuse only if nothing new is hidden, "
+            "Blocks may overlap: together they form shapes that no single rectangle has. Refuse only if "
+            "nothing new is hidden, "
             "or too much."),
         "hidden patches come back": (
             _toggled,
@@ -193,10 +204,10 @@ block = Exercise(
             "window = ... gives the name to a new tensor. Write into the mask: window[:] = True."),
     },
     right={"compared before and after": _union,
-           "cell by cell": lambda hidden, top, left, height, width, missing: _cell_by_cell(hidden, top, left, height, width,
-                                                                                            missing)},
+           "cell by cell": lambda *arguments, **named: _cell_by_cell(*arguments, **named)},
     hints=("How many patches of the block are still visible? That number decides.",
-           "block = hidden[top : top + height, left : left + width] is a view: writing to it changes the mask. (~block).sum() "
+           "block = hidden[top : top + height, left : left + width] is a view: writing to it changes the "
+           "mask. (~block).sum() "
            "counts what it would newly hide.",
            "new = int((~block).sum()); if not 0 < new <= missing: return 0; block[:] = True; return new"),
 )
@@ -265,20 +276,23 @@ index = Exercise(
             "Your offsets point the other way: row (query) i, column (key) j has the offset place(i) - place(j)."),
         "the stride of a square": (
             _indices(stride=lambda h, w: 2 * h - 1),
-            "dy steps over a whole row of dx values: there are 2 * width - 1 of them. With the height, it works on squares only "
+            "dy steps over a whole row of dx values: there are 2 * width - 1 of them. With the height, it "
+            "works on squares only "
             "and two offsets share a row of the table elsewhere."),
         "the width as stride": (
             _indices(stride=lambda h, w: w),
             "dx runs from -(width - 1) to width - 1: that is 2 * width - 1 values, not width."),
         "not shifted": (
             _indices(shift=False),
-            "Offsets can be negative; as row numbers they would count from the table's end. Add height - 1 and width - 1 first."),
+            "Offsets can be negative; as row numbers they would count from the table's end. Add height - 1 "
+            "and width - 1 first."),
         "distances without a sign": (
             _indices(absolute=True),
             "abs() makes left and right the same: the table has a row of its own for each *signed* offset."),
         "patch -> class and class -> patch exchanged": (
             _indices(rows=(1, 0, 2)),
-            "Row 0 of the index is the class token as *query*: the first extra row. Column 0 is the class token as key: the "
+            "Row 0 of the index is the class token as *query*: the first extra row. Column 0 is the class "
+            "token as key: the "
             "second."),
         "one row for all that has to do with the class token": (
             _indices(rows=(0, 0, 0)),
@@ -291,15 +305,19 @@ index = Exercise(
             "Patches are numbered in reading order: along the row first. Patch n lies at (n // width, n % width)."),
         "the extra rows too early": (
             _indices(offsets=lambda h, w: (2 * h - 1) * (2 * w - 1) - 1),
-            "There are (2 height - 1) * (2 width - 1) offsets, numbered from 0: the first extra row has exactly that number. "
+            "There are (2 height - 1) * (2 width - 1) offsets, numbered from 0: the first extra row has "
+            "exactly that number. "
             "Yours shares it with an offset."),
     },
     right={"a dictionary of offsets": _by_a_dictionary,
            "padded": lambda height, width: _padded(height, width)},
-    hints=("On one axis of n places, offsets run from -(n - 1) to n - 1. How many are there, and what number has the offset 0?",
-           "y, x = places of the patches in reading order; dy = y[:, None] - y + height - 1, and dx alike. One number out of "
+    hints=("On one axis of n places, offsets run from -(n - 1) to n - 1. How many are there, and what "
+           "number has the offset 0?",
+           "y, x = places of the patches in reading order; dy = y[:, None] - y + height - 1, and dx alike. "
+           "One number out of "
            "two: dy * (2 * width - 1) + dx.",
-           "index[1:, 1:] = dy * (2 * width - 1) + dx; then with N = (2 * height - 1) * (2 * width - 1): index[0, :] = N, "
+           "index[1:, 1:] = dy * (2 * width - 1) + dx; then with N = (2 * height - 1) * (2 * width - 1): "
+           "index[0, :] = N, "
            "index[:, 0] = N + 1, index[0, 0] = N + 2"),
 )
 
@@ -342,24 +360,28 @@ loss = Exercise(
         "the mean of the images' means": (
             lambda logits, words, visible: torch.stack([F.cross_entropy(z[~v], w[~v]) for z, w, v in
                                                         zip(logits, words, visible)]).mean(),
-            "You average each image first. Block masks hide another number of patches in each: one mean over *all* hidden "
+            "You average each image first. Block masks hide another number of patches in each: one mean "
+            "over *all* hidden "
             "patches of the batch, so that every patch weighs the same."),
         "all patches": (
             lambda logits, words, visible: _per_patch(logits, words).mean(),
-            "Visible patches count, too: their word can be read off the input. Only hidden ones have something to teach."),
+            "Visible patches count, too: their word can be read off the input. Only hidden ones have "
+            "something to teach."),
         "the visible patches": (
             lambda logits, words, visible: F.cross_entropy(logits[visible], words[visible]),
             "`visible` is True where the network *sees* the patch. The loss is on the others: ~visible."),
         "divided by all patches": (
             lambda logits, words, visible: (_per_patch(logits, words) * ~visible).mean(),
-            "The sum is over hidden patches, so divide by *their* number; .mean() divides by all, and the loss depends on the "
+            "The sum is over hidden patches, so divide by *their* number; .mean() divides by all, and the "
+            "loss depends on the "
             "mask."),
         "the sum": (
             lambda logits, words, visible: F.cross_entropy(logits[~visible], words[~visible], reduction="sum"),
             "A mean, not a sum: otherwise the step length grows with batch and mask."),
         "softmax twice": (
             lambda logits, words, visible: F.cross_entropy(logits.softmax(-1)[~visible], words[~visible]),
-            "F.cross_entropy takes logits and does the softmax itself; yours is done twice, and even a perfect answer costs "
+            "F.cross_entropy takes logits and does the softmax itself; yours is done twice, and even a "
+            "perfect answer costs "
             "something."),
         "softmax over the patches": (
             lambda logits, words, visible: -(logits.log_softmax(1).gather(2, words[..., None])[..., 0][~visible]).mean(),

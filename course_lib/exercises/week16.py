@@ -1,4 +1,4 @@
-"""Exercises of week 16, DMAE: what is to be drawn, a certified radius, selection and estimation apart, how many votes."""
+"""Exercises of week 16, DMAE: what is to be drawn, a certified radius, how many votes, select and then estimate."""
 from __future__ import annotations
 
 import math
@@ -7,22 +7,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..methods.masked.dmae import dmae_loss
-from ..methods.masked.spark import patchify
+from ..methods.masked.spark import normalize_patches, patchify
 from ..smoothing import ABSTAIN, certified_radius, count_votes, lower_bound
 from .engine import Exercise
 
 
 # ------------------------------------------------------------------------------------------------ 16.denoising_loss
 def denoising_loss(prediction: Tensor, clean: Tensor, noisy: Tensor, visible: Tensor) -> Tensor:
-    """The library's dmae_loss: every patch of the clean image counts; neither noise nor mask matters."""
-    return dmae_loss(prediction, clean)
+    """What `dmae_loss` of the library computes: every patch of the clean image counts, whatever was seen of it."""
+    target = normalize_patches(patchify(clean, math.isqrt(prediction.shape[-1] // clean.shape[1])))[0]
+    return (prediction - target).square().mean()
 
 
 def _loss_probes(generator, dtype):
     def case(b: int, size: int, patch: int) -> tuple:
-        clean = torch.randn(b, 3, size, size, generator=generator, dtype=dtype) * torch.tensor([1.0, 0.5, 2.0], dtype=dtype)[
-            :, None, None] + torch.tensor([0.0, 0.4, -0.3], dtype=dtype)[:, None, None]
+        scale, shift = torch.tensor([[1.0, 0.5, 2.0], [0.0, 0.4, -0.3]], dtype=dtype)[..., None, None]
+        clean = torch.randn(b, 3, size, size, generator=generator, dtype=dtype) * scale + shift
         length = (size // patch) ** 2
         visible = torch.rand(b, length, generator=generator) < 0.4
         visible[:, 0], visible[:, 1] = True, False
@@ -74,14 +74,16 @@ loss = Exercise(
     wrong={
         "hidden patches only": (
             _hidden_only,
-            "That is MAE. In DMAE the visible patches are noisy, so there is something to learn at each of them, too: the mean "
+            "That is MAE. In DMAE the visible patches are noisy, so there is something to learn at each of "
+            "them, too: the mean "
             "is over *all* patches, and `visible` is not needed."),
         "visible patches only": (
             lambda prediction, clean, noisy, visible: _error(prediction, _target(clean, prediction))[visible].mean(),
             "Denoising alone: the hidden patches count as well. The mean is over all patches."),
         "the noisy image as target": (
             lambda prediction, clean, noisy, visible: _error(prediction, _target(noisy, prediction)).mean(),
-            "The network is to say what the image looks like *without* the noise: the target is the clean image. Noise cannot "
+            "The network is to say what the image looks like *without* the noise: the target is the clean "
+            "image. Noise cannot "
             "be predicted anyway."),
         "the noise as target": (
             lambda prediction, clean, noisy, visible: _error(prediction, _patches(noisy - clean, prediction)).mean(),
@@ -99,7 +101,8 @@ loss = Exercise(
             "The official variance divides by n - 1 (torch's default); yours divides by n."),
         "each channel for itself": (
             _per_channel,
-            "Mean and deviation are of *all* numbers of a patch, the three channels together: its colour cast stays in."),
+            "Mean and deviation are of *all* numbers of a patch, the three channels together: its colour "
+            "cast stays in."),
         "the sum over pixels": (
             lambda prediction, clean, noisy, visible: _error(prediction, _target(clean, prediction)).mean()
             * prediction.shape[-1],
@@ -111,7 +114,8 @@ loss = Exercise(
     right={"torch's mse_loss": lambda prediction, clean, noisy, visible: F.mse_loss(prediction, _target(clean, prediction)),
            "patches by unfold": _unfolded},
     hints=("Which image should come out, and are there patches from which nothing can be learned?",
-           "patchify(clean, 4) cuts into (B, L, n), normalize_patches(...)[0] normalises; the patch's side is the root of n / 3.",
+           "patchify(clean, 4) cuts into (B, L, n), normalize_patches(...)[0] normalises; the patch's side "
+           "is the root of n / 3.",
            "target = normalize_patches(patchify(clean, math.isqrt(prediction.shape[-1] // 3)))[0]; (prediction - "
            "target).square().mean()"),
 )
@@ -121,6 +125,12 @@ loss = Exercise(
 def _radius_probes(generator, dtype):
     return [(990, 1000, 0.25), (1000, 1000, 1.0, 0.001), (70, 100, 0.5, 0.05), (540, 1000, 0.25), (51, 100, 0.5, 0.05),
             (30, 100, 0.25, 0.01), dict(votes=185, n=200, sigma=0.25, alpha=0.001), (0, 10, 0.5, 0.05), (58, 100, 1.0, 0.1)]
+
+
+def _number(fn, *arguments, **named):
+    """The harness: a tensor or a plain number will do."""
+    found = fn(*arguments, **named)
+    return None if found is None else float(found)
 
 
 def _quantile(p) -> float:
@@ -168,21 +178,24 @@ def _bisected(votes, n, sigma, alpha=0.001):
 
 radius = Exercise(
     key="16.certified_radius", title="From votes to a radius", minutes=8, difficulty=3,
-    reference="course_lib.smoothing:certified_radius", probes=_radius_probes,
+    reference="course_lib.smoothing:certified_radius", probes=_radius_probes, call=_number,
     wrong={
         "the share itself": (
             _radius(lambda votes, n, alpha: votes / n),
-            "votes / n is an estimate: the true share may be lower. A *certificate* needs a lower confidence bound; unanimous "
+            "votes / n is an estimate: the true share may be lower. A *certificate* needs a lower "
+            "confidence bound; unanimous "
             "votes would even certify an infinite radius."),
         "two-sided": (
             _radius(lambda votes, n, alpha: _bound(votes, n, alpha / 2)),
             "You use alpha / 2. Only one side can go wrong here, so the bound is one-sided: all of alpha on it."),
         "the upper bound": (
             _radius(_upper),
-            "That is the bound from above: the true share could be smaller. Take the lower one, Beta^-1(alpha; k, n - k + 1)."),
+            "That is the bound from above: the true share could be smaller. Take the lower one, "
+            "Beta^-1(alpha; k, n - k + 1)."),
         "1 - alpha": (
             _radius(lambda votes, n, alpha: _bound(votes, n, 1 - alpha)),
-            "beta.ppf takes the probability that lies *below*: alpha, not 1 - alpha. Yours is almost always too high."),
+            "beta.ppf takes the probability that lies *below*: alpha, not 1 - alpha. Yours is almost always "
+            "too high."),
         "the normal approximation": (
             _radius(_wald),
             "share - z sqrt(share (1 - share) / n) is an approximation: for unanimous votes its width is 0. The "
@@ -198,13 +211,16 @@ radius = Exercise(
             "Where the bound is below 1/2 the quantile is negative: there is nothing to certify. Return 0."),
         "abstains by the share": (
             _radius(_bound, abstain=lambda bound, share: share < 0.5),
-            "It is the *bound* that has to reach 1/2; the share may be above by luck, and the radius then comes out negative."),
+            "It is the *bound* that has to reach 1/2; the share may be above by luck, and the radius then "
+            "comes out negative."),
         "Phi in place of its inverse": (
             _radius(_bound, scale=lambda sigma, q: sigma * 0.5 * (1 + math.erf(0.5 * (1 + math.erf(q / 2**0.5)) / 2**0.5))),
-            "You put the bound into Phi. It *is* a probability: the radius needs the quantile, Phi^-1 (norm.ppf, ndtri)."),
+            "You put the bound into Phi. It *is* a probability: the radius needs the quantile, Phi^-1 "
+            "(norm.ppf, ndtri)."),
         "Beta one vote off": (
             _radius(lambda votes, n, alpha: _bound(votes, n + 1, alpha) if votes else 0.0),
-            "The bound is Beta^-1(alpha; k, n - k + 1): check the second parameter, and the case of unanimous votes, which must "
+            "The bound is Beta^-1(alpha; k, n - k + 1): check the second parameter, and the case of "
+            "unanimous votes, which must "
             "give alpha^(1/n)."),
     },
     right={"bisection of the binomial tail": _bisected,
@@ -212,7 +228,8 @@ radius = Exercise(
                torch.tensor(2 * max(_bound(votes, n, alpha), 0.5) - 1, dtype=torch.float64)))),
            "scipy": lambda votes, n, sigma, alpha=0.001: _scipy(votes, n, sigma, alpha)},
     hints=("Which share can you swear to, if you want to be wrong in at most alpha of all cases?",
-           "lower_bound(votes, n, alpha) is that share (scipy: beta.ppf(alpha, votes, n - votes + 1)). Below 1/2: no radius.",
+           "lower_bound(votes, n, alpha) is that share (scipy: beta.ppf(alpha, votes, n - votes + 1)). "
+           "Below 1/2: no radius.",
            "p = lower_bound(votes, n, alpha); 0.0 if p < 0.5 else sigma * torch.special.ndtri(p)"),
 )
 
@@ -246,15 +263,19 @@ def _certify_probes(generator, dtype):
         return dict(script=torch.cat([first, then]), sigma=sigma, n0=len(first), n=len(then), alpha=alpha)
 
     shuffled = votes((1, 270), (0, 30))[torch.randperm(300, generator=generator)]
-    return [case(votes((1, 15), (2, 5)), shuffled, 0.25, 0.001), case(votes((2, 12), (0, 8)), votes((0, 290), (2, 10)), 0.5, 0.001),
-            case(votes((0, 9), (1, 11)), votes((1, 155), (0, 145)), 0.5, 0.05), case(votes((2, 20)), votes((2, 200)), 1.0, 0.01),
-            case(votes((1, 20)), votes((1, 120), (0, 80)), 0.25, 0.001), case(votes((0, 30)), votes((0, 178), (2, 42)), 0.5, 0.01)]
+    return [case(votes((1, 15), (2, 5)), shuffled, 0.25, 0.001),
+            case(votes((2, 12), (0, 8)), votes((0, 290), (2, 10)), 0.5, 0.001),
+            case(votes((0, 9), (1, 11)), votes((1, 155), (0, 145)), 0.5, 0.05),
+            case(votes((2, 20)), votes((2, 200)), 1.0, 0.01),
+            case(votes((1, 20)), votes((1, 120), (0, 80)), 0.25, 0.001),
+            case(votes((0, 30)), votes((0, 178), (2, 42)), 0.5, 0.01),
+            dict(script=votes((2, 20), (1, 60), (2, 20), (1, 5000), (0, 1000), (1, 4000)), sigma=0.5)]  # defaults
 
 
-def _certify_call(fn, script: Tensor, sigma: float, n0: int, n: int, alpha: float):
+def _certify_call(fn, script: Tensor, sigma: float, **sizes):
     """The harness: a classifier that answers from a script; three classes."""
     generator = torch.Generator().manual_seed(0)
-    found = fn(_Script(script, 3), torch.full((3, 2, 2), 0.5), sigma, 3, generator, n0=n0, n=n, alpha=alpha)
+    found = fn(_Script(script, 3), torch.full((3, 2, 2), 0.5), sigma, 3, generator, **sizes)
     if found is None:
         return None
     chosen, radius = found
@@ -263,7 +284,7 @@ def _certify_call(fn, script: Tensor, sigma: float, n0: int, n: int, alpha: floa
 
 def _certifier(select=None, count=None, bound=None, abstain=lambda p: p < 0.5, size=lambda n0, n: n, give=None):
     """A spelling with one decision exchanged."""
-    def certify(classifier, image, sigma, classes, generator, n0=100, n=1000, alpha=0.001):
+    def certify(classifier, image, sigma, classes, generator, n0=100, n=10_000, alpha=0.001):
         def ask(many: int) -> Tensor:
             return count_votes(classifier, image, sigma, many, classes, generator)
 
@@ -280,7 +301,7 @@ def _certifier(select=None, count=None, bound=None, abstain=lambda p: p < 0.5, s
     return certify
 
 
-def _in_one_go(classifier, image, sigma, classes, generator, n0=100, n=1000, alpha=0.001):
+def _in_one_go(classifier, image, sigma, classes, generator, n0=100, n=10_000, alpha=0.001):
     noise = torch.randn(n0 + n, *image.shape, generator=generator)
     answers = classifier(image + sigma * noise).argmax(1)
     chosen = torch.bincount(answers[:n0], minlength=classes).argmax()
@@ -295,17 +316,21 @@ certificate = Exercise(
     wrong={
         "the class picked from the votes that are counted": (
             _certifier(select="second"),
-            "You pick the winner of the *second* sample, the one you count. A winner has had luck: its count is too high, and the "
+            "You pick the winner of the *second* sample, the one you count. A winner has had luck: its "
+            "count is too high, and the "
             "bound no longer holds. The class comes from the first n0 votes."),
         "the first votes counted again": (
             _certifier(count="the same"),
-            "Only one sample is drawn: the n0 votes that selected the class also estimate its share. Draw n fresh ones."),
+            "Only one sample is drawn: the n0 votes that selected the class also estimate its share. Draw n "
+            "fresh ones."),
         "both samples pooled": (
             _certifier(count="pooled"),
-            "The n0 votes of the selection are in the count, too. They are not independent of the choice: leave them out."),
+            "The n0 votes of the selection are in the count, too. They are not independent of the choice: "
+            "leave them out."),
         "the top count of the second sample": (
             _certifier(select="top"),
-            "You return the selected class with the votes of *another* one, whichever leads in the second sample. Count the "
+            "You return the selected class with the votes of *another* one, whichever leads in the second "
+            "sample. Count the "
             "selected class."),
         "the share, no bound": (
             _certifier(bound=lambda k, n, alpha: k / n),
@@ -315,10 +340,12 @@ certificate = Exercise(
             "alpha / 2 is for two-sided intervals; here all of alpha lies on one side."),
         "never abstains": (
             _certifier(abstain=lambda p: False),
-            "Where the bound is below 1/2 there is no certificate (the radius would be negative): return (ABSTAIN, 0.0)."),
+            "Where the bound is below 1/2 there is no certificate (the radius would be negative): return "
+            "(ABSTAIN, 0.0)."),
         "the class in place of abstaining": (
             _certifier(give=lambda chosen: (chosen, 0.0)),
-            "Where the bound is below 1/2 nothing is known about the majority, not even the class: return ABSTAIN (-1), not the "
+            "Where the bound is below 1/2 nothing is known about the majority, not even the class: return "
+            "ABSTAIN (-1), not the "
             "selected class."),
         "n0 in the bound": (
             _certifier(size=lambda n0, n: n0),
@@ -326,9 +353,12 @@ certificate = Exercise(
     },
     right={"all noise in one go": _in_one_go},
     hints=("Two samples with two purposes: which needs to be large, and which must not know the other?",
-           "chosen = count_votes(..., n0, ...).argmax(); then count_votes(..., n, ...)[chosen]. Bound below 1/2: (ABSTAIN, 0.0).",
-           "chosen = int(count_votes(classifier, image, sigma, n0, classes, generator).argmax()); votes = count_votes(classifier, "
-           "image, sigma, n, classes, generator)[chosen]; if lower_bound(votes, n, alpha) < 0.5: return ABSTAIN, 0.0; return "
+           "chosen = count_votes(..., n0, ...).argmax(); then count_votes(..., n, ...)[chosen]. Bound below "
+           "1/2: (ABSTAIN, 0.0).",
+           "chosen = int(count_votes(classifier, image, sigma, n0, classes, generator).argmax()); votes = "
+           "count_votes(classifier, "
+           "image, sigma, n, classes, generator)[chosen]; if lower_bound(votes, n, alpha) < 0.5: return "
+           "ABSTAIN, 0.0; return "
            "chosen, certified_radius(votes, n, sigma, alpha)"),
 )
 
@@ -379,7 +409,8 @@ needed = Exercise(
             "The bound is one-sided: alpha, not alpha / 2."),
         "1 - alpha": (
             _needed(level=lambda alpha: 1 - alpha),
-            "alpha^(1/n) is the bound of n unanimous votes: the probability that all agree although the share is lower is "
+            "alpha^(1/n) is the bound of n unanimous votes: the probability that all agree although the "
+            "share is lower is "
             "alpha. With 1 - alpha one vote would do."),
         "the square-root rule": (
             lambda radius, sigma, alpha=0.001: math.ceil(math.log(1 / alpha) / (2 * (_phi(radius / sigma) - 0.5) ** 2)),
@@ -389,11 +420,13 @@ needed = Exercise(
             "alpha^(1/n) >= p gives n >= log(alpha) / log(p), with p = Phi(radius / sigma) itself, not 1 - p."),
         "the radius in place of Phi": (
             _needed(share=lambda radius, sigma: min(0.99, radius / sigma / 5)),
-            "The share is Phi(radius / sigma), the standard normal's distribution function: 0.5 * (1 + math.erf(x / 2 ** 0.5))."),
+            "The share is Phi(radius / sigma), the standard normal's distribution function: 0.5 * (1 + "
+            "math.erf(x / 2 ** 0.5))."),
     },
     right={"search": _counted},
     hints=("n of n votes have the bound alpha^(1/n). Which bound does the radius need?",
-           "sigma * Phi^-1(alpha^(1/n)) >= radius means alpha^(1/n) >= Phi(radius / sigma). Take logarithms; both are negative.",
+           "sigma * Phi^-1(alpha^(1/n)) >= radius means alpha^(1/n) >= Phi(radius / sigma). Take "
+           "logarithms; both are negative.",
            "math.ceil(math.log(alpha) / math.log(0.5 * (1 + math.erf(radius / sigma / math.sqrt(2)))))"),
 )
 

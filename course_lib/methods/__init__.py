@@ -5,7 +5,8 @@ A method is an nn.Module that `course_lib.train.fit` can train:
 - `views(batch, generator)`: what the method sees of a `data.Batch`
 - `loss(views, progress)`: a dict with "loss" and the named parts that a lesson plots; "embedding", if there, is what
   the collapse diagnostics measure; progress in [0, 1] is counted in steps
-- `recipe`: settings of `fit` that suit it on small sets
+- `recipe`: settings of `fit` that suit it on small sets; `backbone_options`: what the paper's ViT has, where a name is
+  given
 - `embed(images)`: (B, D), the representation that is evaluated, from uint8 or float images in [0, 1]
 - only where its paper needs them: `prepare(images)` (uint8, before the first step), `param_groups(weight_decay)`,
   `before_update()`, `after_update(progress)`, `on_epoch(epoch)`
@@ -56,14 +57,17 @@ def build_method(name: str, backbone="convnet", image_size: int = 32, *, backbon
     from ..augment import Augment
     from ..backbones import build_backbone
 
-    settings = {"method": name, "image_size": image_size, "backbone": None, "backbone_options": backbone_options or {},
+    vit = isinstance(backbone, str) and backbone.startswith("vit")
+    own = getattr(method_class(name), "backbone_options", {}) if vit else {}  # the paper's
+    backbone_options = {**own, **(backbone_options or {})}
+    settings = {"method": name, "image_size": image_size, "backbone": None, "backbone_options": backbone_options,
                 "options": {k: asdict(v) if isinstance(v, Augment) else v for k, v in options.items()}}
     for key in ("augment", "other"):
         if isinstance(options.get(key), dict):
             options[key] = Augment(**{k: tuple(v) if isinstance(v, list) else v for k, v in options[key].items()})
     if isinstance(backbone, str):
         settings["backbone"] = backbone
-        backbone = build_backbone(backbone, image_size, **(backbone_options or {}))
+        backbone = build_backbone(backbone, image_size, **backbone_options)
     try:
         method = method_class(name)(backbone, image_size=image_size, **options)
     except TypeError as error:

@@ -179,4 +179,18 @@ SECOND = {
     },
 }
 
-EQUIVALENT = {}
+EQUIVALENT = {
+    "13.coarse_mask": {
+        "line 6: noise.flatten(1).argsort(dim=1, stable=True).argsort(dim=1) -> "
+        "noise.flatten(1).argsort(dim=1, stable=True).argsort()": "the last axis is axis 1",
+        "line 6: noise.flatten(1).argsort(dim=1, stable=True) -> noise.flatten(1).argsort(stable=True)":
+            "the last axis is axis 1",
+        "line 6: noise.flatten(1).argsort(dim=1, stable=True) -> noise.flatten(1).argsort(dim=1)":
+            "short rows are sorted stably without being asked",
+        "line 6: noise.flatten(1).argsort(dim=1, stable=True) -> noise.flatten(1).argsort(dim=1, stable=False)":
+            "short rows are sorted stably without being asked",
+    },
+    "13.simmim_loss": {
+        "line 7: images.shape[-1] -> images.shape[-2]": "images are square",
+    },
+}

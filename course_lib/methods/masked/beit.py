@@ -88,18 +88,19 @@ def beit_loss(logits: Tensor, words: Tensor, visible: Tensor) -> Tensor:
     """
     hidden = ~visible.flatten(1)  # (B, L)
     total = F.cross_entropy(logits[hidden], words.flatten(1)[hidden], reduction="sum")
-    return all_reduce_sum(total) / all_reduce_sum(hidden.sum().to(total)).clamp(min=1)
+    return all_reduce_sum(total) / all_reduce_sum(hidden.sum().to(total))
 
 
 # ------------------------------------------------------------------------------------------------ the method
 class BEiT(nn.Module):
-    """The method over a ViT; the paper's has the options `BEIT_VIT`.
+    """The method over a ViT; the paper's has the options `BEIT_VIT`, which `build_method` gives a ViT by name.
 
     tokenizer: "kmeans" (learned from the images before the first step), or a trained one with as many words on the
     same images (`tokenizers`). codes: words of "kmeans". hidden: share of hidden patches. masks: "block" or "random".
     """
 
     recipe = {"lr": 1e-3, "clip": 3.0}
+    backbone_options = BEIT_VIT
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, tokenizer: str | nn.Module = "kmeans",
                  codes: int = 256, hidden: float = 75 / 196, masks: str = "block", augment: Augment | None = None):

@@ -33,14 +33,14 @@ from ...optim import ema_momentum, parameter_groups
 # ------------------------------------------------------------------------------------------------ the loss
 @in_float32
 def teacher_probabilities(logits: Tensor, center: Tensor, temperature: float = 0.04) -> Tensor:
-    """softmax((z - c) / tau) over the last axis, without gradient: first centred, then sharpened. (..., K), (K,) -> (..., K)."""
+    """softmax((z - c) / tau), first centred, then sharpened, without gradient: (..., K), (K,) -> (..., K)."""
     return ((logits.detach() - center) / temperature).softmax(-1)
 
 
 @in_float32
 def dino_loss(student: list[Tensor], teacher: list[Tensor], center: Tensor, student_temp: float = 0.1,
               teacher_temp: float = 0.04) -> Tensor:
-    """Cross-entropy over all pairs of different crops, their mean: V logits (N, K), the first crops' teacher logits -> scalar.
+    """Mean cross-entropy over all pairs of different crops: V logits (N, K), the first crops' teacher logits -> scalar.
 
     student[q] and teacher[q] belong to the same crop, and are not compared. center (K,) or (1, K).
     """
@@ -140,7 +140,8 @@ class DINO(nn.Module):
         self.backbone, self.head = backbone, self.make_head(backbone.dim, out, hidden, bottleneck)
         self.teacher = EMA(nn.ModuleList([self.backbone, self.head]))
         self.register_buffer("center", torch.zeros(out))
-        self.student_temp, self.teacher_temp, self.warm, self.center_momentum = student_temp, tuple(teacher_temp), warm, center
+        self.student_temp, self.teacher_temp, self.warm = student_temp, tuple(teacher_temp), warm
+        self.center_momentum = center
         self.momentum, self.frozen, self.clip, self.final_decay = momentum, frozen, clip, final_decay
         self.progress = 0.0
         large = image_size > 64

@@ -44,7 +44,7 @@ def patch_loss(student: Tensor, teacher: Tensor, hidden: Tensor, center: Tensor,
     student, teacher (N, L, K) logits of the same crops, hidden (N, L) or (N, g, g) bool, center (K,) or (1, 1, K) -> scalar.
     """
     hidden = hidden.flatten(1)
-    weights = hidden / hidden.sum(1, keepdim=True).clamp(min=1)  # (N, L): each image's sum to 1, or to 0
+    weights = hidden.to(student) / hidden.sum(1, keepdim=True).clamp(min=1)  # (N, L): each image's sum to 1, or to 0
     targets = teacher_probabilities(teacher[hidden], center.flatten(), teacher_temp)  # (hidden patches, K)
     errors = -(targets * F.log_softmax(student[hidden] / student_temp, -1)).sum(-1)
     return (errors * weights[hidden]).sum() / len(hidden)
@@ -72,7 +72,7 @@ def ibot_masks(batch: int, grid: int, generator: torch.Generator, device: torch.
     targets = [random_ratio(draw, ratios) * grid**2 for _ in range(batch)]
     if shape == "block":
         smallest = (grid // 3) ** 2
-        return torch.tensor([hide_blocks(grid, target, smallest, draw) for target in targets], device=device)
+        return torch.stack([torch.as_tensor(hide_blocks(grid, target, smallest, draw)) for target in targets]).to(device)
     noise = torch.rand(batch, grid**2, generator=generator, device=generator.device).to(device)
     counts = torch.tensor([int(target) for target in targets], device=device)
     return scattered(noise, counts).view(batch, grid, grid)

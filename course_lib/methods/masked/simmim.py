@@ -63,7 +63,9 @@ def simmim_loss(prediction: Tensor, images: Tensor, hidden: Tensor, eps: float =
 
 def pixel_shuffle(maps: Tensor, stride: int) -> Tensor:
     """(B, C * stride^2, h, w) -> (B, C, h * stride, w * stride); channels in the order (channel, row, column)."""
-    return rearrange(maps, "b (c p q) h w -> b c (h p) (w q)", p=stride, q=stride)
+    batch, channels, height, width = maps.shape
+    maps = maps.view(batch, channels // stride**2, stride, stride, height, width)  # b c p q h w
+    return maps.permute(0, 1, 4, 2, 5, 3).reshape(batch, -1, height * stride, width * stride)  # b c (h p) (w q)
 
 
 # ------------------------------------------------------------------------------------------------ the method

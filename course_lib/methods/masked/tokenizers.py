@@ -19,7 +19,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...augment import MEAN, STD, Augment, normalize, to_float
-from ...layers import all_reduce_sum, gather, in_float32
+from ...layers import all_reduce_sum, at_least_float32, gather, in_float32
 
 
 def word_counts(tokens: Tensor, codes: int) -> Tensor:
@@ -142,7 +142,7 @@ def vq_loss(prediction: Tensor, images: Tensor, z: Tensor, quantised: Tensor, be
 class VQVAE(nn.Module):
     """A small VQ-VAE: train it with `fit`, hand it to BEiT as its tokenizer. 0.25 M parameters at width 64.
 
-    The words follow their codes by moving averages (appendix A.1 of the paper). A word whose average count falls below a
+    The words follow their codes by moving averages (the paper's appendix A.1). A word whose average count falls below a
     hundredth of its fair share gets a code of the batch: otherwise most words die in the first steps.
     """
 
@@ -178,7 +178,7 @@ class VQVAE(nn.Module):
 
     def loss(self, images: Tensor, progress: float = 0.0) -> dict[str, Tensor]:
         inputs = normalize(images)
-        z = rearrange(self.backbone(inputs), "b d h w -> b h w d").float()
+        z = at_least_float32(rearrange(self.backbone(inputs), "b d h w -> b h w d"))
         token = self._assign(z)
         if self.training:
             self._learn(z.detach().flatten(0, 2), token.flatten())
@@ -194,7 +194,7 @@ class VQVAE(nn.Module):
     @torch.no_grad()
     def _learn(self, z: Tensor, token: Tensor) -> None:
         """Moving averages of counts and sums; a word is their quotient."""
-        counts = all_reduce_sum(torch.bincount(token, minlength=self.codes).float())
+        counts = all_reduce_sum(torch.bincount(token, minlength=self.codes).to(self.counts))
         sums = all_reduce_sum(torch.zeros_like(self.sums).index_add_(0, token, z))
         self.counts.lerp_(counts, 1 - self.decay)
         self.sums.lerp_(sums, 1 - self.decay)
@@ -210,7 +210,7 @@ class VQVAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        return self._assign(rearrange(self.backbone(normalize(images)), "b d h w -> b h w d").float())
+        return self._assign(at_least_float32(rearrange(self.backbone(normalize(images)), "b d h w -> b h w d")))
 
     @torch.no_grad()
     def decode(self, tokens: Tensor) -> Tensor:
