@@ -30,7 +30,7 @@ def _loss_probes(generator, dtype):
                 clean + torch.randn(clean.shape, generator=generator, dtype=dtype), visible)
 
     first = case(2, 8, 4)
-    return [first, case(3, 8, 2), dict(zip(("prediction", "clean", "noisy", "visible"), case(2, 12, 4)))]
+    return [first, case(3, 8, 2), dict(zip(("prediction", "clean", "noisy", "visible"), case(5, 12, 4)))]
 
 
 def _patches(images: Tensor, prediction: Tensor) -> Tensor:
