@@ -25,8 +25,8 @@ from course_lib.train import fit
 
 FOLDER = "15_ibot"
 VIT = {"patch": 4, "dim": 96, "depth": 4, "heads": 3}
-OPTIONS = {"augment": SHAPES_VIEWS, "crops": 4, "crop_size": 16, "crop_scale": (0.2, 0.5), "out": 256, "hidden": 128, "momentum": 0.99,
-           "teacher_temp": (0.04, 0.05), "warm": 0.2}
+OPTIONS = {"augment": SHAPES_VIEWS, "crops": 4, "crop_size": 16, "crop_scale": (0.35, 0.7), "out": 256, "hidden": 128,
+           "momentum": 0.996, "teacher_temp": (0.02, 0.03), "warm": 0.3}
 RECIPE = {"lr": 1e-3, "weight_decay": 0.04, "batch_size": 64, "warmup": 0.1}
 
 
@@ -50,6 +50,8 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="print the scores, store nothing")
     arguments = parser.parse_args()
     OPTIONS.update(momentum=arguments.momentum, crops=arguments.crops)
+    if arguments.method == "ibot":
+        OPTIONS["patch_temp"] = (0.03, 0.04)
     recipe = {**RECIPE, "lr": arguments.lr, "batch_size": arguments.batch_size}
     splits = load("shapes", n=arguments.n)
     method = build(arguments.method, arguments.seed)

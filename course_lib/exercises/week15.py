@@ -88,7 +88,8 @@ dino_loss = Exercise(
             "The *teacher* has the low temperature, 0.04: its targets are sharper than what the student says (0.1). The other "
             "way round the student is taught to be less and less sure."),
         "the student's probabilities as target": (
-            _distill(cross=lambda p, z, t: -(F.softmax(z / t, dim=-1) * p.clamp_min(1e-12).log()).sum(-1).mean()),
+            _distill(target=lambda z, c, t: F.log_softmax((z.detach() - c) / t, dim=-1),
+                     cross=lambda logs, z, t: -(logs * F.softmax(z / t, dim=-1)).sum(-1).mean()),
             "Cross-entropy the wrong way round: the teacher's probabilities weight the logarithm of the *student's*."),
         "a gradient into the teacher": (
             _distill(target=lambda z, c, t: F.softmax((z - c) / t, dim=-1)),

@@ -32,10 +32,11 @@ def _exchanged(student, teacher, center, student_temp=0.1, teacher_temp=0.04):
 def _backwards(student, teacher, center, student_temp=0.1, teacher_temp=0.04):
     total, pairs = 0.0, 0
     for q, large in enumerate(teacher):
-        p = torch.softmax((large.data - center) / teacher_temp, -1) + 1e-12
+        t = (large.data - center) / teacher_temp
+        logs = t - t.logsumexp(-1, keepdim=True)
         for v, crop in enumerate(student):
             if v != q:
-                total, pairs = total - (torch.softmax(crop / student_temp, -1) * torch.log(p)).sum() / len(crop), pairs + 1
+                total, pairs = total - (torch.softmax(crop / student_temp, -1) * logs).sum() / len(crop), pairs + 1
     return total / pairs
 
 

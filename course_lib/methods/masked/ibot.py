@@ -101,12 +101,12 @@ class IBOT(DINO):
     """The method over a ViT. Options of DINO, and of its own:
 
     weights: lambda_1 and lambda_2 (1, 1). patch_temp: the teacher's temperature for patches, from its first to its second
-    value (0.04 to 0.07). patch_out: prototypes of patches, None = shared. masks: "block" or "random". ratios: see
+    value (0.04 to 0.07 in the paper). patch_out: prototypes of patches, None = shared. masks: "block" or "random". ratios: see
     `random_ratio`. mask_from: share of the run before which nothing is hidden.
     """
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, *, weights: tuple[float, float] = (1.0, 1.0),
-                 patch_temp: tuple[float, float] = (0.04, 0.07), patch_out: int | None = None, masks: str = "block",
+                 patch_temp: tuple[float, float] = (0.03, 0.04), patch_out: int | None = None, masks: str = "block",
                  ratios: tuple[tuple[float, float], ...] = RATIOS, mask_from: float = 0.0, **options):
         if not hasattr(backbone, "tokens"):
             raise ValueError(f"iBOT hides patches and needs a ViT, {type(backbone).__name__} has none; use vit-tiny")
