@@ -12,6 +12,14 @@ def _randn(generator, dtype, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=generator, dtype=dtype)
 
 
+def _as_buffer(function, *arguments, **options):
+    """The harness: a centre is a buffer, which never has a gradient, so whether an answer detaches it does not matter."""
+    names = ("student", "teacher", "center") if isinstance(arguments[0] if arguments else options["student"], list) else (
+        "student", "teacher", "hidden", "center")
+    given = dict(zip((*names, "student_temp", "teacher_temp"), arguments)) | options
+    return function(**{name: value.detach() if name == "center" else value for name, value in given.items()})
+
+
 # ------------------------------------------------------------------------------------------------ 15.dino_loss
 def _loss_probes(generator, dtype):
     def draw(crops: int, n: int, k: int, scale: float = 0.3) -> tuple:
@@ -62,7 +70,7 @@ def _in_one_stack(student, teacher, center, student_temp=0.1, teacher_temp=0.04)
 
 dino_loss = Exercise(
     key="15.dino_loss", title="Say what the teacher says about another crop", minutes=9, difficulty=3,
-    reference="course_lib.methods.masked.dino:dino_loss", probes=_loss_probes, gradients=True, tolerance=1e-4,
+    reference="course_lib.methods.masked.dino:dino_loss", probes=_loss_probes, gradients=True, tolerance=1e-4, call=_as_buffer,
     wrong={
         "each crop also predicts itself": (
             _distill(lambda q, v: True),
@@ -223,7 +231,7 @@ def _image_by_image(student, teacher, hidden, center, student_temp=0.1, teacher_
 
 patch_loss = Exercise(
     key="15.patch_loss", title="Say what is behind the mask", minutes=8, difficulty=3,
-    reference="course_lib.methods.masked.ibot:patch_loss", probes=_patch_probes, gradients=True, tolerance=1e-4,
+    reference="course_lib.methods.masked.ibot:patch_loss", probes=_patch_probes, gradients=True, tolerance=1e-4, call=_as_buffer,
     wrong={
         "one mean over all hidden patches": (
             _patches(lambda e, h: (e * h).sum() / h.sum()),
