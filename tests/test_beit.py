@@ -381,6 +381,17 @@ def test_branches_start_small_and_keys_have_no_bias():
     assert not method.head.bias.any() and method.head.weight.abs().max() <= 0.02
 
 
+def test_every_parameter_is_trained_once_and_the_bias_quickly():
+    method = beit(bias_lr=7.0)
+    groups = method.param_groups(0.1)
+    trained = [id(p) for group in groups for p in group["params"]]
+    assert sorted(trained) == sorted(id(p) for p in method.parameters() if p.requires_grad)
+    assert [group["lr_scale"] for group in groups if any(p is method.backbone.relative.table for p in group["params"])] == [7]
+    plain = beit()
+    plain.backbone.relative = None
+    assert all("lr_scale" not in group for group in plain.param_groups(0.1))
+
+
 def test_a_vit_by_name_is_the_paper_s():
     vit = build_method("beit", "vit-tiny", 16, backbone_options={"dim": 12, "depth": 1}).backbone
     assert vit.positions is None and vit.relative is not None and vit.pool == "mean" and not vit.blocks[0].attn.key_bias

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from ...augment import Augment, normalize, patch_mask
 from ...layers import all_reduce_sum, in_float32
+from ...optim import parameter_groups
 from ...vit import ViT, init_truncated
 from .tokenizers import VQVAE, KMeansTokenizer
 
@@ -97,13 +98,16 @@ class BEiT(nn.Module):
 
     tokenizer: "kmeans" (learned from the images before the first step), or a trained one with as many words on the
     same images (`tokenizers`). codes: words of "kmeans". hidden: share of hidden patches. masks: "block" or "random".
+    bias_lr: the position bias's learning rate over that of the rest. It starts at zero and moves by small steps: in short
+    runs a quick one is what makes places known (1 in the paper).
     """
 
     recipe = {"lr": 1e-3, "clip": 3.0}
     backbone_options = BEIT_VIT
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, tokenizer: str | nn.Module = "kmeans",
-                 codes: int = 256, hidden: float = 75 / 196, masks: str = "block", augment: Augment | None = None):
+                 codes: int = 256, hidden: float = 75 / 196, masks: str = "block", bias_lr: float = 20.0,
+                 augment: Augment | None = None):
         super().__init__()
         if not isinstance(backbone, ViT):
             raise ValueError(f"BEiT needs a ViT, whose embeddings a mask token can replace, got "
@@ -120,7 +124,7 @@ class BEiT(nn.Module):
         for weight in (self.mask_token, self.head.weight):
             nn.init.trunc_normal_(weight, std=0.02, a=-0.02, b=0.02)
         nn.init.zeros_(self.head.bias)
-        self.hidden, self.masks, self.grid = hidden, masks, image_size // backbone.patch
+        self.hidden, self.masks, self.grid, self.bias_lr = hidden, masks, image_size // backbone.patch, bias_lr
         self.augment = augment or Augment(image_size, jitter=(0.4, 0.4, 0.4, 0.0), gray_p=0.0)
 
     def prepare(self, images: Tensor) -> None:
@@ -129,6 +133,13 @@ class BEiT(nn.Module):
             if not isinstance(self.tokenizer, KMeansTokenizer):
                 raise ValueError("the tokenizer is not trained: fit(VQVAE(...), images) first, and hand it to BEiT")
             self.tokenizer.learn(images, torch.Generator().manual_seed(0))
+
+    def param_groups(self, weight_decay: float) -> list[dict]:
+        quick = [p for name, p in self.named_parameters() if name.endswith("relative.table")]
+        known = {id(p) for p in quick}
+        rest = [{**group, "params": [p for p in group["params"] if id(p) not in known]}
+                for group in parameter_groups(self, weight_decay)]
+        return rest + ([dict(params=quick, weight_decay=0.0, adapt=False, lr_scale=self.bias_lr)] if quick else [])
 
     def train(self, mode: bool = True) -> BEiT:
         super().train(mode)
