@@ -1,6 +1,6 @@
 """Make the stored runs of lesson 12: MAE on generated shapes by the share that is hidden, frozen and fine-tuned.
 
-    python benchmarks/grid_mae.py              # what is missing in lessons/runs/12_mae (about 20 minutes)
+    python benchmarks/grid_mae.py              # what is missing in lessons/runs/12_mae (about 15 minutes of one core)
     python benchmarks/grid_mae.py --again ID   # make one run again and compare it with the stored one
     python benchmarks/grid_mae.py --dry        # a few steps of one run, nothing is stored
 
@@ -25,15 +25,15 @@ from course_lib.runs import StoredRun, runs_folder
 from course_lib.train import fit
 from grid import shapes
 
-FOLDER, STEPS, BATCH, LABELS, EPOCHS = "12_mae", 1500, 64, 800, 30
-VIT = {"patch": 4, "dim": 96, "depth": 4, "heads": 3, "pool": "mean"}
+FOLDER, STEPS, BATCH, LABELS, EPOCHS = "12_mae", 2000, 64, 800, 30
+VIT = {"patch": 8, "dim": 96, "depth": 4, "heads": 3, "pool": "mean"}
 DECODER = {"width": 64, "depth": 1, "heads": 4}  # small: a step costs a third of SimMIM's (lesson 13 compares them)
 RECIPE = {"lr": 2e-3}
 CROPS = Augment(32, scale=(0.7, 1.0), jitter_p=0.0, gray_p=0.0)  # when fine-tuning
-BASE = {"hidden": 0.75, "patch": 4, "normalized": False, "steps": STEPS, **DECODER}
+BASE = {"hidden": 0.75, "patch": 8, "normalized": False, "steps": STEPS, **DECODER}
 PICTURES = {name: {"width": 96, "depth": 2, "heads": 3, **change} for name, change in {
-    "patch8": {"patch": 8, "steps": 4000}, "patch8_norm": {"patch": 8, "normalized": True, "steps": 2000},
-    "patch4": {"steps": 3000}}.items()}
+    "patch8": {"steps": 2500}, "patch8_norm": {"normalized": True, "steps": 1500},
+    "patch4": {"patch": 4, "steps": 900}}.items()}
 
 
 def cells() -> dict[str, tuple[dict, int]]:
