@@ -67,7 +67,7 @@ def make(name: str, settings: dict, seed: int, steps: int = STEPS, epochs: int =
     splits, method = shapes(), build(settings, seed)
     untrained = copy.deepcopy(method)
     history = fit(method, splits.train, steps=steps, batch_size=BATCH, seed=seed, progress=False, **RECIPE)
-    rows = score(method, splits, name="BEiT", factors=True, random_encoder=untrained, probe_limit=3000)
+    rows = score(method, splits, name="BEiT", factors=store, linear=store, random_encoder=untrained, probe_limit=3000)
     for row, start in zip(rows, (method, untrained)):
         tuned = fine_tune(start.backbone, splits, epochs=epochs, batch_size=BATCH, limit=LABELS, seed=seed,
                           augment=Augment(32, scale=(0.7, 1.0), jitter_p=0.0, gray_p=0.0))
