@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from course_lib.augment import SHAPES_VIEWS, two_views
-from course_lib.commands import hidden_errors
 from course_lib.data import Splits, load
 from course_lib.evaluate import alignment, embed, score, uniformity
 from course_lib.methods import build_method
 from course_lib.recap import METHODS, recap_runs
+from course_lib.reconstruction import hidden_errors
 from course_lib.runs import StoredRun, read_runs, record_run, runs_folder, write_run
 from course_lib.train import fit
 

@@ -7,10 +7,10 @@ import statistics
 import torch
 from torch import nn
 
-from course_lib.commands import hidden_errors
 from course_lib.data import Splits, load
 from course_lib.methods import build_method
 from course_lib.methods.masked.simmim import SIMMIM_VIT
+from course_lib.reconstruction import hidden_errors
 from course_lib.train import fit
 
 

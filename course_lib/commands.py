@@ -121,6 +121,8 @@ class train:
             return 0
         rows = _score(method, splits, args.method, args.device)
         if hasattr(method, "reconstruct") and not getattr(method, "normalized", True):
+            from .reconstruction import hidden_errors
+
             errors = hidden_errors(method, splits.test, args.seed, args.method)
             rows[0]["hidden_error"] = errors
             print("squared error on hidden pixels over their variance: "
@@ -274,26 +276,3 @@ def _score(method, splits, name: str, device: str, **options) -> list[dict]:
     print(table(rows))
     print(f"(test images, last step; probe settings picked on validation; {time.perf_counter() - began:.0f} s)")
     return rows
-
-
-def hidden_errors(method, images, seed: int, name: str = "spark", count: int = 512) -> dict[str, float]:
-    """A masked method with pixel targets: error on hidden pixels of test images, beside two fillings that learn nothing.
-
-    The masks are the method's own kind: its ratio, on its grid (SimMIM's is coarser than the encoder's).
-    """
-    import torch
-
-    from .augment import patch_mask, to_float
-    from .reconstruction import fill_mean, fill_nearest, hidden_error
-
-    pictures = to_float(images.images[:count])
-    grid = getattr(method, "mask_grid", method.grid)
-    visible = patch_mask(len(pictures), grid, method.hidden, torch.Generator().manual_seed(seed))
-    for axis in (1, 2):
-        visible = visible.repeat_interleave(method.grid // grid, axis)
-    where = next(method.parameters()).device
-    drawn = torch.cat([method.reconstruct(p.to(where), v.to(where)).cpu()
-                       for p, v in zip(pictures.split(128), visible.split(128))])
-    return {name: hidden_error(drawn, pictures, visible),
-            "visible mean": hidden_error(fill_mean(pictures, visible), pictures, visible),
-            "nearest visible pixel": hidden_error(fill_nearest(pictures, visible), pictures, visible)}

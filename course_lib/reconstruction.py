@@ -5,11 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-
-def _pixels(visible: Tensor, size: int) -> Tensor:
-    """(B, f, f) bool -> (B, 1, size, size) bool."""
-    times = size // visible.shape[-1]
-    return visible.unsqueeze(1).repeat_interleave(times, 2).repeat_interleave(times, 3)
+from .augment import patch_mask, to_float
+from .methods.masked.spark import enlarge
 
 
 def hidden_error(prediction: Tensor, images: Tensor, visible: Tensor) -> float:
@@ -17,7 +14,7 @@ def hidden_error(prediction: Tensor, images: Tensor, visible: Tensor) -> float:
 
     prediction, images (B, 3, H, W) in one scale; visible (B, f, f) bool. 0 is perfect, 1 is "the data set's mean".
     """
-    hidden = ~_pixels(visible, images.shape[-1]).expand_as(images)
+    hidden = ~enlarge(visible.unsqueeze(1), images.shape[-1]).expand_as(images)
     count = hidden.sum((0, 2, 3), keepdim=True)
     mean = (images * hidden).sum((0, 2, 3), keepdim=True) / count
     variance = ((images - mean).square() * hidden).sum()
@@ -26,7 +23,7 @@ def hidden_error(prediction: Tensor, images: Tensor, visible: Tensor) -> float:
 
 def fill_mean(images: Tensor, visible: Tensor) -> Tensor:
     """Hidden pixels replaced by the mean of the same image's visible pixels, per channel."""
-    seen = _pixels(visible, images.shape[-1])
+    seen = enlarge(visible.unsqueeze(1), images.shape[-1])
     mean = images.where(seen, 0).sum((2, 3), keepdim=True) / seen.sum((2, 3), keepdim=True)
     return torch.where(seen, images, mean)
 
@@ -36,7 +33,7 @@ def average_distance(visible: Tensor, size: int) -> float:
 
     visible (B, f, f) bool on images of `size` pixels; over all hidden pixels of the batch, nan if there are none.
     """
-    seen = _pixels(visible, size).flatten(1)  # (B, H*W)
+    seen = enlarge(visible.unsqueeze(1), size).flatten(1)  # (B, H*W)
     distance = _distances(size, visible.device)
     found = [distance[~flags][:, flags].amin(1) for flags in seen if not flags.all()]
     return float(torch.cat(found).mean()) if found else float("nan")
@@ -52,10 +49,27 @@ def _distances(size: int, device: torch.device) -> Tensor:
 def fill_nearest(images: Tensor, visible: Tensor) -> Tensor:
     """Each hidden pixel replaced by the nearest visible pixel of its image (Euclidean; the first in reading order)."""
     size = images.shape[-1]
-    seen = _pixels(visible, size).flatten(1)  # (B, H*W)
+    seen = enlarge(visible.unsqueeze(1), size).flatten(1)  # (B, H*W)
     distance = _distances(size, images.device)
     out = images.clone().flatten(2)
     for picture, flags in zip(out, seen):  # one image at a time: H*W x H*W distances each
         known = flags.nonzero()[:, 0]
         picture.copy_(picture[:, known[distance[:, known].argmin(1)]])
     return out.view_as(images)
+
+
+def hidden_errors(method, images, seed: int, name: str = "spark", count: int = 512) -> dict[str, float]:
+    """A masked method with pixel targets: error on hidden pixels of test images, beside two fillings that learn nothing.
+
+    The masks are the method's own kind: its ratio, on its grid (SimMIM's is coarser than the encoder's).
+    """
+    pictures = to_float(images.images[:count])
+    grid = getattr(method, "mask_grid", method.grid)
+    coarse = patch_mask(len(pictures), grid, method.hidden, torch.Generator().manual_seed(seed))
+    visible = enlarge(coarse.unsqueeze(1), method.grid).squeeze(1)
+    where = next(method.parameters()).device
+    drawn = torch.cat([method.reconstruct(p.to(where), v.to(where)).cpu()
+                       for p, v in zip(pictures.split(128), visible.split(128))])
+    return {name: hidden_error(drawn, pictures, visible),
+            "visible mean": hidden_error(fill_mean(pictures, visible), pictures, visible),
+            "nearest visible pixel": hidden_error(fill_nearest(pictures, visible), pictures, visible)}

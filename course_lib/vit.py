@@ -157,22 +157,34 @@ class Block(nn.Module):
 
 
 # ------------------------------------------------------------------------------------------------ the network
-def visible_indices(visible: Tensor, count: int | None = None) -> Tensor:
-    """(B, g, g) bool -> (B, n) int64: the visible patches of each image in reading order.
+def require_vit(backbone: nn.Module, why: str, image_size: int | None = None) -> None:
+    """ValueError unless the backbone is a ViT, built for images of this size if one is given.
 
-    Every image must have the same number of them, or a ValueError says so; a method that drew the mask itself gives
-    that number as `count`, and nothing waits for the device.
+    why: what the method does that others cannot, with {} for the name of what was given.
     """
-    flat = visible.flatten(1)
-    if count is None:
-        counts = flat.sum(1)
-        count = int(counts[0])
-        if (counts != count).any():
-            raise ValueError(f"every image must have the same number of visible patches, got {counts.tolist()}: "
-                             "dropping patches needs a rectangular batch")
-    if count < 1:
+    if not isinstance(backbone, ViT):
+        raise ValueError(f"{why.format(type(backbone).__name__)}; use a ViT (vit-tiny, ...)")
+    built = backbone.grid * backbone.patch
+    if image_size is not None and image_size != built:
+        raise ValueError(f"the ViT was built for {built} pixels, the method for {image_size}: give both the same "
+                         "image_size")
+
+
+def visible_count(visible: Tensor) -> int:
+    """How many patches are visible in each image, (B, g, g) or (B, L) bool; a ValueError unless all have the same number."""
+    counts = visible.flatten(1).sum(1)
+    if (counts != counts[0]).any():
+        raise ValueError(f"every image must have the same number of visible patches, got {counts.tolist()}: dropping "
+                         "patches needs a rectangular batch")
+    if counts[0] < 1:
         raise ValueError("no patch is visible: keep at least one in each image")
-    return flat.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count]
+    return int(counts[0])
+
+
+def visible_indices(visible: Tensor) -> Tensor:
+    """(B, g, g) bool -> (B, n) int64: the visible patches of each image in reading order; errors: `visible_count`."""
+    flat = visible.flatten(1)
+    return flat.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, : visible_count(flat)]
 
 
 class ViT(nn.Module):

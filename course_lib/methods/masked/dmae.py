@@ -23,15 +23,14 @@ from __future__ import annotations
 import math
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...augment import MEAN, STD, Augment, normalize, to_float
 from ...layers import in_float32
-from ...vit import ViT
+from ...vit import ViT, require_vit
 from .mae import MAE
-from .spark import normalize_patches, patchify
+from .spark import normalize_patches, patchify, unpatchify
 
 
 # ------------------------------------------------------------------------------------------------ the losses
@@ -76,8 +75,7 @@ class DMAE(MAE):
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, sigma: float = 0.25, augment: Augment | None = None,
                  **options):
-        if not isinstance(backbone, ViT):
-            raise ValueError(f"DMAE drops patches, which a {type(backbone).__name__} cannot; use a ViT (vit-tiny, ...)")
+        require_vit(backbone, "DMAE drops patches, which a {} cannot")
         size = backbone.grid * backbone.patch
         super().__init__(backbone, size, augment=augment, **options)
         self.sigma, self.size = sigma, size
@@ -106,8 +104,7 @@ class DMAE(MAE):
         if self.normalized:
             _, mean, std = normalize_patches(patchify(enter(images, self.size), self.patch))
             out = out * std + mean
-        out = rearrange(out, "b (h w) (p q c) -> b c (h p) (w q)", h=self.grid, p=self.patch, q=self.patch)
-        return out.mul(STD).add(MEAN).clamp(0, 1)
+        return unpatchify(out, self.patch).mul(STD).add(MEAN).clamp(0, 1)
 
 
 class NoisyClassifier(nn.Module):

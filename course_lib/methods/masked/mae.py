@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ...augment import Augment, normalize
 from ...layers import all_reduce_sum, in_float32
-from ...vit import Block, ViT, init_xavier, positions_for, sincos_positions
+from ...vit import Block, init_xavier, positions_for, require_vit, sincos_positions, visible_count
 from .spark import normalize_patches, paint, patchify
 
 
@@ -113,11 +113,7 @@ class MAE(nn.Module):
                  depth: int = 1, heads: int = 3, normalized: bool = True, drop: bool = True,
                  augment: Augment | None = None):
         super().__init__()
-        if not isinstance(backbone, ViT):
-            raise ValueError(f"MAE drops patches, which a {type(backbone).__name__} cannot; use a ViT (vit-tiny, ...)")
-        if image_size != backbone.grid * backbone.patch:
-            raise ValueError(f"the ViT was built for {backbone.grid * backbone.patch} pixels, the method for "
-                             f"{image_size}: give both the same image_size")
+        require_vit(backbone, "MAE drops patches, which a {} cannot", image_size)
         self.backbone, self.grid, self.patch = backbone, backbone.grid, backbone.patch
         self.kept = kept_count(self.grid**2, hidden)
         if not 1 <= self.kept < self.grid**2:
@@ -144,13 +140,8 @@ class MAE(nn.Module):
         """
         if not self.drop:
             return self.decoder(self.backbone.tokens(images, hidden=~visible, mask_token=self.mask_token), None)
-        flat = visible.flatten(1)
-        if kept is None:
-            kept = int(flat[0].sum())
-            if kept < 1 or (flat.sum(1) != kept).any():
-                raise ValueError(f"each image needs the same number of visible patches, at least one, got "
-                                 f"{flat.sum(1).tolist()}")
-        keep, restore, _ = random_masking((~flat).to(torch.uint8), kept)  # any order does: visible ones first
+        kept = visible_count(visible) if kept is None else kept
+        keep, restore, _ = random_masking((~visible.flatten(1)).to(torch.uint8), kept)  # any order does: visible ones first
         return self.decoder(self.backbone.tokens(images, keep=keep), restore)
 
     def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict:

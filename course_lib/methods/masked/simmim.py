@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ...augment import Augment, normalize
 from ...layers import all_reduce_sum, in_float32
-from ...vit import ViT, init_truncated
+from ...vit import init_truncated, require_vit
 from .spark import enlarge, normalize_patches, paint, patchify, unpatchify
 
 
@@ -83,12 +83,7 @@ class SimMIM(nn.Module):
     def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: float = 0.6, mask_patch: int | None = None,
                  normalized: bool = False, std: float = 0.02, augment: Augment | None = None):
         super().__init__()
-        if not isinstance(backbone, ViT):
-            raise ValueError(f"SimMIM puts mask tokens into a sequence, a {type(backbone).__name__} has none; use a ViT "
-                             "(vit-tiny, ...)")
-        if image_size != backbone.grid * backbone.patch:
-            raise ValueError(f"the ViT was built for {backbone.grid * backbone.patch} pixels, the method for "
-                             f"{image_size}: give both the same image_size")
+        require_vit(backbone, "SimMIM puts mask tokens into a sequence, a {} has none", image_size)
         mask_patch = 2 * backbone.patch if mask_patch is None else mask_patch
         if mask_patch % backbone.patch or image_size % mask_patch:
             raise ValueError(f"mask_patch {mask_patch} must be a multiple of the ViT's patch {backbone.patch} and divide "
