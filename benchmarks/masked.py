@@ -9,7 +9,6 @@ from torch import nn
 
 from course_lib.data import Splits, load
 from course_lib.methods import build_method
-from course_lib.methods.masked.simmim import SIMMIM_VIT
 from course_lib.reconstruction import hidden_errors
 from course_lib.train import fit
 
@@ -29,7 +28,7 @@ def speed() -> list[dict]:
     images = load("shapes", n=4000).train
     torch.manual_seed(0)
     methods = {"dropped": build_method("mae", "vit-tiny"), "all": build_method("mae", "vit-tiny", drop=False),
-               "simmim": build_method("simmim", "vit-tiny", backbone_options=SIMMIM_VIT)}
+               "simmim": build_method("simmim", "vit-tiny")}
     found = rates(methods, images)
 
     def ratio(other: str) -> float:

@@ -94,6 +94,18 @@ def layer_decay_groups(vit: nn.Module, weight_decay: float, decay: float) -> lis
     return list(groups.values())
 
 
+def position_bias_groups(module: nn.Module, weight_decay: float, scale: float) -> list[dict]:
+    """`parameter_groups`, and a ViT's table of relative position biases apart: `scale` times the rate, no decay.
+
+    The table starts at zero and moves by small steps: in runs of minutes it has to be quick before places are known.
+    """
+    tables = [p for name, p in module.named_parameters() if name.endswith("relative.table")]
+    known = {id(p) for p in tables}
+    rest = [{**group, "params": [p for p in group["params"] if id(p) not in known]}
+            for group in parameter_groups(module, weight_decay)]
+    return rest + ([dict(params=tables, weight_decay=0.0, adapt=False, lr_scale=scale)] if tables else [])
+
+
 # learning rate and weight decay where the caller names none; lr is per 256 samples for SGD and LARS
 DEFAULTS = {"adamw": dict(lr=1e-3, weight_decay=0.05), "sgd": dict(lr=0.06, weight_decay=5e-4),
             "lars": dict(lr=0.3, weight_decay=1e-6)}

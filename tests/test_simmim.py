@@ -225,3 +225,12 @@ def test_what_it_refuses():
                       (lambda: SimMIM(vit, 16, mask_patch=8, hidden=0.9), "one hidden and one visible")):
         with pytest.raises(ValueError, match=says):
             act()
+
+
+def test_every_parameter_is_trained_once_and_the_bias_quickly():
+    method = build_method("simmim", "vit-tiny", 32, bias_lr=7.0)
+    groups = method.param_groups(0.1)
+    trained = [id(p) for group in groups for p in group["params"]]
+    assert sorted(trained) == sorted(id(p) for p in method.parameters() if p.requires_grad)
+    table = method.backbone.relative.table
+    assert [group["lr_scale"] for group in groups if any(p is table for p in group["params"])] == [7]

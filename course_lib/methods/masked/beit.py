@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from ...augment import Augment, normalize, patch_mask
 from ...layers import all_reduce_sum, in_float32
-from ...optim import parameter_groups
+from ...optim import position_bias_groups
 from ...vit import init_truncated, require_vit
 from .spark import enlarge
 from .tokenizers import VQVAE, KMeansTokenizer
@@ -134,11 +134,7 @@ class BEiT(nn.Module):
             self.tokenizer.learn(images, torch.Generator().manual_seed(0))
 
     def param_groups(self, weight_decay: float) -> list[dict]:
-        quick = [p for name, p in self.named_parameters() if name.endswith("relative.table")]
-        known = {id(p) for p in quick}
-        rest = [{**group, "params": [p for p in group["params"] if id(p) not in known]}
-                for group in parameter_groups(self, weight_decay)]
-        return rest + ([dict(params=quick, weight_decay=0.0, adapt=False, lr_scale=self.bias_lr)] if quick else [])
+        return position_bias_groups(self, weight_decay, self.bias_lr)
 
     def train(self, mode: bool = True) -> BEiT:
         super().train(mode)

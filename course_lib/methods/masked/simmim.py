@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from ...augment import Augment, normalize
 from ...layers import all_reduce_sum, in_float32
+from ...optim import position_bias_groups
 from ...vit import init_truncated, require_vit
 from .spark import enlarge, normalize_patches, paint, patchify, unpatchify
 
@@ -75,13 +76,15 @@ class SimMIM(nn.Module):
     hidden: share of hidden mask patches. mask_patch: their width in pixels, a multiple of the ViT's patch (None: twice
     that, as 32 against 16 in the paper). normalized: targets normalised per patch, which the paper does not do. The
     ViT is initialised anew, from normals of deviation `std` cut at one deviation (0.02 for widths of 768; narrow ViTs
-    start faster from more). SIMMIM_VIT holds the options of the paper's ViT.
+    start faster from more). bias_lr: the position bias's learning rate over that of the rest (1 in the paper; short runs
+    need more). The paper's ViT has the options `SIMMIM_VIT`, which `build_method` gives a ViT by name.
     """
 
     recipe = {"lr": 1.5e-3, "clip": 5.0}
+    backbone_options = SIMMIM_VIT
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: float = 0.6, mask_patch: int | None = None,
-                 normalized: bool = False, std: float = 0.02, augment: Augment | None = None):
+                 normalized: bool = False, std: float = 0.02, bias_lr: float = 20.0, augment: Augment | None = None):
         super().__init__()
         require_vit(backbone, "SimMIM puts mask tokens into a sequence, a {} has none", image_size)
         mask_patch = 2 * backbone.patch if mask_patch is None else mask_patch
@@ -89,7 +92,7 @@ class SimMIM(nn.Module):
             raise ValueError(f"mask_patch {mask_patch} must be a multiple of the ViT's patch {backbone.patch} and divide "
                              f"the image size {image_size}")
         self.backbone, self.grid, self.patch = backbone, backbone.grid, backbone.patch
-        self.hidden, self.mask_patch, self.normalized = hidden, mask_patch, normalized
+        self.hidden, self.mask_patch, self.normalized, self.bias_lr = hidden, mask_patch, normalized, bias_lr
         self.mask_grid = image_size // mask_patch
         if not 1 <= hidden_count(self.mask_grid**2, hidden) < self.mask_grid**2:
             raise ValueError(f"hidden={hidden} of {self.mask_grid**2} mask patches must leave one hidden and one visible")
@@ -98,6 +101,9 @@ class SimMIM(nn.Module):
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
         self.head = nn.Conv2d(backbone.dim, 3 * self.patch**2, 1)  # one linear layer for each position
         init_truncated(backbone, std)
+
+    def param_groups(self, weight_decay: float) -> list[dict]:
+        return position_bias_groups(self, weight_decay, self.bias_lr)
 
     def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images (B, 3, H, W) in [0, 1] and visible (B, g, g) bool."""
