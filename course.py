@@ -331,7 +331,9 @@ def main(argv=None):
         if command == "test":
             ensure(["test"], index, fresh)
             os.chdir(str(ROOT))
-            return hand_over([str(venv_python()), "-m", "pytest"] + rest)
+            # Several processes at once, each with its share of the cores (tests/conftest.py); "-n 0" turns that off
+            several = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "worksteal"]
+            return hand_over([str(venv_python()), "-m", "pytest"] + several + rest)
         done = ensure([], index, fresh, lenient=command != "setup")
         if command == "setup":
             print("The course is set up. Start it with: {}".format(command_name()) if done

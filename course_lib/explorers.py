@@ -1,11 +1,13 @@
 """Explorers: pure views over knobs for looking into a trained network, on images of the course or of your own.
 
     from course_lib.explorers import explore_attention, explore_correspondence, explore_reconstruction, open_image
-    explore_attention("my_run/last.pt", open_image("holiday.jpg", 64))      # a checkpoint of `course train`, your photograph
-    explore_reconstruction(method, splits.test.images[:8])                  # a method in memory
+    explore_attention("my_run/last.pt", "holiday.jpg")                      # a checkpoint of `course train`, your photograph
+    explore_attention("my_run/last.pt", ["a.jpg", "b.png"], size=64)        # more of them, in more patches
+    explore_reconstruction(method, splits.test.images[:8])                  # a method and images in memory
 
 Each `explore_*` draws a knob around the view of the same name, which can be called without any notebook:
-`attention_view(...)(state) -> (data, figure)`. Images are (N, 3, H, W), uint8 or float in [0, 1]. Nothing is trained.
+`attention_view(...)(state) -> (data, figure)`. Images are (N, 3, S, S), uint8 or float in [0, 1], or the paths of photograph
+files, which are cut to the size that the method was trained on, or to `size`. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from .pictures import BLUE, ORANGE, as_pixels
 from .reconstruction import fill_mean, fill_nearest, hidden_error
 
 View = Callable[[dict], tuple]
+Model = nn.Module | str | Path
+Images = Tensor | str | Path | Sequence[str | Path]
 CMAP = plt.get_cmap("inferno")
 WIDE = 8.8
 
@@ -38,10 +42,20 @@ def open_image(path: str | Path, size: int = 32) -> Tensor:
     return torch.from_numpy(decode_photo(path, size).copy()).permute(2, 0, 1).unsqueeze(0)
 
 
-def transformer(model: nn.Module | str | Path) -> nn.Module:
-    """The ViT to look into: itself, that of a method (the one that is evaluated), or that of a checkpoint of `fit`."""
-    if isinstance(model, (str, Path)):
-        model = load_method(model)
+def _loaded(model: Model) -> nn.Module:
+    """A module as it is; a path is a checkpoint of `fit`, or the folder of a run with its last.pt."""
+    if not isinstance(model, (str, Path)):
+        return model
+    path = Path(model).expanduser()
+    return load_method(path / "last.pt" if path.is_dir() else path)
+
+
+def transformer(model: Model) -> nn.Module:
+    """The ViT to look into: itself, that of a method (the one that is evaluated), or that of a checkpoint of `fit`.
+
+    A path may be that of a run's folder. ValueError for a network without attention.
+    """
+    model = _loaded(model)
     network = getattr(model, "evaluated", getattr(model, "backbone", model))
     if not hasattr(network, "attention"):
         raise ValueError(f"{type(network).__name__} has no attention: look into a method that was trained over a ViT, "
@@ -49,48 +63,39 @@ def transformer(model: nn.Module | str | Path) -> nn.Module:
     return network
 
 
-def _home(module: nn.Module) -> torch.device:
-    return next((p.device for p in module.parameters()), torch.device("cpu"))
-
-
-def _as_images(images: Tensor, patch: int) -> Tensor:
-    """Float images in [0, 1] on the CPU, checked."""
+def _as_images(images: Images, patch: int, size: int) -> Tensor:
+    """Float images (N, 3, S, S) in [0, 1] on the CPU, checked; photograph files become squares of `size` pixels."""
+    if isinstance(images, (str, Path)):
+        images = [images]
+    if not isinstance(images, Tensor):
+        if not images or not all(isinstance(each, (str, Path)) for each in images):
+            raise TypeError(f"images are a tensor (N, 3, S, S), or paths of photograph files; got {images!r:.80}")
+        images = torch.cat([open_image(path, size) for path in images])
     images = to_float(images.detach().cpu())
     images = images.unsqueeze(0) if images.ndim == 3 else images
     if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3] or images.shape[2] % patch:
         raise ValueError(f"images have shape {tuple(images.shape)}; expected (N, 3, S, S) with S a multiple of the patch, "
-                         f"{patch}: open_image(path, size) makes such a square of a photograph")
+                         f"{patch}; give the path of a photograph, and size=, to have such a square made of it")
     return images
 
 
-def _evaluating(function):
-    """Run a view with its module in evaluation mode and without gradients, and put the mode back."""
-    def wrapped(module: nn.Module, *arguments):
-        modes = {each: each.training for each in module.modules()}
-        try:
-            module.eval()
-            with torch.no_grad():
-                return function(module, *arguments)
-        finally:
-            for each, mode in modes.items():
-                each.training = mode
-    return wrapped
+def _opened(model: Model, size: int | None, *sets: Images) -> tuple:
+    """The network, and each set of images as it wants them."""
+    network = transformer(model)
+    return network, *(_as_images(images, network.patch, size or network.grid * network.patch) for images in sets)
 
 
-@_evaluating
-def _maps(network: nn.Module, images: Tensor) -> Tensor:
-    return network.attention(normalize(images).to(_home(network))).float().cpu()
-
-
-@_evaluating
-def _tokens(network: nn.Module, images: Tensor) -> Tensor:
-    return network.tokens(normalize(images).to(_home(network))).float().cpu()
-
-
-@_evaluating
-def _reconstruct(method: nn.Module, images: Tensor, visible: Tensor) -> Tensor:
-    home = _home(method)
-    return method.reconstruct(images.to(home), visible.to(home)).float().cpu()
+def _asked(module: nn.Module, function: Callable, *tensors: Tensor) -> Tensor:
+    """function(*tensors) on the module's device, without gradients and in evaluation mode, which is put back after."""
+    home = next((p.device for p in module.parameters()), torch.device("cpu"))
+    modes = {each: each.training for each in module.modules()}
+    try:
+        module.eval()
+        with torch.no_grad():
+            return function(*(tensor.to(home) for tensor in tensors)).float().cpu()
+    finally:
+        for each, mode in modes.items():
+            each.training = mode
 
 
 # ------------------------------------------------------------------------------------------------ drawing, quick
@@ -126,20 +131,19 @@ def _mark(axes, place: tuple[int, int], patch: int, colour: str = "#56B4E9") -> 
 
 
 # ------------------------------------------------------------------------------------------------ attention
-def attention_view(model: nn.Module | str | Path, images: Tensor) -> View:
+def attention_view(model: Model, images: Images, size: int | None = None) -> View:
     """view(state): where a token looks. state: image, layer (from 1), query ("class token" or "patch"), patch (row, column).
 
     data: "heads" (heads, g, g), "rollout" (g, g) through the layers up to this one, and "to class", the weight that each
     head gives the class token.
     """
-    network = transformer(model)
-    images = _as_images(images, network.patch)
+    network, images = _opened(model, size, images)
     kept: dict[int, Tensor] = {}
 
     def view(state: dict) -> tuple[dict, plt.Figure]:
         index, layer = state["image"], state["layer"]
         if index not in kept:
-            kept[index] = _maps(network, images[index : index + 1])
+            kept[index] = _asked(network, network.attention, normalize(images[index : index + 1]))
         maps = kept[index]
         side = round((maps.shape[-1] - 1) ** 0.5)
         row = 0 if state["query"] == "class token" else 1 + state["patch"][0] * side + state["patch"][1]
@@ -159,10 +163,13 @@ def attention_view(model: nn.Module | str | Path, images: Tensor) -> View:
     return view
 
 
-def explore_attention(model: nn.Module | str | Path, images: Tensor, title: str = "Where does it look?") -> Knob:
-    """A knob over `attention_view`: choose an image, a layer, and the class token or a patch to click."""
-    network = transformer(model)
-    images = _as_images(images, network.patch)
+def explore_attention(model: Model, images: Images, title: str = "Where does it look?", size: int | None = None) -> Knob:
+    """A knob over `attention_view`: choose an image, a layer, and the class token or a patch to click.
+
+    model: a ViT, a method over one, or the path of its checkpoint. images: a tensor, or paths of photographs, which become
+    squares of `size` pixels (default: what the ViT was built for). ValueError: no attention, or sizes that do not fit.
+    """
+    network, images = _opened(model, size, images)
     side = images.shape[-1] // network.patch
     controls: dict = {"image": Slider(0, len(images) - 1, 0, 1)} if len(images) > 1 else {}
     depth = len(network.blocks)
@@ -174,20 +181,19 @@ def explore_attention(model: nn.Module | str | Path, images: Tensor, title: str 
 
 
 # ------------------------------------------------------------------------------------------------ correspondence
-def correspondence_view(model: nn.Module | str | Path, first: Tensor, second: Tensor) -> View:
+def correspondence_view(model: Model, first: Images, second: Images, size: int | None = None) -> View:
     """view(state): which patches of two images are alike for the network. state: pair, patch (row, column), lines.
 
     first[i] and second[i] (N, 3, S, S) are a pair. data: "map" (g, g), cosine of the chosen patch of the first image with
     the second's; "best", its place there; "matches" (at most `lines`, 4), rows and columns of mutual nearest patches.
     """
-    network = transformer(model)
-    first, second = (_as_images(images, network.patch) for images in (first, second))
+    network, first, second = _opened(model, size, first, second)
     kept: dict[int, Tensor] = {}
 
     def view(state: dict) -> tuple[dict, plt.Figure]:
         pair = state["pair"]
         if pair not in kept:
-            tokens = [_tokens(network, images[pair : pair + 1])[0, 1:] for images in (first, second)]
+            tokens = [_asked(network, network.tokens, normalize(images[pair : pair + 1]))[0, 1:] for images in (first, second)]
             kept[pair] = similarity(*tokens)
         cosines = kept[pair]
         sides = [images.shape[-1] // network.patch for images in (first, second)]
@@ -221,11 +227,13 @@ def _connect(figure, left, right, start, end, patch, colour) -> None:
         axes.plot(x, y, "o", ms=4, color=colour, mec="white", mew=0.6)
 
 
-def explore_correspondence(model: nn.Module | str | Path, first: Tensor, second: Tensor,
-                           title: str = "Which patches correspond?") -> Knob:
-    """A knob over `correspondence_view`: choose a pair, click a patch of its first image, ask for more or fewer lines."""
-    network = transformer(model)
-    first, second = (_as_images(images, network.patch) for images in (first, second))
+def explore_correspondence(model: Model, first: Images, second: Images, title: str = "Which patches correspond?",
+                           size: int | None = None) -> Knob:
+    """A knob over `correspondence_view`: choose a pair, click a patch of its first image, ask for more or fewer lines.
+
+    model, first, second, size: as `explore_attention` takes them; as many second images as first ones, else ValueError.
+    """
+    network, first, second = _opened(model, size, first, second)
     if len(first) != len(second):
         raise ValueError(f"{len(first)} first images and {len(second)} second ones are not pairs")
     side = first.shape[-1] // network.patch
@@ -239,42 +247,48 @@ def explore_correspondence(model: nn.Module | str | Path, first: Tensor, second:
 def reconstruction_view(method: nn.Module, images: Tensor, grid: int) -> View:
     """view(state): an image with hidden patches filled in by a method and without learning. state: image, hidden, draw.
 
-    data: "hidden", the share; errors on hidden pixels over their variance of "method", "nearest visible pixel" and
-    "visible mean" (1 is the mean of the hidden pixels themselves). Where a method's targets are normalised per patch, its
-    picture is drawn with the true statistics and its error is not comparable.
+    images (N, 3, S, S), S a multiple of grid. data: "hidden", the share; errors on hidden pixels over their variance of
+    "method", "nearest visible pixel" and "visible mean" (1 is the mean of the hidden pixels themselves). Where a method's
+    targets are normalised per patch, its picture is drawn with the true statistics: a star says so.
     """
-    images = _as_images(images, 1)
+    images = _as_images(images, grid, images.shape[-1])
+    star = "*" if getattr(method, "normalized", False) else ""
 
     def view(state: dict) -> tuple[dict, plt.Figure]:
         image = images[state["image"] : state["image"] + 1]
         visible = patch_mask(1, grid, state["hidden"], torch.Generator().manual_seed(state["draw"]))
-        filled = {"method": _reconstruct(method, image, visible), "nearest visible pixel": fill_nearest(image, visible),
+        filled = {"method": _asked(method, method.reconstruct, image, visible), "nearest visible pixel": fill_nearest(image, visible),
                   "visible mean": fill_mean(image, visible)}
         errors = {name: hidden_error(picture, image, visible) for name, picture in filled.items()}
         seen = torch.nn.functional.interpolate(visible[:, None].float(), size=image.shape[-2:], mode="nearest")
         shown = torch.cat([image, image * seen + 0.75 * (1 - seen), *filled.values()])
-        titles = ["image", "visible", *(f"{name}: {error:.2f}" for name, error in errors.items())]
+        titles = ["image", "visible", *(f"{name}{star * (name == 'method')}: {error:.2f}" for name, error in errors.items())]
         figure, panels = _panels(5, titles, 5)
         for axes, pixels in zip(panels, as_pixels(shown)):
             axes.imshow(pixels, interpolation="nearest")
         for axes, colour in ((panels[2], BLUE), (panels[3], ORANGE), (panels[4], ORANGE)):
             axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, fill=False, ec=colour, lw=2))
+        if star:
+            figure.text(0.01, 0, "* It is given the mean and the contrast of each hidden patch, as in training: its error is "
+                        "not comparable.", fontsize=9, va="top")
         return {"hidden": 1 - float(visible.float().mean()), **errors}, figure
 
     return view
 
 
-def explore_reconstruction(method: nn.Module | str | Path, images: Tensor, title: str = "What can be filled in?") -> Knob:
+def explore_reconstruction(method: Model, images: Images, title: str = "What can be filled in?",
+                           size: int | None = None) -> Knob:
     """A knob over `reconstruction_view`: choose an image, the share of hidden patches and another draw of them.
 
-    method: one with `reconstruct(images, visible)` (SparK, MAE, SimMIM, BEiT), or a checkpoint of it.
+    method: one with `reconstruct(images, visible)` (SparK, MAE, SimMIM, BEiT), or the path of its checkpoint. images, size
+    and errors: as for `explore_attention`; most methods draw in the size that they were trained on, the default, only.
     """
-    if isinstance(method, (str, Path)):
-        method = load_method(method)
+    method = _loaded(method)
     if not hasattr(method, "reconstruct"):
         raise ValueError(f"{type(method).__name__} does not draw pictures: use a method with reconstruct(images, visible)")
-    images = _as_images(images, 1)
-    grid = images.shape[-1] // (getattr(method, "patch", None) or method.backbone.patch)
+    patch = getattr(method, "patch", None) or method.backbone.patch
+    images = _as_images(images, patch, size or method.grid * patch)
+    grid = images.shape[-1] // patch
     controls: dict = {"image": Slider(0, len(images) - 1, 0, 1)} if len(images) > 1 else {}
     view = reconstruction_view(method, images, grid)
     return knob(lambda state: view({"image": 0, **state}), title, **controls,

@@ -67,9 +67,7 @@ def hidden_errors(method, images, seed: int, name: str = "spark", count: int = 5
     grid = getattr(method, "mask_grid", method.grid)
     coarse = patch_mask(len(pictures), grid, method.hidden, torch.Generator().manual_seed(seed))
     visible = enlarge(coarse.unsqueeze(1), method.grid).squeeze(1)
-    where = next(method.parameters()).device
-    drawn = torch.cat([method.reconstruct(p.to(where), v.to(where)).cpu()
-                       for p, v in zip(pictures.split(128), visible.split(128))])
+    drawn = torch.cat([method.reconstruct(p, v) for p, v in zip(pictures.split(128), visible.split(128))])
     return {name: hidden_error(drawn, pictures, visible),
             "visible mean": hidden_error(fill_mean(pictures, visible), pictures, visible),
             "nearest visible pixel": hidden_error(fill_nearest(pictures, visible), pictures, visible)}

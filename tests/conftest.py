@@ -38,6 +38,9 @@ def offline_environment(**more: str) -> dict[str, str]:
 
 
 os.environ.update(offline_environment())
+# Of several processes each takes its share of the cores; kernels and other sub-processes inherit that.
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
 
 
 @pytest.fixture(autouse=True)

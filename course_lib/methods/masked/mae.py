@@ -157,6 +157,8 @@ class MAE(nn.Module):
     def reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:
         """Images in [0, 1] with their hidden patches replaced by the prediction, (B, 3, H, W).
 
-        With normalised targets it leaks the hidden patches' true statistics: see `spark.paint`.
+        From any device, and back on the images'. With normalised targets it leaks the hidden patches' true statistics:
+        see `spark.paint`.
         """
-        return paint(images, self.decode(normalize(images), visible), visible, self.normalized)
+        where = next(self.parameters()).device
+        return paint(images, self.decode(normalize(images).to(where), visible.to(where)), visible, self.normalized)

@@ -131,7 +131,9 @@ class SimMIM(nn.Module):
     def reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:
         """Images in [0, 1] with their hidden patches replaced by the prediction, (B, 3, H, W).
 
-        With normalised targets it leaks the hidden patches' true statistics: see `spark.paint`.
+        From any device, and back on the images'. With normalised targets it leaks the hidden patches' true statistics:
+        see `spark.paint`.
         """
-        drawn = self.decode(normalize(images), visible)
+        where = next(self.parameters()).device
+        drawn = self.decode(normalize(images).to(where), visible.to(where))
         return paint(images, patchify(drawn, self.patch), visible, self.normalized)

@@ -73,7 +73,7 @@ def paint(images: Tensor, patches: Tensor, visible: Tensor, normalized: bool) ->
     texture, but it leaks; error figures need normalized=False.
     """
     inputs, patch = normalize(images), images.shape[-1] // visible.shape[-1]
-    patches = patches.float()
+    patches = patches.float().to(images.device)
     if normalized:
         _, mean, std = normalize_patches(patchify(inputs, patch))
         patches = patches * std + mean
@@ -235,7 +235,8 @@ class SparK(nn.Module):
     @torch.no_grad()
     def reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:
         """Images in [0, 1] with their hidden patches replaced by the prediction, (B, 3, H, W), in the mode (train or
-        eval) that the method is in. With normalised targets it leaks: see `paint`.
+        eval) that the method is in; from any device, and back on the images'. With normalised targets it leaks: `paint`.
         """
-        drawn = self.decode(normalize(images), visible)
+        where = next(self.parameters()).device
+        drawn = self.decode(normalize(images).to(where), visible.to(where))
         return paint(images, patchify(drawn, self.patch), visible, self.normalized)
