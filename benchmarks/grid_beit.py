@@ -27,7 +27,7 @@ from course_lib.runs import StoredRun, runs_folder
 from course_lib.train import fit
 from grid import shapes
 
-FOLDER, CODES, STEPS, BATCH, LABELS, EPOCHS = "14_beit", 128, 2000, 64, 800, 40
+FOLDER, CODES, STEPS, BATCH, LABELS, EPOCHS = "14_beit", 128, 1200, 64, 800, 20
 VIT = {"patch": 4, "dim": 96, "depth": 4, "heads": 3, **BEIT_VIT}
 AUGMENT = Augment(32, scale=(0.5, 1.0), jitter=(0.2, 0.2, 0.2, 0.0), gray_p=0.0)
 RECIPE = {"lr": 1.5e-3, "weight_decay": 0.05, "clip": 3.0}

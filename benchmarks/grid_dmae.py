@@ -28,8 +28,8 @@ from course_lib.train import fit
 from grid import shapes
 
 FOLDER, BATCH, SIGMA = "16_dmae", 64, 0.25
-VIT = {"patch": 4, "dim": 96, "depth": 4, "heads": 3}
-PRETRAIN, TUNE, LABELS = 3000, 1500, 4000  # steps, steps, labelled images
+VIT = {"patch": 8, "dim": 96, "depth": 4, "heads": 3}
+PRETRAIN, TUNE, LABELS = 3000, 2000, 6000  # steps, steps, labelled images
 IMAGES, N0, SIZES = 200, 100, (100, 1000)  # test images, votes that select, votes that estimate
 ALPHA, SMOOTH = 0.001, (0.12, 0.25, 0.5)
 CROP = Augment(32, scale=(0.6, 1.0), jitter_p=0.0, gray_p=0.0)

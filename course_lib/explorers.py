@@ -1,13 +1,13 @@
 """Explorers: pure views over knobs for looking into a trained network, on images of the course or of your own.
 
     from course_lib.explorers import explore_attention, explore_correspondence, explore_reconstruction, open_image
-    explore_attention("my_run/last.pt", "holiday.jpg")                      # a checkpoint of `course train`, your photograph
-    explore_attention("my_run/last.pt", ["a.jpg", "b.png"], size=64)        # more of them, in more patches
-    explore_reconstruction(method, splits.test.images[:8])                  # a method and images in memory
+    explore_attention("my_run/last.pt", "holiday.jpg")                 # a checkpoint of `course train`, your photograph
+    explore_attention("my_run/last.pt", ["a.jpg", "b.png"], size=64)   # more of them, in more patches
+    explore_reconstruction(method, splits.test.images[:8])             # a method and images in memory
 
 Each `explore_*` draws a knob around the view of the same name, which can be called without any notebook:
-`attention_view(...)(state) -> (data, figure)`. Images are (N, 3, S, S), uint8 or float in [0, 1], or the paths of photograph
-files, which are cut to the size that the method was trained on, or to `size`. Nothing is trained.
+`attention_view(...)(state) -> (data, figure)`. Images are (N, 3, S, S), uint8 or float in [0, 1], or the paths of
+photograph files, which are cut to the size that the method was trained on, or to `size`. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.patches import Rectangle
+from matplotlib.patches import ConnectionPatch, Rectangle
 from torch import Tensor, nn
 
 from .attention import mutual_matches, rollout, similarity, to_grid
@@ -38,7 +38,7 @@ WIDE = 8.8
 
 # ------------------------------------------------------------------------------------------------ what to look into
 def open_image(path: str | Path, size: int = 32) -> Tensor:
-    """A photograph file (JPEG, PNG, WebP) as uint8 (1, 3, size, size): its centre square, turned as its EXIF tag says."""
+    """A photograph file (JPEG, PNG, WebP) as uint8 (1, 3, size, size): its centre square, turned as EXIF says."""
     return torch.from_numpy(decode_photo(path, size).copy()).permute(2, 0, 1).unsqueeze(0)
 
 
@@ -74,7 +74,7 @@ def _as_images(images: Images, patch: int, size: int) -> Tensor:
     images = to_float(images.detach().cpu())
     images = images.unsqueeze(0) if images.ndim == 3 else images
     if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3] or images.shape[2] % patch:
-        raise ValueError(f"images have shape {tuple(images.shape)}; expected (N, 3, S, S) with S a multiple of the patch, "
+        raise ValueError(f"images have shape {tuple(images.shape)}; expected (N, 3, S, S), S a multiple of the patch, "
                          f"{patch}; give the path of a photograph, and size=, to have such a square made of it")
     return images
 
@@ -132,10 +132,11 @@ def _mark(axes, place: tuple[int, int], patch: int, colour: str = "#56B4E9") -> 
 
 # ------------------------------------------------------------------------------------------------ attention
 def attention_view(model: Model, images: Images, size: int | None = None) -> View:
-    """view(state): where a token looks. state: image, layer (from 1), query ("class token" or "patch"), patch (row, column).
+    """view(state): where a token looks. state: image, layer (from 1), query ("class token" or "patch"), patch (row,
+    column).
 
-    data: "heads" (heads, g, g), "rollout" (g, g) through the layers up to this one, and "to class", the weight that each
-    head gives the class token.
+    data: "heads" (heads, g, g), "rollout" (g, g) through the layers up to this one, and "to class" (heads,), the weight
+    that each head gives the class token.
     """
     network, images = _opened(model, size, images)
     kept: dict[int, Tensor] = {}
@@ -163,11 +164,13 @@ def attention_view(model: Model, images: Images, size: int | None = None) -> Vie
     return view
 
 
-def explore_attention(model: Model, images: Images, title: str = "Where does it look?", size: int | None = None) -> Knob:
+def explore_attention(model: Model, images: Images, title: str = "Where does it look?",
+                      size: int | None = None) -> Knob:
     """A knob over `attention_view`: choose an image, a layer, and the class token or a patch to click.
 
-    model: a ViT, a method over one, or the path of its checkpoint. images: a tensor, or paths of photographs, which become
-    squares of `size` pixels (default: what the ViT was built for). ValueError: no attention, or sizes that do not fit.
+    model: a ViT, a method over one, or the path of its checkpoint. images: a tensor, or paths of photographs, which
+    become squares of `size` pixels (default: what the ViT was built for). ValueError: no attention, or a size that does
+    not fit; FileNotFoundError: no such file.
     """
     network, images = _opened(model, size, images)
     side = images.shape[-1] // network.patch
@@ -184,8 +187,8 @@ def explore_attention(model: Model, images: Images, title: str = "Where does it 
 def correspondence_view(model: Model, first: Images, second: Images, size: int | None = None) -> View:
     """view(state): which patches of two images are alike for the network. state: pair, patch (row, column), lines.
 
-    first[i] and second[i] (N, 3, S, S) are a pair. data: "map" (g, g), cosine of the chosen patch of the first image with
-    the second's; "best", its place there; "matches" (at most `lines`, 4), rows and columns of mutual nearest patches.
+    first[i] and second[i] (N, 3, S, S) are a pair. data: "map" (g, g), cosine of the chosen patch of the first image
+    with the second's; "best", its place there; "matches" (at most `lines`, 4), rows and columns of mutual nearest ones.
     """
     network, first, second = _opened(model, size, first, second)
     kept: dict[int, Tensor] = {}
@@ -193,8 +196,8 @@ def correspondence_view(model: Model, first: Images, second: Images, size: int |
     def view(state: dict) -> tuple[dict, plt.Figure]:
         pair = state["pair"]
         if pair not in kept:
-            tokens = [_asked(network, network.tokens, normalize(images[pair : pair + 1]))[0, 1:] for images in (first, second)]
-            kept[pair] = similarity(*tokens)
+            one, other = (normalize(images[pair : pair + 1]) for images in (first, second))
+            kept[pair] = similarity(*(_asked(network, network.tokens, image)[0, 1:] for image in (one, other)))
         cosines = kept[pair]
         sides = [images.shape[-1] // network.patch for images in (first, second)]
         row, column = state["patch"]
@@ -219,10 +222,9 @@ def correspondence_view(model: Model, first: Images, second: Images, size: int |
 
 
 def _connect(figure, left, right, start, end, patch, colour) -> None:
-    from matplotlib.patches import ConnectionPatch
-
-    (y1, x1), (y2, x2) = ((place[0] * patch + patch / 2 - 0.5, place[1] * patch + patch / 2 - 0.5) for place in (start, end))
-    figure.add_artist(ConnectionPatch((x1, y1), (x2, y2), "data", "data", axesA=left, axesB=right, color=colour, lw=1.2))
+    (y1, x1), (y2, x2) = ([(number + 0.5) * patch - 0.5 for number in place] for place in (start, end))
+    figure.add_artist(ConnectionPatch((x1, y1), (x2, y2), "data", "data", axesA=left, axesB=right, color=colour,
+                                      lw=1.2))
     for axes, x, y in ((left, x1, y1), (right, x2, y2)):
         axes.plot(x, y, "o", ms=4, color=colour, mec="white", mew=0.6)
 
@@ -248,8 +250,8 @@ def reconstruction_view(method: nn.Module, images: Tensor, grid: int) -> View:
     """view(state): an image with hidden patches filled in by a method and without learning. state: image, hidden, draw.
 
     images (N, 3, S, S), S a multiple of grid. data: "hidden", the share; errors on hidden pixels over their variance of
-    "method", "nearest visible pixel" and "visible mean" (1 is the mean of the hidden pixels themselves). Where a method's
-    targets are normalised per patch, its picture is drawn with the true statistics: a star says so.
+    "method", "nearest visible pixel" and "visible mean" (1 is the mean of the hidden pixels themselves). Where a
+    method's targets are normalised per patch, its picture is drawn with the true statistics: a star says so.
     """
     images = _as_images(images, grid, images.shape[-1])
     star = "*" if getattr(method, "normalized", False) else ""
@@ -257,19 +259,20 @@ def reconstruction_view(method: nn.Module, images: Tensor, grid: int) -> View:
     def view(state: dict) -> tuple[dict, plt.Figure]:
         image = images[state["image"] : state["image"] + 1]
         visible = patch_mask(1, grid, state["hidden"], torch.Generator().manual_seed(state["draw"]))
-        filled = {"method": _asked(method, method.reconstruct, image, visible), "nearest visible pixel": fill_nearest(image, visible),
-                  "visible mean": fill_mean(image, visible)}
+        filled = {"method": _asked(method, method.reconstruct, image, visible),
+                  "nearest visible pixel": fill_nearest(image, visible), "visible mean": fill_mean(image, visible)}
         errors = {name: hidden_error(picture, image, visible) for name, picture in filled.items()}
         seen = torch.nn.functional.interpolate(visible[:, None].float(), size=image.shape[-2:], mode="nearest")
         shown = torch.cat([image, image * seen + 0.75 * (1 - seen), *filled.values()])
-        titles = ["image", "visible", *(f"{name}{star * (name == 'method')}: {error:.2f}" for name, error in errors.items())]
+        titles = ["image", "visible", *(f"{name}: {error:.2f}" for name, error in errors.items())]
+        titles[2] += star
         figure, panels = _panels(5, titles, 5)
         for axes, pixels in zip(panels, as_pixels(shown)):
             axes.imshow(pixels, interpolation="nearest")
         for axes, colour in ((panels[2], BLUE), (panels[3], ORANGE), (panels[4], ORANGE)):
             axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, fill=False, ec=colour, lw=2))
         if star:
-            figure.text(0.01, 0, "* It is given the mean and the contrast of each hidden patch, as in training: its error is "
+            figure.text(0.01, 0, "* The method is given the true mean and contrast of each hidden patch: its error is "
                         "not comparable.", fontsize=9, va="top")
         return {"hidden": 1 - float(visible.float().mean()), **errors}, figure
 
@@ -280,12 +283,12 @@ def explore_reconstruction(method: Model, images: Images, title: str = "What can
                            size: int | None = None) -> Knob:
     """A knob over `reconstruction_view`: choose an image, the share of hidden patches and another draw of them.
 
-    method: one with `reconstruct(images, visible)` (SparK, MAE, SimMIM, BEiT), or the path of its checkpoint. images, size
-    and errors: as for `explore_attention`; most methods draw in the size that they were trained on, the default, only.
+    method: one with `reconstruct(images, visible)` (SparK, MAE, SimMIM, BEiT), or the path of its checkpoint. images,
+    size, errors: as for `explore_attention`; a relative position bias (SimMIM, BEiT) has the size of training only.
     """
     method = _loaded(method)
     if not hasattr(method, "reconstruct"):
-        raise ValueError(f"{type(method).__name__} does not draw pictures: use a method with reconstruct(images, visible)")
+        raise ValueError(f"{type(method).__name__} does not draw pictures: use one with reconstruct(images, visible)")
     patch = getattr(method, "patch", None) or method.backbone.patch
     images = _as_images(images, patch, size or method.grid * patch)
     grid = images.shape[-1] // patch

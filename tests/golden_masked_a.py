@@ -12,7 +12,7 @@ from course_lib.methods.masked.mae import kept_count, mae_loss, random_masking
 from course_lib.methods.masked.simmim import coarse_mask, hidden_count, pixel_shuffle, simmim_loss
 from course_lib.methods.masked.spark import patchify, unpatchify
 from course_lib.optim import layer_decay_groups, warmup_cosine
-from course_lib.vit import sincos_positions
+from course_lib.positions import sincos_positions
 
 Arrays = Mapping[str, Tensor]
 

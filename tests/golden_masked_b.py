@@ -13,8 +13,9 @@ from course_lib.methods.masked.beit import BEIT_VIT, BEiT, beit_loss, hide_block
 from course_lib.methods.masked.dmae import consistency_loss, dmae_loss
 from course_lib.methods.masked.tokenizers import KMeansTokenizer
 from course_lib.optim import cosine
+from course_lib.positions import relative_index
 from course_lib.smoothing import ABSTAIN, certified_radius, certify, lower_bound
-from course_lib.vit import ViT, init_truncated, relative_index
+from course_lib.vit import ViT, init_truncated
 
 Arrays = Mapping[str, Tensor]
 MASKS = {"mask_14_n75_min16": (14, 75, 16), "mask_8_n24_min4": (8, 24, 4), "mask_8_n32_min4": (8, 32, 4),

@@ -114,6 +114,15 @@ def test_reconstruction_view_and_knob():
     drive(explore_reconstruction(method, pictures[:1]))
 
 
+def test_a_picture_drawn_with_the_true_statistics_has_a_star():
+    for normalized in (True, False):
+        method = spark()
+        method.normalized = normalized
+        _, figure = reconstruction_view(method, images(1).images, 4)({"image": 0, "hidden": 0.5, "draw": 0})
+        assert figure.axes[2].get_title().endswith("*") is normalized
+        assert [("not comparable" in text.get_text()) for text in figure.texts] == [True] * normalized
+
+
 def test_a_checkpoint_and_a_photograph_of_ones_own(tmp_path):
     """The course's promise: train on a folder, then look into the checkpoint with a picture of one's own."""
     method = ibot()
@@ -132,11 +141,35 @@ def test_a_checkpoint_and_a_photograph_of_ones_own(tmp_path):
     assert explore_attention(small, picture).data["heads"].shape == (3, 8, 8)
 
 
+def test_paths_of_photographs_and_of_a_run(tmp_path):
+    """One line: a run's folder or checkpoint, and photograph files, cut to the size of training or to another."""
+    noise = np.random.default_rng(0)
+    photos = [tmp_path / "a.jpg", tmp_path / "b.png"]
+    for photo in photos:
+        Image.fromarray(noise.integers(0, 255, (60, 90, 3), dtype=np.uint8)).save(photo)
+    fit(ibot(), images(), steps=1, out=tmp_path / "run", **SMALL)
+    made = explore_attention(tmp_path / "run", str(photos[0]))
+    torch.testing.assert_close(made.data["heads"], explore_attention(tmp_path / "run" / "last.pt",
+                                                                     open_image(photos[0], 16)).data["heads"])
+    assert explore_attention(tmp_path / "run", photos, size=32).ends("patch") == ((0, 0), (7, 7))
+    assert explore_correspondence(tmp_path / "run", photos[0], photos[1]).data["map"].shape == (4, 4)
+    assert explore_reconstruction(spark(), photos).ends("image") == (0, 1)
+    with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
+        explore_attention(tmp_path, photos[0])
+    with pytest.raises(FileNotFoundError, match="nowhere.jpg"):
+        explore_attention(network(), "nowhere.jpg")
+    for wrong in ([], [1, 2], 3):
+        with pytest.raises(TypeError, match="paths of photograph files"):
+            explore_attention(network(), wrong)
+
+
 def test_what_cannot_be_explored_is_said():
     with pytest.raises(ValueError, match="has no attention"):
         transformer(build_method("vicreg", "convnet"))
     with pytest.raises(ValueError, match="multiple of the patch"):
         attention_view(network(), torch.zeros(1, 3, 18, 18))
+    with pytest.raises(ValueError, match="multiple of the patch, 4"):
+        explore_reconstruction(spark(), torch.zeros(1, 3, 18, 18))
     with pytest.raises(ValueError, match="does not draw"):
         explore_reconstruction(ibot(), images(1).images)
     with pytest.raises(ValueError, match="built again"):

@@ -16,8 +16,9 @@ from course_lib.data import Batch
 from course_lib.methods import build_method
 from course_lib.methods.masked.mae import MAE, kept_count, mae_loss, random_masking, unshuffle
 from course_lib.methods.masked.spark import patchify, unpatchify
+from course_lib.positions import sincos_positions
 from course_lib.train import fit
-from course_lib.vit import ViT, sincos_positions
+from course_lib.vit import ViT
 
 import tiny
 from draws import randn

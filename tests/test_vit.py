@@ -12,9 +12,9 @@ from course_lib.augment import patch_mask
 from course_lib.backbones import build_backbone
 from course_lib.data import Splits
 from course_lib.evaluate import reinitialise
+from course_lib.positions import RelativeBias, relative_index, sincos_positions
 from course_lib.probes import fine_tune
-from course_lib.vit import (Attention, RelativeBias, ViT, init_truncated, init_xavier, relative_index, sincos_positions,
-                            visible_indices)
+from course_lib.vit import Attention, ViT, init_truncated, init_xavier, visible_indices
 
 import tiny
 from draws import randn

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from ...augment import Augment, normalize
 from ...layers import all_reduce_sum, in_float32
-from ...vit import Block, init_xavier, positions_for, require_vit, sincos_positions, visible_count
+from ...positions import positions_for, sincos_positions
+from ...vit import Block, init_xavier, require_vit, visible_count
 from .spark import normalize_patches, paint, patchify
 
 
