@@ -1,0 +1,121 @@
+"""The group "loading" of figures.py: pictures from a folder, and what evaluation costs by the size of its bank."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from contenders import Work
+from course_lib.data import load
+from course_lib.evaluate import embed, knn_accuracy, linear_probe
+from course_lib.folder import load_folder
+from course_lib.shapes import make_shapes
+from tables import at_least, devices, median, median_ratio, row, seconds, slope, take_turns
+
+PIXELS = (500, 375)  # of the JPEGs, width and height: as most photographs of the usual sets have them
+
+
+def write_jpegs(folder: Path, count: int, pixels: tuple[int, int] = PIXELS) -> None:
+    """`count` JPEGs (quality 90) of generated shapes, with some noise, in two class folders below `folder`."""
+    from PIL import Image
+
+    generator = torch.Generator().manual_seed(0)
+    pictures = make_shapes(n=count, size=64).images
+    for number, picture in enumerate(pictures):
+        noisy = picture + torch.randint(0, 24, picture.shape, generator=generator)
+        image = Image.fromarray(noisy.clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()).resize(pixels)
+        path = folder / f"class{number % 2}" / f"{number:05d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path, quality=90)
+
+
+def with_image_folder(folder: Path, size: int, workers: int) -> Tensor:
+    """The same by torchvision: ImageFolder, the shorter side resized, the centre cut out, through a DataLoader."""
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms import v2
+
+    transform = v2.Compose([v2.PILToTensor(), v2.Resize(size, antialias=True), v2.CenterCrop(size)])
+    data = torch.utils.data.DataLoader(ImageFolder(folder, transform), 64, num_workers=workers)
+    return torch.cat([images for images, _ in data])
+
+
+def decoding(count: int, size: int, rounds: int, workers: int = 2) -> list[dict]:
+    """Images/s from JPEGs to one uint8 tensor, against torchvision; and again from the course's cache."""
+    with TemporaryDirectory() as place:
+        folder, cache = Path(place) / "pictures", Path(place) / "cache"
+        write_jpegs(folder, count)
+
+        def course() -> float:
+            began = time.perf_counter()
+            load_folder(folder, size, progress=False, cache=False, workers=workers)
+            return count / (time.perf_counter() - began)
+
+        def torchvision() -> float:
+            began = time.perf_counter()
+            with_image_folder(folder, size, workers)
+            return count / (time.perf_counter() - began)
+
+        turns = take_turns({"course": course, "torchvision": torchvision}, rounds)
+        load_folder(folder, size, progress=False, cache=cache, workers=workers)
+        cached = seconds(lambda: load_folder(folder, size, progress=False, cache=cache, workers=workers), least=0.0)
+    figure = f"folder of JPEGs of {PIXELS[0]} x {PIXELS[1]} to {size} px, {workers} workers"
+    return [at_least(f"{figure}: images/s against torchvision's ImageFolder", median_ratio(turns, "course", "torchvision"),
+                     None, f"{median(turns, 'course'):.0f} against {median(turns, 'torchvision'):.0f} images/s", rounds=turns),
+            row(f"{figure}: the second time, from the cache", f"{count / cached:.0f} images/s")]
+
+
+def features(count: int, dim: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Ten Gaussian classes, float32 (count, dim), and labels."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(10, (count,), generator=generator)
+    centres = torch.randn(10, dim, generator=torch.Generator().manual_seed(7))
+    return torch.randn(count, dim, generator=generator) + centres[labels], labels
+
+
+def evaluation(banks: tuple[int, ...], queries: int, dim: int) -> list[dict]:
+    """kNN by device and linear probe, by the number of training images."""
+    test, validation = features(queries, dim, 1), features(queries, dim, 2)
+    rows = []
+    for device in devices():
+        times = []
+        for bank in banks:
+            train, labels = features(bank, dim, 0)
+            train = train.to(device)
+            times.append(seconds(lambda: knn_accuracy(train, labels, test[0], test[1]), device))
+        rows.append(_by_size(f"kNN of {queries} images, {dim} features, {device}", banks, times))
+    times = []
+    for bank in banks:
+        train = features(bank, dim, 0)
+        began = time.perf_counter()
+        linear_probe(train, validation, test)
+        times.append(time.perf_counter() - began)
+    return rows + [_by_size(f"linear probe, {dim} features, cpu", banks, times)]
+
+
+def _by_size(figure: str, sizes: tuple[int, ...], times: list[float]) -> dict:
+    points = ", ".join(f"{size}: {took:.2f} s" for size, took in zip(sizes, times))
+    return row(f"{figure}, by bank", f"size^{slope(list(sizes), times):.2f}", points, sizes=sizes, times=times)
+
+
+def embedding(images: int) -> list[dict]:
+    """Images/s that the encoder turns into features, as kNN and probe need them."""
+    pictures = load("shapes", n=images).train
+    rows = []
+    for device in devices():
+        method = Work("simclr", images=images).build()
+        took = statistics.median(seconds(lambda: embed(method, pictures, device=device), device, 0.0) for _ in range(2))
+        rows.append(row(f"features of the small conv net, {device}", f"{len(pictures) / took:.0f} images/s"))
+    return rows
+
+
+def loading(quick: bool = False) -> list[dict]:
+    """The rows of the group."""
+    if quick:
+        return decoding(16, 32, rounds=1, workers=0) + evaluation((200, 400), 100, 16) + embedding(256)
+    rows = decoding(1000, 32, rounds=3) + decoding(1000, 224, rounds=3)
+    return rows + evaluation((5000, 10000, 20000, 40000), 5000, 256) + embedding(20000)
