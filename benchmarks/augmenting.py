@@ -51,7 +51,8 @@ def torchvision_operations(size: int) -> dict[str, Callable[[Tensor], Tensor]]:
     """torchvision's transforms v2, image by image."""
     from torchvision.transforms import v2
 
-    each = {"crop and flip": v2.Compose([v2.RandomResizedCrop(size, (0.2, 1.0), antialias=True), v2.RandomHorizontalFlip()]),
+    crop = v2.Compose([v2.RandomResizedCrop(size, (0.2, 1.0), antialias=True), v2.RandomHorizontalFlip()])
+    each = {"crop and flip": crop,
             "brightness": v2.ColorJitter(brightness=0.4), "contrast": v2.ColorJitter(contrast=0.4),
             "saturation": v2.ColorJitter(saturation=0.2), "hue": v2.ColorJitter(hue=0.1),
             "grayscale": v2.Grayscale(3), "solarize": v2.RandomSolarize(0.5, 1.0),
@@ -68,7 +69,8 @@ def kornia_operations(size: int) -> dict[str, Callable[[Tensor], Tensor]]:
     import kornia.augmentation as K
     from torch import nn
 
-    return {"crop and flip": nn.Sequential(K.RandomResizedCrop((size, size), scale=(0.2, 1.0)), K.RandomHorizontalFlip(p=0.5)),
+    crop = nn.Sequential(K.RandomResizedCrop((size, size), scale=(0.2, 1.0)), K.RandomHorizontalFlip(p=0.5))
+    return {"crop and flip": crop,
             "brightness": K.ColorJitter(brightness=0.4, p=1.0), "contrast": K.ColorJitter(contrast=0.4, p=1.0),
             "saturation": K.ColorJitter(saturation=0.2, p=1.0), "hue": K.ColorJitter(hue=0.1, p=1.0),
             "grayscale": K.RandomGrayscale(p=1.0), "solarize": K.RandomSolarize(0.0, 0.0, p=1.0),
@@ -139,6 +141,7 @@ def augment(quick: bool = False, sizes: tuple[tuple[int, int], ...] = SIZES) -> 
             for name in libraries["course"]:
                 programs = {library: operations[name] for library, operations in libraries.items()}
                 rows += compare(name, size, batch, device, programs, A.to_float(pictures), rounds, least)
-            rows += compare("two views", size, batch, device, pipelines(size, generator, kornia), pictures, rounds, least)
+            programs = pipelines(size, generator, kornia)
+            rows += compare("two views", size, batch, device, programs, pictures, rounds, least)
             print(rows[-1]["figure"], rows[-1]["value"], flush=True)
     return rows

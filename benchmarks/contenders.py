@@ -1,4 +1,4 @@
-"""The same work by different programs: this course, torchvision's transforms in a DataLoader, lightly (lightly_peer.py).
+"""The same work by different programs: this course, torchvision's transforms in a DataLoader, lightly.
 
 A contender has `rate(steps)`, training views/s as its users get it, and `stages(steps)`, where the time of a step goes.
 Encoder, widths, batch, views, optimizer and images in memory are the same; pipeline, loop and precision are its own.
@@ -192,8 +192,7 @@ class Loader(Loop):
         self.data, self.sampler = InMemory(pictures, transform), Some(len(pictures))
         self.loader = torch.utils.data.DataLoader(
             self.data, self.work.batch, sampler=self.sampler, drop_last=True, num_workers=workers,
-            persistent_workers=workers > 0, pin_memory=self.device == "cuda",
-            multiprocessing_context="spawn" if workers and self.device == "cuda" else None)
+            persistent_workers=workers > 0, pin_memory=self.device == "cuda")
 
     def adam(self, *modules: nn.Module) -> None:
         params = [p for module in modules for p in module.parameters() if p.requires_grad]

@@ -1,7 +1,7 @@
 """The group "growth" of figures.py: how time and memory grow with each size, and what is quadratic.
 
-A figure is the exponent e of cost ~ size^e over the larger half of the sizes: 1 is linear, 2 quadratic. Memory is what a
-step keeps for its backward, counted tensor by tensor, the same on every device.
+A figure is the exponent e of cost ~ size^e over the larger half of the sizes: 1 is linear, 2 quadratic. Memory is what
+a step keeps for its backward, counted tensor by tensor, the same on every device.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ QUADRATIC = 1.7  # an exponent from here on is named
 
 @dataclass(frozen=True)
 class Series:
-    """One size that grows: `make(value, device)` gives the work whose cost is measured; expected: from the algorithm."""
+    """One size that grows: `make(value, device)` gives the work that is measured; expected: from the algorithm."""
 
     name: str
     values: tuple[int, ...]
@@ -78,7 +78,7 @@ def neighbours(n: int, device: str):
 
 
 def order(n: int, device: str):
-    """The random order of a data set, which `fit` draws."""
+    """The random order of a data set."""
     return lambda: torch.randperm(n, generator=torch.Generator().manual_seed(0))
 
 
@@ -100,7 +100,8 @@ def step(**fixed) -> Callable[[int, str], Callable[[], Tensor]]:
 
 
 SERIES = (
-    Series("NT-Xent alone, by batch", (256, 512, 1024, 2048, 4096), contrast, "quadratic: every view against every other"),
+    Series("NT-Xent alone, by batch", (256, 512, 1024, 2048, 4096), contrast,
+           "quadratic: every view against every other"),
     Series("VICReg's loss alone, by embedding width", (256, 512, 1024, 2048, 4096), covariance,
            "quadratic: a covariance of every two dimensions"),
     Series("Sinkhorn alone, by prototypes", (512, 1024, 2048, 4096, 8192), balance, "linear"),
@@ -114,7 +115,8 @@ SERIES = (
     Series("MoCo's step, by queue", (1024, 4096, 16384, 65536), step(method="moco-v2", queue=None), "linear"),
     Series("SwAV's step, by small crops", (2, 4, 6, 8), step(method="swav", crops=None), "linear"),
     Series("kNN of 1000 queries, by bank", (5000, 10000, 20000, 40000), neighbours, "linear, in blocks of queries"),
-    Series("an epoch's order, by data-set size", (10**5, 10**6, 4 * 10**6), order, "linear, once an epoch"),
+    Series("an epoch's order, by data-set size", (10**5, 10**6, 4 * 10**6), order,
+           "linear; `fit` draws it at every step"),
 )
 
 
@@ -145,7 +147,8 @@ def _fitted(figure: str, values: tuple[int, ...], costs: list[float], shown: lis
     exponent = slope(list(values), costs)
     what = "quadratic or more; " if exponent >= QUADRATIC else ""
     points = ", ".join(f"{value}: {cost}" for value, cost in zip(values, shown))
-    return row(figure, f"size^{exponent:.2f}", f"{what}{points} (expected: {series.expected})", sizes=values, costs=costs)
+    beside = f"{what}{points} (expected: {series.expected})"
+    return row(figure, f"size^{exponent:.2f}", beside, sizes=values, costs=costs)
 
 
 def growth(quick: bool = False, series: tuple[Series, ...] = SERIES) -> list[dict]:

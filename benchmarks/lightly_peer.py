@@ -1,4 +1,4 @@
-"""The same work by lightly: its transforms, collation through a DataLoader, heads, losses and helpers; see contenders.py."""
+"""The same work by lightly: its transforms, collation by a DataLoader, heads, losses; see contenders.py."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def transform(name: str, augments: list[Augment]):
         kinds = [first, *small[:1]]
         return T.SwaVTransform(
             crop_sizes=tuple(each.size for each in kinds), crop_counts=(2, len(small))[: len(kinds)],
-            crop_min_scales=tuple(each.scale[0] for each in kinds), crop_max_scales=tuple(each.scale[1] for each in kinds),
+            crop_min_scales=tuple(each.scale[0] for each in kinds),
+            crop_max_scales=tuple(each.scale[1] for each in kinds),
             **colours(first))
     return T.MAETransform(**own, normalize=NORMALIZE)
 
@@ -93,7 +94,8 @@ class Lightly(Loader):
         name, self.backbone = work.method, method.backbone
         self.head = self.predictor = self.prototypes = self.target = None
         if name == "simclr":
-            self.head = H.SimCLRProjectionHead(self.backbone.dim, method.head[0].out_features, method.head[-1].num_features)
+            hidden, out = method.head[0].out_features, method.head[-1].num_features
+            self.head = H.SimCLRProjectionHead(self.backbone.dim, hidden, out)
             self.criterion = L.NTXentLoss(method.temperature)
         elif name == "vicreg":
             width = method.expander[0].out_features

@@ -64,8 +64,9 @@ def decoding(count: int, size: int, rounds: int, workers: int = 2) -> list[dict]
         load_folder(folder, size, progress=False, cache=cache, workers=workers)
         cached = seconds(lambda: load_folder(folder, size, progress=False, cache=cache, workers=workers), least=0.0)
     figure = f"folder of JPEGs of {PIXELS[0]} x {PIXELS[1]} to {size} px, {workers} workers"
-    return [at_least(f"{figure}: images/s against torchvision's ImageFolder", median_ratio(turns, "course", "torchvision"),
-                     None, f"{median(turns, 'course'):.0f} against {median(turns, 'torchvision'):.0f} images/s", rounds=turns),
+    ratio = median_ratio(turns, "course", "torchvision")
+    beside = f"{median(turns, 'course'):.0f} against {median(turns, 'torchvision'):.0f} images/s"
+    return [at_least(f"{figure}: images/s against torchvision's ImageFolder", ratio, None, beside, rounds=turns),
             row(f"{figure}: the second time, from the cache", f"{count / cached:.0f} images/s")]
 
 

@@ -1,4 +1,4 @@
-"""The groups "peers" and "limit" of figures.py: training steps against other libraries, and against the bare network."""
+"""The groups "peers" and "limit" of figures.py: steps against other libraries, and against the bare net."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ import dataclasses
 import gc
 import importlib.util
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 
 import torch
 from torch import nn
 
 from contenders import Course, Loop, TorchVision, Work
 from course_lib.optim import build_optimizer, parameter_groups
-from tables import STAGES, at_least, at_most, devices, median, median_ratio, missing, row, seconds, take_turns, wait
+from tables import (STAGES, at_least, at_most, devices, median, median_ratio, missing, row, seconds, take_turns,
+                    wait)
 
 LIBRARIES = {"lightly": "lightly", "torchvision": "torchvision"}  # contender -> package
-SOLO_LEARN = ("solo-learn 1.0.2, the only release in the registry, pins torch 1.9.1 and torchvision 0.10.1, which have no "
-              "build for Python 3.11")
+SOLO_LEARN = ("not installable: solo-learn 1.0.2, the only release in the registry, pins torch 1.9.1, which has no build "
+              "for Python 3.11; without its pins it needs lightning-bolts, which does not import with Lightning 2")
 WANTED = {"convnet": (4.0, 2.4), "resnet18": (2.0, None)}  # on a CPU: at defaults, at equal precision and layout
 
 
@@ -34,6 +37,10 @@ class Effort:
     run: int = 300
     large: int = 30  # the same for networks that take seconds a step on a CPU
 
+    def fitted(self, work: Work) -> int:
+        """Steps of a run of `fit`."""
+        return self.large if work.backbone != "convnet" and work.device == "cpu" else self.run
+
 
 QUICK = Effort(rounds=1, steps=2, run=10, large=2)
 
@@ -41,14 +48,16 @@ QUICK = Effort(rounds=1, steps=2, run=10, large=2)
 def works(quick: bool, device: str) -> list[Work]:
     """What is compared on this device."""
     methods = ("simclr", "byol", "vicreg", "swav", "mae")
+    size = dict(batch=32, images=64) if quick else dict(batch=256)
+    where = dict(device=device, workers=min(8, os.cpu_count() or 2))
+    small = [Work(m, "vit-tiny" if m == "mae" else "convnet", **size, **where) for m in methods]
     if quick:
-        return [Work(m, "vit-tiny" if m == "mae" else "convnet", batch=64, images=256, device=device) for m in methods]
-    small = [Work(m, "vit-tiny" if m == "mae" else "convnet", device=device) for m in methods]
-    return small + [Work(m, "resnet18", batch=512 if device == "cuda" else 128, device=device) for m in methods[:-1]]
+        return small
+    return small + [Work(m, "resnet18", batch=512 if device == "cuda" else 128, **where) for m in methods[:-1]]
 
 
 def contender(name: str, work: Work) -> Loop:
-    """By name; "lightly equal" is lightly at the course's precision and memory layout, "course float32" without half."""
+    """By name; "lightly equal" is at the course's precision and memory layout, "course float32" without half."""
     kind, _, how = name.partition(" ")
     if kind == "course":
         return Course(work, half=how != "float32")
@@ -69,11 +78,9 @@ def installed(library: str) -> bool:
 def compare(work: Work, effort: Effort, memory: bool = True) -> list[dict]:
     """All rows of one Work."""
     here = [name for name in LIBRARIES if installed(name)]
-    names = ["course", "course float32", *here, *(f"{name} equal" for name in here)]
-    programs = {name: contender(name, work) for name in names}
-    run = effort.large if work.backbone != "convnet" else effort.run
-    lasts = {name: run if name.startswith("course") else effort.steps for name in names}
-    rounds = take_turns({name: lambda name=name: programs[name].rate(lasts[name]) for name in names}, effort.rounds)
+    equal = [f"{name} equal" for name in here]
+    rounds, stages = _measure(work, effort, ["course", "course float32", *here, *equal])
+    gc.collect()
     rows = []
     for library in LIBRARIES:
         rows += _against(library, work, rounds) if library in here else [
@@ -82,14 +89,21 @@ def compare(work: Work, effort: Effort, memory: bool = True) -> list[dict]:
     half = f"bfloat16 over float32, both channels_last; {gains}" if work.half() else "no fast half precision here"
     rows.append(row(f"{work.name}: the course's gain from half precision",
                     f"{median_ratio(rounds, 'course', 'course float32'):.2f}x", half, rounds=rounds))
-    for name in ["course", *here, *(f"{name} equal" for name in here)]:
-        spent = programs[name].stages(effort.steps)
-        total = sum(spent.values())
+    for name in ["course", *here, *equal]:
+        spent = stages[name]
         shares = ", ".join(f"{stage} {1000 * spent[stage]:.1f}" for stage in STAGES)
-        rows.append(row(f"{work.name}: where a step of {name} goes, one process", f"{1000 * total:.0f} ms", shares, **spent))
-    del programs
-    gc.collect()
+        figure = f"{work.name}: where a step of {name} goes, one process, ms"
+        rows.append(row(figure, f"{1000 * sum(spent.values()):.0f} ms", shares, **spent))
     return rows + ([peak(name, work) for name in ["course", *here]] if memory else [])
+
+
+def _measure(work: Work, effort: Effort, names: list[str]) -> tuple[list[dict], dict[str, dict]]:
+    """Views/s of these contenders in every round, by turns, and each one's seconds by stage."""
+    programs = {name: contender(name, work) for name in names}
+    steps = {name: effort.fitted(work) if name.startswith("course") else effort.steps for name in names}
+    turns = {name: partial(program.rate, steps[name]) for name, program in programs.items()}
+    rounds = take_turns(turns, effort.rounds)
+    return rounds, {name: program.stages(effort.steps) for name, program in programs.items()}
 
 
 def _against(library: str, work: Work, rounds: list[dict]) -> list[dict]:
@@ -120,7 +134,7 @@ def peak(name: str, work: Work, steps: int = 5) -> dict:
 
 
 def measure_peak(name: str, work: Work, steps: int) -> dict[str, float]:
-    """MB: before the steps, the peak of this process and of a worker, and of the GPU; this process is to be a new one."""
+    """MB: before the steps, the peak of this process and of a worker, and of the GPU; to be called in a new process."""
     import resource
 
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes on macOS, kilobytes elsewhere
@@ -131,7 +145,8 @@ def measure_peak(name: str, work: Work, steps: int) -> dict[str, float]:
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     del program  # ends the workers, which are counted once they have ended
     gc.collect()
-    return {"before": before, "peak": own, "workers": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit, "gpu": gpu}
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
+    return {"before": before, "peak": own, "workers": children, "gpu": gpu}
 
 
 def peers(quick: bool = False) -> list[dict]:
@@ -205,8 +220,7 @@ def flops_of_step(course: Course) -> int:
 
 def limits(work: Work, effort: Effort, found: dict[str, float]) -> list[dict]:
     """Rows of one Work: step over bare step, and shares of the ceilings."""
-    course = Course(work)
-    run = effort.run if work.backbone == "convnet" else effort.large
+    course, run = Course(work), effort.fitted(work)
     rounds = take_turns({"fit": lambda: course.rate(run), "bare": lambda: bare(course, effort.steps)}, effort.rounds)
     ratio, rate = median_ratio(rounds, "bare", "fit"), median(rounds, "fit")
     wanted = {("convnet", "cpu"): 1.2, ("resnet18", "cuda"): 1.1, ("resnet18", "cpu"): 1.05}

@@ -16,7 +16,8 @@ STAGES = ("data", "augmentation", "forward", "own work", "backward", "optimizer"
 
 def row(figure: str, value: str, beside: str = "", target: str = "-", holds: bool | None = None, **data) -> dict:
     """A row of the table; data: the numbers behind it, for the JSON file only."""
-    return dict(figure=figure, value=value, target=target, holds=holds, beside=beside, **({"data": data} if data else {}))
+    found = dict(figure=figure, value=value, target=target, holds=holds, beside=beside)
+    return {**found, "data": data} if data else found
 
 
 def missing(figure: str, why: str) -> dict:
@@ -77,9 +78,9 @@ def wait(device: str) -> None:
 
 
 def seconds(work: Callable[[], object], device: str = "cpu", least: float = 0.2, limit: int = 1000) -> float:
-    """Seconds that one call of `work` takes, by the median of calls that together last `least` seconds (at most `limit`).
+    """Seconds that one call of `work` takes: the median of calls that together last `least` seconds.
 
-    The first call warms up.
+    At most `limit` calls; one before them warms up.
     """
     work()
     times: list[float] = []
