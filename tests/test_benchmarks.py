@@ -183,7 +183,7 @@ def test_nt_xent_grows_with_the_square_of_the_batch_and_is_named():
     assert row["beside"].startswith("quadratic")
 
 
-GROWING = ["NT-Xent", "VICReg's loss", "Sinkhorn", "SimCLR's step", "kNN", "an epoch"]
+GROWING = ["NT-Xent", "VICReg's loss", "Sinkhorn", "SwAV's step", "kNN", "an epoch"]
 
 
 @pytest.mark.parametrize("name", GROWING)
