@@ -44,6 +44,12 @@ def test_images_of_one_colour_make_no_nan(name, value):
     assert len(history.loss) == 2 and all(abs(loss) < 1e6 for loss in history.loss)
 
 
+def test_words_need_patches_that_differ():
+    flat = ImageSet(torch.zeros(16, 3, 16, 16, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="all patches of the images are equal"):
+        fit(build_method("beit", build_backbone("vit-tiny", 16, **SMALL_VIT), 16, codes=4), flat, steps=1, **SMALL)
+
+
 def test_images_of_another_size_are_resized_to_train_and_refused_by_name_to_embed():
     torch.manual_seed(0)
     method = build_method("mae", build_backbone("vit-tiny", 16, **SMALL_VIT), 16)
