@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 FORMAT = 1
+MALFORMED = (RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError)  # by unexpected contents
 
 
 class CheckpointError(RuntimeError):
@@ -59,11 +61,17 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def load(path: str | Path) -> dict:
-    """Read a checkpoint with `weights_only=True`: tensors and plain values, never code."""
+    """Read a checkpoint with `weights_only=True`: tensors and plain values, never code; its checksums must match.
+
+    Raises FileNotFoundError where there is none, CheckpointError where it cannot be used.
+    """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no checkpoint {path}; train one first, or give the path of a last.pt")
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums that it wrote
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"{damaged} is damaged")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(f"{path} is not a readable checkpoint ({type(error).__name__}): it may be cut short "
@@ -83,16 +91,16 @@ def load_method(path: str | Path) -> torch.nn.Module:
 
     state = load(path)
     settings = state.get("settings") or {}
-    if not settings.get("backbone"):
+    if not isinstance(settings, dict) or not settings.get("backbone"):
         raise CheckpointError(f"{path} does not say how its method was built (it was made from a backbone object): "
                               "build it yourself and load state['method'] into it")
-    method = build_method(settings["method"], settings["backbone"], settings["image_size"],
-                          backbone_options=settings["backbone_options"], **settings["options"])
     try:
+        method = build_method(settings["method"], settings["backbone"], settings["image_size"],
+                              backbone_options=settings["backbone_options"], **settings["options"])
         method.load_state_dict(state["method"])
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} does not fit the method that it names, {settings['method']}: it may be of "
-                              "another version of the course") from error
+    except MALFORMED as error:
+        raise CheckpointError(f"{path} does not fit the method that it names, {settings.get('method')!r}: it may be of "
+                              f"another version of the course ({type(error).__name__}: {error})") from error
     return method.eval()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 
@@ -16,23 +15,18 @@ def _data_arguments(parser: argparse.ArgumentParser, default: str | None = "shap
     parser.add_argument("--image-size", type=int, metavar="PIXELS", help="resize to this (default: the set's own)")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N images of each split")
     parser.add_argument("--data-root", metavar="FOLDER", help="where downloads and caches live (or $COURSE_DATA)")
+    parser.add_argument("--stream", action="store_true",
+                        help="leave the images on disk and read each batch from there (default: only if it must be)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
 
 
 def _load(args: argparse.Namespace, size: int | None = None):
     """The splits; under torchrun one process of a machine downloads and decodes, the others then read what it left."""
-    import torch.distributed as dist
-
     from .data import load
+    from .ranks import first_of_a_machine
 
-    several = dist.is_available() and dist.is_initialized()
-    first = int(os.environ.get("LOCAL_RANK", 0)) == 0
-    if several and not first:
-        dist.barrier()
-    splits = load(args.data, size=args.image_size or size, root=args.data_root, limit=args.limit, progress=first)
-    if several and first:
-        dist.barrier()
-    return splits
+    return first_of_a_machine(lambda first: load(args.data, size=args.image_size or size, root=args.data_root,
+                                                 limit=args.limit, progress=first, stream=args.stream or None))
 
 
 def _value(text: str):
@@ -89,9 +83,10 @@ class train:
         from .augment import SHAPES_VIEWS
         from .checkpoint import write_text
         from .methods import METHODS, build_method, method_class
+        from .ranks import join
         from .train import fit
 
-        rank = _join_ranks()
+        rank = join()
         if args.epochs is None and args.steps is None and args.seconds is None:
             args.epochs = 10
         splits = _load(args)
@@ -113,7 +108,8 @@ class train:
         history = fit(method, images, epochs=args.epochs, steps=args.steps, seconds=args.seconds,
                       batch_size=args.batch_size, accumulate=args.accumulate, optimizer=args.optimizer,
                       lr=args.lr, weight_decay=args.weight_decay, warmup=args.warmup, clip=args.clip, precision=args.precision,
-                      device=args.device, seed=args.seed, compile=args.compile, out=out, resume=args.resume)
+                      device=args.device, seed=args.seed, compile=args.compile, stream=args.stream or None, out=out,
+                      resume=args.resume)
         if rank:
             return 0
         print(f"{history!r}\nWritten: {out / 'last.pt'}, backbone.pt, metrics.csv")
@@ -212,11 +208,10 @@ class export:
         method = load_method(args.checkpoint)
         with atomic(Path(args.out)) as file:
             torch.save(backbone_state(method), file)
-        name = method.settings["backbone"]
+        name, stored = method.settings["backbone"], f"torch.load('{args.out}', weights_only=True)"
         print(f"Written: {args.out}, the weights of {name} for {method.settings['image_size']} px; load them with "
-              + ("torchvision.models." + f"{name}().load_state_dict(torch.load('{args.out}'), strict=False)"
-                 if name.startswith("resnet") else
-                 f"course_lib.backbones.build_backbone('{name}').load_state_dict(torch.load('{args.out}'))"))
+              + (f"torchvision.models.{name}().load_state_dict({stored}, strict=False)" if name.startswith("resnet")
+                 else f"course_lib.backbones.build_backbone('{name}').load_state_dict({stored})"))
         return 0
 
 
@@ -252,20 +247,6 @@ def _settings(recipe: dict, args: argparse.Namespace) -> dict:
 
 def _no_value(pair: str):
     raise ValueError(f"--set expects NAME=VALUE, such as covariance=4, got {pair!r}")
-
-
-def _join_ranks() -> int:
-    """Under torchrun, join the process group; the rank (0 without)."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        return 0
-    import torch
-    import torch.distributed as dist
-
-    gpu = torch.cuda.is_available()
-    if gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if gpu else "gloo")
-    return dist.get_rank()
 
 
 def _score(method, splits, name: str, device: str, **options) -> list[dict]:

@@ -53,7 +53,7 @@ class Slider:
             )
         if all(isinstance(v, int) for v in (self.low, self.high, self.start, self.step)):
             return widgets.IntSlider(min=self.low, max=self.high, step=self.step, **common)
-        digits = max(0, min(4, -math.floor(math.log10(self.step) + 1e-9)))
+        digits = next(d for d in range(5) if d == 4 or all(abs(round(v, d) - v) < 1e-9 for v in (self.low, self.step)))
         return widgets.FloatSlider(
             min=self.low, max=self.high, step=self.step, readout_format=f".{digits}f", **common
         )

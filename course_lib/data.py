@@ -165,6 +165,16 @@ def data_root(path: str | os.PathLike | None = None) -> Path:
     return Path(base) / "ssl-course"
 
 
+def free_memory(device: torch.device) -> float:
+    """Bytes that are free on a GPU; for other devices what the machine has in all, infinity where nobody tells."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows, and systems that do not tell
+        return float("inf")
+
+
 def found_sets(root: str | os.PathLike | None = None) -> dict[str, Path | None]:
     """Which of torchvision's sets are on this disk: name -> the folder it is in, or None. Loads nothing."""
     from .downloads import home_of
@@ -172,7 +182,8 @@ def found_sets(root: str | os.PathLike | None = None) -> dict[str, Path | None]:
 
 
 def load(name: str | os.PathLike, *, size: int | None = None, root: str | os.PathLike | None = None,
-         seed: int = 0, limit: int | None = None, progress: bool = True, **options) -> Splits:
+         seed: int = 0, limit: int | None = None, progress: bool = True, stream: bool | None = None,
+         **options) -> Splits:
     """Train, validation and test images of a data set.
 
     name      "shapes" (generated, nothing to download), "cifar10", "stl10", "fashion-mnist", or the path of a
@@ -184,6 +195,7 @@ def load(name: str | os.PathLike, *, size: int | None = None, root: str | os.Pat
     seed      of the generated shapes, and of the images that `limit` keeps
     limit     at most so many images of each split, drawn by `seed`
     progress  bars for downloads and decoding
+    stream    a folder's: leave its decoded pictures on disk (see `load_folder`); other sets lie in memory
     options   shapes: those of `make_shapes` (relation, style, n), the same for all three splits;
               stl10: unlabelled=False leaves those images out; a folder: `load_folder`'s (cache, workers)
 
@@ -209,7 +221,7 @@ def load(name: str | os.PathLike, *, size: int | None = None, root: str | os.Pat
                         f"{', '.join(TORCHVISION_SETS)}, or the path of a folder with pictures.")
     from .folder import load_folder
     options.setdefault("cache", data_root(root) / "folders")
-    splits = load_folder(name, size or 32, progress=progress, **options)
+    splits = load_folder(name, size or 32, progress=progress, stream=stream, **options)
     return Splits(*(part if part is None else part.select(draw(len(part), limit, seed))
                     if limit is not None and limit < len(part) else part
                     for part in (splits.train, splits.validation, splits.test, splits.unlabelled)))

@@ -68,7 +68,7 @@ def _as_images(images: Images, patch: int, size: int) -> Tensor:
     if isinstance(images, (str, Path)):
         images = [images]
     if not isinstance(images, Tensor):
-        if not images or not all(isinstance(each, (str, Path)) for each in images):
+        if not isinstance(images, Sequence) or not images or not all(isinstance(i, (str, Path)) for i in images):
             raise TypeError(f"images are a tensor (N, 3, S, S), or paths of photograph files; got {images!r:.80}")
         images = torch.cat([open_image(path, size) for path in images])
     images = to_float(images.detach().cpu())
@@ -272,8 +272,8 @@ def reconstruction_view(method: nn.Module, images: Tensor, grid: int) -> View:
         for axes, colour in ((panels[2], BLUE), (panels[3], ORANGE), (panels[4], ORANGE)):
             axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, fill=False, ec=colour, lw=2))
         if star:
-            figure.text(0.01, 0, "* The method is given the true mean and contrast of each hidden patch: its error is "
-                        "not comparable.", fontsize=9, va="top")
+            note = "* drawn with the true mean and contrast of each hidden patch: its error is not comparable"
+            figure.text(0.01, -0.03, note, fontsize=9, va="top")
         return {"hidden": 1 - float(visible.float().mean()), **errors}, figure
 
     return view

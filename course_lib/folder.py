@@ -8,70 +8,37 @@ Layouts, recognised by themselves:
 A picture's split is a hash of its name inside the folder, so that it stays where it is when others are added.
 
 JPEG, PNG and WebP are read, and how a file becomes `size` x `size` pixels is told in `course_lib.photo`. What
-cannot be read is left out and named in one summary.
+cannot be read is left out and named in one summary. Folders larger than memory are decoded into a file on disk
+and used from there (`stream`).
 """
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import stat
 import sys
-import unicodedata
 import warnings
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from .cache import cache_file, read_cache, write_cache
-from .data import SPLITS, DataError, ImageSet, Splits, data_root
+from .cache import cache_file, map_cache, read_cache, stream_cache, write_cache
+from .data import SPLITS, DataError, ImageSet, Splits, data_root, free_memory
+from .layout import FolderReport, Plan, plan_splits, shown, walk
 from .photo import ENDINGS, PASSING, decode_photo, failure_reason
 
 CACHE_VERSION = 1                   # raise it when the same file would give other pixels
-SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
-                 "validation": "validation", "test": "test", "testing": "test",
-                 "unlabelled": "unlabelled", "unlabeled": "unlabelled"}
-QUIET = ("thumbs.db", "desktop.ini", "__macosx")        # left by file managers, as are .names
-
-
-@dataclass
-class FolderReport:
-    """What became of the files of a folder.
-
-    found    files with the ending of a JPEG, PNG or WebP file; used: those that became images
-    skipped  (relative name, reason) of every file or sub-folder left out
-    notes    sentences about the folder as a whole
-    cached   the images came from the cache on disk
-    """
-    path: Path
-    found: int = 0
-    used: int = 0
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    cached: bool = False
-
-    def summary(self, lines: int = 10) -> str:
-        """At most `lines` lines: the counts, the files left out by reason, and the notes."""
-        text = [f"{_shown(self.path)}: {self.used:,} of {self.found:,} pictures read"
-                + (" (from the cache)" if self.cached else "")
-                + (f", {len(self.skipped):,} files left out:" if self.skipped else ".")]
-        reasons = Counter(reason for _, reason in self.skipped).most_common()
-        for reason, count in reasons:
-            names = [_shown(name) for name, why in self.skipped if why == reason][:4]
-            rest = f" ... and {count - len(names):,} more" if count > len(names) else ""
-            text.append(f"  {reason}: {', '.join(names)}{rest}")
-        room = max(lines - len(self.notes), 2)
-        if len(text) > room:
-            text[room - 1:] = [f"  ... and {len(text) - room + 1} more reasons"]
-        return "\n".join((text + self.notes)[:lines])
+CHUNK = 64                          # pictures that a thread decodes at a time
 
 
 def load_folder(path: str | os.PathLike, size: int = 32, seed: int = 0, progress: bool = True,
-                cache: str | os.PathLike | bool | None = None, workers: int | None = None) -> Splits:
+                cache: str | os.PathLike | bool | None = None, workers: int | None = None,
+                stream: bool | None = None) -> Splits:
     """The pictures under `path` as Splits of uint8 (N, 3, size, size); layouts and decoding are told above.
 
     seed      salt of the hash that splits; another one splits another way
@@ -79,41 +46,42 @@ def load_folder(path: str | os.PathLike, size: int = 32, seed: int = 0, progress
     cache     folder for the decoded pictures (None: `data_root()/folders`; False: no cache). The next call
               takes them from there as long as no file's name, length, time or permission has changed.
     workers   threads that decode (None: one per CPU core)
+    stream    leave the decoded pictures on disk, in the cache, and read from there what is looked at: for folders
+              larger than memory. None: where they would take more than half of it, and there is a cache.
 
     Raises DataError where `path` is not a folder or holds no picture that can be read.
     """
-    splits, report = read_folder(path, size, seed, progress, cache, workers)
+    splits, report = read_folder(path, size, seed, progress, cache, workers, stream)
     if progress or report.skipped or report.notes:
         _say(report.summary())
     return splits
 
 
 def read_folder(path: str | os.PathLike, size: int = 32, seed: int = 0, progress: bool = True,
-                cache: str | os.PathLike | bool | None = None,
-                workers: int | None = None) -> tuple[Splits, FolderReport]:
+                cache: str | os.PathLike | bool | None = None, workers: int | None = None,
+                stream: bool | None = None) -> tuple[Splits, FolderReport]:
     """As `load_folder`, but prints no summary and returns the FolderReport beside the Splits."""
     if not isinstance(size, int) or size < 1:
         raise ValueError(f"size is {size!r}; expected a number of pixels, such as 32.")
     root = Path(os.path.abspath(Path(path).expanduser()))
     if not root.is_dir():
         what = "is a file; unpack it if it is an archive, and" if root.exists() else "does not exist;"
-        raise DataError(f"{_shown(root)} {what} give the path of a folder with JPEG, PNG or WebP files.")
+        raise DataError(f"{shown(root)} {what} give the path of a folder with JPEG, PNG or WebP files.")
     report = FolderReport(root)
-    files = sorted(_walk(root, report))
+    files = sorted(walk(root, report))
     report.found = len(files)
-    plan = _plan([name for name, *_ in files], seed, report)
+    plan = plan_splits([name for name, *_ in files], seed, report)
     order = [i for split in SPLITS for i, its in enumerate(plan.splits) if its == split]
 
     key = hashlib.blake2b(json.dumps([CACHE_VERSION, files]).encode(), digest_size=16).hexdigest()
     folder = data_root() / "folders" if cache in (None, True) else Path(cache).expanduser() if cache else None
-    found = None if folder is None else _recall(cache_file(folder, root, size, seed), key, report)
-    if found is None:
-        images, failures = _decode_all(root, [files[i] for i in order], size, progress, workers)
-        passing = any(reason.startswith(PASSING) for reason in failures.values())
-        if folder is not None and len(images) and not passing:
-            _keep(cache_file(folder, root, size, seed), key, images, failures, report)
+    chosen = [files[i] for i in order]
+    if stream is None:
+        stream = folder is not None and len(chosen) * 3 * size * size > free_memory(torch.device("cpu")) / 2
+    if stream:
+        images, failures = _streamed(folder, root, chosen, key, size, seed, progress, workers, report)
     else:
-        images, failures, report.cached = *found, True
+        images, failures = _in_memory(folder, root, chosen, key, size, seed, progress, workers, report)
     report.skipped += [(files[order[j]][0], reason) for j, reason in failures.items()]
     report.skipped.sort()
     report.used = len(images)
@@ -121,166 +89,99 @@ def read_folder(path: str | os.PathLike, size: int = 32, seed: int = 0, progress
         endings = Counter(Path(name).suffix.lower() or "no ending" for name, _ in report.skipped)
         listing = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(6)) or "no files"
         raise DataError(
-            f"No picture could be read from {_shown(root)}. Looked for JPEG, PNG and WebP files "
+            f"No picture could be read from {shown(root)}. Looked for JPEG, PNG and WebP files "
             f"({' '.join(ENDINGS)}) in it, in one sub-folder per class, and in train/, validation/ and test/ "
             f"with such sub-folders. Left out: {listing}.\n{report.summary()}")
     order = [i for j, i in enumerate(order) if j not in failures]
     return _assemble(images, order, [name for name, *_ in files], plan, report), report
 
 
-def _walk(root: Path, report: FolderReport) -> list[tuple[str, int, int, int]]:
-    """(relative name with /, bytes, time in ns, permission) of all files that may be pictures."""
-    files: list[tuple[str, int, int, int]] = []
-
-    def visit(folder: str, prefix: str, above: tuple[str, ...]) -> None:
-        real = os.path.realpath(folder)
-        if real in above:
-            report.skipped.append((prefix.rstrip("/"), "a link to a folder above it"))
-            return
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            report.skipped.append((prefix.rstrip("/") or ".", f"folder cannot be opened ({error.strerror})"))
-            return
-        for entry in entries:
-            name = prefix + entry.name
-            if entry.name.startswith(".") or entry.name.lower() in QUIET:
-                continue
-            try:
-                facts = entry.stat()
-            except OSError:
-                report.skipped.append((name, "broken link" if entry.is_symlink() else "cannot be opened"))
-                continue
-            if stat.S_ISDIR(facts.st_mode):
-                visit(entry.path, name + "/", (*above, real))
-            elif not name.lower().endswith(ENDINGS):
-                report.skipped.append((name, "not a JPEG, PNG or WebP file"))
-            elif not stat.S_ISREG(facts.st_mode):
-                report.skipped.append((name, "not a regular file"))
-            else:
-                files.append((name, facts.st_size, facts.st_mtime_ns, stat.S_IMODE(facts.st_mode)))
-
-    visit(str(root), "", ())
-    return files
-
-
-@dataclass
-class _Plan:
-    splits: list[str]           # of each file; "" where it is left out
-    groups: list[str]           # its class; "" where its split has no labels
-    classes: tuple[str, ...]
-
-
-def _plan(names: list[str], seed: int, report: FolderReport) -> _Plan:
-    """Split and class of every file, from the names alone."""
-    tops = {name.split("/")[0] for name in names if "/" in name}
-    given = {top: SPLIT_FOLDERS[top.lower()] for top in tops if top.lower() in SPLIT_FOLDERS}
-    if given and "train" not in given.values():
-        report.notes.append("There is no train/ folder, so these are read as classes: "
-                            + ", ".join(sorted(given)))
-        given = {}
-    parts = []                              # (split folder's split or "", name inside it)
-    for name in names:
-        top, _, inside = name.partition("/")
-        parts.append((given[top], inside) if top in given and inside else ("", name))
-    labelled, lone = {}, {}
-    for origin in set(given.values()) or {""}:
-        inside = [rest for split, rest in parts if split == origin]
-        found = {rest.split("/")[0] for rest in inside if "/" in rest}
-        labelled[origin] = bool(found) and origin != "unlabelled"
-        if not given and len(found) == 1 and all("/" in rest for rest in inside):
-            labelled[origin], lone = False, found
-    if lone:
-        report.notes.append(f"There is one sub-folder only ({_shown(*lone)}), so nothing to tell apart: read "
-                            "without labels. If the classes are inside it, give its path.")
-    missing = {"validation", "test"} - set(given.values())
-    splits, groups = [], []
-    for name, (origin, rest) in zip(names, parts):
-        group = rest.split("/")[0] if "/" in rest and labelled.get(origin) else ""
-        reason = ""
-        if given and not origin:
-            reason = "beside train/, not inside it"
-        elif labelled.get(origin) and not group:
-            reason = "beside the class folders, not inside one"
-        if reason:
-            report.skipped.append((name, reason))
-        splits.append("" if reason else _split(rest, origin, missing, seed))
-        groups.append(group)
-    for split in ("validation", "test"):
-        strange = ({group for s, group in zip(splits, groups) if s == split and group}
-                   - {group for s, group in zip(splits, groups) if s == "train"})
-        if strange and labelled.get("train" if given else ""):
-            some = ", ".join(_shown(group) for group in sorted(strange)[:5])
-            report.notes.append(f"{len(strange)} classes have pictures in {split} and none in train: {some}"
-                                + (", ..." if len(strange) > 5 else ""))
-    if len({labelled[split] for split in labelled if split != "unlabelled"}) > 1:
-        report.notes.append("No labels (no class folders) in: "
-                            + ", ".join(sorted(s for s in labelled if not labelled[s] and s != "unlabelled")))
-    return _Plan(splits, groups, tuple(sorted(set(groups) - {""})))
-
-
-def _split(name: str, origin: str, missing: set[str], seed: int) -> str:
-    """Stable under adding files, under moving the folder, and under how the system writes accents (NFC)."""
-    if origin not in ("", "train"):
-        return origin
-    text = f"{seed}\0{unicodedata.normalize('NFC', name)}".encode("utf-8", "surrogateescape")
-    place = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") / 2 ** 64
-    split = "train" if place < 0.8 else "validation" if place < 0.9 else "test"
-    return split if split in missing else "train"
-
-
-def _decode_all(root: Path, files: list[tuple], size: int, progress: bool,
-                workers: int | None) -> tuple[np.ndarray, dict[int, str]]:
-    """uint8 (N, 3, size, size) of the files that can be read, and position -> reason for the others."""
-    from tqdm.auto import tqdm
+def _in_memory(folder: Path | None, root: Path, files: list[tuple], key: str, size: int, seed: int, progress: bool,
+               workers: int | None, report: FolderReport) -> tuple[np.ndarray, dict[int, str]]:
+    """uint8 (N, 3, size, size) of the files that can be read, cached or decoded; position -> reason for the others."""
+    path = None if folder is None else cache_file(folder, root, size, seed)
+    found = None if path is None else _recall(lambda: read_cache(path, key), report)
+    if found is not None:
+        report.cached = True
+        return found
     need = len(files) * 3 * size * size
     try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):       # not told by this system
-        memory = float("inf")
-    try:
-        if need > memory:
+        if need > free_memory(torch.device("cpu")):
             raise MemoryError
         images = np.empty((len(files), 3, size, size), dtype=np.uint8)
     except MemoryError:
         raise DataError(f"{len(files):,} pictures of {size}x{size} need {need / 1e9:.1f} GB of memory, more "
-                        "than this machine has. Ask for a smaller size or give a smaller folder.") from None
-    failures: dict[int, str] = {}
+                        "than this machine has. Ask for a smaller size, give a smaller folder, or leave them on disk "
+                        "(stream=True, with a cache).") from None
+    count, failures = 0, {}
+    for pixels, failed in _decoded(root, files, size, progress, workers):
+        images[count:count + len(pixels)] = pixels
+        count += len(pixels)
+        failures |= failed
+    images = images[:count]
+    if path is not None and count and not any(reason.startswith(PASSING) for reason in failures.values()):
+        _keep(path, key, images, failures, report)
+    return images, failures
 
-    def decode(start: int) -> int:
-        end = min(start + 64, len(files))
-        for i in range(start, end):
+
+def _streamed(folder: Path | None, root: Path, files: list[tuple], key: str, size: int, seed: int, progress: bool,
+              workers: int | None, report: FolderReport) -> tuple[np.ndarray, dict[int, str]]:
+    """As `_in_memory`, but the pictures stay in the cache's file, which is mapped."""
+    if folder is None:
+        raise DataError("Pictures that are streamed lie in the cache: stream=True and cache=False do not go together.")
+    path = cache_file(folder, root, size, seed).with_suffix(".pixels")
+    found = _recall(lambda: map_cache(path, key, size), report)
+    report.cached = found is not None
+    try:
+        if found is None:
+            key = stream_cache(path, key, _decoded(root, files, size, progress, workers))
+            found = map_cache(path, key, size)
+    except OSError as error:
+        raise DataError(f"The decoded pictures, {len(files) * 3 * size * size / 1e9:.1f} GB, could not be written into "
+                        f"{shown(folder)} ({error.strerror}). Free some space or give another place "
+                        "(cache=, --data-root), or a smaller size.") from error
+    return found
+
+
+def _decoded(root: Path, files: list[tuple], size: int, progress: bool,
+             workers: int | None) -> Iterator[tuple[np.ndarray, dict[int, str]]]:
+    """In the files' order, some at a time: uint8 (n, 3, size, size), and position -> reason of what cannot be read."""
+    from tqdm.auto import tqdm
+
+    def decode(start: int) -> tuple[np.ndarray, dict[int, str]]:
+        pixels, failures = np.empty((min(CHUNK, len(files) - start), 3, size, size), dtype=np.uint8), {}
+        for i in range(start, start + len(pixels)):
             if files[i][1] == 0:
                 failures[i] = "empty file"
                 continue
             try:
-                images[i] = decode_photo(root / files[i][0], size).transpose(2, 0, 1)
+                pixels[i - start - len(failures)] = decode_photo(root / files[i][0], size).transpose(2, 0, 1)
             except Exception as error:      # whatever a broken file makes a decoder raise: go on with others
                 failures[i] = failure_reason(error)
-        return end - start
+        return pixels[:len(pixels) - len(failures)], failures
 
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    pool = ThreadPoolExecutor(max(1, min(workers, 32)))
+    workers = max(1, min(workers, 32))
+    pool, starts = ThreadPoolExecutor(workers), iter(range(0, len(files), CHUNK))
     try:
         with warnings.catch_warnings(), tqdm(total=len(files), desc="Reading pictures", unit=" images",
                                              disable=not progress) as bar:
             warnings.simplefilter("ignore")         # Pillow's, about single files
-            for count in pool.map(decode, range(0, len(files), 64)):
-                bar.update(count)
+            # a few chunks ahead and no more: what is decoded and not yet taken fills memory
+            ahead = deque(pool.submit(decode, start) for start in islice(starts, 4 * workers))
+            while ahead:
+                pixels, failures = ahead.popleft().result()
+                ahead.extend(pool.submit(decode, start) for start in islice(starts, 1))
+                bar.update(len(pixels) + len(failures))
+                yield pixels, failures
     finally:
         pool.shutdown(cancel_futures=True)          # at once when interrupted
-    kept = min(failures, default=len(files))
-    for i in range(kept, len(files)):       # closed up in place: a copy would take the memory twice
-        if i not in failures:
-            images[kept] = images[i]
-            kept += 1
-    return images[:kept], dict(sorted(failures.items()))
 
 
-def _recall(path: Path, key: str, report: FolderReport) -> tuple[np.ndarray, dict[int, str]] | None:
+def _recall(read, report: FolderReport) -> tuple[np.ndarray, dict[int, str]] | None:
     try:
-        return read_cache(path, key)
+        return read()
     except FileNotFoundError:
         return None
     except Exception:       # damaged in whatever way: it is only a copy
@@ -292,11 +193,11 @@ def _keep(path: Path, key: str, images: np.ndarray, failures: dict[int, str], re
     try:
         write_cache(path, key, images, failures)
     except OSError as error:
-        report.notes.append(f"The decoded pictures could not be kept in {_shown(path.parent)} "
+        report.notes.append(f"The decoded pictures could not be kept in {shown(path.parent)} "
                             f"({error.strerror}); they will be decoded again next time.")
 
 
-def _assemble(images: np.ndarray, order: list[int], names: list[str], plan: _Plan,
+def _assemble(images: np.ndarray, order: list[int], names: list[str], plan: Plan,
               report: FolderReport) -> Splits:
     index = {group: i for i, group in enumerate(plan.classes)}
     tensor, sets, start = torch.from_numpy(images), {}, 0
@@ -313,12 +214,6 @@ def _assemble(images: np.ndarray, order: list[int], names: list[str], plan: _Pla
             report.notes.append(f"No picture fell to {split}: the folder has too few.")
     return Splits(sets["train"], sets["validation"], sets["test"],
                   sets["unlabelled"] if len(sets["unlabelled"]) else None)
-
-
-def _shown(name: str | os.PathLike) -> str:
-    """A file name that any terminal can print."""
-    text = os.fspath(name).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _say(text: str) -> None:

@@ -16,6 +16,7 @@ the picture of the start remains. The controls are reached by Tab and moved by t
 from __future__ import annotations
 
 import io
+import threading
 import time
 from collections.abc import Callable
 from html import escape
@@ -24,25 +25,12 @@ from typing import Any
 from .controls import Choice, Patch, Slider, Toggle
 from .predictions import WIDGET, Prediction, predict, shell
 
-__all__ = [
-    "LIVE",
-    "Choice",
-    "Knob",
-    "Patch",
-    "Prediction",
-    "Slider",
-    "Toggle",
-    "drive",
-    "drive_all",
-    "knob",
-    "predict",
-    "same",
-]
+__all__ = ["LIVE", "Choice", "Knob", "Patch", "Prediction", "Slider", "Toggle", "drive", "drive_all", "knob", "predict",
+           "same"]
 
 FAST = 0.15  # seconds; a redraw that is quicker follows the slider while it moves
-LIVE: dict[
-    tuple, Knob
-] = {}  # every knob of this kernel, so that tests can drive them; a cell run again replaces its own
+# Every knob of this kernel, so that tests can drive them; a cell run again replaces its own.
+LIVE: dict[tuple, Knob] = {}
 
 
 # ---------------------------------------------------------------- the knob
@@ -55,9 +43,7 @@ class Knob:
 
     def __init__(self, view: Callable[[dict], tuple], title: str = "", **controls: Slider | Choice | Toggle | Patch):
         if not controls:
-            raise ValueError(
-                "a knob needs at least one control, for example gamma=Slider(0.0, 4.0, 1.0, 0.5)"
-            )
+            raise ValueError("a knob needs at least one control, for example gamma=Slider(0.0, 4.0, 1.0, 0.5)")
         for name, control in controls.items():
             if not isinstance(control, (Slider, Choice, Toggle, Patch)):
                 raise TypeError(f"{name} must be a Slider, a Choice, a Toggle or a Patch, got {control!r}")
@@ -70,7 +56,7 @@ class Knob:
         self._handles: list = []
         self._widgets: dict[str, Any] = {}
         self._box: Any = None
-        self._muted = False
+        self._muted = self._waiting = False
         self._shown_in: Any = None
         self._redraw()
 
@@ -98,7 +84,7 @@ class Knob:
         return self.controls[name]
 
     def _redraw(self) -> None:
-        start = time.perf_counter()
+        start, self._waiting = time.perf_counter(), False
         try:
             self.data, figure = self.view(dict(self.state))
             self._bundle, self.error = _picture(figure, self._caption()), None
@@ -106,11 +92,8 @@ class Knob:
             self.data, self.error = None, error
             what = f"{type(error).__name__}: {error}"
             text = f"The view failed at {self._caption()}: {what}. Move a control to go on."
-            self._bundle = {
-                "text/html": f"<div style='border-left:6px solid rgb(213,94,0);padding:.5em'>✗ "
-                f"{escape(text)}</div>",
-                "text/plain": text,
-            }
+            html = f"<div style='border-left:6px solid rgb(213,94,0);padding:.5em'>✗ {escape(text)}</div>"
+            self._bundle = {"text/html": html, "text/plain": text}
         self.seconds = time.perf_counter() - start
         for handle in self._handles:
             handle.update(self._bundle, raw=True)
@@ -154,7 +137,11 @@ class Knob:
                 widget.value = self.state[name]
                 widget.observe(lambda change, name=name: self._moved(name, change["new"]), "value")
             title = [widgets.HTML(f"<b>{escape(self.title)}</b>")] if self.title else []
-            self._box = widgets.VBox([*title, *self._widgets.values()])
+            grids = [w for name, w in self._widgets.items() if isinstance(self.controls[name], Patch)]
+            lines = widgets.VBox([w for w in self._widgets.values() if w not in grids])
+            # A grid to click stands beside the rest, so that the figure below is in view with it.
+            beside = widgets.HBox([lines, *grids], layout={"flex_flow": "row wrap", "grid_gap": "0 2em"})
+            self._box = widgets.VBox([*title, beside])
         return {WIDGET: {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}, **bundle}
 
     def _moved(self, name: str, value: Any) -> None:
@@ -163,12 +150,27 @@ class Knob:
             if isinstance(self.controls[name], Slider):  # a logarithmic slider rounds its ends
                 value = min(max(value, low), high)
             self.state[name] = value
+            self._redraw_in_main_thread()
+
+    def _redraw_in_main_thread(self) -> None:
+        """JupyterLab reports moves in a thread of their own, and pyplot and its settings bear one thread only."""
+        loop = getattr(getattr(shell(), "kernel", None), "io_loop", None)
+        if loop is None or threading.current_thread() is threading.main_thread():
             self._redraw()
+        elif not self._waiting:  # the moves that come meanwhile are drawn with this one
+            self._waiting = True
+            loop.add_callback(self._redraw)
 
     def close(self) -> None:
         """Give the widgets back; the picture stays."""
-        for widget in [*self._widgets.values(), *([self._box] if self._box is not None else [])]:
+
+        def close(widget: Any) -> None:
+            for child in getattr(widget, "children", ()):
+                close(child)
             widget.close()
+
+        if self._box is not None:
+            close(self._box)
         self._widgets, self._box, self._handles = {}, None, []
 
     def _ipython_display_(self) -> None:
@@ -185,18 +187,23 @@ def knob(view: Callable[[dict], tuple], title: str = "", **controls: Slider | Ch
     figure: a matplotlib Figure (closed once drawn), or anything with _repr_html_ or _repr_png_.
     """
     made = Knob(view, title, **controls)
-    code = getattr(view, "__code__", None)
-    key = (
-        title,
-        getattr(view, "__qualname__", repr(view)),
-        getattr(code, "co_firstlineno", 0),
-        tuple(controls),
-    )
+    key = _place(title, view, controls)
     if key in LIVE:
         LIVE[key].close()
     LIVE[key] = made
     made.show()
     return made
+
+
+def _place(title: str, view: Callable, controls: dict) -> tuple:
+    """The key of a knob: the same when its cell runs again, another for each knob of one run and for other cells."""
+    here = shell()
+    cell = here.get_parent().get("metadata", {}).get("cellId") if hasattr(here, "get_parent") else None  # JupyterLab
+    line = getattr(getattr(view, "__code__", None), "co_firstlineno", 0)
+    key = (cell, title, getattr(view, "__qualname__", repr(view)), line, tuple(controls))
+    # Explorers share their view: a loop over pictures in one cell must not close its own knobs.
+    now = [k[:-1] for k, made in LIVE.items() if here is not None and made._shown_in == here.execution_count]
+    return *key, now.count(key)
 
 
 def _picture(figure: Any, caption: str) -> dict:

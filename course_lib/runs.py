@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import zipfile
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -247,7 +248,7 @@ def _read(path: Path) -> StoredRun:
                 record["panel"] = Panel(file["features"], file["labels"], images,
                                         file["points"] if "points" in file else None)
         return StoredRun(**record)
-    except (KeyError, TypeError, ValueError, OSError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OSError, AttributeError, zipfile.BadZipFile) as error:
         raise ValueError(f"the stored run {path.name} cannot be read ({error}). Restore it from the "
                          "repository, or make it again.") from error
 

@@ -18,15 +18,18 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from . import checkpoint
-from .data import Batch, ImageSet
+from . import checkpoint, ranks as several
+from .batches import Batches
+from .data import ImageSet
 from .device import pick_device, pick_precision
 from .history import History, NonFiniteLoss, non_finite, record, spread, write_metrics
 from .interrupt import between_steps
 from .layers import world_size
+from .lock import alone_in_out
 from .optim import DEFAULTS, OPTIMIZERS, build_optimizer, cosine, parameter_groups, warmup_cosine
 
 
+@alone_in_out
 def fit(
     method: nn.Module,
     images: ImageSet,
@@ -46,6 +49,7 @@ def fit(
     device: str = "auto",
     seed: int = 0,
     compile: bool = False,
+    stream: bool | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     save_every: float = 60.0,
@@ -59,12 +63,15 @@ def fit(
     and lars it is per 256 images, scaled by batch_size / 256. warmup and final_lr are shares: of the steps, of lr.
     seconds: the rate is measured once on a copy, the number of steps fixed from it and stored, so that the schedule
     and a resumed run are exact. out: folder for last.pt (written every `save_every` seconds and at the end),
-    metrics.csv and backbone.pt; resume: go on from its last.pt if there is one. watch: called with the History at
-    every log, for live figures.
+    metrics.csv and backbone.pt; resume: go on from its last.pt if there is one, written on however many ranks: the
+    batches are the same, and so are views and blocks of the loss where ranks x accumulate is. stream: gather batches
+    from where the images lie instead of holding all on the device; None: where they would take half of its free
+    memory. watch: called with the History at every log, for live figures.
 
     Interrupting (Ctrl-C, or a notebook's stop button) finishes the step, saves and returns what there is; a second
     one stops at once. Raises NonFiniteLoss when the loss or the weights become so, and saves nothing then;
-    CheckpointError when `resume` finds another run's checkpoint; ValueError for settings that do not fit.
+    CheckpointError when `resume` finds another run's checkpoint; FolderInUse when another run is writing into `out`;
+    RankLost when another rank died; ValueError for settings that do not fit.
     """
     if sum(x is not None for x in (epochs, steps, seconds)) != 1:
         raise ValueError("give exactly one of epochs=, steps= or seconds=")
@@ -75,7 +82,7 @@ def fit(
         raise ValueError(f"batch_size {batch_size} must be a multiple of ranks x accumulate = {ranks * accumulate}")
     if len(images) < batch_size:
         raise ValueError(f"batch_size {batch_size} is larger than the {len(images)} images; use a smaller batch_size")
-    micro, per_epoch = batch_size // (ranks * accumulate), len(images) // batch_size
+    per_epoch = len(images) // batch_size
     history = History(batch_size=batch_size, device=str(device), precision=str(dtype).removeprefix("torch."))
 
     # the model and its optimizer
@@ -97,20 +104,8 @@ def fit(
             step_module, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False)
     compiled = torch.compile(step_module) if compile else step_module
 
-    # the data: one uint8 tensor on the device, gathered by index
-    source = images.images.to(device)
-    labels = None if images.labels is None else images.labels.to(device)
-    generator = torch.Generator()
-
-    def batches(step: int):
-        """The micro-batches of a step on this rank, with a generator for their views: functions of seed and step."""
-        epoch, place = divmod(step, per_epoch)
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(_mix(seed, epoch)))
-        for part in range(accumulate):
-            start = place * batch_size + (part * ranks + rank) * micro
-            index = order[start : start + micro].to(device)
-            generator.manual_seed(_mix(seed + 1, step, part * ranks + rank))
-            yield Batch(source[index], index, None if labels is None else labels[index])
+    batches = Batches(images, device, batch_size=batch_size, seed=seed, accumulate=accumulate, rank=rank, ranks=ranks,
+                      stream=stream)
 
     def update(step: int, total: int) -> dict[str, Tensor]:
         """One optimizer step; returns the parts of the loss (of the last micro-batch) without waiting for the device."""
@@ -123,7 +118,7 @@ def fit(
         if step % per_epoch == 0 and hasattr(method, "on_epoch"):
             method.on_epoch(step // per_epoch)
         opt.zero_grad(set_to_none=True)
-        for part, batch in enumerate(batches(step)):
+        for part, (batch, generator) in enumerate(batches(step)):
             hold = ranks > 1 and part < accumulate - 1
             with step_module.no_sync() if hold else nullcontext():
                 with torch.no_grad():
@@ -149,23 +144,25 @@ def fit(
                   final_lr=final_lr, clip=clip, accumulate=accumulate)
     path = Path(out) / "last.pt" if out is not None else None
     start, elapsed = 0, 0.0
-    if resume and path is not None and path.exists():
-        state = checkpoint.load(path)
+    state = checkpoint.load(path) if resume and path is not None and path.exists() else None
+    several.check_same_start(state.get("step", 0) if state else 0, path, device)
+    if state is not None:
         same = dict(name=type(method).__name__, batch_size=batch_size, seed=seed, **recipe)
-        _check_same_run(state, same if total is None else {**same, "total_steps": total}, path)
+        _check_same_run(state, same if total is None else {**same, "total_steps": total}, path, ranks)
         try:
             method.load_state_dict(state["method"])
             opt.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError) as error:
-            raise checkpoint.CheckpointError(f"{path} is of a {same['name']} of another shape: resume with the same "
-                                             "backbone and widths, or choose another out folder") from error
-        scaler.load_state_dict(state["scaler"])
-        start, total = state["step"], state["total_steps"]
-        history = History(**{**state["history"], "interrupted": False})
-        elapsed = history.seconds
-        checkpoint.set_rng_state(state["rng"], device)
+            scaler.load_state_dict(state["scaler"])
+            start, total = int(state["step"]), int(state["total_steps"])
+            history = History(**{**state["history"], "interrupted": False})
+            elapsed = float(history.seconds)
+            checkpoint.set_rng_state(state["rng"], device)
+        except checkpoint.MALFORMED as error:
+            raise checkpoint.CheckpointError(
+                f"{path} is of a {same['name']} of another shape, or not whole ({type(error).__name__}): resume with "
+                "the same backbone and widths, or choose another out folder") from error
     elif hasattr(method, "prepare"):
-        method.prepare(source)  # a new run: what has to be learned from the images before the first step
+        method.prepare(batches.images)  # a new run: what has to be learned from the images before the first step
     if total is None:
         total = _steps_in(seconds, method, opt, scaler, update, device)
     if total < 1:
@@ -182,7 +179,7 @@ def fit(
         checkpoint.save(path, dict(
             name=type(method).__name__, method=method.state_dict(), optimizer=opt.state_dict(),
             scaler=scaler.state_dict(), rng=checkpoint.rng_state(device), step=step, total_steps=total,
-            batch_size=batch_size, seed=seed, recipe=recipe, history=asdict(history),
+            batch_size=batch_size, seed=seed, ranks=ranks, recipe=recipe, history=asdict(history),
             settings=getattr(method, "settings", {})))
 
     # the loop
@@ -218,6 +215,10 @@ def fit(
     except torch.OutOfMemoryError as error:
         raise RuntimeError(f"the {device.type} ran out of memory at batch_size {batch_size}. Try batch_size "
                            f"{batch_size // 2}, or accumulate={2 * accumulate} for the same update.") from error
+    except RuntimeError as error:
+        if ranks == 1 or not several.is_lost(error):
+            raise
+        raise several.lost(step, path) from error
     finally:
         bar.close()
     save(step)
@@ -239,15 +240,6 @@ class _Loss(nn.Module):
 
     def forward(self, views, progress: float):
         return self.method.loss(views, progress)
-
-
-def _mix(*numbers: int) -> int:
-    """One 63-bit seed out of several integers, so that neighbouring steps have unrelated streams."""
-    state = 0x9E3779B97F4A7C15
-    for number in numbers:
-        state = (state ^ (number + 0x9E3779B97F4A7C15)) * 0xBF58476D1CE4E5B9 % 2**64
-        state = (state ^ state >> 31) * 0x94D049BB133111EB % 2**64
-    return state >> 1
 
 
 def _steps_in(seconds: float, method, opt, scaler, update, device: torch.device) -> int:
@@ -272,8 +264,11 @@ def _steps_in(seconds: float, method, opt, scaler, update, device: torch.device)
     return int(total)
 
 
-def _check_same_run(state: dict, expected: dict, path: Path) -> None:
-    found = {**state, **state.get("recipe", {})}
+def _check_same_run(state: dict, expected: dict, path: Path, ranks: int) -> None:
+    recipe = state.get("recipe")
+    found = {**state, **(recipe if isinstance(recipe, dict) else {})}
+    if found.get("ranks", 1) * found.get("accumulate", 1) == ranks * expected["accumulate"]:
+        expected = {**expected, "accumulate": found.get("accumulate")}  # the same blocks, on other ranks
     for key, value in expected.items():
         if found.get(key) != value:
             raise checkpoint.CheckpointError(

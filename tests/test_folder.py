@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from course_lib import folder as folders
-from course_lib import photo
+from course_lib import layout, photo
 from course_lib.data import DataError
 from course_lib.folder import load_folder, read_folder
 from course_lib.photo import decode_photo
@@ -544,7 +544,7 @@ def test_hash_splits_are_disjoint_proportioned_and_stay(tmp_path):
 
 def test_the_hash_does_not_depend_on_how_accents_are_written():
     def split(name):
-        return folders._split(name, "", {"validation", "test"}, 0)
+        return layout.split_of(name, "", {"validation", "test"}, 0)
 
     assert {split(f"a/{i}é.png") for i in range(50)} == {"train", "validation", "test"}
     assert all(split(f"a/{i}\u00e9.png") == split(f"a/{i}e\u0301.png") for i in range(50))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from types import SimpleNamespace
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -12,7 +15,18 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 from course_lib import knobs, predictions  # noqa: E402
-from course_lib.knobs import Choice, Knob, Slider, Toggle, drive, drive_all, knob, predict, same  # noqa: E402
+from course_lib.knobs import (  # noqa: E402
+    Choice,
+    Knob,
+    Patch,
+    Slider,
+    Toggle,
+    drive,
+    drive_all,
+    knob,
+    predict,
+    same,
+)
 
 
 def view(state):
@@ -153,12 +167,58 @@ def test_widgets_fit_their_controls(screen):
     assert log.state["c"] <= 100
 
 
+def test_moves_of_another_thread_are_drawn_once_in_the_main_thread(screen):
+    pytest.importorskip("ipywidgets")
+    drawn, later = [], []
+    screen.kernel = SimpleNamespace(io_loop=SimpleNamespace(add_callback=later.append))
+
+    def records(state):
+        drawn.append((threading.current_thread(), state["x"]))
+        return state["x"], plt.figure(figsize=(1, 1))
+
+    made = knob(records, x=Slider(0, 5, 1, 1))
+    thread = threading.Thread(target=lambda: [setattr(made._widgets["x"], "value", x) for x in (2, 3)])
+    thread.start()
+    thread.join()
+    assert len(drawn) == 1 and len(later) == 1 and made.state == {"x": 3}
+    later[0]()
+    assert drawn[1:] == [(threading.main_thread(), 3)] and made.data == 3
+    made._widgets["x"].value = 4
+    assert len(drawn) == 3 and len(later) == 1
+
+
 def test_a_cell_run_again_replaces_its_knob(screen):
     first = knob(view, title="Waves", **controls())
+    screen.execution_count = 2
     second = knob(view, title="Waves", **controls())
     assert list(knobs.LIVE.values()) == [second] and first._widgets == {}
     knob(view, title="Other", **controls())
     assert drive_all() == 2
+
+
+def test_knobs_of_one_run_and_of_other_cells_stay(screen):
+    """Explorers share their view and title: neither a loop in one cell nor a second cell closes the first."""
+    screen.cell = "a"
+    screen.get_parent = lambda: {"metadata": {"cellId": screen.cell}}
+    old = [knob(view, title="Waves", **controls()) for _ in range(2)]
+    screen.cell, screen.execution_count = "b", 2
+    other = knob(view, title="Waves", **controls())
+    assert list(knobs.LIVE.values()) == [*old, other] and all(k._widgets for k in knobs.LIVE.values())
+    screen.cell, screen.execution_count = "a", 3
+    new = [knob(view, title="Waves", **controls()) for _ in range(2)]
+    assert list(knobs.LIVE.values()) == [*new, other] and not any(k._widgets for k in old)
+
+
+def test_a_grid_stands_beside_the_other_controls_and_closes_with_them(screen):
+    ipywidgets = pytest.importorskip("ipywidgets")
+    made = knob(lambda s: (s, plt.figure(figsize=(1, 1))), "Grid", where=Patch(2, 2), power=Slider(0, 2, 1, 1))
+    title, row = made._box.children
+    lines, grid = row.children
+    assert isinstance(row, ipywidgets.HBox) and grid is made._widgets["where"]
+    assert list(lines.children) == [made._widgets["power"]]
+    button = grid.children[1].children[3]
+    made.close()
+    assert all(w.comm is None for w in (title, row, lines, grid, button)) and made._box is None
 
 
 def test_driver_finds_what_is_not_pure():
@@ -243,3 +303,9 @@ def test_nothing_is_drawn_outside_a_notebook(capsys):
     predict("How much?", (0.0, 1.0)).reveal(0.3)
     knob(view, **controls())
     assert capsys.readouterr().out == ""
+
+
+def test_a_slider_shows_as_many_digits_as_its_steps_have():
+    steps = {0.25: ".2f", 0.1: ".1f", 0.05: ".2f", 1.0: ".0f"}
+    assert {step: Slider(0.0, 2.0, 1.0, step).widget("n", True).readout_format for step in steps} == steps
+    assert Slider(0.5, 2.5, 1.5, 1.0).widget("n", True).readout_format == ".1f"

@@ -91,6 +91,8 @@ class KMeansTokenizer(nn.Module):
         chosen = torch.randperm(len(points), generator=generator)[:most].to(points.device)
         if self.whiten:
             variance, axes = torch.linalg.eigh(torch.cov(points.T.double(), correction=0))
+            if variance.amax() <= 0:
+                raise ValueError("all patches of the images are equal: there is nothing to learn words from")
             self.axes.copy_(axes / (variance.clamp(min=0) + floor * variance.mean()).sqrt())
         self.centres.copy_(kmeans(points[chosen] @ self.axes, self.codes, generator, iterations))
         tokens = self.encode(pictures).flatten()

@@ -1,0 +1,80 @@
+"""The batches of a run: functions of the seed and the step alone, whichever process draws them, and from where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from .data import Batch, ImageSet, free_memory
+
+
+def mix(*numbers: int) -> int:
+    """One 63-bit seed out of several integers, so that neighbouring steps have unrelated streams."""
+    state = 0x9E3779B97F4A7C15
+    for number in numbers:
+        state = (state ^ (number + 0x9E3779B97F4A7C15)) * 0xBF58476D1CE4E5B9 % 2**64
+        state = (state ^ state >> 31) * 0x94D049BB133111EB % 2**64
+    return state >> 1
+
+
+@lru_cache(maxsize=2)
+def order_of(n: int, seed: int, epoch: int) -> Tensor:
+    """The order of n images in an epoch, int64 (n,); the same on every rank."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(mix(seed, epoch)))
+
+
+class Batches:
+    """The micro-batches of each step on this rank; calling it with a step yields (Batch, generator for its views).
+
+    An epoch is one order of all images; a step takes the next batch_size of them (what is left over at the end waits
+    for the next epoch's order) and cuts them into ranks x accumulate equal blocks. Block part * ranks + rank is part
+    `part` of rank `rank`, and its views are drawn from a generator of (seed, step, block). So ranks share nothing and
+    leave nothing out, and runs with the same ranks x accumulate draw the same views of the same blocks.
+
+    The images lie on `device`, uint8, and are gathered there. With `stream` they stay where they are (in memory, or in
+    a file that is mapped), and a thread gathers the next block while the device is at work. None: stream only if the
+    images would take more than half of the device's free memory.
+    """
+
+    def __init__(self, images: ImageSet, device: torch.device, *, batch_size: int, seed: int = 0, accumulate: int = 1,
+                 rank: int = 0, ranks: int = 1, stream: bool | None = None):
+        if stream is None:
+            stream = images.images.numel() > free_memory(device) / 2
+        self.images = images.images if stream else images.images.to(device)
+        self.labels = None if images.labels is None else images.labels.to(device)
+        self.device, self.seed, self.batch_size, self.accumulate = device, seed, batch_size, accumulate
+        self.rank, self.ranks, self.per_epoch = rank, ranks, len(images) // batch_size
+        self.generator = torch.Generator()
+        self.reader = ThreadPoolExecutor(1) if stream else None
+        self.ahead: tuple[tuple[int, int], Future | None] = ((-1, -1), None)
+
+    def __call__(self, step: int) -> Iterator[tuple[Batch, torch.Generator]]:
+        for part in range(self.accumulate):
+            index = self.index(step, part).to(self.device)
+            images = self.images[index] if self.reader is None else self._streamed(step, part)
+            self.generator.manual_seed(mix(self.seed + 1, step, part * self.ranks + self.rank))
+            yield Batch(images, index, None if self.labels is None else self.labels[index]), self.generator
+
+    def index(self, step: int, part: int) -> Tensor:
+        """Which images this rank sees in a part of a step, int64 on the CPU."""
+        epoch, place = divmod(step, self.per_epoch)
+        size = self.batch_size // (self.ranks * self.accumulate)
+        start = place * self.batch_size + (part * self.ranks + self.rank) * size
+        return order_of(len(self.images), self.seed, epoch)[start : start + size]
+
+    def _streamed(self, step: int, part: int) -> Tensor:
+        """The images of a part, read while the one before was computed; the reading of the next one begins."""
+        expected, reading = self.ahead
+        if expected != (step, part):
+            reading = self.reader.submit(self._read, step, part)
+        following = (step, part + 1) if part + 1 < self.accumulate else (step + 1, 0)
+        self.ahead = following, self.reader.submit(self._read, *following)
+        return reading.result().to(self.device, non_blocking=True)
+
+    def _read(self, step: int, part: int) -> Tensor:
+        pixels = self.images[self.index(step, part)]
+        return pixels.pin_memory() if self.device.type == "cuda" else pixels

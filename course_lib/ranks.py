@@ -1,0 +1,74 @@
+"""Several processes of one run: joining them, checking that they agree, and what is said when one of them dies."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from .checkpoint import CheckpointError
+from .layers import world_size
+
+# A rank that dies closes its connections, and the others notice at once; this long they wait for one that fell silent.
+SILENCE = timedelta(minutes=10)
+LOADING = timedelta(days=1)  # but while one process downloads or decodes, the others wait patiently
+
+
+class RankLost(RuntimeError):
+    """Another rank of the run has died or hangs; the message says where to go on."""
+
+
+def join() -> int:
+    """Under torchrun, join the process group (NCCL on GPUs, else gloo); the rank, 0 without torchrun."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return 0
+    gpu = torch.cuda.is_available()
+    if gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if gpu else "gloo", timeout=SILENCE)
+    return dist.get_rank()
+
+
+def first_of_a_machine(load):
+    """load(first) on every rank, first on one process of each machine: it downloads, the others read what it left."""
+    first = int(os.environ.get("LOCAL_RANK", 0)) == 0
+    if world_size() == 1:
+        return load(first)
+    waiting = dist.new_group(timeout=LOADING, backend="gloo")
+    if not first:
+        dist.barrier(waiting)
+    loaded = load(first)
+    if first:
+        dist.barrier(waiting)
+    return loaded
+
+
+def check_same_start(step: int, path: Path | None, device: torch.device) -> None:
+    """CheckpointError on every rank, unless all are about to start from the same step."""
+    if world_size() == 1:
+        return
+    steps = torch.tensor([step, -step], device=device)
+    dist.all_reduce(steps, dist.ReduceOp.MAX)
+    last, first = int(steps[0]), -int(steps[1])
+    if first != last:
+        raise CheckpointError(f"the ranks would start from different steps, {first} to {last}: not all of them see "
+                              f"the same {path}. The out folder must be on a disk that all machines share.")
+
+
+def is_lost(error: RuntimeError) -> bool:
+    """Whether ranks could not reach each other. Only the text tells: gloo raises plain RuntimeErrors."""
+    return isinstance(error, dist.DistError) or bool(re.search("gloo|NCCL", str(error)))
+
+
+def lost(step: int, path: Path | None) -> RankLost:
+    """What a surviving rank raises when another one is gone in the middle of a step."""
+    kept = "there is no checkpoint: start again"
+    if path is not None and path.exists():
+        kept = f"the last checkpoint is {path}: go on from it with --resume (resume=True)"
+    return RankLost(f"rank {dist.get_rank()} of {world_size()} stops at step {step + 1}: another rank has died or "
+                    f"hangs; its own message, if it left one, says why. Nothing half-done was saved; {kept}, on any "
+                    "number of ranks.")
