@@ -1,6 +1,6 @@
 """Make the stored runs of lesson 05: MoCo v2 on generated shapes over momentum, queue, and batch norm in parts.
 
-    python benchmarks/grid_moco.py              # what is missing in lessons/runs/05_moco (about 12 minutes)
+    python benchmarks/grid_moco.py              # what is missing in lessons/runs/05_moco (about 6 minutes)
     python benchmarks/grid_moco.py --again ID   # make one run again and compare it with the stored one
 """
 
@@ -23,7 +23,7 @@ from course_lib.runs import StoredRun
 from course_lib.train import fit
 from grid import controls, measure, shapes
 
-STEPS, BATCH, LR, TEMPERATURE = 1000, 64, 1e-3, 0.1
+STEPS, BATCH, LR, TEMPERATURE = 250, 64, 1e-3, 0.1
 MOMENTA, QUEUES = (0.0, 0.5, 0.9, 0.97, 0.99, 1.0), (64, 512, 2048)
 BASE = {"momentum": 0.99, "queue": 512, "splits": 1, "shuffle": False}
 LEAKS = [{"splits": parts, "shuffle": shuffle} for parts in (8, 32) for shuffle in (False, True)]  # 8 or 2 images a part
