@@ -215,6 +215,8 @@ def _picture(figure: Any, caption: str) -> dict:
 
         stream = io.BytesIO()
         try:
+            for axes in getattr(figure, "axes", ()):
+                axes.minorticks_off()  # on a log axis they take a third of a redraw
             # No date and no software version inside: the same picture is the same file.
             figure.savefig(stream, format="png", dpi=90, bbox_inches="tight", metadata={"Software": None})
         finally:
