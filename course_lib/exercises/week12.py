@@ -175,7 +175,7 @@ def _by_loops(grid, dim, class_token=True):
 
 sincos_positions = Exercise(
     key="12.sincos_positions", title="Where a patch was: sines and cosines", minutes=9, difficulty=3,
-    reference="course_lib.vit:sincos_positions", probes=_position_probes, tolerance=1e-5,
+    reference="course_lib.positions:sincos_positions", probes=_position_probes, tolerance=1e-5,
     wrong={
         "rows before columns": (
             lambda grid, dim, class_token=True: _table(grid, dim, class_token, swap=True),

@@ -269,7 +269,7 @@ def _by_a_dictionary(height: int, width: int) -> Tensor:
 
 index = Exercise(
     key="14.relative_index", title="Where is the other patch?", minutes=10, difficulty=4,
-    reference="course_lib.vit:relative_index", probes=_index_probes,
+    reference="course_lib.positions:relative_index", probes=_index_probes,
     wrong={
         "key minus query": (
             _indices(sign=-1),
