@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from ...augment import MEAN, STD, Augment, normalize, to_float
 from ...layers import all_reduce_sum, at_least_float32, gather, in_float32
-from ...measures import few_threads
 
 
 def word_counts(tokens: Tensor, codes: int) -> Tensor:
@@ -35,17 +34,30 @@ def perplexity(counts: Tensor) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------------ k-means
+@torch.no_grad()
 def kmeans(points: Tensor, clusters: int, generator: torch.Generator, iterations: int = 20) -> Tensor:
-    """Centres (clusters, D) of the points (N, D): scikit-learn's k-means, k-means++ start; no cluster stays empty."""
-    from sklearn.cluster import KMeans
+    """Centres (clusters, D) of the points (N, D): k-means++ start, Lloyd's steps; an empty cluster takes a point.
 
+    Of the points an empty cluster takes the one that is farthest from its centre: no code stays dead while training.
+    """
     if len(points) < clusters:
         raise ValueError(f"{clusters} clusters need as many points at least, got {len(points)}: fewer codes, or more "
                          "images")
-    seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
-    with few_threads(points.numel()):
-        means = KMeans(clusters, n_init=1, max_iter=iterations, random_state=seed).fit(points.cpu().numpy())
-    return torch.from_numpy(means.cluster_centers_).to(points)
+    first = int(torch.randint(len(points), (1,), generator=generator))
+    centres, nearest = [points[first]], torch.full((len(points),), torch.inf, dtype=points.dtype, device=points.device)
+    for _ in range(clusters - 1):  # a far point is a likely new centre
+        nearest = torch.minimum(nearest, (points - centres[-1]).square().sum(1))
+        draw = torch.rand((), generator=generator) * nearest.cumsum(0)[-1].cpu()
+        centres.append(points[int(torch.searchsorted(nearest.cumsum(0).cpu(), draw).clamp(max=len(points) - 1))])
+    centres = torch.stack(centres)
+    for _ in range(iterations):
+        distance, label = _nearest(points, centres)
+        counts = torch.bincount(label, minlength=clusters)
+        sums = torch.zeros_like(centres).index_add_(0, label, points)
+        empty = (counts == 0).nonzero()[:, 0]
+        centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
+        centres[empty] = points[distance.topk(len(empty)).indices]
+    return centres
 
 
 def _nearest(points: Tensor, centres: Tensor, block: int = 8192) -> tuple[Tensor, Tensor]:
