@@ -55,8 +55,9 @@ def resized_crop(images: Tensor, boxes: Tensor, size: int, flip: Tensor | None =
     columns = _resize_weights(left, width, images.shape[3], size)
     if flip is not None:
         columns = torch.where(flip[:, None, None], columns.flip(1), columns)
-    narrow = images.flatten(1, 2) @ columns.mT.to(images.dtype)  # (B, C*H, size)
-    return rows[:, None].to(images.dtype) @ narrow.unflatten(1, images.shape[1:3])
+    rows, columns = rows.to(images.dtype), columns.mT.to(images.dtype)
+    # channel by channel, so that no copy of the weights is made for each
+    return torch.stack([rows @ (channel @ columns) for channel in images.unbind(1)], 1)
 
 
 def sample_boxes(
@@ -117,24 +118,23 @@ def adjust_saturation(images: Tensor, factor: Tensor | float) -> Tensor:
 def adjust_hue(images: Tensor, shift: Tensor | float) -> Tensor:
     """Turn the hue by `shift` of a full circle (-0.5 .. 0.5) in HSV, keeping saturation and value.
 
-    With M = max, c = M - min and h the hue in sixths of the circle, a channel is M - c * clamp(min(k, 4 - k), 0, 1)
-    with k = (n + h) mod 6 and n = 5, 3, 1 for red, green, blue: the usual piecewise formula without a table.
+    With M = max, c = M - min and h the hue in sixths of the circle, red is M - c + c * r(h - 3), green M - c * r(h - 2)
+    and blue M - c * r(h - 4), where r(x) = clamp(|x| - 1, 0, 1): the usual piecewise formula without a table.
     """
-    r, g, b = images.transpose(0, 1).contiguous().unbind(0)
-    high = torch.maximum(torch.maximum(r, g), b)
-    chroma = high - torch.minimum(torch.minimum(r, g), b)
-    scale = chroma.clamp(min=1e-8).reciprocal_()
-    # which channel is the largest: a lerp by 0 or 1, several times faster on a CPU than torch.where
-    hue = (r - g).mul_(scale).add_(4)
-    hue.lerp_((b - r).mul_(scale).add_(2), (high == g).to(hue.dtype))
-    hue.lerp_((g - b).mul_(scale), (high == r).to(hue.dtype))
-    hue.add_(6 * _factor(shift, images)[:, 0])
+    red, green, blue = images.unbind(1)
+    high = torch.maximum(torch.maximum(red, green), blue)
+    low = torch.minimum(torch.minimum(red, green), blue)
+    chroma = high - low
+    # c * h if blue, green or red is the largest: a lerp by 0 or 1, several times faster on a CPU than torch.where
+    hue = (red - green).add_(chroma, alpha=4)
+    hue.lerp_((blue - red).add_(chroma, alpha=2), (high == green).to(hue.dtype))
+    hue.lerp_(green - blue, (high == red).to(hue.dtype))
+    hue.mul_(chroma.clamp(min=1e-8).reciprocal_().div_(6))
+    hue.add_(_factor(shift, images)[:, 0] + 1).frac_().mul_(6)  # whole turns dropped; above 0 before, so that frac does it
     out = torch.empty_like(images)
-    for channel, n in enumerate((5.0, 3.0, 1.0)):
-        turns = hue.add(n).div_(6)
-        k = turns.sub_(turns.floor()).mul_(6)  # the remainder
-        ramp = k.sub_(2).abs_().neg_().add_(2).clamp_(0, 1)  # min(k, 4 - k)
-        torch.addcmul(high, ramp, chroma, value=-1, out=out[:, channel])
+    torch.addcmul(low, (hue - 3).abs_().sub_(1).clamp_(0, 1), chroma, out=out[:, 0])
+    torch.addcmul(high, (hue - 2).abs_().sub_(1).clamp_(0, 1), chroma, value=-1, out=out[:, 1])
+    torch.addcmul(high, hue.sub_(4).abs_().sub_(1).clamp_(0, 1), chroma, value=-1, out=out[:, 2])
     return out
 
 
