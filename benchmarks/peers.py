@@ -32,14 +32,23 @@ WANTED = {"convnet": (4.0, 2.4), "resnet18": (2.0, None)}  # on a CPU: at defaul
 class Effort:
     """How much is measured: rounds; steps of a turn (course: `fit`, its own number), and for shares of time."""
 
-    rounds: int = 3
+    rounds: int = 2
     steps: int = 10
-    run: int = 300
-    large: int = 30  # the same for networks that take seconds a step on a CPU
+    run: int = 200
+    large: int = 10  # the same for networks that take seconds a step on a CPU
 
     def fitted(self, work: Work) -> int:
         """Steps of a run of `fit`."""
-        return self.large if work.backbone != "convnet" and work.device == "cpu" else self.run
+        return self.large if slow(work) else self.run
+
+    def turn(self, work: Work) -> int:
+        """Steps of a plain loop's turn."""
+        return min(self.steps, self.large // 2) if slow(work) else self.steps
+
+
+def slow(work: Work) -> bool:
+    """Whether a step takes seconds."""
+    return work.backbone == "resnet18" and work.device == "cpu"
 
 
 QUICK = Effort(rounds=1, steps=2, run=10, large=2)
@@ -53,7 +62,9 @@ def works(quick: bool, device: str) -> list[Work]:
     small = [Work(m, "vit-tiny" if m == "mae" else "convnet", **size, **where) for m in methods]
     if quick:
         return small
-    return small + [Work(m, "resnet18", batch=512 if device == "cuda" else 128, **where) for m in methods[:-1]]
+    if device == "cpu":  # seconds a step: one method says it for all
+        return [*small, Work("simclr", "resnet18", batch=128, **where)]
+    return small + [Work(m, "resnet18", batch=512, **where) for m in methods[:-1]]
 
 
 def contender(name: str, work: Work) -> Loop:
@@ -100,10 +111,10 @@ def compare(work: Work, effort: Effort, memory: bool = True) -> list[dict]:
 def _measure(work: Work, effort: Effort, names: list[str]) -> tuple[list[dict], dict[str, dict]]:
     """Views/s of these contenders in every round, by turns, and each one's seconds by stage."""
     programs = {name: contender(name, work) for name in names}
-    steps = {name: effort.fitted(work) if name.startswith("course") else effort.steps for name in names}
+    steps = {name: effort.fitted(work) if name.startswith("course") else effort.turn(work) for name in names}
     turns = {name: partial(program.rate, steps[name]) for name, program in programs.items()}
     rounds = take_turns(turns, effort.rounds)
-    return rounds, {name: program.stages(effort.steps) for name, program in programs.items()}
+    return rounds, {name: program.stages(effort.turn(work)) for name, program in programs.items()}
 
 
 def _against(library: str, work: Work, rounds: list[dict]) -> list[dict]:
@@ -221,7 +232,7 @@ def flops_of_step(course: Course) -> int:
 def limits(work: Work, effort: Effort, found: dict[str, float]) -> list[dict]:
     """Rows of one Work: step over bare step, and shares of the ceilings."""
     course, run = Course(work), effort.fitted(work)
-    rounds = take_turns({"fit": lambda: course.rate(run), "bare": lambda: bare(course, effort.steps)}, effort.rounds)
+    rounds = take_turns({"fit": lambda: course.rate(run), "bare": lambda: bare(course, effort.turn(work))}, effort.rounds)
     ratio, rate = median_ratio(rounds, "bare", "fit"), median(rounds, "fit")
     wanted = {("convnet", "cpu"): 1.2, ("resnet18", "cuda"): 1.1, ("resnet18", "cpu"): 1.05}
     target = wanted.get((work.backbone, work.device)) if work.method in ("simclr", "vicreg") else None
