@@ -25,8 +25,7 @@ from typing import Any
 from .controls import Choice, Patch, Slider, Toggle
 from .predictions import WIDGET, Prediction, predict, shell
 
-__all__ = ["LIVE", "Choice", "Knob", "Patch", "Prediction", "Slider", "Toggle", "drive", "drive_all", "knob", "predict",
-           "same"]
+__all__ = ["LIVE", "Choice", "Knob", "Patch", "Prediction", "Slider", "Toggle", "close_figure", "knob", "predict"]
 
 FAST = 0.15  # seconds; a redraw that is quicker follows the slider while it moves
 # Every knob of this kernel, so that tests can drive them; a cell run again replaces its own.
@@ -211,8 +210,6 @@ def _picture(figure: Any, caption: str) -> dict:
     if hasattr(figure, "savefig"):
         from base64 import b64encode
 
-        import matplotlib.pyplot as plt
-
         stream = io.BytesIO()
         try:
             for axes in getattr(figure, "axes", ()):
@@ -220,7 +217,7 @@ def _picture(figure: Any, caption: str) -> dict:
             # No date and no software version inside: the same picture is the same file.
             figure.savefig(stream, format="png", dpi=90, bbox_inches="tight", metadata={"Software": None})
         finally:
-            plt.close(figure)
+            close_figure(figure)
         return {"image/png": b64encode(stream.getvalue()).decode(), "text/plain": f"<figure: {caption}>"}
     for kind, method in (("text/html", "_repr_html_"), ("image/png", "_repr_png_")):
         if hasattr(figure, method):
@@ -228,69 +225,9 @@ def _picture(figure: Any, caption: str) -> dict:
     raise TypeError(f"a view must return (data, figure), and the figure was {type(figure).__name__}")
 
 
-# ---------------------------------------------------------------- driving knobs (tests)
+def close_figure(figure: Any) -> None:
+    """Of a view; nothing to do for what is not matplotlib's."""
+    if hasattr(figure, "savefig"):
+        import matplotlib.pyplot as plt
 
-
-def same(a: Any, b: Any, tolerance: float = 1e-6) -> bool:
-    """Whether two views' data agree: numbers, arrays, tensors and nests of them. NaN equals NaN."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k], tolerance) for k in a)
-    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        return len(a) == len(b) and all(same(x, y, tolerance) for x, y in zip(a, b))
-    if hasattr(a, "detach"):
-        a = a.detach().cpu().numpy()
-    if hasattr(b, "detach"):
-        b = b.detach().cpu().numpy()
-    if isinstance(a, (str, bytes, type(None))) or isinstance(b, (str, bytes, type(None))):
-        return a == b
-    import numpy as np
-
-    try:
-        x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    except (TypeError, ValueError):
-        return bool(a == b)
-    return x.shape == y.shape and bool(np.allclose(x, y, rtol=tolerance, atol=tolerance, equal_nan=True))
-
-
-def drive(made: Knob) -> int:
-    """Move every control to both ends, in two orders, and compare the data wherever the states agree; ->
-    redraws.
-
-    AssertionError when a view fails, returns no data, gives other data for the same state (it is not pure),
-    or when a control changes nothing at all. The knob is left where it was.
-    """
-    start, seen, count = dict(made.state), {}, 0
-
-    def visit(**state: Any) -> Any:
-        nonlocal count
-        count += 1
-        data = made.set(**state)
-        assert made.error is None, f"{made}: {type(made.error).__name__}: {made.error}"
-        assert data is not None, f"{made}: the view returns no data beside the figure"
-        key = tuple(sorted((name, repr(value)) for name, value in made.state.items()))
-        assert same(seen.setdefault(key, data), data), f"{made}: other data than before for the same state"
-        return data
-
-    visit()
-    alive: dict[str, bool] = dict.fromkeys(made.controls, False)
-    for order in (list(made.controls), list(made.controls)[::-1]):
-        for corner in (0, 1):  # each control in turn on top of those before it: A then B, and B then A
-            for name in order:
-                before = made.data
-                after = visit(**{name: made.ends(name)[corner]})
-                alive[name] |= not same(before, after)
-        visit(**start)
-    for name in (n for n, moved in alive.items() if not moved):  # perhaps it matters at the start only
-        low, high = (visit(**{name: end}) for end in made.ends(name))
-        alive[name] |= not same(low, high)
-        visit(**start)
-    dead = [name for name, moved in alive.items() if not moved]
-    assert not dead, f"{made}: moving {', '.join(dead)} from end to end changes no data"
-    return count
-
-
-def drive_all() -> int:
-    """`drive` every knob of this kernel; -> how many there are. AssertionError at the first that fails."""
-    for made in list(LIVE.values()):
-        drive(made)
-    return len(LIVE)
+        plt.close(figure)

@@ -18,7 +18,7 @@ from conftest import ROOT, offline_environment
 LESSONS = ROOT / "lessons"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 DRIVE = (
-    "from course_lib.knobs import drive_all\nprint(drive_all(), 'knobs driven to both ends in two orders')"
+    "from course_lib.driving import drive_all\nprint(drive_all(), 'knobs driven to both ends in two orders')"
 )
 SOLVE = '''
 def _restated(key):

@@ -15,9 +15,10 @@ from course_lib import explorers, knobs  # noqa: E402
 from course_lib.attention import rollout, similarity, to_grid  # noqa: E402
 from course_lib.augment import normalize, patch_mask  # noqa: E402
 from course_lib.checkpoint import load_method, save_small  # noqa: E402
+from course_lib.driving import drive  # noqa: E402
 from course_lib.explorers import (attention_view, correspondence_view, explore_attention, explore_correspondence,  # noqa: E402
                                   explore_reconstruction, open_image, reconstruction_view, transformer)
-from course_lib.knobs import Patch, drive, knob  # noqa: E402
+from course_lib.knobs import Patch, knob  # noqa: E402
 from course_lib.methods import build_method  # noqa: E402
 from course_lib.reconstruction import hidden_error  # noqa: E402
 from course_lib.train import fit  # noqa: E402

@@ -15,18 +15,8 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 from course_lib import knobs, predictions  # noqa: E402
-from course_lib.knobs import (  # noqa: E402
-    Choice,
-    Knob,
-    Patch,
-    Slider,
-    Toggle,
-    drive,
-    drive_all,
-    knob,
-    predict,
-    same,
-)
+from course_lib.driving import drive, drive_all, same  # noqa: E402
+from course_lib.knobs import Choice, Knob, Patch, Slider, Toggle, knob, predict  # noqa: E402
 
 
 def view(state):
