@@ -15,10 +15,10 @@ import copy
 
 import torch
 
-from course_lib.augment import SHAPES_VIEWS
+from course_lib.augment import SHAPES_VIEWS, Augment
 from course_lib.checkpoint import load_method, save_small
 from course_lib.data import load
-from course_lib.evaluate import score
+from course_lib.evaluate import fine_tune, score
 from course_lib.methods import build_method
 from course_lib.runs import StoredRun, runs_folder, write_run
 from course_lib.train import fit
@@ -28,6 +28,14 @@ VIT = {"patch": 4, "dim": 96, "depth": 4, "heads": 3}
 OPTIONS = {"augment": SHAPES_VIEWS, "crops": 4, "crop_size": 16, "crop_scale": (0.35, 0.7), "out": 256, "hidden": 128,
            "momentum": 0.996, "teacher_temp": (0.02, 0.03), "warm": 0.3}
 RECIPE = {"lr": 1e-3, "weight_decay": 0.04, "batch_size": 64, "warmup": 0.1}
+LABELS, EPOCHS, TUNING_SEEDS = 800, 20, (0, 1, 2)  # fine-tuning; a seed draws the labelled images, head and order
+
+
+def tuned(network, splits) -> list[float]:
+    """Test accuracy after fine-tuning on few labels, one for each seed."""
+    crop = Augment(32, scale=(0.7, 1.0), jitter_p=0.0, gray_p=0.0)
+    settings = dict(epochs=EPOCHS, batch_size=64, limit=LABELS, augment=crop)
+    return [fine_tune(network.evaluated, splits, seed=seed, **settings).accuracy for seed in TUNING_SEEDS]
 
 
 def build(name: str, seed: int):
@@ -59,6 +67,8 @@ def main() -> None:
     budget = {"steps": arguments.steps} if arguments.steps else {"seconds": 60 * arguments.minutes}
     history = fit(method, splits.train, seed=arguments.seed, precision=arguments.precision, **budget, **recipe)
     rows = score(method, splits, name=arguments.method, factors=True, random_encoder=untrained, probe_limit=3000)
+    rows[0]["fine_tuned"], rows[1]["fine_tuned"] = tuned(method, splits), tuned(untrained, splits)
+    print("fine-tuned:", rows[0]["fine_tuned"], "from scratch:", rows[1]["fine_tuned"])
     for row in rows:
         print(f"{row['name']:16s} kNN {row['knn']:.3f}  linear {row['linear']:.3f}  rank {row['effective_rank']}")
     print(history)
@@ -70,7 +80,7 @@ def main() -> None:
     rows[0]["knn_float16"] = again["knn"]
     settings = {"optimizer": "adamw", **recipe, **{k: v for k, v in OPTIONS.items() if k != "augment"},
                 **{f"vit_{k}": v for k, v in VIT.items()}, "images": len(splits.train),
-                "views_per_second": history.views_per_second}
+                "views_per_second": history.views_per_second, "labels": LABELS, "epochs": EPOCHS}
     run = StoredRun.from_history(
         arguments.method, splits.train.name, history, id=name, backbone="vit-tiny", augmentation=repr(SHAPES_VIEWS),
         seed=arguments.seed, settings=settings, scores=rows, note="Lesson 15: the network that its explorers look into.")
