@@ -34,7 +34,7 @@ class Effort:
 
     rounds: int = 2
     steps: int = 10
-    run: int = 200
+    run: int = 300
     large: int = 10  # the same for networks that take seconds a step on a CPU
 
     def fitted(self, work: Work) -> int:
