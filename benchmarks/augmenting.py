@@ -116,7 +116,8 @@ def compare(what: str, size: int, batch: int, device: str, programs: dict[str, C
     ours = median(turns, "course")
     target = TARGET if (what, size, device) == ("two views", 224, "cuda") else None
     rows = [at_most(f"{figure}: course", 1000 * ours, None if target is None else 1000 * target,
-                    f"{batch / ours:.0f} images/s", " ms", rounds=turns)]
+                    f"{batch / ours:.0f} images/s", " ms", kind="operation", operation=what, size=size, batch=batch,
+                    device=device, rounds=turns)]
     for name in programs:
         if name != "course":
             rows.append(row(f"{figure}: {name} over course", f"{median_ratio(turns, name, 'course'):.1f}x",

@@ -59,6 +59,11 @@ class Work:
     def name(self) -> str:
         return f"{self.method}, {self.backbone}, batch {self.batch}, {self.device}"
 
+    @property
+    def facts(self) -> dict:
+        """What the rows of this Work are known by in figures.json."""
+        return dict(method=self.method, backbone=self.backbone, size=self.size, batch=self.batch, device=self.device)
+
     def half(self) -> bool:
         """Whether half precision is quick here, so that the course uses it."""
         return pick_precision(pick_device(self.device))[0] != torch.float32

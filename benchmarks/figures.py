@@ -29,14 +29,14 @@ QUICK = {"peers": peers.peers, "limit": peers.limit, "augment": augmenting.augme
 
 
 def lessons(wanted: str = "", known: list[dict] = ()) -> list[dict]:
-    """Each lesson top to bottom, as the command that writes it as HTML runs it; `wanted`: only these weeks, "01,03"."""
+    """Each lesson top to bottom, as the command that writes it as HTML runs it; `wanted`: only these, "01,A1"."""
     from tempfile import TemporaryDirectory
 
-    from course_lib.workspace import render_lesson
+    from course_lib.workspace import list_lessons, render_lesson
 
     rows = []
     with TemporaryDirectory() as folder:
-        for path in sorted((HERE.parent / "lessons").glob("[0-9]*.ipynb")):
+        for path in list_lessons(HERE.parent / "lessons"):
             if wanted and path.name[:2] not in wanted.split(","):
                 rows += [row for row in known if path.stem in row["figure"]]
                 continue

@@ -136,19 +136,21 @@ def measure(series: Series, device: str, quick: bool) -> list[dict]:
 
         times.append(seconds(whole, device, 0.0 if quick else 0.5))
         kept.append(kept_bytes(work))
-    rows = [_fitted(f"{series.name}, {device}: time", values, times, [f"{1000 * t:.1f} ms" for t in times], series)]
+    rows = [_fitted("time", device, values, times, [f"{1000 * t:.1f} ms" for t in times], series)]
     if min(kept) > 0:
         shown = [f"{size / 2**20:.1f} MB" for size in kept]
-        rows.append(_fitted(f"{series.name}, {device}: memory kept for the backward", values, kept, shown, series))
+        rows.append(_fitted("memory kept for the backward", device, values, kept, shown, series))
     return rows
 
 
-def _fitted(figure: str, values: tuple[int, ...], costs: list[float], shown: list[str], series: Series) -> dict:
+def _fitted(cost: str, device: str, values: tuple[int, ...], costs: list[float], shown: list[str],
+            series: Series) -> dict:
     exponent = slope(list(values), costs)
     what = "quadratic or more; " if exponent >= QUADRATIC else ""
     points = ", ".join(f"{value}: {cost}" for value, cost in zip(values, shown))
     beside = f"{what}{points} (expected: {series.expected})"
-    return row(figure, f"size^{exponent:.2f}", beside, sizes=values, costs=costs)
+    return row(f"{series.name}, {device}: {cost}", f"size^{exponent:.2f}", beside, kind="growth", series=series.name,
+               cost=cost, device=device, sizes=values, costs=costs, exponent=exponent, expected=series.expected)
 
 
 def growth(quick: bool = False, series: tuple[Series, ...] = SERIES) -> list[dict]:

@@ -64,10 +64,12 @@ def decoding(count: int, size: int, rounds: int, workers: int = 2) -> list[dict]
         load_folder(folder, size, progress=False, cache=cache, workers=workers)
         cached = seconds(lambda: load_folder(folder, size, progress=False, cache=cache, workers=workers), least=0.0)
     figure = f"folder of JPEGs of {PIXELS[0]} x {PIXELS[1]} to {size} px, {workers} workers"
-    ratio = median_ratio(turns, "course", "torchvision")
+    ratio, facts = median_ratio(turns, "course", "torchvision"), dict(size=size, workers=workers)
     beside = f"{median(turns, 'course'):.0f} against {median(turns, 'torchvision'):.0f} images/s"
-    return [at_least(f"{figure}: images/s against torchvision's ImageFolder", ratio, None, beside, rounds=turns),
-            row(f"{figure}: the second time, from the cache", f"{count / cached:.0f} images/s")]
+    return [at_least(f"{figure}: images/s against torchvision's ImageFolder", ratio, None, beside, kind="decode",
+                     rounds=turns, **facts),
+            row(f"{figure}: the second time, from the cache", f"{count / cached:.0f} images/s", kind="cache",
+                rate=count / cached, **facts)]
 
 
 def features(count: int, dim: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -88,19 +90,22 @@ def evaluation(banks: tuple[int, ...], queries: int, dim: int) -> list[dict]:
             train, labels = features(bank, dim, 0)
             train = train.to(device)
             times.append(seconds(lambda: knn_accuracy(train, labels, test[0], test[1]), device))
-        rows.append(_by_size(f"kNN of {queries} images, {dim} features, {device}", banks, times))
+        figure = f"kNN of {queries} images, {dim} features, {device}"
+        rows.append(_by_size(figure, banks, times, kind="knn", device=device, queries=queries))
     times = []
     for bank in banks:
         train = features(bank, dim, 0)
         began = time.perf_counter()
         linear_probe(train, validation, test)
         times.append(time.perf_counter() - began)
-    return rows + [_by_size(f"linear probe, {dim} features, cpu", banks, times)]
+    return rows + [_by_size(f"linear probe, {dim} features, cpu", banks, times, kind="probe", device="cpu")]
 
 
-def _by_size(figure: str, sizes: tuple[int, ...], times: list[float]) -> dict:
+def _by_size(figure: str, sizes: tuple[int, ...], times: list[float], **facts) -> dict:
     points = ", ".join(f"{size}: {took:.2f} s" for size, took in zip(sizes, times))
-    return row(f"{figure}, by bank", f"size^{slope(list(sizes), times):.2f}", points, sizes=sizes, times=times)
+    exponent = slope(list(sizes), times)
+    return row(f"{figure}, by bank", f"size^{exponent:.2f}", points, sizes=sizes, times=times, exponent=exponent,
+               **facts)
 
 
 def embedding(images: int) -> list[dict]:
@@ -110,7 +115,8 @@ def embedding(images: int) -> list[dict]:
     for device in devices():
         method = Work("simclr", images=images).build()
         took = statistics.median(seconds(lambda: embed(method, pictures, device=device), device, 0.0) for _ in range(2))
-        rows.append(row(f"features of the small conv net, {device}", f"{len(pictures) / took:.0f} images/s"))
+        rows.append(row(f"features of the small conv net, {device}", f"{len(pictures) / took:.0f} images/s",
+                        kind="embed", device=device, rate=len(pictures) / took))
     return rows
 
 

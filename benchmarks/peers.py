@@ -95,16 +95,19 @@ def compare(work: Work, effort: Effort, memory: bool = True) -> list[dict]:
     rows = []
     for library in LIBRARIES:
         rows += _against(library, work, rounds) if library in here else [
-            missing(f"{work.name}: views/s against {library}", f"{library} is not installed: see requirements.txt")]
+            missing(f"{work.name}: views/s against {library}", f"{library} is not installed: see requirements.txt",
+                    kind="rate", library=library, **work.facts)]
     gains = ", ".join(f"{name} {median_ratio(rounds, f'{name} equal', name):.2f}x with its layout" for name in here)
     half = f"bfloat16 over float32, both channels_last; {gains}" if work.half() else "no fast half precision here"
     rows.append(row(f"{work.name}: the course's gain from half precision",
-                    f"{median_ratio(rounds, 'course', 'course float32'):.2f}x", half, rounds=rounds))
+                    f"{median_ratio(rounds, 'course', 'course float32'):.2f}x", half, kind="precision",
+                    rounds=rounds, **work.facts))
     for name in ["course", *here, *equal]:
         spent = stages[name]
         shares = ", ".join(f"{stage} {1000 * spent[stage]:.1f}" for stage in STAGES)
         figure = f"{work.name}: where a step of {name} goes, one process, ms"
-        rows.append(row(figure, f"{1000 * sum(spent.values()):.0f} ms", shares, **spent))
+        rows.append(row(figure, f"{1000 * sum(spent.values()):.0f} ms", shares, kind="stages", contender=name,
+                        stages=spent, **work.facts))
     return rows + ([peak(name, work) for name in ["course", *here]] if memory else [])
 
 
@@ -120,12 +123,14 @@ def _measure(work: Work, effort: Effort, names: list[str]) -> tuple[list[dict], 
 def _against(library: str, work: Work, rounds: list[dict]) -> list[dict]:
     wanted = WANTED.get(work.backbone, (None, None)) if work.device == "cpu" else (None, None)
     rows = []
-    for name, what, target in ((library, f"against {library}, each at its defaults", wanted[0]),
-                               (f"{library} equal", f"against {library} at equal precision and layout", wanted[1])):
+    texts = (f"against {library}, each at its defaults", f"against {library} at equal precision and layout")
+    for how, name, what, target in zip(("defaults", "equal"), (library, f"{library} equal"), texts, wanted):
         each = [turn["course"] / turn[name] for turn in rounds]
         beside = (f"{median(rounds, 'course'):.0f} against {median(rounds, name):.0f} views/s; rounds "
                   f"{min(each):.2f} to {max(each):.2f}")
-        rows.append(at_least(f"{work.name}: views/s {what}", statistics.median(each), target, beside))
+        rows.append(at_least(f"{work.name}: views/s {what}", statistics.median(each), target, beside,
+                             kind="rate", library=library, how=how, ratios=each, ours=median(rounds, "course"),
+                             theirs=median(rounds, name), **work.facts))
     return rows
 
 
@@ -135,13 +140,14 @@ def peak(name: str, work: Work, steps: int = 5) -> dict:
     figure = f"{work.name}: peak memory of {name}"
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        return missing(figure, (done.stderr.strip().splitlines() or ["it ended without a message"])[-1])
+        why = (done.stderr.strip().splitlines() or ["it ended without a message"])[-1]
+        return missing(figure, why, kind="peak", contender=name, **work.facts)
     found = json.loads(done.stdout.splitlines()[-1])
     beside = f"{found['before']:.0f} MB before the first step, images included"
     if found["workers"]:
         beside += f"; its {work.workers} workers up to {found['workers']:.0f} MB each besides"
     value = found["gpu"] if work.device == "cuda" else found["peak"]
-    return row(figure, f"{value:.0f} MB", beside, **found)
+    return row(figure, f"{value:.0f} MB", beside, kind="peak", contender=name, **found, **work.facts)
 
 
 def measure_peak(name: str, work: Work, steps: int) -> dict[str, float]:
@@ -238,18 +244,18 @@ def limits(work: Work, effort: Effort, found: dict[str, float]) -> list[dict]:
     target = wanted.get((work.backbone, work.device)) if work.method in ("simclr", "vicreg") else None
     beside = f"{rate:.0f} against {median(rounds, 'bare'):.0f} views/s"
     beside += "; its teacher's forward is in the step only" if work.method == "byol" else ""
-    rows = [at_most(f"{work.name}: step over the bare network's step", ratio, target, beside, rounds=rounds)]
+    rows = [at_most(f"{work.name}: step over the bare network's step", ratio, target, beside, kind="bare",
+                    rounds=rounds, **work.facts)]
     flops = flops_of_step(course) / (work.batch * work.views) * rate
     rows.append(row(f"{work.name}: model FLOP utilisation", f"{100 * flops / found['flops']:.1f} %",
-                    f"{flops / 1e9:.1f} of {found['flops'] / 1e9:.1f} GFLOP/s of a large matrix product"))
+                    f"{flops / 1e9:.1f} of {found['flops'] / 1e9:.1f} GFLOP/s of a large matrix product", kind="flops",
+                    reached=flops, ceiling=found["flops"], **work.facts))
     batch = course.batch()
     took = seconds(lambda: course.views(batch), work.device)
     made = course.views(batch)
     moved = batch.images.nbytes + sum(view.nbytes for view in made if isinstance(view, torch.Tensor))
-    rows.append(_bandwidth(f"{work.name}: making the views", moved, took, found["bytes"]))
-    moved, took = _optimizer(course.method, work.device)
-    rows.append(_bandwidth(f"{work.name}: the optimizer", moved, took, found["bytes"]))
-    return rows
+    rows.append(_bandwidth(work, "making the views", moved, took, found["bytes"]))
+    return rows + [_bandwidth(work, "the optimizer", *_optimizer(course.method, work.device), found["bytes"])]
 
 
 def _optimizer(method: nn.Module, device: str) -> tuple[int, float]:
@@ -261,9 +267,11 @@ def _optimizer(method: nn.Module, device: str) -> tuple[int, float]:
     return 7 * sum(p.nbytes for p in copies), seconds(optimizer.step, device)
 
 
-def _bandwidth(figure: str, moved: int, took: float, ceiling: float) -> dict:
-    return row(f"{figure}, share of the memory bandwidth", f"{100 * moved / took / ceiling:.1f} %",
-               f"{moved / 2**20:.1f} MB at least, {1000 * took:.2f} ms, a large copy reaches {ceiling / 1e9:.1f} GB/s")
+def _bandwidth(work: Work, part: str, moved: int, took: float, ceiling: float) -> dict:
+    figure = f"{work.name}: {part}, share of the memory bandwidth"
+    return row(figure, f"{100 * moved / took / ceiling:.1f} %",
+               f"{moved / 2**20:.1f} MB at least, {1000 * took:.2f} ms, a large copy reaches {ceiling / 1e9:.1f} GB/s",
+               kind="bandwidth", part=part, reached=moved / took, ceiling=ceiling, **work.facts)
 
 
 def limit(quick: bool = False) -> list[dict]:

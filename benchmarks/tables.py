@@ -20,20 +20,22 @@ def row(figure: str, value: str, beside: str = "", target: str = "-", holds: boo
     return {**found, "data": data} if data else found
 
 
-def missing(figure: str, why: str) -> dict:
+def missing(figure: str, why: str, **data) -> dict:
     """The row of what could not be measured, with the reason."""
-    return row(figure, "not measured", why)
+    return row(figure, "not measured", why, **data)
 
 
 def at_least(figure: str, value: float, wanted: float | None, beside: str, unit: str = "x", **data) -> dict:
-    """A row whose figure is to reach `wanted` (None: no target)."""
+    """A row whose figure is to reach `wanted` (None: no target); both are in its data, too."""
+    data = dict(number=value, wanted=wanted, **data)
     if wanted is None:
         return row(figure, f"{value:.2f}{unit}", beside, **data)
     return row(figure, f"{value:.2f}{unit}", beside, f">= {wanted}{unit}", value >= wanted, **data)
 
 
 def at_most(figure: str, value: float, wanted: float | None, beside: str, unit: str = "x", **data) -> dict:
-    """A row whose figure is to stay below `wanted` (None: no target)."""
+    """A row whose figure is to stay below `wanted` (None: no target); both are in its data, too."""
+    data = dict(number=value, wanted=wanted, **data)
     if wanted is None:
         return row(figure, f"{value:.2f}{unit}", beside, **data)
     return row(figure, f"{value:.2f}{unit}", beside, f"<= {wanted}{unit}", value <= wanted, **data)

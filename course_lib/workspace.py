@@ -70,12 +70,12 @@ def workspace_folder(workspace: str | Path | None = None) -> Path:
 
 
 def list_lessons(folder: Path | None = None) -> list[Path]:
-    """The lessons (`NN_name.ipynb`) of a folder in the order of the schedule."""
-    return sorted(p for p in (folder or lessons_folder()).glob("[0-9][0-9]_*.ipynb") if ".new" not in p.name)
+    """The lessons (`NN_name.ipynb`) of a folder in the order of the schedule, then the appendices (`A1_name.ipynb`)."""
+    return sorted(p for p in (folder or lessons_folder()).glob("[0-9A][0-9]_*.ipynb") if ".new" not in p.name)
 
 
 def find_lesson(wanted: str | int, folder: Path | None = None) -> Path:
-    """`3`, "03", "vicreg", "03_vicreg" or a notebook's path -> its path. FileNotFoundError names all."""
+    """`3`, "03", "vicreg", "03_vicreg", "A1" or a notebook's path -> its path. FileNotFoundError names all."""
     text = str(wanted).strip()
     if text.endswith(".ipynb") and Path(text).is_file():
         return Path(text).resolve()
@@ -83,7 +83,8 @@ def find_lesson(wanted: str | int, folder: Path | None = None) -> Path:
     lessons = list_lessons(folder)
     for path in lessons:
         number, name = path.stem.lower().split("_", 1)
-        if text in (number, name, path.stem.lower()) or text.isdigit() and int(text) == int(number):
+        same = text.isdigit() and number.isdigit() and int(text) == int(number)
+        if same or text in (number, name, path.stem.lower()):
             return path
     there = ", ".join(path.stem for path in lessons) or "none yet"
     raise FileNotFoundError(f"There is no lesson {wanted!r}. The lessons are: {there}. "

@@ -29,8 +29,17 @@ def _restated(key):
 '''
 
 
-def lessons() -> list[Path]:
+def weeks() -> list[Path]:
     return sorted(p for p in LESSONS.glob("*.ipynb") if re.match(r"\d\d_", p.name))
+
+
+def appendices() -> list[Path]:
+    """Pages beside the schedule: no exercises, and no targets of size."""
+    return sorted(p for p in LESSONS.glob("*.ipynb") if re.match(r"A\d_", p.name))
+
+
+def lessons() -> list[Path]:
+    return weeks() + appendices()
 
 
 def builder():

@@ -24,6 +24,7 @@ import peers  # noqa: E402
 import tables  # noqa: E402
 from contenders import DECAY, LR, OPTIONS, Course, TorchVision, Work, crops, torchvision_view  # noqa: E402
 
+from course_lib import speed_plots  # noqa: E402
 from course_lib.augment import MEAN, STD, Augment  # noqa: E402
 from course_lib.layers import sinkhorn  # noqa: E402
 from course_lib.methods.contrastive.byol import regression_loss  # noqa: E402
@@ -31,6 +32,7 @@ from course_lib.methods.contrastive.simclr import nt_xent  # noqa: E402
 from course_lib.methods.contrastive.swav import swav_loss  # noqa: E402
 from course_lib.methods.contrastive.vicreg import vicreg_loss  # noqa: E402
 from course_lib.methods.masked.mae import mae_loss  # noqa: E402
+from course_lib.speed import Figures  # noqa: E402
 
 TINY = peers.Effort(rounds=1, steps=1, run=2, large=2)
 FULL = Augment(16, scale=(0.3, 1.0), jitter=(0.4, 0.3, 0.2, 0.1), jitter_p=0.7, gray_p=0.25, flip=0.4, blur_p=0.6,
@@ -43,6 +45,11 @@ def tiny(method: str, **options) -> Work:
         "backbone_options": {"depth": 2, "widths": (4, 8)}}
     backbone = "vit-tiny" if vit else "convnet"
     return Work(method, backbone, size=32, batch=4, images=8, workers=0, options={**more, **options})
+
+
+def picked(rows: list[dict], **wanted) -> list[dict]:
+    """What a page gets of rows that were stored."""
+    return Figures({"group": {"rows": json.loads(json.dumps(rows))}}).pick("group", **wanted)
 
 
 def check_rows(rows: list[dict]) -> None:
@@ -131,6 +138,10 @@ def test_augmentations_without_kornia(monkeypatch):
     assert rows[0]["value"] == "not measured" and "kornia is not installed" in rows[0]["beside"]
     names = {row["figure"].split(",")[0] for row in rows[1:]}
     assert names == {*augmenting.course_operations(16, torch.Generator()), "two views"}
+    operations = picked(rows, kind="operation", size=16)
+    assert {row["operation"] for row in operations} == names
+    assert all(set(turn) == {"course", "torchvision"} for row in operations for turn in row["rounds"])
+    speed_plots.operations(operations)
 
 
 def test_a_process_that_fails_is_a_row(monkeypatch):
@@ -147,8 +158,12 @@ def test_torchvision_and_the_course_in_one_table(monkeypatch):
     check_rows(rows)
     assert "against torchvision, each at its defaults" in rows[0]["figure"] and rows[0]["target"] == ">= 4.0x"
     assert "equal precision and layout" in rows[1]["figure"] and "gain from half precision" in rows[2]["figure"]
-    stages = next(row["data"] for row in rows if "where a step of torchvision goes" in row["figure"])
-    assert set(stages) == set(tables.STAGES) and all(value > 0 for value in stages.values())
+    stages = next(row["data"]["stages"] for row in rows if "where a step of torchvision goes" in row["figure"])
+    assert set(stages) == set(tables.STAGES) == set(speed_plots.STAGES) and all(value > 0 for value in stages.values())
+    rates = picked(rows, kind="rate", library="torchvision")
+    assert [rate["wanted"] for rate in rates] == [4.0, 2.4] and all(len(rate["ratios"]) == 1 for rate in rates)
+    speed_plots.ratios(rates)
+    speed_plots.stage_bars({row["contender"]: row["stages"] for row in picked(rows, kind="stages")})
 
 
 def test_the_limit_of_a_tiny_step():
@@ -157,6 +172,9 @@ def test_the_limit_of_a_tiny_step():
     check_rows(rows)
     assert [row["figure"].split(": ")[1].split(",")[0] for row in rows] == [
         "step over the bare network's step", "model FLOP utilisation", "making the views", "the optimizer"]
+    ceilings = picked(rows, kind="flops") + picked(rows, kind="bandwidth")
+    assert len(ceilings) == 3 and all(0 < row["reached"] for row in ceilings)
+    speed_plots.shares(picked(rows, kind="bare"), ceilings)
     course = Course(work)
     tokens, dim = work.batch * 4, 24  # 16 patches, a quarter visible
     assert peers.flops_of_step(course) > 2 * 3 * tokens * dim * 12 * dim * 2  # two blocks' linear layers, three passes
@@ -179,7 +197,7 @@ def test_kept_bytes_counts_each_storage_once_and_no_weights():
 def test_nt_xent_grows_with_the_square_of_the_batch_and_is_named():
     kept = [growth.kept_bytes(growth.contrast(n, "cpu")) for n in (256, 512)]
     assert tables.slope([256, 512], kept) == pytest.approx(2, abs=0.3)
-    row = growth._fitted("a figure", (256, 512), kept, ["", ""], growth.SERIES[0])
+    row = growth._fitted("memory", "cpu", (256, 512), kept, ["", ""], growth.SERIES[0])
     assert row["beside"].startswith("quadratic")
 
 
@@ -193,6 +211,7 @@ def test_growth_of(name):
     check_rows(rows)
     assert all(row["value"].startswith("size^") for row in rows)
     assert len(rows) == (1 if name in ("Sinkhorn", "kNN", "an epoch") else 2)  # memory only where there is a backward
+    speed_plots.growth_lines(picked(rows, kind="growth", series=series.name))
 
 
 def test_folders_and_evaluation(tmp_path):
@@ -203,6 +222,8 @@ def test_folders_and_evaluation(tmp_path):
     check_rows(rows)
     assert "against torchvision's ImageFolder" in rows[0]["figure"] and "from the cache" in rows[1]["figure"]
     assert [row["figure"].split(" of ")[0].split(",")[0] for row in rows[-2:]] == ["kNN", "linear probe"]
+    assert [row["kind"] for row in picked(rows)] == ["decode", "cache", "knn", "probe"]
+    assert all(len(row["sizes"]) == len(row["times"]) for row in picked(rows)[2:])
 
 
 # ------------------------------------------------------------------------------------------------ the same work

@@ -182,6 +182,15 @@ def test_a_package_without_lessons_says_so(monkeypatch, tmp_path):
         ws.lessons_folder()
 
 
+def test_an_appendix_comes_last_and_is_found_by_its_letter(course):
+    lessons, _ = course
+    (lessons / "A1_speed.ipynb").write_text(notebook("# Speed", "z = 1"), encoding="utf-8")
+    assert [path.stem for path in ws.list_lessons()] == ["01_start", "03_vicreg", "A1_speed"]
+    assert {ws.find_lesson(wanted).name for wanted in ("A1", "a1", "speed", "A1_speed")} == {"A1_speed.ipynb"}
+    with pytest.raises(FileNotFoundError, match="A1_speed"):
+        ws.find_lesson("A2")
+
+
 @pytest.mark.parametrize("wanted", [3, "3", "03", "vicreg", "VICReg", "03_vicreg", "03_vicreg.ipynb"])
 def test_lessons_are_found_by_number_and_name(course, wanted):
     assert ws.find_lesson(wanted).name == "03_vicreg.ipynb"
