@@ -45,6 +45,10 @@ class Effort:
         """Steps of a plain loop's turn."""
         return min(self.steps, self.large // 2) if slow(work) else self.steps
 
+    def times(self, work: Work) -> int:
+        """Rounds."""
+        return 1 if slow(work) else self.rounds
+
 
 def slow(work: Work) -> bool:
     """Whether a step takes seconds."""
@@ -114,9 +118,9 @@ def compare(work: Work, effort: Effort, memory: bool = True) -> list[dict]:
 def _measure(work: Work, effort: Effort, names: list[str]) -> tuple[list[dict], dict[str, dict]]:
     """Views/s of these contenders in every round, by turns, and each one's seconds by stage."""
     programs = {name: contender(name, work) for name in names}
-    steps = {name: effort.fitted(work) if name.startswith("course") else effort.turn(work) for name in names}
+    steps = {name: effort.turn(work) for name in names} | {"course": effort.fitted(work), "course float32": effort.fitted(work) // 3}
     turns = {name: partial(program.rate, steps[name]) for name, program in programs.items()}
-    rounds = take_turns(turns, effort.rounds)
+    rounds = take_turns(turns, effort.times(work))
     return rounds, {name: program.stages(effort.turn(work)) for name, program in programs.items()}
 
 
@@ -238,7 +242,8 @@ def flops_of_step(course: Course) -> int:
 def limits(work: Work, effort: Effort, found: dict[str, float]) -> list[dict]:
     """Rows of one Work: step over bare step, and shares of the ceilings."""
     course, run = Course(work), effort.fitted(work)
-    rounds = take_turns({"fit": lambda: course.rate(run), "bare": lambda: bare(course, effort.turn(work))}, effort.rounds)
+    rounds = take_turns({"fit": lambda: course.rate(run), "bare": lambda: bare(course, effort.turn(work))},
+                        effort.times(work))
     ratio, rate = median_ratio(rounds, "bare", "fit"), median(rounds, "fit")
     wanted = {("convnet", "cpu"): 1.2, ("resnet18", "cuda"): 1.1, ("resnet18", "cpu"): 1.05}
     target = wanted.get((work.backbone, work.device)) if work.method in ("simclr", "vicreg") else None

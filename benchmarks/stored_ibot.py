@@ -54,10 +54,13 @@ def main() -> None:
     parser.add_argument("--momentum", type=float, default=OPTIONS["momentum"])
     parser.add_argument("--batch-size", type=int, default=RECIPE["batch_size"])
     parser.add_argument("--crops", type=int, default=OPTIONS["crops"])
+    parser.add_argument("--patch", type=int, default=VIT["patch"])
+    parser.add_argument("--out", type=int, default=OPTIONS["out"], help="scores of the head")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--dry", action="store_true", help="print the scores, store nothing")
     arguments = parser.parse_args()
-    OPTIONS.update(momentum=arguments.momentum, crops=arguments.crops)
+    OPTIONS.update(momentum=arguments.momentum, crops=arguments.crops, out=arguments.out)
+    VIT["patch"] = arguments.patch
     if arguments.method == "ibot":
         OPTIONS["patch_temp"] = (0.03, 0.04)
     recipe = {**RECIPE, "lr": arguments.lr, "batch_size": arguments.batch_size}
