@@ -118,7 +118,7 @@ def compare(work: Work, effort: Effort, memory: bool = True) -> list[dict]:
 def _measure(work: Work, effort: Effort, names: list[str]) -> tuple[list[dict], dict[str, dict]]:
     """Views/s of these contenders in every round, by turns, and each one's seconds by stage."""
     programs = {name: contender(name, work) for name in names}
-    steps = {name: effort.turn(work) for name in names} | {"course": effort.fitted(work), "course float32": effort.fitted(work) // 3}
+    steps = {name: effort.fitted(work) if name.startswith("course") else effort.turn(work) for name in names}
     turns = {name: partial(program.rate, steps[name]) for name, program in programs.items()}
     rounds = take_turns(turns, effort.times(work))
     return rounds, {name: program.stages(effort.turn(work)) for name, program in programs.items()}
