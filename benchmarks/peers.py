@@ -12,7 +12,9 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -34,7 +36,7 @@ class Effort:
 
     rounds: int = 2
     steps: int = 10
-    run: int = 300
+    run: int = 200
     large: int = 10  # the same for networks that take seconds a step on a CPU
 
     def fitted(self, work: Work) -> int:
@@ -120,7 +122,7 @@ def _measure(work: Work, effort: Effort, names: list[str]) -> tuple[list[dict], 
     programs = {name: contender(name, work) for name in names}
     steps = {name: effort.fitted(work) if name.startswith("course") else effort.turn(work) for name in names}
     turns = {name: partial(program.rate, steps[name]) for name, program in programs.items()}
-    rounds = take_turns(turns, effort.times(work))
+    rounds = take_turns(turns, effort.times(work), warm=False)  # every rate has a warm-up of its own
     return rounds, {name: program.stages(effort.turn(work)) for name, program in programs.items()}
 
 
@@ -159,15 +161,22 @@ def measure_peak(name: str, work: Work, steps: int) -> dict[str, float]:
     import resource
 
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes on macOS, kilobytes elsewhere
+
+    def own() -> float:
+        with suppress(OSError):  # Linux: what getrusage says includes the process that this one was forked from
+            lines = Path("/proc/self/status").read_text().splitlines()
+            return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
     program = contender(name, work)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    before = own()
     program.rate(steps)
     gpu = torch.cuda.max_memory_allocated() / 2**20 if work.device == "cuda" else 0.0
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    peak_memory = own()
     del program  # ends the workers, which are counted once they have ended
     gc.collect()
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
-    return {"before": before, "peak": own, "workers": children, "gpu": gpu}
+    return {"before": before, "peak": peak_memory, "workers": children, "gpu": gpu}
 
 
 def peers(quick: bool = False) -> list[dict]:
@@ -175,7 +184,7 @@ def peers(quick: bool = False) -> list[dict]:
     rows = [missing("views/s against solo-learn", SOLO_LEARN)]
     for device in devices():
         for work in works(quick, device):
-            rows += compare(work, QUICK if quick else Effort())
+            rows += compare(work, QUICK if quick else Effort(), memory=work.method == "simclr")
             print("\n".join(f"{each['figure']}: {each['value']} ({each['beside']})" for each in rows[-4:]), flush=True)
     return rows
 
