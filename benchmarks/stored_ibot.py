@@ -70,8 +70,10 @@ def main() -> None:
     budget = {"steps": arguments.steps} if arguments.steps else {"seconds": 60 * arguments.minutes}
     history = fit(method, splits.train, seed=arguments.seed, precision=arguments.precision, **budget, **recipe)
     rows = score(method, splits, name=arguments.method, factors=True, random_encoder=untrained, probe_limit=3000)
-    rows[0]["fine_tuned"], rows[1]["fine_tuned"] = tuned(method, splits), tuned(untrained, splits)
-    print("fine-tuned:", rows[0]["fine_tuned"], "from scratch:", rows[1]["fine_tuned"])
+    for row, start in zip(rows, (method, untrained)):
+        values = tuned(start, splits)
+        row |= {"fine_tuned": sum(values) / len(values), "fine_tuned_seeds": values}
+        print("fine-tuned from", row["name"], values)
     for row in rows:
         print(f"{row['name']:16s} kNN {row['knn']:.3f}  linear {row['linear']:.3f}  rank {row['effective_rank']}")
     print(history)
