@@ -37,10 +37,14 @@ QUICK = {"convnet": {"depth": 2, "widths": (8, 16)}, "vit-tiny": {"patch": 8, "d
 ALL = tuple(name for name in METHODS if name not in LEFT_OUT)
 
 
+def backbone_of(name: str, quick: bool = False) -> str:
+    return "vit-tiny" if name in ON_VIT else "convnet" if quick else "resnet18"
+
+
 def build(name: str, seed: int, quick: bool):
     """The method over its backbone, and the backbone's name."""
     torch.manual_seed(seed)
-    backbone = "vit-tiny" if name in ON_VIT else "convnet" if quick else "resnet18"
+    backbone = backbone_of(name, quick)
     options = {"normalized": False} if name in PIXELS else {}
     return build_method(name, backbone, backbone_options=QUICK[backbone] if quick else None, **options), backbone
 
@@ -101,8 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
     batch = given.batch_size or (16 if given.quick else None)
     changes = {"batch_size": batch} if batch else {}
     for name in names:
-        backbone = "vit-tiny" if name in ON_VIT else "resnet18"
-        id = "-".join(filter(None, ["gpu", name, backbone, f"s{given.seed}", given.id_suffix]))
+        id = "-".join(filter(None, ["gpu", name, backbone_of(name), f"s{given.seed}", given.id_suffix]))
         if (runs_folder() / f"{id}.json").exists() and not given.quick:
             print(f"{id}: stored already", flush=True)
             continue

@@ -1,6 +1,6 @@
 """Make the stored runs of lesson 14: BEiT on generated shapes, by tokenizer and by mask, and fine-tuned on few labels.
 
-    python benchmarks/grid_beit.py              # what is missing in lessons/runs/14_beit (about 20 minutes)
+    python benchmarks/grid_beit.py              # what is missing in lessons/runs/14_beit (about half an hour of one core)
     python benchmarks/grid_beit.py --again ID   # make one run again and compare it with the stored one
     python benchmarks/grid_beit.py --dry        # a few steps of one run, nothing is stored
 

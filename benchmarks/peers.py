@@ -122,7 +122,7 @@ def _measure(work: Work, effort: Effort, names: list[str]) -> tuple[list[dict], 
     programs = {name: contender(name, work) for name in names}
     steps = {name: effort.fitted(work) if name.startswith("course") else effort.turn(work) for name in names}
     turns = {name: partial(program.rate, steps[name]) for name, program in programs.items()}
-    rounds = take_turns(turns, effort.times(work), warm=False)  # every rate has a warm-up of its own
+    rounds = take_turns(turns, effort.times(work))
     return rounds, {name: program.stages(effort.turn(work)) for name, program in programs.items()}
 
 

@@ -41,10 +41,10 @@ def at_most(figure: str, value: float, wanted: float | None, beside: str, unit: 
     return row(figure, f"{value:.2f}{unit}", beside, f"<= {wanted}{unit}", value <= wanted, **data)
 
 
-def take_turns(contenders: dict[str, Callable[[], float]], rounds: int, warm: bool = True) -> list[dict[str, float]]:
-    """What each returned in each round, by turns; with `warm` a round before the first warms up and is dropped."""
-    found = [{name: measure() for name, measure in contenders.items()} for _ in range(rounds + warm)]
-    return found[warm:]
+def take_turns(contenders: dict[str, Callable[[], float]], rounds: int) -> list[dict[str, float]]:
+    """What each returned in each round, by turns; one round before the first warms up and is dropped."""
+    found = [{name: measure() for name, measure in contenders.items()} for _ in range(rounds + 1)]
+    return found[1:]
 
 
 def median_ratio(rounds: list[dict[str, float]], first: str, second: str) -> float:

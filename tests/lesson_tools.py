@@ -15,6 +15,8 @@ from pathlib import Path
 import nbformat
 from conftest import ROOT, offline_environment
 
+from course_lib.workspace import list_lessons
+
 LESSONS = ROOT / "lessons"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 DRIVE = (
@@ -29,17 +31,13 @@ def _restated(key):
 '''
 
 
-def weeks() -> list[Path]:
-    return sorted(p for p in LESSONS.glob("*.ipynb") if re.match(r"\d\d_", p.name))
-
-
-def appendices() -> list[Path]:
-    """Pages beside the schedule: no exercises, and no targets of size."""
-    return sorted(p for p in LESSONS.glob("*.ipynb") if re.match(r"A\d_", p.name))
-
-
 def lessons() -> list[Path]:
-    return weeks() + appendices()
+    return list_lessons(LESSONS)
+
+
+def weeks() -> list[Path]:
+    """Without the appendices, which have no exercises and no targets of size."""
+    return [path for path in lessons() if path.name[0].isdigit()]
 
 
 def builder():
