@@ -16,6 +16,7 @@ import torch
 import augmenting
 import growth
 import learning
+import limit
 import loading
 import masked
 import peers
@@ -24,7 +25,7 @@ from course_lib.recap import METHODS
 
 HERE = Path(__file__).resolve().parent
 COMPARED = ("lightly", "kornia")  # where installed
-QUICK = {"peers": peers.peers, "limit": peers.limit, "augment": augmenting.augment, "growth": growth.growth,
+QUICK = {"peers": peers.peers, "limit": limit.limit, "augment": augmenting.augment, "growth": growth.growth,
          "loading": loading.loading}  # the groups that know quick=True
 
 

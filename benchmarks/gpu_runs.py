@@ -28,7 +28,7 @@ from course_lib.methods import METHODS, build_method
 from course_lib.reconstruction import hidden_errors
 from course_lib.runs import record_run, runs_folder
 from course_lib.train import fit
-from peers import ceilings, flops_of_step
+from limit import ceilings, flops_of_step
 
 ON_VIT = ("mae", "simmim", "beit", "dino", "ibot", "dmae")
 PIXELS = ("spark", "mae")  # for these the error on hidden pixels is stored, too

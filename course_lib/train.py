@@ -21,7 +21,7 @@ from tqdm import tqdm
 from . import checkpoint, ranks as several
 from .batches import Batches
 from .data import ImageSet
-from .device import pick_device, pick_precision
+from .device import keep_freed_memory, pick_device, pick_precision
 from .history import History, NonFiniteLoss, non_finite, record, spread, write_metrics
 from .interrupt import between_steps
 from .layers import world_size
@@ -84,6 +84,9 @@ def fit(
         raise ValueError(f"batch_size {batch_size} is larger than the {len(images)} images; use a smaller batch_size")
     per_epoch = len(images) // batch_size
     history = History(batch_size=batch_size, device=str(device), precision=str(dtype).removeprefix("torch."))
+
+    if device.type == "cpu":
+        keep_freed_memory()
 
     # the model and its optimizer
     method.to(device, memory_format=torch.channels_last).train()

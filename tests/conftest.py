@@ -4,6 +4,7 @@ threads."""
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -66,3 +67,11 @@ def workspace(tmp_path, monkeypatch) -> Path:
     """An empty workspace of its own, in which progress is kept."""
     monkeypatch.setenv("COURSE_WORKSPACE", str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture
+def ctrl_c():
+    """Python's own answer to Ctrl-C; what a shell starts in the background ignores it, and so do tests in there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

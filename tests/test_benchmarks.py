@@ -19,6 +19,7 @@ import augmenting  # noqa: E402
 import contenders  # noqa: E402
 import figures  # noqa: E402
 import growth  # noqa: E402
+import limit  # noqa: E402
 import loading  # noqa: E402
 import peers  # noqa: E402
 import tables  # noqa: E402
@@ -153,7 +154,7 @@ def test_a_process_that_fails_is_a_row(monkeypatch):
 
 # ------------------------------------------------------------------------------------------------ tables of tiny runs
 def test_torchvision_and_the_course_in_one_table(monkeypatch):
-    monkeypatch.setattr(peers, "LIBRARIES", {"torchvision": "torchvision"})
+    monkeypatch.setattr(peers, "LIBRARIES", {"torchvision": "torchvision"})  # each contender is a process of its own
     rows = peers.compare(tiny("simclr"), TINY, memory=False)
     check_rows(rows)
     assert "against torchvision, each at its defaults" in rows[0]["figure"] and rows[0]["target"] == ">= 4.0x"
@@ -168,7 +169,7 @@ def test_torchvision_and_the_course_in_one_table(monkeypatch):
 
 def test_the_limit_of_a_tiny_step():
     work = tiny("mae")
-    rows = peers.limits(work, TINY, {"flops": 1e12, "bytes": 1e10})
+    rows = limit.limits(work, TINY, {"flops": 1e12, "bytes": 1e10})
     check_rows(rows)
     assert [row["figure"].split(": ")[1].split(",")[0] for row in rows] == [
         "step over the bare network's step", "model FLOP utilisation", "making the views", "the optimizer"]
@@ -177,8 +178,8 @@ def test_the_limit_of_a_tiny_step():
     speed_plots.shares(picked(rows, kind="bare"), ceilings)
     course = Course(work)
     tokens, dim = work.batch * 4, 24  # 16 patches, a quarter visible
-    assert peers.flops_of_step(course) > 2 * 3 * tokens * dim * 12 * dim * 2  # two blocks' linear layers, three passes
-    assert set(peers.ceilings("cpu", quick=True)) == {"flops", "bytes"}
+    assert limit.flops_of_step(course) > 2 * 3 * tokens * dim * 12 * dim * 2  # two blocks' linear layers, three passes
+    assert set(limit.ceilings("cpu", quick=True)) == {"flops", "bytes"}
 
 
 def test_memory_is_that_of_a_process_with_its_images():

@@ -15,7 +15,7 @@ import torch
 
 from course_lib import checkpoint, interrupt, optim
 from course_lib.backbones import ConvNet
-from course_lib.device import pick_device, pick_precision
+from course_lib.device import keep_freed_memory, pick_device, pick_precision
 from course_lib.methods.contrastive.vicreg import VICReg
 from course_lib.methods.masked.spark import SparK
 from course_lib.train import NonFiniteLoss, fit
@@ -75,7 +75,7 @@ def test_interrupting_returns_what_there_is(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="os.kill cannot send Ctrl-C on Windows")
-def test_ctrl_c_waits_for_the_end_of_the_step(tmp_path):
+def test_ctrl_c_waits_for_the_end_of_the_step(tmp_path, ctrl_c):
     class Impatient(VICReg):
         def loss(self, views, progress=0.0):
             parts = super().loss(views, progress)  # running statistics have moved, weights not yet
@@ -100,7 +100,7 @@ def test_ctrl_c_waits_for_the_end_of_the_step(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="os.kill cannot send Ctrl-C on Windows")
-def test_a_second_ctrl_c_does_not_wait():
+def test_a_second_ctrl_c_does_not_wait(ctrl_c):
     reached = []
     with pytest.raises(KeyboardInterrupt):
         with interrupt.between_steps():
@@ -291,3 +291,26 @@ def test_every_method_trains(tmp_path):
         history = fit(build(), images(), epochs=1.5, out=tmp_path / build.__name__, **SMALL)
         assert history.steps == 6 and all(np.isfinite(history.loss)) and history.views_per_second > 0
     assert isinstance(checkpoint.load_method(tmp_path / "spark" / "last.pt"), SparK)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc")
+def test_freed_memory_is_kept_for_the_next_step():
+    import resource
+
+    if not keep_freed_memory():
+        pytest.skip("another C library than glibc")
+
+    def faults() -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+    def step() -> None:
+        blocks = [torch.ones(2**20) for _ in range(8)]  # 32 MB, which glibc gives back as it comes
+        del blocks
+
+    step()
+    before = faults()
+    for _ in range(5):
+        step()
+    assert faults() - before < 5 * 8 * 1024 / 4  # every step took 8 x 1024 pages from the system
+    keep_freed_memory.cache_clear()
+    assert keep_freed_memory()  # a second time does no harm

@@ -128,6 +128,24 @@ def test_attention_costs_nothing_when_not_asked_for(monkeypatch):
 
 
 # ---------------------------------------------------------------- dropped patches
+@pytest.mark.parametrize("biased", [False, True])
+def test_attention_in_bfloat16_is_that_in_float32(biased):
+    attention, x = Attention(24, 3), torch.randn(2, 17, 24)
+    bias = torch.randn(3, 17, 17) if biased else None
+
+    def run(half: bool):
+        attention.zero_grad()
+        y = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            out = attention(y, bias)
+        assert out.dtype == (torch.bfloat16 if half else torch.float32)
+        out.float().square().sum().backward()
+        return [out.float().detach(), y.grad, *(p.grad for p in attention.parameters())]
+
+    for half, full in zip(run(True), run(False)):
+        assert float((half - full).norm() / full.norm().clamp(min=1e-3)) < 0.03
+
+
 def test_visible_tokens_equal_attention_restricted_to_them():
     vit, images = small_vit(), randn(3, 3, 16, 16)
     everything = torch.ones(3, 4, 4, dtype=torch.bool)
