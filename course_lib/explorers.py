@@ -205,7 +205,8 @@ def correspondence_view(model: Model, first: Images, second: Images, size: int |
         best = divmod(int(chosen.argmax()), sides[1])
         pairs = mutual_matches(cosines)[: state["lines"]]
         a, b = (as_pixels(images[pair : pair + 1])[0] for images in (first, second))
-        figure, panels = _panels(4, ["first image", "second: cosine with the patch", "mutual nearest patches", ""], 4)
+        figure, panels = _panels(4, ["first image", "second: cosine with the patch",
+                                    f"mutual nearest patches: {len(pairs)}", ""], 4)
         panels[0].imshow(a, interpolation="nearest")
         _mark(panels[0], state["patch"], network.patch)
         panels[1].imshow(heat(b, chosen.clamp_min(0)), interpolation="nearest")
