@@ -1,6 +1,6 @@
 """Make the stored runs of lesson 16: small ViTs with and without noise and denoising pre-training, and their votes.
 
-    python benchmarks/grid_dmae.py              # what is missing in lessons/runs/16_dmae (an hour of one core for each seed)
+    python benchmarks/grid_dmae.py              # what is missing in lessons/runs/16_dmae (50 minutes of one core for the first seed)
     python benchmarks/grid_dmae.py --again ID   # make one run again and compare it with the stored one
     python benchmarks/grid_dmae.py --dry        # a few steps and votes of one run, nothing is stored
 

@@ -34,7 +34,7 @@ class Effort:
 
     rounds: int = 2
     steps: int = 10
-    run: int = 200
+    run: int = 100
     large: int = 10  # the same for networks that take seconds a step on a CPU
 
     def fitted(self, work: Work) -> int:
@@ -138,7 +138,8 @@ def _measure(work: Work, effort: Effort, names: list[str]) -> tuple[list[dict], 
     """Views/s of these contenders in every round, by turns, and each one's seconds by stage."""
     with ExitStack() as stack:
         programs = {name: stack.enter_context(apart(name, work)) for name in names}
-        steps = {name: effort.fitted(work) if name.startswith("course") else effort.turn(work) for name in names}
+        steps = {name: effort.fitted(work) if name == "course" else effort.turn(work) for name in names}
+        steps["course float32"] = max(1, effort.fitted(work) // 2)  # for the gain from half precision only
         turns = {name: partial(measure, "rate", steps[name]) for name, measure in programs.items()}
         rounds = take_turns(turns, effort.times(work))
         return rounds, {name: measure("stages", effort.turn(work)) for name, measure in programs.items()}
