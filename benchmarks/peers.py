@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from contenders import Course, Loop, TorchVision, Work
+from contenders import Course, Loader, Loop, TorchVision, Work
 from tables import STAGES, at_least, devices, median, median_ratio, missing, row, take_turns
 
 LIBRARIES = {"lightly": "lightly", "torchvision": "torchvision"}  # contender -> package
@@ -192,9 +192,10 @@ def measure_peak(name: str, work: Work, steps: int) -> dict[str, float]:
     program.rate(steps)
     gpu = torch.cuda.max_memory_allocated() / 2**20 if work.device == "cuda" else 0.0
     peak_memory = own()
+    has_workers = isinstance(program, Loader) and work.workers > 0
     del program  # ends the workers, which are counted once they have ended
     gc.collect()
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit if has_workers else 0.0
     return {"before": before, "peak": peak_memory, "workers": children, "gpu": gpu}
 
 
