@@ -14,13 +14,12 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 
 from contenders import Course, Loader, Loop, TorchVision, Work
-from tables import STAGES, at_least, devices, median, median_ratio, missing, row, take_turns
+from tables import STAGES, at_least, at_most, devices, median, median_ratio, missing, row, take_turns
 
 LIBRARIES = {"lightly": "lightly", "torchvision": "torchvision"}  # contender -> package
 SOLO_LEARN = ("not installable: solo-learn 1.0.2, the only release in the registry, pins torch 1.9.1, which has no build "
@@ -111,7 +110,16 @@ def compare(work: Work, effort: Effort, memory: bool = True) -> list[dict]:
         figure = f"{work.name}: where a step of {name} goes, one process, ms"
         rows.append(row(figure, f"{1000 * sum(spent.values()):.0f} ms", shares, kind="stages", contender=name,
                         stages=spent, **work.facts))
+    rows.append(besides(work, stages["course"]))
     return rows + ([peak(name, work) for name in ["course", *here]] if memory else [])
+
+
+def besides(work: Work, stages: dict[str, float]) -> dict:
+    """The share of the course's step that is neither forward nor backward of networks; sought for the small one on CPUs."""
+    share = 100 * (1 - (stages["forward"] + stages["backward"]) / sum(stages.values()))
+    wanted = 25 if (work.backbone, work.device) == ("convnet", "cpu") and work.method in ("simclr", "vicreg") else None
+    return at_most(f"{work.name}: share of a step that is not the network's forward and backward", share, wanted, "", " %",
+                   kind="besides", **work.facts)
 
 
 @contextmanager
@@ -120,7 +128,7 @@ def apart(name: str, work: Work):
 
     So no setting of one, of memory or threads, is another's.
     """
-    with ProcessPoolExecutor(1, get_context("spawn"), _begin, (name, work, torch.get_num_threads())) as process:
+    with ProcessPoolExecutor(1, torch.multiprocessing.get_context("spawn"), _begin, (name, work, torch.get_num_threads())) as process:
         yield lambda what, steps: process.submit(_ask, what, steps).result()
 
 
