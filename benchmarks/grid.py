@@ -18,8 +18,8 @@ SHAPES = 8000
 
 
 @lru_cache
-def shapes() -> Splits:
-    return load("shapes", n=SHAPES)
+def shapes(n: int = SHAPES) -> Splits:
+    return load("shapes", n=n)
 
 
 def measure(name: str, kind: str, encoder: nn.Module | None) -> dict:

@@ -19,28 +19,23 @@ import grid
 from course_lib import checkpoint
 from course_lib.augment import Augment, to_float
 from course_lib.backbones import build_backbone
-from course_lib.data import Splits, load
 from course_lib.device import pick_device
 from course_lib.methods import build_method
 from course_lib.methods.masked.dmae import NoisyClassifier
 from course_lib.runs import StoredRun, runs_folder
 from course_lib.smoothing import certified_accuracy, certified_radius, count_votes, lower_bound
 from course_lib.train import fit
+from grid import shapes
 
 FOLDER, BATCH, SIGMA = "16_dmae", 64, 0.25
 VIT = {"patch": 8, "dim": 96, "depth": 4, "heads": 3}
+TRAIN = 20000  # images: a small ViT that names noisy ones needs more than the other grids have
 PRETRAIN, TUNE, LABELS = 6000, 8000, 12000  # steps, steps, labelled images
 IMAGES, N0, SIZES = 200, 100, (100, 1000)  # test images, votes that select, votes that estimate
 ALPHA, SMOOTH = 0.001, (0.12, 0.25, 0.5)
 CROP = Augment(32, scale=(0.6, 1.0), jitter_p=0.0, gray_p=0.0)
 # how the classifier starts, and the noise that it is trained with
 KINDS = {"plain": ("scratch", 0.0), "noise": ("scratch", SIGMA), "dmae": ("dmae", SIGMA), "mae": ("mae", SIGMA)}
-
-
-@lru_cache
-def shapes() -> Splits:
-    """All of them: a small ViT that names noisy images needs more than the other grids have."""
-    return load("shapes")
 
 
 def cells() -> dict[str, tuple[str, float, int]]:
@@ -54,7 +49,7 @@ def pretrained(start: str, seed: int, steps: int):
     torch.manual_seed(seed)
     options = {"sigma": SIGMA} if start == "dmae" else {}
     method = build_method(start, "vit-tiny", 32, backbone_options=VIT, augment=CROP, normalized=False, **options)
-    method.history = fit(method, shapes().train, steps=steps, batch_size=BATCH, seed=seed, lr=1.5e-3, progress=False)
+    method.history = fit(method, shapes(TRAIN).train, steps=steps, batch_size=BATCH, seed=seed, lr=1.5e-3, progress=False)
     return method
 
 
@@ -71,7 +66,7 @@ def classifier(kind: str, seed: int, pretrain: int = PRETRAIN, tune: int = TUNE,
             checkpoint.save_small(runs_folder() / FOLDER / "dmae.pt", method)
     torch.manual_seed(seed)
     network = NoisyClassifier(backbone, 8, 32, sigma=sigma, copies=2 if sigma else 1, augment=CROP)
-    history = fit(network, shapes().train.select(range(LABELS)), steps=tune, batch_size=BATCH, seed=seed, lr=1e-3,
+    history = fit(network, shapes(TRAIN).train.select(range(LABELS)), steps=tune, batch_size=BATCH, seed=seed, lr=1e-3,
                   progress=False)
     if store and kind == "dmae" and seed == 0:
         half = {key: t.half() if t.is_floating_point() else t for key, t in network.state_dict().items()}
@@ -82,7 +77,7 @@ def classifier(kind: str, seed: int, pretrain: int = PRETRAIN, tune: int = TUNE,
 @torch.no_grad()
 def votes(network: NoisyClassifier, sigma: float, images: int, sizes: tuple[int, ...]) -> dict:
     """For each of the first test images: the selected class, and its votes among the first n for each size."""
-    test, home = shapes().test.head(images), pick_device()
+    test, home = shapes(TRAIN).test.head(images), pick_device()
     generator, found, counts = torch.Generator().manual_seed(0), [], {n: [] for n in sizes}
     for image in to_float(test.images):
         image = image.to(home)
@@ -111,7 +106,7 @@ def make(name: str, kind: str, sigma: float, seed: int, images: int = IMAGES, si
     settings = {"optimizer": "adamw", "start": KINDS[kind][0], "train_sigma": KINDS[kind][1], "smooth_sigma": sigma,
                 "alpha": ALPHA, "n0": N0, "n": sizes[-1], "labels": LABELS, "pretrain_steps": PRETRAIN,
                 "n_images": images, **{f"vit_{key}": value for key, value in VIT.items()}}
-    return StoredRun.from_history("dmae", shapes().train.name, history, id=name, backbone="vit-tiny",
+    return StoredRun.from_history("dmae", shapes(TRAIN).train.name, history, id=name, backbone="vit-tiny",
                                   augmentation=repr(CROP), seed=seed, settings=settings, scores=[row],
                                   note="Lesson 16: votes of a smoothed classifier.")
 

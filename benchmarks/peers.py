@@ -128,7 +128,8 @@ def apart(name: str, work: Work):
 
     So no setting of one, of memory or threads, is another's.
     """
-    with ProcessPoolExecutor(1, torch.multiprocessing.get_context("spawn"), _begin, (name, work, torch.get_num_threads())) as process:
+    spawn, begin = torch.multiprocessing.get_context("spawn"), (name, work, torch.get_num_threads())
+    with ProcessPoolExecutor(1, spawn, _begin, begin) as process:
         yield lambda what, steps: process.submit(_ask, what, steps).result()
 
 

@@ -127,7 +127,6 @@ def test_attention_costs_nothing_when_not_asked_for(monkeypatch):
     small_vit()(randn(2, 3, 16, 16))
 
 
-# ---------------------------------------------------------------- dropped patches
 @pytest.mark.parametrize("biased", [False, True])
 def test_attention_in_bfloat16_is_that_in_float32(biased):
     attention, x = Attention(24, 3), torch.randn(2, 17, 24)
@@ -146,6 +145,7 @@ def test_attention_in_bfloat16_is_that_in_float32(biased):
         assert float((half - full).norm() / full.norm().clamp(min=1e-3)) < 0.03
 
 
+# ---------------------------------------------------------------- dropped patches
 def test_visible_tokens_equal_attention_restricted_to_them():
     vit, images = small_vit(), randn(3, 3, 16, 16)
     everything = torch.ones(3, 4, 4, dtype=torch.bool)
