@@ -95,9 +95,7 @@ def evaluation(banks: tuple[int, ...], queries: int, dim: int) -> list[dict]:
     times = []
     for bank in banks:
         train = features(bank, dim, 0)
-        began = time.perf_counter()
-        linear_probe(train, validation, test)
-        times.append(time.perf_counter() - began)
+        times.append(seconds(lambda: linear_probe(train, validation, test)))
     return rows + [_by_size(f"linear probe, {dim} features, cpu", banks, times, kind="probe", device="cpu")]
 
 
