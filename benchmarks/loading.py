@@ -1,7 +1,8 @@
-"""The group "loading" of figures.py: pictures from a folder, and what evaluation costs by the size of its bank."""
+"""The group "loading" of figures.py: pictures from a folder, in memory or left on disk, and what evaluation costs."""
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from course_lib.data import load
 from course_lib.evaluate import embed, knn_accuracy, linear_probe
 from course_lib.folder import load_folder
 from course_lib.shapes import make_shapes
+from course_lib.train import fit
 from tables import at_least, devices, median, median_ratio, row, seconds, slope, take_turns
 
 PIXELS = (500, 375)  # of the JPEGs, width and height: as most photographs of the usual sets have them
@@ -72,6 +74,46 @@ def decoding(count: int, size: int, rounds: int, workers: int = 2) -> list[dict]
                 rate=count / cached, **facts)]
 
 
+def forget(folder: Path) -> bool:
+    """Ask the system to drop what it keeps in memory of the files below `folder`; False where it cannot be asked."""
+    if not hasattr(os, "posix_fadvise"):
+        return False
+    for path in (each for each in folder.rglob("*") if each.is_file()):
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)  # only what is written can be dropped
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(file)
+    return True
+
+
+def streaming(work: Work, steps: int, rounds: int) -> list[dict]:
+    """Training views/s from a folder that is left on disk, read from there afresh, over those from memory."""
+    with TemporaryDirectory() as place:
+        folder, cache = Path(place) / "pictures", Path(place) / "cache"
+        write_jpegs(folder, work.images)
+        settings = dict(size=work.size, progress=False, cache=cache)
+        held = load_folder(folder, **settings, stream=False).train
+        load_folder(folder, **settings, stream=True)
+        fresh = forget(cache)
+
+        def train(images, stream: bool) -> float:
+            return fit(work.build(), images, steps=steps, batch_size=work.batch, device=work.device, progress=False,
+                       stream=stream).views_per_second
+
+        def disk() -> float:
+            forget(cache)
+            return train(load_folder(folder, **settings, stream=True).train, True)
+
+        turns = take_turns({"memory": lambda: train(held, False), "disk": disk}, rounds)
+    figure = f"{work.name}, {work.size} px: training views/s from a folder on disk over from memory"
+    beside = f"{median(turns, 'disk'):.0f} against {median(turns, 'memory'):.0f} views/s; " + (
+        "read from the disk anew in each round" if fresh else "the system may have kept the file in memory")
+    return [at_least(figure, median_ratio(turns, "disk", "memory"), 0.95, beside, kind="stream", rounds=turns, fresh=fresh,
+                     **work.facts)]
+
+
 def features(count: int, dim: int, seed: int) -> tuple[Tensor, Tensor]:
     """Ten Gaussian classes, float32 (count, dim), and labels."""
     generator = torch.Generator().manual_seed(seed)
@@ -121,6 +163,10 @@ def embedding(images: int) -> list[dict]:
 def loading(quick: bool = False) -> list[dict]:
     """The rows of the group."""
     if quick:
-        return decoding(16, 32, rounds=1, workers=0) + evaluation((200, 400), 100, 16) + embedding(256)
+        rows = decoding(16, 32, rounds=1, workers=0) + streaming(Work("simclr", images=40, batch=8), steps=2, rounds=1)
+        return rows + evaluation((200, 400), 100, 16) + embedding(256)
     rows = decoding(1000, 32, rounds=3) + decoding(1000, 224, rounds=3)
+    for device in devices():
+        rows += streaming(Work("simclr", images=4000, device=device), steps=60, rounds=3)
+        rows += streaming(Work("simclr", size=96, batch=128, images=4000, device=device), steps=12, rounds=3)
     return rows + evaluation((5000, 10000, 20000, 40000), 5000, 256) + embedding(20000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -219,12 +220,15 @@ def test_folders_and_evaluation(tmp_path):
     loading.write_jpegs(tmp_path, 6, pixels=(40, 30))
     theirs = loading.with_image_folder(tmp_path, 16, workers=0)
     assert theirs.shape == (6, 3, 16, 16) and theirs.dtype == torch.uint8
-    rows = loading.decoding(20, 16, rounds=1, workers=0) + loading.evaluation((60, 120), 40, 8)
+    assert loading.forget(tmp_path) is hasattr(os, "posix_fadvise")
+    work = Work("simclr", images=20, size=16, batch=4)
+    rows = (loading.decoding(20, 16, rounds=1, workers=0) + loading.streaming(work, steps=2, rounds=1)
+            + loading.evaluation((60, 120), 40, 8))
     check_rows(rows)
     assert "against torchvision's ImageFolder" in rows[0]["figure"] and "from the cache" in rows[1]["figure"]
     assert [row["figure"].split(" of ")[0].split(",")[0] for row in rows[-2:]] == ["kNN", "linear probe"]
-    assert [row["kind"] for row in picked(rows)] == ["decode", "cache", "knn", "probe"]
-    assert all(len(row["sizes"]) == len(row["times"]) for row in picked(rows)[2:])
+    assert [row["kind"] for row in picked(rows)] == ["decode", "cache", "stream", "knn", "probe"]
+    assert all(len(row["sizes"]) == len(row["times"]) for row in picked(rows)[3:])
 
 
 # ------------------------------------------------------------------------------------------------ the same work
