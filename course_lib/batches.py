@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,5 +77,6 @@ class Batches:
         return reading.result().to(self.device, non_blocking=True)
 
     def _read(self, step: int, part: int) -> Tensor:
-        pixels = self.images[self.index(step, part)]
+        # by NumPy: torch would start a second team of threads here, which then waits busily on the network's cores
+        pixels = torch.from_numpy(np.take(self.images.numpy(), self.index(step, part).numpy(), axis=0))
         return pixels.pin_memory() if self.device.type == "cuda" else pixels
