@@ -1,9 +1,11 @@
-"""What else may go wrong: odd images, clocks that jump, processes that must not fork."""
+"""What else may go wrong: odd images, clocks that jump, processes that must not fork, a rank of torchrun that dies."""
 
 from __future__ import annotations
 
 import itertools
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -111,3 +113,41 @@ def test_nothing_forks_once_torch_is_loaded(tmp_path):
     both = Splits(splits.train, splits.train, splits.train)
     score(method, both, controls=False, linear=False, device="cpu")
     assert not forked
+
+
+# ---------------------------------------------------------------- torchrun
+def dying_command(rank_that_dies: int, step: int, words: list[str]) -> None:
+    """`course train`, with a checkpoint after every step, in which a rank is killed in the middle of a step."""
+    import signal
+
+    from course_lib import train
+    from course_lib.methods.contrastive.vicreg import VICReg
+
+    views, count = VICReg.views, itertools.count(1)
+
+    def deadly(self, *args):
+        if next(count) == step and os.environ["RANK"] == str(rank_that_dies):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return views(self, *args)
+
+    VICReg.views, patient = deadly, train.fit
+    train.fit = lambda *args, **settings: patient(*args, **settings, save_every=0.0, log_every=1)
+    sys.exit(main(words))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is Unix's")
+def test_a_killed_rank_stops_torchrun_and_the_run_goes_on_on_one_process(tmp_path):
+    words = ["train", "vicreg", "--data", "shapes", "--limit", "200", "--batch-size", "16", "--device", "cpu", "--set",
+             "width=16", "--precision", "float32", "--out", str(tmp_path / "out"), "--steps", "6", "--no-evaluate"]
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+                           __file__, *words], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 1 and "SIGKILL" in done.stderr, done.stderr[-3000:]
+    kept = checkpoint.load(tmp_path / "out" / "last.pt")
+    assert kept["step"] in (2, 3) and kept["ranks"] == 2  # rank 0 may be stopped while it writes the third
+    assert main([*words, "--resume"]) == 0
+    assert checkpoint.load(tmp_path / "out" / "last.pt")["step"] == 6
+
+
+if __name__ == "__main__":
+    dying_command(1, 4, sys.argv[1:])
