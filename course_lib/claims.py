@@ -50,34 +50,34 @@ def _t(freedom: float) -> float:
     return _T95[max(1, whole) - 1] if whole <= 30 else 1.96 + 2.4 / freedom
 
 
-def interval(values: Sequence[float]) -> tuple[float, float, str]:
+def interval(values: Sequence[float], each: str = "run") -> tuple[float, float, str]:
     """(low, high, how): the 95 % t-interval of the mean of three or more values, least and greatest of two,
-    one itself."""
+    one itself. each: what a value belongs to."""
     n = len(values)
     if n < 3:
         return (
             min(values),
             max(values),
-            "one run, no interval" if n == 1 else "least and greatest of two runs",
+            f"one {each}, no interval" if n == 1 else f"least and greatest of two {each}s",
         )
     half = _t(n - 1) * stdev(values) / math.sqrt(n)
-    return fmean(values) - half, fmean(values) + half, f"95 % t-interval over {n} runs"
+    return fmean(values) - half, fmean(values) + half, f"95 % t-interval over {n} {each}s"
 
 
-def difference_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, str]:
+def difference_interval(a: Sequence[float], b: Sequence[float], each: str = "run") -> tuple[float, float, str]:
     """Interval of mean(a) - mean(b): Welch's, from three values each on; below that, every pairing's
     extremes."""
     if len(a) < 3 or len(b) < 3:
         if len(a) == len(b) == 1:
-            return a[0] - b[0], a[0] - b[0], "one run each, no interval"
+            return a[0] - b[0], a[0] - b[0], f"one {each} each, no interval"
         return min(a) - max(b), max(a) - min(b), "least and greatest difference"
     va, vb = stdev(a) ** 2 / len(a), stdev(b) ** 2 / len(b)
     middle = fmean(a) - fmean(b)
     if va + vb == 0:
-        return middle, middle, "all runs alike"
+        return middle, middle, f"all {each}s alike"
     freedom = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
     half = _t(freedom) * math.sqrt(va + vb)
-    return middle - half, middle + half, f"95 % Welch interval, {len(a)} and {len(b)} runs"
+    return middle - half, middle + half, f"95 % Welch interval, {len(a)} and {len(b)} {each}s"
 
 
 @dataclass
@@ -92,13 +92,14 @@ class Claim:
     above: tuple[float, ...] | None = None
     unit: str = ""
     sources: tuple[str, ...] = field(default_factory=tuple)
+    each: str = "run"
 
     def __post_init__(self) -> None:
-        self.low, self.high, self.how = interval(self.values)
+        self.low, self.high, self.how = interval(self.values, self.each)
 
     @property
     def value(self) -> float:
-        """The mean over the runs."""
+        """The mean over the runs (or whatever a value belongs to)."""
         return fmean(self.values)
 
     @property
@@ -110,7 +111,7 @@ class Claim:
         if self.at_most is not None:
             verdicts.append(_side(self.at_most - self.high, self.at_most - self.low))
         if self.above is not None:
-            low, high, _ = difference_interval(self.values, self.above)
+            low, high, _ = difference_interval(self.values, self.above, self.each)
             verdicts.append(_side(low, high, strict=True))
         for worst in ("refuted", "not separable"):
             if worst in verdicts:
@@ -136,7 +137,7 @@ class Claim:
         if self.at_most is not None:
             facts.append(f"asked for: at most {self._number(self.at_most)}")
         if self.above is not None:
-            low, high, how = difference_interval(self.values, self.above)
+            low, high, how = difference_interval(self.values, self.above, self.each)
             other = self._number(fmean(self.above))
             facts.append(f"compared with {other}; difference {self._range(low, high)} ({how})")
         return facts
@@ -192,12 +193,14 @@ def claim(
     above: Any = None,
     unit: str = "",
     runs: Sequence | None = None,
+    each: str = "run",
 ) -> Claim:
     """State a result with its evidence: make it the last line of its cell.
 
     value: a number, one number per seed, or the name of an entry to read from each of `runs` (stored runs:
     mappings or objects; their ids are listed). above: another sample (number or numbers) that the value must
-    exceed. unit: printed; with "%" all values are fractions, 0.83 is shown as 83.0 %.
+    exceed. unit: printed; with "%" all values are fractions, 0.83 is shown as 83.0 %. each: what one value belongs
+    to where it is not a run: "image", "query".
 
     The rule. The interval is the 95 % t-interval of the mean from three values on; least to greatest for two;
     the value itself for one run, and then that is said. **supported**: the whole interval keeps the bound.
@@ -216,4 +219,4 @@ def claim(
     sources = tuple(
         str(run.get("id", "?") if isinstance(run, Mapping) else getattr(run, "id", "?")) for run in runs or ()
     )
-    return Claim(text, numbers, at_least, at_most, other, unit, sources)
+    return Claim(text, numbers, at_least, at_most, other, unit, sources, each)

@@ -24,6 +24,7 @@ def test_interval_is_students(n):
 def test_interval_of_two_and_one():
     assert interval([3.0, 1.0]) == (1.0, 3.0, "least and greatest of two runs")
     assert interval([2.0]) == (2.0, 2.0, "one run, no interval")
+    assert interval([2.0], "image") == (2.0, 2.0, "one image, no interval")
 
 
 def test_difference_is_welchs():
@@ -33,6 +34,12 @@ def test_difference_is_welchs():
     expected = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
     assert (low, high) == pytest.approx(tuple(expected), rel=5e-3)
     assert difference_interval([1.0, 2.0], [0.0, 0.5, 3.0])[:2] == (-2.0, 2.0)
+
+
+def test_values_that_are_no_runs_are_called_what_they_are():
+    made = claim("It holds", [0.8, 0.9, 1.0], above=[0.1, 0.2, 0.3, 0.4], each="test image")
+    assert "t-interval over 3 test images" in repr(made) and "3 and 4 test images" in repr(made)
+    assert "run" not in repr(made)
 
 
 @pytest.mark.parametrize(
