@@ -77,16 +77,20 @@ def main() -> int:
     parser.add_argument("--photographs", default="cifar10", help="'cifar10' (torchvision's) or a folder of them")
     parser.add_argument("--methods", default=",".join(["spark", *METHODS]), help="recap and photographs: these only")
     parser.add_argument("--lessons", default="", help="measure these weeks only, such as 01,03; others keep their row")
+    parser.add_argument("--works", default="", help="peers: measure these methods only; others keep their rows")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     stored = HERE / "figures.json"
     old = json.loads(stored.read_text(encoding="utf-8"))["groups"] if stored.exists() else {}
     methods = tuple(args.methods.split(","))
+    parts = {"peers": args.works, "lessons": args.lessons}  # groups of which only a part is measured
+    kept = {name: old.get(name, {}).get("rows", []) for name in parts}
     groups = {**{name: partial(measure, args.quick) for name, measure in QUICK.items()},
+              "peers": lambda: peers.peers(args.quick, args.works, kept["peers"]),
               "recap": lambda: learning.recap(methods),
               "photographs": lambda: learning.photographs(args.photographs, methods),
               "masked": lambda: masked.figures(args.photographs),
-              "lessons": lambda: lessons(args.lessons, old.get("lessons", {}).get("rows", []))}
+              "lessons": lambda: lessons(args.lessons, kept["lessons"])}
     wanted = args.only.split(",") if args.only else list(QUICK if args.quick else groups)
     known = QUICK if args.quick else groups
     if unknown := [name for name in wanted if name not in known]:
@@ -97,7 +101,11 @@ def main() -> int:
         return 0
     old = {name: old[name] for name in groups if name in old}
     for name in wanted:
-        old[name] = {"measured_on": measured_on(), "rows": groups[name]()}
+        rows, on = groups[name](), measured_on()
+        if parts.get(name) and kept[name]:  # the machine of the whole group, and the commit of what was measured again
+            again = dict.fromkeys(parts[name].split(","), on["commit"])
+            on = {**old[name]["measured_on"], "again": {**old[name]["measured_on"].get("again", {}), **again}}
+        old[name] = {"measured_on": on, "rows": rows}
         stored.write_text(json.dumps({"groups": old}, indent=1) + "\n", encoding="utf-8")
     text = table(old)
     (HERE / "figures.md").write_text(text, encoding="utf-8")

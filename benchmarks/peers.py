@@ -11,6 +11,7 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -208,11 +209,14 @@ def measure_peak(name: str, work: Work, steps: int) -> dict[str, float]:
     return {"before": before, "peak": peak_memory, "workers": children, "gpu": gpu}
 
 
-def peers(quick: bool = False) -> list[dict]:
-    """The rows of the group."""
+def peers(quick: bool = False, wanted: str = "", known: Sequence[dict] = ()) -> list[dict]:
+    """The rows of the group; `wanted`: only these methods, "byol,vicreg", while the others keep their `known` rows."""
     rows = [missing("views/s against solo-learn", SOLO_LEARN)]
     for device in devices():
         for work in works(quick, device):
+            if wanted and work.method not in wanted.split(","):
+                rows += [each for each in known if each["figure"].startswith(f"{work.name}:")]
+                continue
             rows += compare(work, QUICK if quick else Effort(), memory=work.method == "simclr")
             print("\n".join(f"{each['figure']}: {each['value']} ({each['beside']})" for each in rows[-4:]), flush=True)
     return rows

@@ -37,9 +37,10 @@ class Figures:
         if group not in self.groups:
             return f"Nobody has measured the group '{group}' in this checkout. {self.how(group)}"
         place = self.groups[group]["measured_on"]
+        again = "".join(f"; {part} again at {commit}" for part, commit in place.get("again", {}).items())
         return (f"The group '{group}' was measured on {place['cpu']} (device: {place['device']}), "
                 f"{place['threads']} of {place['cores']} threads, torch {place['versions'].get('torch')}, "
-                f"commit {place['commit']}.")
+                f"commit {place['commit']}{again}.")
 
     @staticmethod
     def how(group: str) -> str:

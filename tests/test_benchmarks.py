@@ -115,6 +115,21 @@ def test_quick_asks_for_small_sizes_and_stores_nothing(monkeypatch, capsys, tmp_
     assert "unknown group 'grwoth': choose of growth" in capsys.readouterr().err
 
 
+def test_a_part_is_measured_again_and_the_rest_is_kept(monkeypatch, tmp_path, one_thread):
+    monkeypatch.setattr(figures, "HERE", tmp_path)
+    monkeypatch.setattr(peers, "devices", lambda: ["cpu"])
+    monkeypatch.setattr(peers, "compare", lambda work, effort, memory: [tables.row(f"{work.name}: a figure", "new")])
+    before = [tables.row(f"{method}, convnet, batch 256, cpu: a figure", "old") for method in ("byol", "vicreg")]
+    group = {"measured_on": {"cpu": "some", "commit": "abc"}, "rows": before}
+    (tmp_path / "figures.json").write_text(json.dumps({"groups": {"peers": group}}), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["figures.py", "--only", "peers", "--works", "byol", "--threads", "1"])
+    assert figures.main() == 0
+    stored = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))["groups"]["peers"]
+    values = {row["figure"].split(",")[0]: row["value"] for row in stored["rows"][1:]}
+    assert values == {"byol": "new", "vicreg": "old"}
+    assert stored["measured_on"]["commit"] == "abc" and list(stored["measured_on"]["again"]) == ["byol"]
+
+
 # ------------------------------------------------------------------------------------------------ what is missing
 def test_libraries_that_are_not_installed_are_rows(monkeypatch):
     monkeypatch.setattr(peers, "installed", lambda library: False)

@@ -48,6 +48,8 @@ def test_rows_are_picked_by_their_numbers(tmp_path, monkeypatch):
         {"value": "2x", "beside": "", "kind": "rate", "library": "lightly", "ratios": [1, 2]}]
     assert "a CPU" in figures.about("peers") and "2 of 4 threads" in figures.about("peers")
     assert figures.pick("limit") == []
+    figures.groups["peers"]["measured_on"]["again"] = {"byol": "abc1"}
+    assert figures.about("peers").endswith("; byol again at abc1.")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"groups": {"peers": {"rows": []}}}', '{"groups": 3}', json.dumps(
