@@ -95,13 +95,16 @@ def main() -> int:
     known = QUICK if args.quick else groups
     if unknown := [name for name in wanted if name not in known]:
         parser.error(f"unknown group {unknown[0]!r}: choose of {', '.join(known)}")
+    methods_of_peers = {work.method for work in peers.works(False, "cpu")}
+    if args.works and (unknown := sorted(set(args.works.split(",")) - methods_of_peers)):
+        parser.error(f"unknown work {unknown[0]!r}: choose of {', '.join(sorted(methods_of_peers))}")
     torch.set_num_threads(args.threads)
     if args.quick:
         print(table({name: {"measured_on": measured_on(), "rows": groups[name]()} for name in wanted}))
         return 0
     old = {name: old[name] for name in groups if name in old}
     for name in wanted:
-        rows, on = groups[name](), measured_on()
+        on, rows = measured_on(), groups[name]()
         if parts.get(name) and kept[name]:  # the machine of the whole group, and the commit of what was measured again
             again = dict.fromkeys(parts[name].split(","), on["commit"])
             on = {**old[name]["measured_on"], "again": {**old[name]["measured_on"].get("again", {}), **again}}

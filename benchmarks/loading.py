@@ -88,18 +88,18 @@ def forget(folder: Path) -> bool:
     return True
 
 
-def streaming(work: Work, steps: int, rounds: int) -> list[dict]:
-    """Training views/s from a folder that is left on disk, read from there afresh, over those from memory."""
+def streaming(work: Work, rounds: int) -> list[dict]:
+    """Training views/s of one epoch from a folder that is left on disk, read afresh, over those from memory."""
     with TemporaryDirectory() as place:
         folder, cache = Path(place) / "pictures", Path(place) / "cache"
-        write_jpegs(folder, work.images)
+        write_jpegs(folder, work.images, (work.size, work.size))
         settings = dict(size=work.size, progress=False, cache=cache)
         held = load_folder(folder, **settings, stream=False).train
         load_folder(folder, **settings, stream=True)
         fresh = forget(cache)
 
         def train(images, stream: bool) -> float:
-            return fit(work.build(), images, steps=steps, batch_size=work.batch, device=work.device, progress=False,
+            return fit(work.build(), images, epochs=1, batch_size=work.batch, device=work.device, progress=False,
                        stream=stream).views_per_second
 
         def disk() -> float:
@@ -108,7 +108,7 @@ def streaming(work: Work, steps: int, rounds: int) -> list[dict]:
 
         turns = take_turns({"memory": lambda: train(held, False), "disk": disk}, rounds)
     figure = f"{work.name}, {work.size} px: training views/s from a folder on disk over from memory"
-    beside = f"{median(turns, 'disk'):.0f} against {median(turns, 'memory'):.0f} views/s; " + (
+    beside = f"{median(turns, 'disk'):.0f} against {median(turns, 'memory'):.0f} views/s, {len(held)} images once; " + (
         "read from the disk anew in each round" if fresh else "the system may have kept the file in memory")
     return [at_least(figure, median_ratio(turns, "disk", "memory"), 0.95, beside, kind="stream", rounds=turns, fresh=fresh,
                      **work.facts)]
@@ -163,10 +163,10 @@ def embedding(images: int) -> list[dict]:
 def loading(quick: bool = False) -> list[dict]:
     """The rows of the group."""
     if quick:
-        rows = decoding(16, 32, rounds=1, workers=0) + streaming(Work("simclr", images=40, batch=8), steps=2, rounds=1)
+        rows = decoding(16, 32, rounds=1, workers=0) + streaming(Work("simclr", images=40, batch=8), rounds=1)
         return rows + evaluation((200, 400), 100, 16) + embedding(256)
     rows = decoding(1000, 32, rounds=3) + decoding(1000, 224, rounds=3)
     for device in devices():
-        rows += streaming(Work("simclr", images=4000, device=device), steps=60, rounds=3)
-        rows += streaming(Work("simclr", size=96, batch=128, images=4000, device=device), steps=12, rounds=3)
+        rows += streaming(Work("simclr", images=20000, device=device), rounds=3)
+        rows += streaming(Work("simclr", size=96, batch=128, images=4000, device=device), rounds=3)
     return rows + evaluation((5000, 10000, 20000, 40000), 5000, 256) + embedding(20000)

@@ -111,7 +111,7 @@ class Claim:
         if self.at_most is not None:
             verdicts.append(_side(self.at_most - self.high, self.at_most - self.low))
         if self.above is not None:
-            low, high, _ = difference_interval(self.values, self.above, self.each)
+            low, high, _ = difference_interval(self.values, self.above)
             verdicts.append(_side(low, high, strict=True))
         for worst in ("refuted", "not separable"):
             if worst in verdicts:
@@ -200,7 +200,7 @@ def claim(
     value: a number, one number per seed, or the name of an entry to read from each of `runs` (stored runs:
     mappings or objects; their ids are listed). above: another sample (number or numbers) that the value must
     exceed. unit: printed; with "%" all values are fractions, 0.83 is shown as 83.0 %. each: what one value belongs
-    to where it is not a run: "image", "query".
+    to where it is not a run, in the singular: "test image".
 
     The rule. The interval is the 95 % t-interval of the mean from three values on; least to greatest for two;
     the value itself for one run, and then that is said. **supported**: the whole interval keeps the bound.

@@ -115,7 +115,7 @@ def test_quick_asks_for_small_sizes_and_stores_nothing(monkeypatch, capsys, tmp_
     assert "unknown group 'grwoth': choose of growth" in capsys.readouterr().err
 
 
-def test_a_part_is_measured_again_and_the_rest_is_kept(monkeypatch, tmp_path, one_thread):
+def test_a_part_is_measured_again_and_the_rest_is_kept(monkeypatch, capsys, tmp_path, one_thread):
     monkeypatch.setattr(figures, "HERE", tmp_path)
     monkeypatch.setattr(peers, "devices", lambda: ["cpu"])
     monkeypatch.setattr(peers, "compare", lambda work, effort, memory: [tables.row(f"{work.name}: a figure", "new")])
@@ -128,6 +128,10 @@ def test_a_part_is_measured_again_and_the_rest_is_kept(monkeypatch, tmp_path, on
     values = {row["figure"].split(",")[0]: row["value"] for row in stored["rows"][1:]}
     assert values == {"byol": "new", "vicreg": "old"}
     assert stored["measured_on"]["commit"] == "abc" and list(stored["measured_on"]["again"]) == ["byol"]
+    monkeypatch.setattr(sys, "argv", ["figures.py", "--only", "peers", "--works", "bjol"])
+    with pytest.raises(SystemExit):
+        figures.main()
+    assert "unknown work 'bjol': choose of byol" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------ what is missing
@@ -237,7 +241,7 @@ def test_folders_and_evaluation(tmp_path):
     assert theirs.shape == (6, 3, 16, 16) and theirs.dtype == torch.uint8
     assert loading.forget(tmp_path) is hasattr(os, "posix_fadvise")
     work = Work("simclr", images=20, size=16, batch=4)
-    rows = (loading.decoding(20, 16, rounds=1, workers=0) + loading.streaming(work, steps=2, rounds=1)
+    rows = (loading.decoding(20, 16, rounds=1, workers=0) + loading.streaming(work, rounds=1)
             + loading.evaluation((60, 120), 40, 8))
     check_rows(rows)
     assert "against torchvision's ImageFolder" in rows[0]["figure"] and "from the cache" in rows[1]["figure"]
