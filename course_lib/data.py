@@ -234,6 +234,17 @@ def draw(n: int, limit: int | None, seed: int) -> Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:limit].sort().values
 
 
+def sample_tiles(step: int = 32, left: int = 0, right: int | None = None) -> Tensor:
+    """The two photographs that scikit-learn carries (427 x 640), cut: uint8 (N, 3, 32, 32), a tile every `step` pixels.
+
+    left, right: the columns of pixels that are cut, all by default. Real pictures where nothing may be downloaded.
+    """
+    from sklearn.datasets import load_sample_images
+    cut = [torch.tensor(photo[:, left:right]).permute(2, 0, 1).unfold(1, 32, step).unfold(2, 32, step)
+           for photo in load_sample_images().images]
+    return torch.cat([tiles.permute(1, 2, 0, 3, 4).flatten(0, 1) for tiles in cut])
+
+
 def _load_shapes(size: int, seed: int, limit: int | None, n: int = 20000, **options) -> Splits:
     from .shapes import make_shapes
     sizes = [n] + 2 * [max(n // 10, 2000)]

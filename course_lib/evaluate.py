@@ -24,8 +24,8 @@ from .measures import (alignment, check_features, check_labels, cluster_accuracy
 from .probes import FineTuneResult, ProbeResult, factor_probe, fine_tune, linear_probe
 
 __all__ = ["FineTuneResult", "ProbeResult", "alignment", "cluster_accuracy", "cluster_match",
-           "cluster_scores", "covariance_spectrum", "effective_rank", "embed", "factor_probe",
-           "feature_std", "fine_tune", "knn_accuracy", "knn_predict", "knn_votes", "linear_probe", "rankme",
+           "cluster_scores", "covariance_spectrum", "effective_rank", "embed", "embed_projected",
+           "factor_probe", "feature_std", "fine_tune", "knn", "knn_accuracy", "knn_predict", "knn_votes", "linear_probe", "rankme",
            "raw_pixels", "reinitialise", "score", "table", "uniformity"]
 
 
@@ -49,6 +49,19 @@ def embed(model: nn.Module, images: ImageSet | Tensor, batch_size: int = 512,
         raise ValueError(f"the model gives {tuple(parts[0].shape)} for {len(parts[0])} images; expected "
                          "one vector per image, (B, D). Pool the map, for example with x.mean((2, 3)).")
     return torch.cat([part.float().cpu() for part in parts])
+
+
+def embed_projected(method: nn.Module, images: ImageSet | Tensor, batch_size: int = 512) -> Tensor:
+    """What the head of a joint-embedding method makes of its representations, and its loss acts on: float32 (N, D).
+
+    On the CPU, in evaluation mode, without scaling to length 1. Raises ValueError for a method without a head.
+    """
+    head = next((getattr(method, name) for name in ("projector", "expander", "head") if hasattr(method, name)), None)
+    if head is None:
+        raise ValueError(f"{type(method).__name__} has no head: neither projector, expander nor head.")
+    features = embed(method, images, batch_size)
+    with _evaluating(method, next(head.parameters()).device) as where:
+        return torch.cat([head(part.to(where)).float().cpu() for part in features.split(batch_size)])
 
 
 @contextmanager
@@ -135,6 +148,12 @@ def knn_accuracy(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Ten
                          "Use the training images as the bank.")
     predicted = knn_predict(bank, bank_labels, queries, k, temperature, center)
     return float((predicted.cpu() == labels.cpu()).float().mean())
+
+
+def knn(model: nn.Module, splits: Splits) -> float:
+    """`knn_accuracy` of a model's representations of test images, with all training images as the bank."""
+    bank, queries = (embed(model, part) for part in (splits.train, splits.test))
+    return knn_accuracy(bank, splits.train.labels, queries, splits.test.labels)
 
 
 # ------------------------------------------------------------------------------------------------ the table

@@ -20,11 +20,12 @@ from torch import Tensor
 from .evaluate import COLUMNS, PERCENT
 from .measures import covariance_spectrum, effective_rank, few_threads, unit
 from .pictures import (BLACK, BLUE, COLORS, CYCLE, GREY, RED, WIDTH, as_array, as_pixels, attention_maps,
-                       drawn, image_grid, neighbours, reconstructions, style, view_pairs)
+                       drawn, image_grid, image_rows, neighbours, reconstructions, style, view_pairs)
+from .sketch import numbers
 
 __all__ = ["COLORS", "attention_maps", "correlation_matrix", "curves", "embedding", "factor_bars",
-           "image_grid", "neighbours", "paper_map", "project", "reconstructions", "score_bars", "spectrum",
-           "style", "view_pairs"]
+           "factor_map", "image_grid", "image_rows", "neighbours", "paper_map", "project", "reconstructions",
+           "score_bars", "spectrum", "style", "view_pairs"]
 MARKERS = "osD^vP*X"
 DASHES = ("-", "--", "-.", ":")
 
@@ -197,6 +198,21 @@ def factor_bars(scores: Mapping[str, Mapping[str, float]], title: str = "") -> F
     axes.invert_yaxis()
     if len(scores) > 1:
         figure.legend(loc="outside lower center", ncols=min(4, len(scores)))
+    return figure
+
+
+@drawn
+def factor_map(scores: Mapping[str, Mapping[str, float]], highest: float = 1.0, signed: bool = False,
+               frame: str | None = None, label: str = "read linearly: 0 not at all, 1 exactly") -> Figure:
+    """The same as `factor_bars` for many rows: a heat map with its numbers; `frame` names a row to be framed.
+
+    signed=True is for differences: colours from -highest (red) to highest (blue).
+    """
+    columns = list(next(iter(scores.values())))
+    values = torch.tensor([[row.get(name, torch.nan) for name in columns] for row in scores.values()])
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.34 * len(scores) + 0.9))
+    numbers(axes, values, list(scores), columns, highest, signed, list(scores).index(frame) if frame else None)
+    axes.set_xlabel(label)
     return figure
 
 

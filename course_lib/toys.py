@@ -11,6 +11,11 @@ from .data import Batch
 from .layers import normalize
 
 
+def generator(seed: int = 0) -> torch.Generator:
+    """A source of random numbers of its own, on the CPU: the same numbers for a seed on every machine."""
+    return torch.Generator().manual_seed(seed)
+
+
 def training_step(method: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer,
                   generator: torch.Generator) -> float:
     """One update of a method's weights, the heart of `train.fit` without anything around it; -> the loss."""
@@ -30,10 +35,10 @@ def circle_descent(attract: Callable[[Tensor, Tensor], Tensor], repel: Callable[
     whose two outputs are scaled to length 1. The loss of two views x, y is
     attraction * attract(x, y) + repulsion * (repel(x) + repel(y)) / 2. The same every time: all draws come from `seed`.
     """
-    generator = torch.Generator().manual_seed(seed)
+    source = generator(seed)
 
     def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
+        return torch.randn(*shape, generator=source)
 
     inputs = draw(images, 8)
     weights = [draw(8, 16) / 8**0.5, torch.zeros(16), draw(16, 2) / 4, torch.zeros(2)]
@@ -61,10 +66,10 @@ def simsiam_descent(loss: Callable[..., Tensor], stop: bool = True, predictor: b
     renewed every so many steps (1: the encoder itself). batch_norm: the encoder's outputs are standardised over the
     images. Returns "points" and "predictions", (steps + 1, images, outputs) of length 1 without noise, and "loss".
     """
-    generator = torch.Generator().manual_seed(seed)
+    source = generator(seed)
 
     def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
+        return torch.randn(*shape, generator=source)
 
     def network(weights: list[Tensor], x: Tensor) -> Tensor:
         return torch.tanh(x @ weights[0] + weights[1]) @ weights[2] + weights[3]

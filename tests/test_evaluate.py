@@ -58,6 +58,28 @@ class Tiny(nn.Module):
         return self.net(x).mean((2, 3))
 
 
+@pytest.mark.parametrize("name", ["vicreg", "byol", "simclr"])
+def test_the_projected_embedding_is_the_head_on_the_representation(name):
+    from course_lib.methods import build_method
+    torch.manual_seed(0)
+    method, images = build_method(name, build_backbone("convnet")).train(), splits().test
+    z = E.embed_projected(method, images, batch_size=7)
+    head = {"vicreg": "expander", "byol": "projector", "simclr": "head"}[name]
+    head = getattr(method, head)
+    assert method.training and z.device.type == "cpu" and z.dtype == torch.float32
+    method.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(z, head(E.embed(method, images)).float(), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="has no head"):
+        E.embed_projected(Tiny(), images)
+
+
+def test_knn_of_a_model_is_that_of_its_features():
+    data, model = splits(), Tiny()
+    expected = E.knn_accuracy(E.embed(model, data.train), data.train.labels, E.embed(model, data.test), data.test.labels)
+    assert E.knn(model, data) == expected
+
+
 # ------------------------------------------------------------------------------------------------ kNN
 def naive_knn(bank, labels, queries, k, temperature, center, classes):
     if center:
