@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import warnings
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -69,3 +71,26 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError, TypeError):
         return False
     return bool(mallopt(mmap_threshold, 32 * 2**20)) and bool(mallopt(trim_threshold, 2**30))
+
+
+def compiled(run: Callable) -> Callable:
+    """torch.compile(run); where that fails at its first call, `run` itself from then on, with a warning that says why.
+
+    It needs a C++ compiler on a CPU and Triton on a GPU, and does not know every version of Python.
+    """
+    chosen: list[Callable] = []
+
+    def call(*arguments):
+        if chosen:
+            return chosen[0](*arguments)
+        try:
+            chosen.append(torch.compile(run))
+            return chosen[0](*arguments)
+        except Exception as error:
+            result = run(*arguments)  # an error of `run` itself ends here: it has nothing to do with compiling
+            chosen[:] = [run]
+            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            warnings.warn(f"torch.compile does not work here, so the run goes on without it ({reason.strip()})", stacklevel=2)
+            return result
+
+    return call

@@ -82,7 +82,7 @@ def numbers(axes, values: Tensor, rows: Sequence[str], columns: Sequence[str], h
         axes.plot([-0.48, len(columns) - 0.52, len(columns) - 0.52, -0.48, -0.48],
                   [frame - 0.48, frame - 0.48, frame + 0.48, frame + 0.48, frame - 0.48],
                   color="#D55E00", lw=2.5, clip_on=False)
-    axes.set_xticks(range(len(columns)), [name.replace("_", "\n") for name in columns], fontsize=8.5)
+    axes.set_xticks(range(len(columns)), [name.replace("_", "\n") for name in columns], fontsize=8)
     axes.set_yticks(range(len(rows)), rows)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from . import checkpoint, ranks as several
 from .batches import Batches
 from .data import ImageSet
-from .device import keep_freed_memory, pick_device, pick_precision
+from .device import compiled, keep_freed_memory, pick_device, pick_precision
 from .history import History, NonFiniteLoss, non_finite, record, spread, write_metrics
 from .interrupt import between_steps
 from .layers import world_size
@@ -66,7 +66,8 @@ def fit(
     metrics.csv and backbone.pt; resume: go on from its last.pt if there is one, written on however many ranks: the
     batches are the same, and so are views and blocks of the loss where ranks x accumulate is. stream: gather batches
     from where the images lie instead of holding all on the device; None: where they would take half of its free
-    memory. watch: called with the History at every log, for live figures.
+    memory. compile: torch.compile the loss; where that does not work, a warning says why and the run goes on without.
+    watch: called with the History at every log, for live figures.
 
     Interrupting (Ctrl-C, or a notebook's stop button) finishes the step, saves and returns what there is; a second
     one stops at once. Raises NonFiniteLoss when the loss or the weights become so, and saves nothing then;
@@ -105,7 +106,7 @@ def fit(
     if ranks > 1:
         step_module = nn.parallel.DistributedDataParallel(
             step_module, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False)
-    compiled = torch.compile(step_module) if compile else step_module
+    run = compiled(step_module) if compile else step_module
 
     batches = Batches(images, device, batch_size=batch_size, seed=seed, accumulate=accumulate, rank=rank, ranks=ranks,
                       stream=stream)
@@ -127,7 +128,7 @@ def fit(
                 with torch.no_grad():
                     views = method.views(batch, generator)
                 with autocast():
-                    parts = compiled(views, at)
+                    parts = run(views, at)
                 scaler.scale(parts["loss"] / accumulate).backward()
         if clip is not None or hasattr(method, "before_update"):
             scaler.unscale_(opt)  # who looks at gradients before the update sees true ones

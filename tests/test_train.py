@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import warnings
 import threading
 import types
 
@@ -284,6 +285,30 @@ def test_a_compiled_run_is_the_same_run(build):
     b = fit(compiled, images(), steps=4, compile=True, **SMALL)
     assert b.loss == pytest.approx(a.loss, rel=1e-3)
     assert state(plain).keys() == state(compiled).keys()
+
+
+def test_a_run_that_cannot_be_compiled_goes_on_and_says_why(monkeypatch):
+    def no_compiler(run):
+        def call(*arguments):
+            raise RuntimeError("\nno C++ compiler was found\nmore about it")
+        return call
+
+    plain = fit(vicreg(), images(), steps=3, **SMALL)
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    with pytest.warns(UserWarning, match="does not work here.*no C.. compiler was found") as seen:
+        history = fit(vicreg(), images(), steps=3, compile=True, **SMALL)
+    assert history.loss == plain.loss and len([w for w in seen if "torch.compile" in str(w.message)]) == 1
+
+
+def test_an_error_of_the_method_is_not_blamed_on_the_compiler(monkeypatch):
+    class Broken(Toy):
+        def loss(self, views, progress):
+            raise KeyError("no such part")
+
+    monkeypatch.setattr(torch, "compile", lambda run: run)
+    with pytest.raises(KeyError, match="no such part"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(Broken(), images(), steps=3, compile=True, **SMALL)
 
 
 def test_every_method_trains(tmp_path):
