@@ -15,7 +15,7 @@ import copy
 
 import torch
 
-from course_lib.augment import SHAPES_VIEWS, Augment
+from course_lib.augment import TURNED_VIEWS, Augment
 from course_lib.checkpoint import load_method, save_small
 from course_lib.data import load
 from course_lib.evaluate import fine_tune, score
@@ -24,10 +24,10 @@ from course_lib.runs import StoredRun, runs_folder, write_run
 from course_lib.train import fit
 
 FOLDER = "15_ibot"
-VIT = {"patch": 4, "dim": 96, "depth": 4, "heads": 3}
-OPTIONS = {"augment": SHAPES_VIEWS, "crops": 4, "crop_size": 16, "crop_scale": (0.35, 0.7), "out": 256, "hidden": 128,
-           "momentum": 0.996, "teacher_temp": (0.02, 0.03), "warm": 0.3}
-RECIPE = {"lr": 1e-3, "weight_decay": 0.04, "batch_size": 64, "warmup": 0.1}
+VIT = {"patch": 4, "dim": 96, "depth": 4, "heads": 3, "stem": (32, 64)}
+OPTIONS = {"augment": TURNED_VIEWS, "crops": 0, "out": 256, "momentum": 0.99, "teacher_temp": (0.03, 0.03), "warm": 0.3,
+           "koleo": 0.3, "frozen": 1.0, "final_decay": None}
+RECIPE = {"lr": 1e-3, "weight_decay": 1e-4, "batch_size": 128, "warmup": 0.1}
 LABELS, EPOCHS, TUNING_SEEDS = 800, 20, (0, 1, 2)  # fine-tuning; a seed draws the labelled images, head and order
 
 
@@ -87,7 +87,7 @@ def main() -> None:
                 **{f"vit_{k}": v for k, v in VIT.items()}, "images": len(splits.train),
                 "views_per_second": history.views_per_second, "labels": LABELS, "epochs": EPOCHS}
     run = StoredRun.from_history(
-        arguments.method, splits.train.name, history, id=name, backbone="vit-tiny", augmentation=repr(SHAPES_VIEWS),
+        arguments.method, splits.train.name, history, id=name, backbone="vit-tiny", augmentation=repr(TURNED_VIEWS),
         seed=arguments.seed, settings=settings, scores=rows, note="Lesson 15: the network that its explorers look into.")
     write_run(run, folder)
     print(f"{weights.name}: {weights.stat().st_size / 1e6:.1f} MB, kNN {again['knn']:.3f} as float16")

@@ -7,12 +7,13 @@ differs is that one call serves a batch. All randomness comes from the torch.Gen
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from .geometry import affine, resized_crop, sample_boxes
 
 MEAN, STD = 0.45, 0.25  # one grey level for all sets: methods see roughly centred images whatever the data
 
@@ -25,65 +26,6 @@ def to_float(images: Tensor) -> Tensor:
 def normalize(images: Tensor) -> Tensor:
     """Images in [0, 1] or uint8 -> what backbones are fed: (x - 0.45) / 0.25, so that grey is about 0."""
     return to_float(images).sub(MEAN).div_(STD)
-
-
-# ------------------------------------------------------------------------------------------------ geometry
-def _resize_weights(start: Tensor, length: Tensor, source: int, size: int) -> Tensor:
-    """(B,), (B,) -> (B, size, source): row o holds the weights of source pixels in output pixel o.
-
-    Bilinear with antialiasing: a triangle as wide as an output pixel (at least 2 source pixels), cut off at the crop's
-    edges and normalised, as torchvision's resize(antialias=True) has it.
-    """
-    stretch = length / size
-    reach = stretch.clamp(min=1)
-    centre = start[:, None] + stretch[:, None] * (torch.arange(size, device=start.device) + 0.5)
-    pixel = torch.arange(source, device=start.device) + 0.5
-    weights = (1 - (pixel - centre[..., None]).abs() / reach[:, None, None]).clamp_(min=0)
-    inside = (pixel > start[:, None]) & (pixel < (start + length)[:, None])
-    weights = weights * inside[:, None, :]
-    return weights / weights.sum(-1, keepdim=True)
-
-
-def resized_crop(images: Tensor, boxes: Tensor, size: int, flip: Tensor | None = None) -> Tensor:
-    """Crop box b = (top, left, height, width) of image b, whole pixels, resize to size x size, flip where asked.
-
-    Two small matrix products per image: rows, then columns; a flip reverses the columns' weights.
-    images (B, C, H, W), boxes (B, 4), flip (B,) bool -> (B, C, size, size).
-    """
-    top, left, height, width = boxes.to(torch.float32).unbind(1)
-    rows = _resize_weights(top, height, images.shape[2], size)
-    columns = _resize_weights(left, width, images.shape[3], size)
-    if flip is not None:
-        columns = torch.where(flip[:, None, None], columns.flip(1), columns)
-    rows, columns = rows.to(images.dtype), columns.mT.to(images.dtype)
-    # channel by channel, so that no copy of the weights is made for each
-    return torch.stack([rows @ (channel @ columns) for channel in images.unbind(1)], 1)
-
-
-def sample_boxes(
-    batch: int, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float],
-    generator: torch.Generator, device: torch.device | str = "cpu",
-) -> Tensor:
-    """Boxes of RandomResizedCrop, (B, 4) whole pixels: area uniform in `scale`, aspect log-uniform in `ratio`.
-
-    torchvision redraws up to ten times what does not fit and then takes the largest centred box of a permitted
-    aspect. Here all ten draws are made at once and the first that fits is taken, so nothing waits for the device.
-    """
-    draws = torch.rand(2, batch, 10, generator=generator, device=generator.device).to(device)
-    area = height * width * (scale[0] + (scale[1] - scale[0]) * draws[0])
-    low, high = math.log(ratio[0]), math.log(ratio[1])
-    aspect = (low + (high - low) * draws[1]).exp()
-    w, h = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
-    fits = (w >= 1) & (h >= 1) & (w <= width) & (h <= height)
-    first = fits.to(torch.uint8).argmax(1, keepdim=True)
-    found = fits.any(1)
-    h = torch.where(found, h.gather(1, first)[:, 0], min(height, round(width / ratio[0])))
-    w = torch.where(found, w.gather(1, first)[:, 0], min(width, round(height * ratio[1])))
-    place = torch.rand(2, batch, generator=generator, device=generator.device).to(device)
-    place = torch.where(found, place, 0.5)
-    top = (place[0] * (height - h + 1)).floor().clamp_(max=height - h)
-    left = (place[1] * (width - w + 1)).floor().clamp_(max=width - w)
-    return torch.stack([top, left, h, w], 1)
 
 
 # ------------------------------------------------------------------------------------------------ colour
@@ -168,12 +110,13 @@ def gaussian_blur(images: Tensor, sigma: Tensor | float, kernel_size: int) -> Te
 # ------------------------------------------------------------------------------------------------ the pipeline
 @dataclass(frozen=True)
 class Augment:
-    """Random resized crop, flip, colour jitter, grayscale, blur and solarize: one random view of each image.
+    """Turn, random resized crop, flip, colour jitter, grayscale, blur and solarize: one random view of each image.
 
     Call it with uint8 (or float in [0, 1]) images (B, 3, H, W) and a generator; it returns float (B, 3, size, size) in
     [0, 1]. The defaults are VICReg's (BYOL's) colours without blur, which at 32 pixels is left out as SimCLR does on
     CIFAR. jitter: strengths (brightness, contrast, saturation, hue); their order is drawn once per batch, strengths
-    and whether a sample is changed at all per sample.
+    and whether a sample is changed at all per sample. turn: degrees either way; shift: share of the side, each way;
+    zoom: between these; all three at once, before the crop, and left out where they would change nothing.
     """
 
     size: int = 32
@@ -186,6 +129,9 @@ class Augment:
     blur_p: float = 0.0
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     solarize_p: float = 0.0
+    turn: float = 0.0
+    shift: float = 0.0
+    zoom: tuple[float, float] = (1.0, 1.0)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         images = to_float(images)
@@ -195,6 +141,9 @@ class Augment:
             draw = torch.rand(batch, generator=generator, device=generator.device)
             return (low + (high - low) * draw).to(device, non_blocking=True)
 
+        if self.turn or self.shift or self.zoom != (1.0, 1.0):
+            move = torch.stack([uniform(-self.shift, self.shift) * side for side in (images.shape[3], images.shape[2])], 1)
+            images = affine(images, uniform(-self.turn, self.turn), move, uniform(*self.zoom))
         boxes = sample_boxes(batch, *images.shape[2:], self.scale, self.ratio, generator, device)
         images = resized_crop(images, boxes, self.size, uniform(0, 1) < self.flip)
         images = self._jitter(images, uniform, generator)
@@ -228,6 +177,9 @@ class Augment:
 
 # what suits generated shapes: a colour says nothing about the class, and smaller crops slow most methods down
 SHAPES_VIEWS = Augment(scale=(0.8, 1.0), jitter=(0.4, 0.4, 0.4, 0.5), jitter_p=1.0, gray_p=0.3)
+# the same, and neither place, size nor angle is shared by two views: what is left is the shape
+TURNED_VIEWS = Augment(scale=(1.0, 1.0), ratio=(1.0, 1.0), jitter=(0.4, 0.4, 0.4, 0.5), jitter_p=1.0, gray_p=0.3,
+                       turn=180.0, shift=0.2, zoom=(0.8, 1.2))
 
 
 def many_views(images: Tensor, augments: list[Augment], generator: torch.Generator) -> list[Tensor]:

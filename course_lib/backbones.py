@@ -89,7 +89,12 @@ BACKBONES = ("convnet", "resnet18", "resnet50", "vit-tiny", "vit-small")
 
 
 def build_backbone(name: str = "convnet", image_size: int = 32, **options) -> nn.Module:
-    """A backbone by name, with its `dim`; options go to its class (depth=, patch=, ...)."""
+    """A backbone by name, with its `dim`; options go to its class (depth=, patch=, ...).
+
+    stem=(32, 64), of a ViT: the widths of a `ConvNet` before its patches.
+    """
+    if options.get("stem") and name.startswith("vit"):
+        options["stem"] = ConvNet(len(options["stem"]), tuple(options["stem"]))
     if name == "convnet":
         return ConvNet(**options)
     if name in ("resnet18", "resnet50"):

@@ -1,9 +1,5 @@
-"""What methods share: gathers over ranks, batch norm (over ranks, visible positions, parts of a batch), heads, an EMA
+"""What methods share: batch norm (over ranks, visible positions, parts of a batch), heads, an EMA
 teacher, a queue of embeddings, Sinkhorn.
-
-Distributed convention of the whole library, for losses over the *global* batch: every rank computes the loss of the
-global batch, and the backward of a gather or reduction sums the gradients of all ranks. The gradient of a rank's
-inputs is then W times the single-process one, and DDP's averaging of parameter gradients makes them exactly equal.
 """
 
 from __future__ import annotations
@@ -14,58 +10,10 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-# ------------------------------------------------------------------------------------------------ ranks
-def world_size() -> int:
-    """Number of ranks: 1 unless a process group of several ranks is running."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-class _AllReduce(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        gradient = gradient.contiguous().clone()
-        dist.all_reduce(gradient)
-        return gradient
-
-
-class _AllGather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        ctx.rows = x.shape[0]
-        parts = [torch.empty_like(x) for _ in range(world_size())]
-        dist.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        gradient = gradient.contiguous().clone()
-        dist.all_reduce(gradient)
-        start = dist.get_rank() * ctx.rows
-        return gradient[start : start + ctx.rows]
-
-
-def all_reduce_sum(x: Tensor) -> Tensor:
-    """Sum of x over ranks, same shape; differentiable. The identity on one rank."""
-    return _AllReduce.apply(x) if world_size() > 1 else x
-
-
-def gather(x: Tensor) -> Tensor:
-    """(N, ...) on each rank -> (W*N, ...) on every rank, in rank order; differentiable. The identity on one rank.
-
-    Every rank must bring the same N (`fit` drops the last partial batch).
-    """
-    return _AllGather.apply(x) if world_size() > 1 else x
+from .collectives import all_reduce_sum, gather, rank, world_size
 
 
 # ------------------------------------------------------------------------------------------------ precision
@@ -333,7 +281,7 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3, extra: 
     small epsilon is. extra: (L, K) scores of further samples (a queue, the same on each rank) that count in the
     balance but get no codes. Over several ranks the balance is that of the global batch.
     """
-    own, rank = len(scores), dist.get_rank() if world_size() > 1 else 0
+    own, first = len(scores), rank() * len(scores)
     log_q = gather(at_least_float32(scores))
     if extra is not None:
         log_q = torch.cat([log_q, at_least_float32(extra)])
@@ -342,4 +290,4 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3, extra: 
     for _ in range(iterations):
         log_q = log_q - log_q.logsumexp(0)  # each prototype: the same mass
         log_q = log_q - log_q.logsumexp(1, keepdim=True) - math.log(len(log_q))  # each sample: the same mass
-    return (log_q[rank * own : (rank + 1) * own] + math.log(len(log_q))).exp()
+    return (log_q[first : first + own] + math.log(len(log_q))).exp()

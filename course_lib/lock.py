@@ -12,10 +12,9 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch.distributed as dist
 
 from .checkpoint import CheckpointError
-from .layers import world_size
+from .collectives import rank
 
 NAME = ".lock"
 UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what a disk without locks answers
@@ -100,7 +99,7 @@ def alone_in_out(fit):
 
     @functools.wraps(fit)
     def alone(*args, out=None, **settings):
-        if out is None or (world_size() > 1 and dist.get_rank()):
+        if out is None or rank():
             return fit(*args, out=out, **settings)
         with only_run_in(Path(out)):
             return fit(*args, out=out, **settings)

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from .checkpoint import CheckpointError
-from .layers import world_size
+from .collectives import world_size
 
 # A rank that dies closes its connections, and the others notice at once; this long they wait for one that fell silent.
 SILENCE = timedelta(minutes=10)

@@ -20,11 +20,11 @@ from tqdm import tqdm
 
 from . import checkpoint, ranks as several
 from .batches import Batches
+from .collectives import world_size
 from .data import ImageSet
 from .device import compiled, keep_freed_memory, pick_device, pick_precision
 from .history import History, NonFiniteLoss, non_finite, record, spread, write_metrics
 from .interrupt import between_steps
-from .layers import world_size
 from .lock import alone_in_out
 from .optim import DEFAULTS, OPTIMIZERS, build_optimizer, cosine, parameter_groups, warmup_cosine
 

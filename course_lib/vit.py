@@ -2,7 +2,7 @@
 
 Patches become tokens; a class token stands in front. What a method needs beyond that is an option: positions (fixed
 sines and cosines, learned, none), a relative position bias (one table for all layers or one each), layer scale, keys
-without bias. Hidden patches are either dropped (MAE: the encoder never sees them) or replaced by a mask token (SimMIM,
+without bias, a stem of convolutions before the patches. Hidden patches are either dropped (MAE: the encoder never sees them) or replaced by a mask token (SimMIM,
 BEiT, iBOT). Attention maps are computed only when asked for. Initialisations, by paper: `init_xavier`, `init_truncated`.
 """
 
@@ -15,92 +15,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .blocks import Block
 from .positions import RelativeBias, positions_for, sincos_positions
-
-
-# ------------------------------------------------------------------------------------------------ blocks
-class Attention(nn.Module):
-    """Multi-head self-attention, (B, T, D) -> (B, T, D); an optional bias (heads, T, T) is added to the logits.
-
-    key_bias=False: queries and values have a bias, keys have none (BEiT). relative: the grid of a bias table of its
-    own, used where no bias is given.
-    """
-
-    def __init__(self, dim: int, heads: int, key_bias: bool = True, relative: int | tuple[int, int] | None = None):
-        super().__init__()
-        if dim % heads:
-            raise ValueError(f"dim {dim} is not a multiple of heads {heads}")
-        self.heads, self.key_bias = heads, key_bias
-        self.qkv = nn.Linear(dim, 3 * dim, bias=key_bias)
-        if not key_bias:
-            self.q_bias, self.v_bias = nn.Parameter(torch.zeros(dim)), nn.Parameter(torch.zeros(dim))
-        self.relative = None if relative is None else RelativeBias(relative, heads)
-        self.proj = nn.Linear(dim, dim)
-
-    def reset_parameters(self) -> None:
-        if not self.key_bias:
-            nn.init.zeros_(self.q_bias), nn.init.zeros_(self.v_bias)
-
-    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, each (B, heads, T, D / heads)."""
-        if self.key_bias:
-            qkv = self.qkv(x)
-        else:
-            bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-            qkv = F.linear(x, self.qkv.weight, bias)
-        q, k, v = rearrange(qkv, "b t (three h d) -> three b h t d", three=3, h=self.heads)
-        return q, k, v
-
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        q, k, v = self.split(x)
-        bias = self._own(bias)
-        if q.is_cpu and q.dtype == torch.bfloat16:  # torch's fused kernel is 2 to 7 times as slow backwards there
-            out = self._maps(q, k, bias).to(v.dtype) @ v
-        else:
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=None if bias is None else bias.to(q.dtype))
-        return self.proj(rearrange(out, "b h t d -> b t (h d)"))
-
-    def weights(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Attention maps (B, heads, T, T), rows (queries) summing to 1."""
-        q, k, _ = self.split(x)
-        return self._maps(q, k, self._own(bias))
-
-    def _own(self, bias: Tensor | None) -> Tensor | None:
-        return self.relative() if bias is None and self.relative is not None else bias
-
-    @staticmethod
-    def _maps(q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
-        logits = q @ k.mT / math.sqrt(q.shape[-1])
-        return (logits if bias is None else logits + bias).softmax(-1)
-
-
-class Block(nn.Module):
-    """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)), exact GELU.
-
-    layer_scale: each branch is multiplied by a learned vector that starts at this value.
-    """
-
-    def __init__(self, dim: int, heads: int, mlp_ratio: float = 4.0, key_bias: bool = True,
-                 layer_scale: float | None = None, relative: int | tuple[int, int] | None = None):
-        super().__init__()
-        hidden = int(dim * mlp_ratio)
-        self.norm1, self.attn = nn.LayerNorm(dim, eps=1e-6), Attention(dim, heads, key_bias, relative)
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
-        self.layer_scale, self.scale1, self.scale2 = layer_scale, None, None
-        if layer_scale is not None:
-            self.scale1, self.scale2 = nn.Parameter(torch.empty(dim)), nn.Parameter(torch.empty(dim))
-            self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        if self.layer_scale is not None:
-            nn.init.constant_(self.scale1, self.layer_scale), nn.init.constant_(self.scale2, self.layer_scale)
-
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        y = self.attn(self.norm1(x), bias)
-        x = x + (y if self.scale1 is None else y * self.scale1)
-        y = self.mlp(self.norm2(x))
-        return x + (y if self.scale2 is None else y * self.scale2)
 
 
 # ------------------------------------------------------------------------------------------------ the network
@@ -140,11 +56,16 @@ class ViT(nn.Module):
     positions: "sincos" (fixed), "learned" or "none". relative: "shared" (one bias table for all layers), "layer" (one
     each) or None. layer_scale, key_bias: see `Block`, `Attention`. Images of another size than image_size (multi-crop)
     have sincos positions computed and learned ones interpolated for them; a relative bias has the built size only.
+
+    stem: a conv net with `stages`, `widths` and `strides` that sees the image first; patches are cut from its last map (the
+    hybrid of arXiv 2010.11929; see arXiv 2106.14881): small transformers learn far sooner so. Patches that are hidden are
+    blanked before it, so that it can't tell what was there; they can't be dropped.
     """
 
     def __init__(self, image_size: int = 32, patch: int = 4, dim: int = 192, depth: int = 6, heads: int = 3, *,
                  mlp_ratio: float = 4.0, positions: str = "sincos", relative: str | None = None,
-                 layer_scale: float | None = None, key_bias: bool = True, pool: str = "class"):
+                 layer_scale: float | None = None, key_bias: bool = True, pool: str = "class",
+                 stem: nn.Module | None = None):
         super().__init__()
         if image_size % patch:
             raise ValueError(f"image size {image_size} is not a multiple of the patch {patch}")
@@ -154,7 +75,12 @@ class ViT(nn.Module):
             if value not in known:
                 raise ValueError(f"{name} must be one of {known}, got {value!r}")
         self.patch, self.grid, self.dim, self.pool = patch, image_size // patch, dim, pool
-        self.embed = nn.Conv2d(3, dim, patch, patch)
+        self.stem = stem
+        channels, stride = (3, 1) if stem is None else (stem.widths[-1], stem.strides[-1])
+        if patch % stride:
+            raise ValueError(f"the stem's cells have {stride} pixels: the patch must be a multiple of that, got {patch}")
+        cut = patch // stride
+        self.embed = nn.Conv2d(channels, dim, cut, cut)
         self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.learned = positions == "learned"
         if self.learned:
@@ -192,7 +118,14 @@ class ViT(nn.Module):
         if grid != self.grid and not self.any_size:
             raise ValueError(f"a relative position bias has one size: images must have {self.grid * self.patch} "
                              f"pixels, got {size}")
-        patches = rearrange(images, "b c (h p) (w q) -> b (h w) (c p q)", p=self.patch, q=self.patch)
+        if self.stem is not None:
+            if keep is not None:
+                raise ValueError("a stem sees the whole image: its patches can be hidden, not dropped (MAE needs a ViT without one)")
+            if hidden is not None:  # grey, which is 0
+                images = images * ~hidden[:, None].repeat_interleave(self.patch, 2).repeat_interleave(self.patch, 3)
+            images = self.stem.stages(images)[-1]
+        cut = self.embed.kernel_size[0]
+        patches = rearrange(images, "b c (h p) (w q) -> b (h w) (c p q)", p=cut, q=cut)
         if keep is not None:  # dropped before the projection: hidden patches cost nothing
             patches = patches.gather(1, keep[..., None].expand(-1, -1, patches.shape[-1]))
         x = F.linear(patches, self.embed.weight.flatten(1), self.embed.bias)  # the convolution, patch by patch
@@ -267,7 +200,7 @@ def init_xavier(module: nn.Module) -> nn.Module:
             if child.bias is not None:
                 nn.init.zeros_(child.bias)
         elif isinstance(child, ViT):
-            bound = math.sqrt(6 / (child.dim + 3 * child.patch**2))
+            bound = math.sqrt(6 / (child.dim + child.embed.weight[0].numel()))
             nn.init.uniform_(child.embed.weight, -bound, bound)
             nn.init.zeros_(child.embed.bias)
             nn.init.normal_(child.class_token, std=0.02)

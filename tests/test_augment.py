@@ -15,7 +15,8 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as tv
 
 from course_lib import augment
-from course_lib.augment import Augment, many_views, patch_mask, resized_crop, sample_boxes, two_views
+from course_lib.augment import Augment, many_views, patch_mask, two_views
+from course_lib.geometry import affine, resized_crop, sample_boxes
 
 
 def generator(seed=0):
@@ -65,6 +66,44 @@ def test_the_whole_box_is_the_image():
     flip = torch.tensor([True, False, True, False, True, False])
     mixed = resized_crop(images, torch.tensor([(0, 0, 20, 20)] * 6), 20, flip)
     near(mixed, torch.where(flip[:, None, None, None], images.flip(3), images), 1e-6)
+
+
+@pytest.mark.parametrize("height, width", [(40, 40), (36, 48)])
+def test_affine(height, width):
+    """torchvision's, where nothing but black comes from beyond the edge: a block of pixels in the middle."""
+    images = torch.zeros(5, 3, height, width)
+    images[:, :, height // 2 - 2 : height // 2 + 3, width // 2 - 3 : width // 2 + 2] = torch.rand(5, 3, 5, 5, generator=generator())
+    angle, zoom = torch.tensor([0.0, 90, -37, 180, 11]), torch.tensor([1.0, 1, 0.8, 1.2, 1])
+    shift = torch.tensor([[2.0, 0], [0, 1], [1.5, -0.5], [0, 0], [-1, 2]])
+    for image, a, t, z, mine in zip(images, angle, shift, zoom, affine(images, angle, shift, zoom)):
+        wanted = tv.affine(image, float(a), t.tolist(), float(z), [0.0, 0.0], InterpolationMode.BILINEAR)
+        near(mine, wanted, 2e-5)
+
+
+def test_affine_mirrors_at_the_edge():
+    images = pictures(2)
+    nothing = torch.zeros(2), torch.zeros(2, 2), torch.ones(2)
+    near(affine(images, *nothing), images, 2e-6)
+    moved = affine(images, nothing[0], torch.tensor([[3.0, 0], [0, -2]]), nothing[2])
+    near(moved[0], torch.cat([images[0, :, :, :3].flip(2), images[0, :, :, :-3]], 2), 2e-5)
+    near(moved[1], torch.cat([images[1, :, 2:], images[1, :, -2:].flip(1)], 1), 2e-5)
+
+
+def test_turned_views_are_drawn_per_sample_and_only_when_asked_for():
+    images = pictures(1).expand(64, -1, -1, -1)
+    plain = dict(size=20, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0, jitter_p=0.0, gray_p=0.0)
+    near(Augment(**plain)(images, generator()), images, 1e-6)
+    for option in ({"turn": 180.0}, {"shift": 0.2}, {"zoom": (0.5, 1.5)}):
+        views = Augment(**plain, **option)(images, generator())
+        assert len({tuple(view.flatten()[:50].tolist()) for view in views}) == 64, option
+    # shifts are shares of the side, both ways, and along both axes
+    dot = torch.zeros(400, 3, 20, 20)
+    dot[:, :, 10, 10] = 1.0
+    views = Augment(**plain, shift=0.2)(dot, generator())[:, 0]
+    axis = torch.arange(20.0) - 10
+    down, right = (views.sum(2) * axis).sum(1), (views.sum(1) * axis).sum(1)
+    for values in (down, right):
+        assert 3.5 < values.max() <= 4.1 and -4.1 <= values.min() < -3.5
 
 
 FACTORS = [0.0, 0.3, 0.9, 1.0, 1.4, 2.5]

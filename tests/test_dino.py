@@ -10,8 +10,8 @@ from torch import nn
 
 from course_lib.layers import normalize as unit
 from course_lib.methods import build_method
-from course_lib.methods.masked.dino import (DINO, DINOHead, Prototypes, clip_each, dino_loss, entropies, moved_center,
-                                            teacher_probabilities, warm_temperature)
+from course_lib.methods.masked.dino import (DINO, DINOHead, Prototypes, clip_each, dino_loss, entropies, koleo_loss,
+                                            moved_center, teacher_probabilities, warm_temperature)
 from course_lib.optim import cosine, ema_momentum
 from course_lib.train import export, fit
 
@@ -57,6 +57,49 @@ def test_the_loss_equals_its_definition(crops, n, k):
     center = randn(k, seed=20)
     wanted = naive_loss([s.tolist() for s in student], [t.tolist() for t in teacher], center.tolist(), 0.3, 0.2)
     assert float(dino_loss(student, teacher, center, 0.3, 0.2)) == pytest.approx(wanted, rel=1e-10)
+
+
+def naive_koleo(z) -> float:
+    rows = [[v / math.sqrt(sum(w * w for w in row)) for v in row] for row in z]
+    total = 0.0
+    for i, row in enumerate(rows):
+        total -= math.log(min(math.dist(row, other) for j, other in enumerate(rows) if j != i)) / len(rows)
+    return total
+
+
+@pytest.mark.parametrize("n, d", [(2, 3), (5, 2), (9, 6)])
+def test_koleo_equals_its_definition(n, d):
+    z = randn(n, d, seed=n).requires_grad_()
+    assert float(koleo_loss(z)) == pytest.approx(naive_koleo(z.tolist()), rel=1e-6)
+    assert torch.autograd.gradcheck(koleo_loss, z)
+
+
+def test_koleo_pushes_neighbours_apart_and_survives_twins():
+    """Two equal rows have no direction to part in, but their loss and gradient stay finite."""
+    close, apart = torch.tensor([[1, 0.0], [1, 0.1]]), torch.tensor([[1, 0.0], [-1, 0.1]])
+    assert koleo_loss(close) > koleo_loss(apart)
+    z = torch.ones(3, 4, requires_grad=True)
+    koleo_loss(z).backward()
+    assert z.grad.isfinite().all()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert koleo_loss(close.bfloat16()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["dino", "ibot"])
+def test_koleo_joins_the_loss_for_large_crops_and_class_tokens(name, monkeypatch):
+    from course_lib.methods.masked import dino as module
+
+    seen = []
+    monkeypatch.setattr(module, "koleo_loss", lambda z: seen.append(z) or z.square().sum())
+    torch.manual_seed(0)
+    method = build_method(name, "vit-tiny", 16, backbone_options=VIT, out=7, hidden=16, bottleneck=6, crops=2, crop_size=8,
+                          koleo=0.5)
+    views = method.views(type("Batch", (), {"images": images().images[:5]}), torch.Generator().manual_seed(0))
+    parts = method.loss(views)
+    assert [tuple(z.shape) for z in seen] == [(5, 6), (5, 6)]
+    assert float(parts["koleo"]) == pytest.approx(5.0, rel=1e-5), "rows of length 1"
+    method.koleo = 0.0
+    assert "koleo" not in method.loss(views) and len(seen) == 2
 
 
 def test_gradients_reach_the_student_only():

@@ -1,6 +1,6 @@
 """W ranks equal one rank: values, gradients, batch norm's statistics, and `fit` (gloo on the CPU, W = 1, 2, 3).
 
-The library's convention (course_lib/layers.py): every rank computes the loss of the *global* batch. Then, in float64,
+The library's convention (course_lib/collectives.py): every rank computes the loss of the *global* batch. Then, in float64,
 the mean of the ranks' values, their parameter gradients averaged (DDP's averaging) and their input gradients divided
 by W equal those of one rank that holds the whole batch. A new loss joins by one line in CASES.
 """
@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from course_lib import layers
+from course_lib import collectives, layers
 from course_lib.augment import to_float
 from course_lib.backbones import ConvNet
 from course_lib.data import ImageSet
@@ -35,7 +35,7 @@ from course_lib.methods.contrastive.simsiam import simsiam_loss
 from course_lib.methods.contrastive.swav import swav_loss
 from course_lib.methods.contrastive.vicreg import VICReg, vicreg_loss
 from course_lib.methods.masked.beit import beit_loss
-from course_lib.methods.masked.dino import dino_loss, moved_center
+from course_lib.methods.masked.dino import dino_loss, koleo_loss, moved_center
 from course_lib.methods.masked.dmae import dmae_loss
 from course_lib.methods.masked.ibot import patch_loss
 from course_lib.methods.masked.mae import mae_loss
@@ -87,7 +87,7 @@ def squares(x: Tensor) -> Tensor:
 
 def masked_norm_loss(norm: nn.Module, x: Tensor, visible: Tensor) -> Tensor:
     with sparse(nn.Sequential(norm), visible.unsqueeze(1)):
-        return layers.all_reduce_sum(squares(norm(x)).sum())
+        return collectives.all_reduce_sum(squares(norm(x)).sum())
 
 
 def images_and_masks() -> tuple[Tensor, Tensor]:
@@ -169,8 +169,8 @@ CASES = {
     "vicreg covariance": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["covariance"]),
     "vicreg through batch norm": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["loss"],
                                       with_batch_norm),
-    "align": Case(two_views, lambda net, a, b: alignment_loss(*map(layers.gather, (net(a), net(b))))),
-    "uniform": Case(lambda: two_views()[:1], lambda net, a: uniformity_loss(layers.gather(net(a)))),
+    "align": Case(two_views, lambda net, a, b: alignment_loss(*map(collectives.gather, (net(a), net(b))))),
+    "uniform": Case(lambda: two_views()[:1], lambda net, a: uniformity_loss(collectives.gather(net(a)))),
     "simclr": Case(two_views, lambda net, a, b: nt_xent(net(a), net(b))["loss"]),
     "simclr through batch norm": Case(two_views, lambda net, a, b: nt_xent(net(a), net(b))["loss"], with_batch_norm),
     "simclr v2, distillation": Case(two_views, lambda net, a, b: distillation_loss(net(a), net(b), 2.0) + 0 * b.sum(),
@@ -196,11 +196,12 @@ CASES = {
     "dmae loss": Case(images_and_masks, lambda net, x, seen: dmae_loss(patchify(net(x), 4), x.detach()),
                       lambda: nn.Conv2d(3, 3, 1), local=True),
     "dino, and its centre": Case(four_views, dino_steps, Centred, local=True),
+    "koleo": Case(lambda: two_views()[:1], lambda net, a: koleo_loss(net(a)), local=True),
     "ibot's patches, and their centre": Case(images_and_masks, ibot_steps, Centred, local=True),
     "spark, whole forward": Case(images_and_masks, spark_whole, small_spark),
-    "gather": Case(lambda: (randn(N, 5),), lambda net, x: squares(layers.gather(net(x)).T @ layers.gather(x)).sum()),
+    "gather": Case(lambda: (randn(N, 5),), lambda net, x: squares(collectives.gather(net(x)).T @ collectives.gather(x)).sum()),
     "all_reduce_sum": Case(lambda: (randn(N, 5),),
-                           lambda net, x: squares(layers.all_reduce_sum(net(x).sum(0))[None]).sum()),
+                           lambda net, x: squares(collectives.all_reduce_sum(net(x).sum(0))[None]).sum()),
     "BatchNorm1d": Case(lambda: (randn(N, 6) * 3 + 1,), lambda norm, x: squares(norm(x)).mean(),
                         lambda: layers.BatchNorm1d(6), local=True),
     "BatchNorm1d, sequences": Case(lambda: (randn(N, 6, 3) * 3 + 1,), lambda norm, x: squares(norm(x)).mean(),

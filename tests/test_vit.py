@@ -9,12 +9,15 @@ import torch
 from torch.nn import functional as F
 
 from course_lib.augment import patch_mask
-from course_lib.backbones import build_backbone
+from course_lib.backbones import ConvNet, build_backbone
+from course_lib.blocks import Attention
+from course_lib.checkpoint import load_method, save_small
 from course_lib.data import Splits
 from course_lib.evaluate import reinitialise
+from course_lib.methods import build_method
 from course_lib.positions import RelativeBias, relative_index, sincos_positions
 from course_lib.probes import fine_tune
-from course_lib.vit import Attention, ViT, init_truncated, init_xavier, visible_indices
+from course_lib.vit import ViT, init_truncated, init_xavier, visible_indices
 
 import tiny
 from draws import randn
@@ -331,3 +334,53 @@ def test_fine_tuning_with_layer_decay():
     assert moved["embed.weight"] < 0.3 * moved["blocks.0.mlp.0.weight"] < 0.1 * moved["blocks.1.mlp.0.weight"]
     with pytest.raises(ValueError, match="needs a ViT"):
         fine_tune(build_backbone("convnet"), splits, epochs=1, batch_size=10, layer_decay=0.5, device="cpu")
+
+
+# ---------------------------------------------------------------- a stem of convolutions
+def stemmed(patch=4, widths=(6, 8), **options):
+    torch.manual_seed(0)
+    return build_backbone("vit-tiny", 16, patch=patch, dim=24, depth=2, heads=3, stem=widths, **options).double().eval()
+
+
+@pytest.mark.parametrize("patch, widths", [(4, (6, 8)), (4, (6,)), (8, (6, 8, 10))])
+def test_patches_are_cut_from_the_stems_last_map(patch, widths):
+    vit, images = stemmed(patch, widths), randn(2, 3, 16, 16)
+    maps = ConvNet.stages(vit.stem, images)[-1]
+    grid, cut = 16 // patch, patch // 2 ** len(widths)
+    x = vit._embed(images)
+    assert x.shape == (2, 1 + grid**2, 24)
+    table = sincos_positions(grid, 24, dtype=torch.float64)
+    for row in range(grid):
+        for column in range(grid):
+            piece = maps[:, :, row * cut : (row + 1) * cut, column * cut : (column + 1) * cut].flatten(1)
+            wanted = piece @ vit.embed.weight.flatten(1).T + vit.embed.bias + table[1 + row * grid + column]
+            torch.testing.assert_close(x[:, 1 + row * grid + column], wanted)
+    assert stemmed(patch, widths).tokens(randn(2, 3, 32, 32)).shape == (2, 1 + (32 // patch) ** 2, 24)
+
+
+def test_a_stem_does_not_tell_what_hidden_patches_show():
+    """Bug: convolutions overlap, so a mask token behind them hides nothing: the neighbours have seen the patch."""
+    vit, images = stemmed(), randn(2, 3, 16, 16)
+    hidden, token = patch_mask(2, 4, 0.5, torch.Generator().manual_seed(1)), randn(1, 1, 24)
+    pixels = hidden.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None]
+    other = torch.where(pixels, randn(2, 3, 16, 16, seed=9), images)
+    assert not torch.allclose(vit._embed(images), vit._embed(other))
+    torch.testing.assert_close(vit.tokens(images, hidden=hidden, mask_token=token),
+                               vit.tokens(other, hidden=hidden, mask_token=token), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="can be hidden, not dropped"):
+        vit.tokens(images, ~hidden)
+
+
+def test_a_stem_that_does_not_fit_the_patch():
+    with pytest.raises(ValueError, match="cells have 8 pixels: the patch must be a multiple of that, got 4"):
+        stemmed(4, (6, 8, 10))
+
+
+def test_a_method_over_a_stem_is_built_again_from_its_settings(tmp_path):
+    torch.manual_seed(0)
+    options = dict(patch=4, dim=24, depth=1, heads=3, stem=(6, 8))
+    method = build_method("dino", "vit-tiny", 16, backbone_options=options, out=8, hidden=8, bottleneck=4)
+    assert method.settings["backbone_options"]["stem"] == (6, 8), "the settings are as they were given"
+    again = load_method(save_small(tmp_path / "small.pt", method))
+    images = torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(again.eval().embed(images), method.eval().embed(images), rtol=0.02, atol=0.02)

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from ...augment import Augment, normalize, two_views
-from ...layers import MLP, gather, in_float32
+from ...collectives import gather
+from ...layers import MLP, in_float32
 from ...layers import normalize as unit
 
 

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from ...augment import Augment, byol_views, normalize, two_views
-from ...layers import MLP, gather, in_float32, world_size
+from ...collectives import gather, world_size
+from ...layers import MLP, in_float32
 
 
 @in_float32

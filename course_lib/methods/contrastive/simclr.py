@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...augment import Augment, normalize, two_views
-from ...layers import BatchNorm1d, gather, in_float32
+from ...collectives import gather
+from ...layers import BatchNorm1d, in_float32
 from ...layers import normalize as unit
 
 

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...augment import Augment, many_views, normalize
-from ...layers import MLP, gather, in_float32, sinkhorn
+from ...collectives import gather
+from ...layers import MLP, in_float32, sinkhorn
 from ...layers import normalize as unit
 from ...optim import parameter_groups
 

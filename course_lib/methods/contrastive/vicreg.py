@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...augment import Augment, byol_views, normalize, two_views
-from ...layers import MLP, gather, in_float32
+from ...collectives import gather
+from ...layers import MLP, in_float32
 
 
 @in_float32

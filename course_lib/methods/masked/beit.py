@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...augment import Augment, normalize, patch_mask
-from ...layers import all_reduce_sum, in_float32
+from ...collectives import all_reduce_sum
+from ...layers import in_float32
 from ...optim import position_bias_groups
 from ...vit import init_truncated, require_vit
 from .spark import enlarge

@@ -10,7 +10,8 @@ Nothing compares images with each other, so two constants would do: all images o
 forbids it) or all images uniform (the teacher's low temperature, tau_t < tau_s, forbids that). Each alone collapses.
 
 The head: three GELU layers, a bottleneck scaled to length 1, then K prototypes of length 1 (weight norm with gain 1), so
-that scores are cosines; its last layer rests at first. Gradients are clipped parameter by parameter. Code:
+that scores are cosines; its last layer rests at first. DINOv2 (arXiv 2304.07193) adds a regulariser, KoLeo, which pushes every
+image away from its nearest neighbour; on small sets of alike images it decides whether anything is learned. Gradients are clipped parameter by parameter. Code:
 facebookresearch/dino, main_dino.py, vision_transformer.py, utils.py.
 
 What other implementations get wrong: sharpening by *raising* the teacher's temperature; the centre moved before the loss,
@@ -25,7 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...augment import Augment, many_views, normalize
-from ...layers import EMA, all_reduce_sum, at_least_float32, in_float32
+from ...collectives import all_reduce_sum, gather, rank
+from ...layers import EMA, at_least_float32, in_float32
 from ...layers import normalize as unit
 from ...optim import ema_momentum, parameter_groups
 
@@ -48,6 +50,23 @@ def dino_loss(student: list[Tensor], teacher: list[Tensor], center: Tensor, stud
     terms = [-(target * F.log_softmax(logits / student_temp, -1)).sum(-1).mean()
              for q, target in enumerate(targets) for v, logits in enumerate(student) if v != q]
     return torch.stack(terms).mean()
+
+
+@in_float32
+def koleo_loss(z: Tensor) -> Tensor:
+    """- mean over images of log |z_i - its nearest neighbour|, rows scaled to length 1: (N, D) -> scalar; low when spread.
+
+    The neighbour is sought among the images of all ranks. (Sablayrolles et al. 2019, arXiv 1806.03198; DINOv2,
+    loss/koleo_loss.py.)
+    """
+    z = unit(z)
+    everyone = gather(z)
+    with torch.no_grad():
+        cosines = z @ everyone.T
+        own = torch.arange(len(z), device=z.device)
+        cosines[own, own + len(z) * rank()] = -2.0  # nobody is its own neighbour
+        nearest = cosines.argmax(1)
+    return -(F.pairwise_distance(z, everyone[nearest], eps=1e-8) + 1e-8).log().mean()
 
 
 @torch.no_grad()
@@ -113,8 +132,15 @@ class DINOHead(nn.Module):
             nn.init.zeros_(layer.bias)
         self.last = Prototypes(bottleneck, out)
 
+    def project(self, x: Tensor) -> Tensor:
+        """What the prototypes are compared with: (..., D) -> (..., bottleneck) of length 1."""
+        return unit(self.mlp(x))
+
+    def scores(self, z: Tensor) -> Tensor:
+        return self.last(z)
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(unit(self.mlp(x)))
+        return self.scores(self.project(x))
 
 
 # ------------------------------------------------------------------------------------------------ the method
@@ -125,7 +151,8 @@ class DINO(nn.Module):
     crops beside the two large ones (10 of 96 pixels). student_temp 0.1; teacher_temp rises from its first to its second
     value over the share `warm` of the run (0.04 to 0.07 over 30 epochs). center: momentum of the centre (0.9), or None
     for no centring. momentum: the teacher's m0 (0.996), which rises to 1. frozen: share of the run in which the
-    prototypes rest (the first epoch). clip: limit of each parameter's gradient norm (3). final_decay: weight decay at the
+    prototypes rest (the first epoch; 1 is always). koleo: weight of KoLeo, here on what the head compares with its prototypes (large
+    crops, class token; DINOv2: 0.1, on the backbone's class token). clip: limit of each parameter's gradient norm (3). final_decay: weight decay at the
     end of its cosine (the paper's goes from 0.04 to 0.4), or None to keep it. Defaults are for small networks, short runs: few
     scores need a colder teacher, and one that follows quickly (0.9) collapses.
     """
@@ -135,8 +162,8 @@ class DINO(nn.Module):
     def __init__(self, backbone: nn.Module, image_size: int = 32, out: int = 256, hidden: int = 256, bottleneck: int = 64,
                  crops: int = 4, crop_size: int | None = None, crop_scale: tuple[float, float] | None = None,
                  student_temp: float = 0.1, teacher_temp: tuple[float, float] = (0.02, 0.04), warm: float = 0.3,
-                 center: float | None = 0.9, momentum: float = 0.996, frozen: float = 0.02, clip: float | None = 3.0,
-                 final_decay: float | None = 0.4, augment: Augment | None = None):
+                 center: float | None = 0.9, momentum: float = 0.996, frozen: float = 0.02, koleo: float = 0.0,
+                 clip: float | None = 3.0, final_decay: float | None = 0.4, augment: Augment | None = None):
         super().__init__()
         self.backbone, self.head = backbone, self.make_head(backbone.dim, out, hidden, bottleneck)
         self.teacher = EMA(nn.ModuleList([self.backbone, self.head]))
@@ -144,7 +171,7 @@ class DINO(nn.Module):
         self.student_temp, self.teacher_temp, self.warm = student_temp, tuple(teacher_temp), warm
         self.center_momentum = center
         self.momentum, self.frozen, self.clip, self.final_decay = momentum, frozen, clip, final_decay
-        self.progress = 0.0
+        self.koleo, self.progress = koleo, 0.0
         large = image_size > 64
         self.augment = augment or Augment(image_size, scale=(0.4, 1.0), blur_p=0.5 if large else 0.0)
         size = crop_size or max(8, image_size // 16 * 8)  # half, in whole patches of 4 or 8 pixels
@@ -169,11 +196,19 @@ class DINO(nn.Module):
         backbone, head = self.teacher.module
         with torch.no_grad():
             teacher = head(backbone(groups[0]))
-        student = self.head(features).chunk(len(views))
+        z = self.head.project(features)
+        student = self.head.scores(z).chunk(len(views))
         loss = dino_loss(list(student), list(teacher.chunk(2)), self.center, self.student_temp, temperature)
-        parts = {"loss": loss, **self.readings(teacher, self.center, temperature)}
+        parts = {**self.spread(loss, z[: len(groups[0])]), **self.readings(teacher, self.center, temperature)}
         self.recenter("center", teacher)
         return {**parts, "embedding": features.detach()[: len(views[0])], "views_per_image": len(views)}
+
+    def spread(self, loss: Tensor, z: Tensor) -> dict[str, Tensor]:
+        """The loss with KoLeo, if it is asked for: the mean of both large crops', whose embeddings are z, (2 N, bottleneck)."""
+        if not self.koleo:
+            return {"loss": loss}
+        koleo = torch.stack([koleo_loss(crop) for crop in z.chunk(2)]).mean()
+        return {"loss": loss + self.koleo * koleo, "koleo": koleo}
 
     @torch.no_grad()
     def readings(self, teacher: Tensor, center: Tensor, temperature: float, name: str = "") -> dict[str, Tensor]:

@@ -28,7 +28,6 @@ from torch.nn import functional as F
 
 from ...augment import normalize
 from ...layers import in_float32
-from ...layers import normalize as unit
 from .beit import hide_blocks
 from .dino import DINO, DINOHead, Prototypes, dino_loss, teacher_probabilities, warm_temperature
 
@@ -89,11 +88,10 @@ class IBOTHead(DINOHead):
         super().__init__(dim, out, hidden, bottleneck)
         self.last_patch = None if patch_out is None else Prototypes(bottleneck, patch_out)
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        x = unit(self.mlp(x))
-        if x.dim() == 2:
-            return self.last(x)
-        return self.last(x[:, 0]), (self.last_patch or self.last)(x[:, 1:])
+    def scores(self, z: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        if z.dim() == 2:
+            return self.last(z)
+        return self.last(z[:, 0]), (self.last_patch or self.last)(z[:, 1:])
 
 
 # ------------------------------------------------------------------------------------------------ the method
@@ -138,7 +136,8 @@ class IBOT(DINO):
         with torch.no_grad():
             teacher, teacher_patches = head(backbone.tokens(large))
         tokens = self.backbone.tokens(large, hidden=hidden, mask_token=self.mask_token)
-        student, student_patches = self.head(tokens)
+        z = self.head.project(tokens)
+        student, student_patches = self.head.scores(z)
         student = list(student.chunk(2))
         if crops[2:]:
             small = self.backbone.tokens(normalize(torch.cat(crops[2:])))[:, 0]
@@ -146,7 +145,8 @@ class IBOT(DINO):
         cls = dino_loss(student, list(teacher.chunk(2)), self.center, self.student_temp, temperature)
         # one mean over the images of both crops: the mean of the crops' means
         patches = patch_loss(student_patches, teacher_patches, hidden, self.patch_center, self.student_temp, patch_temp)
-        parts = {"loss": self.weights[0] * cls + self.weights[1] * patches, "class_loss": cls, "patch_loss": patches,
+        loss = self.weights[0] * cls + self.weights[1] * patches
+        parts = {**self.spread(loss, z[:, 0]), "class_loss": cls, "patch_loss": patches,
                  **self.readings(teacher, self.center, temperature),
                  **self.readings(teacher_patches, self.patch_center, patch_temp, "patch_")}
         self.recenter("center", teacher)

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from ...augment import Augment, normalize
-from ...layers import all_reduce_sum, in_float32
+from ...collectives import all_reduce_sum
+from ...layers import in_float32
 from ...positions import positions_for, sincos_positions
 from ...vit import Block, init_xavier, require_vit, visible_count
 from .spark import normalize_patches, paint, patchify

@@ -24,7 +24,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...augment import Augment, normalize
-from ...layers import all_reduce_sum, in_float32
+from ...collectives import all_reduce_sum
+from ...layers import in_float32
 from ...optim import position_bias_groups
 from ...vit import init_truncated, require_vit
 from .spark import enlarge, normalize_patches, paint, patchify, unpatchify

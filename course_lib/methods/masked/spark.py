@@ -26,7 +26,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...augment import MEAN, STD, Augment, normalize, patch_mask
-from ...layers import BatchNorm2d, all_reduce_sum, convert_batch_norm, in_float32
+from ...collectives import all_reduce_sum
+from ...layers import BatchNorm2d, convert_batch_norm, in_float32
 
 
 # ------------------------------------------------------------------------------------------------ the loss

@@ -19,7 +19,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...augment import MEAN, STD, Augment, normalize, to_float
-from ...layers import all_reduce_sum, at_least_float32, gather, in_float32
+from ...collectives import all_reduce_sum, gather
+from ...layers import at_least_float32, in_float32
 
 
 def word_counts(tokens: Tensor, codes: int) -> Tensor:
