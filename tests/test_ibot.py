@@ -165,7 +165,7 @@ def test_who_sees_what():
 
 
 def test_the_loss_is_made_of_its_two_parts():
-    """Same view for patches, other views for class tokens; lambdas; no centre moved before its loss."""
+    """And KoLeo. Same view for patches, other views for class tokens; lambdas; no centre moved before its loss."""
     method = ibot(weights=(0.7, 0.3), teacher_temp=(0.05, 0.05), patch_temp=(0.06, 0.06)).double().eval()
     method.center += torch.linspace(-1, 1, 7)
     method.patch_center -= torch.linspace(-1, 1, 7)
@@ -181,7 +181,7 @@ def test_the_loss_is_made_of_its_two_parts():
     patch = sum(patch_loss(sp[i], tp[i], hidden[i], method.patch_center, 0.1, 0.06) for i in (slice(0, 4), slice(4, 8))) / 2
     torch.testing.assert_close(parts["class_loss"], cls)
     torch.testing.assert_close(parts["patch_loss"], patch)
-    torch.testing.assert_close(parts["loss"], 0.7 * cls + 0.3 * patch)
+    torch.testing.assert_close(parts["loss"], 0.7 * cls + 0.3 * patch + method.koleo * parts["koleo"])
 
 
 def test_the_patch_centre_is_of_all_patches():
@@ -198,7 +198,7 @@ def test_the_patch_centre_is_of_all_patches():
 
 
 def test_it_runs_in_the_loop():
-    method = ibot(patch_out=5)
+    method = ibot(patch_out=5, frozen=0.0)
     start = state(method)
     history = fit(method, images(), steps=4, **SMALL)
     wanted = {"loss", "class_loss", "patch_loss", "entropy", "entropy_of_mean", "patch_entropy", "patch_entropy_of_mean"}

@@ -147,23 +147,24 @@ class DINOHead(nn.Module):
 class DINO(nn.Module):
     """The method over any backbone; a ViT is where its attention becomes interesting. The *teacher* is evaluated.
 
-    out: K (65536 in the paper), hidden, bottleneck: of the head (2048, 256). crops, crop_size, crop_scale: the small
-    crops beside the two large ones (10 of 96 pixels). student_temp 0.1; teacher_temp rises from its first to its second
-    value over the share `warm` of the run (0.04 to 0.07 over 30 epochs). center: momentum of the centre (0.9), or None
-    for no centring. momentum: the teacher's m0 (0.996), which rises to 1. frozen: share of the run in which the
-    prototypes rest (the first epoch; 1 is always). koleo: weight of KoLeo, here on what the head compares with its prototypes (large
-    crops, class token; DINOv2: 0.1, on the backbone's class token). clip: limit of each parameter's gradient norm (3). final_decay: weight decay at the
-    end of its cosine (the paper's goes from 0.04 to 0.4), or None to keep it. Defaults are for small networks, short runs: few
-    scores need a colder teacher, and one that follows quickly (0.9) collapses.
+    out: K (65536 in the paper), hidden, bottleneck: of the head (2048, 256). crops, crop_size, crop_scale: the small crops
+    beside the two large ones (10 of 96 pixels). student_temp 0.1; teacher_temp rises from its first to its second value
+    over the share `warm` of the run (0.04 to 0.07 over 30 epochs). center: momentum of the centre (0.9), or None for no
+    centring. momentum: the teacher's m0 (0.996), which rises to 1. frozen: share of the run in which the prototypes rest
+    (the first epoch; 1 is always). koleo: weight of KoLeo on what the head compares with its prototypes, for large crops
+    and class tokens (none; DINOv2 0.1, on the backbone's class token). clip: limit of each parameter's gradient norm (3).
+    final_decay: weight decay at the end of its cosine (the paper's goes from 0.04 to 0.4), or None to keep it. Defaults are
+    for small networks and short runs, in which few scores need a colder teacher, prototypes that move end up alike, and
+    embeddings nearly equal at first need KoLeo (benchmarks/grid_ibot.py); a centred teacher that follows at 0.9 collapses.
     """
 
     recipe = {"lr": 1e-3, "weight_decay": 0.04, "batch_size": 64}
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, out: int = 256, hidden: int = 256, bottleneck: int = 64,
                  crops: int = 4, crop_size: int | None = None, crop_scale: tuple[float, float] | None = None,
-                 student_temp: float = 0.1, teacher_temp: tuple[float, float] = (0.02, 0.04), warm: float = 0.3,
-                 center: float | None = 0.9, momentum: float = 0.996, frozen: float = 0.02, koleo: float = 0.0,
-                 clip: float | None = 3.0, final_decay: float | None = 0.4, augment: Augment | None = None):
+                 student_temp: float = 0.1, teacher_temp: tuple[float, float] = (0.03, 0.03), warm: float = 0.3,
+                 center: float | None = 0.9, momentum: float = 0.99, frozen: float = 1.0, koleo: float = 0.3,
+                 clip: float | None = 3.0, final_decay: float | None = None, augment: Augment | None = None):
         super().__init__()
         self.backbone, self.head = backbone, self.make_head(backbone.dim, out, hidden, bottleneck)
         self.teacher = EMA(nn.ModuleList([self.backbone, self.head]))
