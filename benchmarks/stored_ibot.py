@@ -82,7 +82,8 @@ def main() -> None:
                 "views_per_second": history.views_per_second, "labels": LABELS, "epochs": EPOCHS}
     run = StoredRun.from_history(
         arguments.method, splits.train.name, history, id=name, backbone="vit-tiny", augmentation=repr(TURNED_VIEWS),
-        seed=arguments.seed, settings=settings, scores=rows, note="Lesson 15: one CPU core; the network that its explorers look into.")
+        seed=arguments.seed, settings=settings, scores=rows,
+        note="Lesson 15: one CPU core; the network that its explorers look into.")
     write_run(run, folder)
     print(f"{weights.name}: {weights.stat().st_size / 1e6:.1f} MB, kNN {again['knn']:.3f} as float16")
 

@@ -76,8 +76,8 @@ def parameter_groups(module: nn.Module, weight_decay: float, exempt: bool = True
 def layer_decay_groups(vit: nn.Module, weight_decay: float, decay: float) -> list[dict]:
     """Groups for fine-tuning a ViT whose early layers move less: `lr_scale` is decay^(blocks - i) in block i = 0, 1, ...
 
-    Patch embedding, class token and positions have decay^(blocks + 1); what comes after the blocks has 1. Vectors,
-    biases, class token and positions do not decay. (MAE, BEiT: util/lr_decay.py.)
+    Stem, patch embedding, class token and positions have decay^(blocks + 1); what comes after the blocks has 1.
+    Vectors, biases, class token and positions do not decay. (MAE, BEiT: util/lr_decay.py.)
     """
     if not hasattr(vit, "class_token"):
         raise ValueError(f"layer-wise decay needs a ViT, whose blocks are numbered; {type(vit).__name__} has none")
@@ -85,7 +85,7 @@ def layer_decay_groups(vit: nn.Module, weight_decay: float, decay: float) -> lis
     for name, p in vit.named_parameters():
         if not p.requires_grad:
             continue
-        first = name.startswith(("embed.", "class_token", "positions", "relative."))
+        first = name.startswith(("stem.", "embed.", "class_token", "positions", "relative."))
         height = 0 if first else int(name.split(".")[1]) + 1 if name.startswith("blocks.") else blocks + 1
         decays = p.ndim > 1 and name not in ("class_token", "positions")
         key = (height, decays)

@@ -2,8 +2,9 @@
 
 Patches become tokens; a class token stands in front. What a method needs beyond that is an option: positions (fixed
 sines and cosines, learned, none), a relative position bias (one table for all layers or one each), layer scale, keys
-without bias, a stem of convolutions before the patches. Hidden patches are either dropped (MAE: the encoder never sees them) or replaced by a mask token (SimMIM,
-BEiT, iBOT). Attention maps are computed only when asked for. Initialisations, by paper: `init_xavier`, `init_truncated`.
+without bias, a stem of convolutions before the patches. Hidden patches are either dropped (MAE: the encoder never sees
+them) or replaced by a mask token (SimMIM, BEiT, iBOT). Attention maps are computed only when asked for.
+Initialisations, by paper: `init_xavier`, `init_truncated`.
 """
 
 from __future__ import annotations
@@ -120,7 +121,8 @@ class ViT(nn.Module):
                              f"pixels, got {size}")
         if self.stem is not None:
             if keep is not None:
-                raise ValueError("a stem sees the whole image: its patches can be hidden, not dropped (MAE needs a ViT without one)")
+                raise ValueError("a stem sees the whole image: its patches can be hidden, not dropped (MAE needs a ViT "
+                                 "without one)")
             if hidden is not None:  # grey, which is 0
                 images = images * ~hidden[:, None].repeat_interleave(self.patch, 2).repeat_interleave(self.patch, 3)
             images = self.stem.stages(images)[-1]

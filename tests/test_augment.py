@@ -72,7 +72,8 @@ def test_the_whole_box_is_the_image():
 def test_affine(height, width):
     """torchvision's, where nothing but black comes from beyond the edge: a block of pixels in the middle."""
     images = torch.zeros(5, 3, height, width)
-    images[:, :, height // 2 - 2 : height // 2 + 3, width // 2 - 3 : width // 2 + 2] = torch.rand(5, 3, 5, 5, generator=generator())
+    middle = (slice(None), slice(None), slice(height // 2 - 2, height // 2 + 3), slice(width // 2 - 3, width // 2 + 2))
+    images[middle] = torch.rand(5, 3, 5, 5, generator=generator())
     angle, zoom = torch.tensor([0.0, 90, -37, 180, 11]), torch.tensor([1.0, 1, 0.8, 1.2, 1])
     shift = torch.tensor([[2.0, 0], [0, 1], [1.5, -0.5], [0, 0], [-1, 2]])
     for image, a, t, z, mine in zip(images, angle, shift, zoom, affine(images, angle, shift, zoom)):

@@ -15,6 +15,7 @@ from course_lib.checkpoint import load_method, save_small
 from course_lib.data import Splits
 from course_lib.evaluate import reinitialise
 from course_lib.methods import build_method
+from course_lib.optim import layer_decay_groups
 from course_lib.positions import RelativeBias, relative_index, sincos_positions
 from course_lib.probes import fine_tune
 from course_lib.vit import ViT, init_truncated, init_xavier, visible_indices
@@ -384,3 +385,9 @@ def test_a_method_over_a_stem_is_built_again_from_its_settings(tmp_path):
     again = load_method(save_small(tmp_path / "small.pt", method))
     images = torch.rand(2, 3, 16, 16)
     torch.testing.assert_close(again.eval().embed(images), method.eval().embed(images), rtol=0.02, atol=0.02)
+
+
+def test_a_stem_moves_with_the_patch_embedding_when_layers_decay():
+    scales = {id(p): group["lr_scale"] for group in layer_decay_groups(vit := stemmed(), 0.1, 0.5) for p in group["params"]}
+    assert {scales[id(p)] for p in [*vit.stem.parameters(), *vit.embed.parameters()]} == {0.5**3}
+    assert scales[id(vit.blocks[1].mlp[0].weight)] == 0.5 and len(scales) == len(list(vit.parameters()))

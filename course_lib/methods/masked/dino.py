@@ -10,9 +10,10 @@ Nothing compares images with each other, so two constants would do: all images o
 forbids it) or all images uniform (the teacher's low temperature, tau_t < tau_s, forbids that). Each alone collapses.
 
 The head: three GELU layers, a bottleneck scaled to length 1, then K prototypes of length 1 (weight norm with gain 1), so
-that scores are cosines; its last layer rests at first. DINOv2 (arXiv 2304.07193) adds a regulariser, KoLeo, which pushes every
-image away from its nearest neighbour; on small sets of alike images it decides whether anything is learned. Gradients are clipped parameter by parameter. Code:
-facebookresearch/dino, main_dino.py, vision_transformer.py, utils.py.
+that scores are cosines; its last layer rests at first. Gradients are clipped parameter by parameter. DINOv2 (arXiv
+2304.07193) adds KoLeo, which pushes every image away from its nearest neighbour: on small sets of alike images it
+decides whether anything is learned. Code: facebookresearch/dino, main_dino.py, vision_transformer.py, utils.py;
+facebookresearch/dinov2, loss/koleo_loss.py.
 
 What other implementations get wrong: sharpening by *raising* the teacher's temperature; the centre moved before the loss,
 or taken of probabilities, or subtracted from the student too; a crop predicting itself; the teacher fed with small
@@ -205,7 +206,7 @@ class DINO(nn.Module):
         return {**parts, "embedding": features.detach()[: len(views[0])], "views_per_image": len(views)}
 
     def spread(self, loss: Tensor, z: Tensor) -> dict[str, Tensor]:
-        """The loss with KoLeo, if it is asked for: the mean of both large crops', whose embeddings are z, (2 N, bottleneck)."""
+        """The loss, and KoLeo if it is asked for: the mean of both large crops', whose embeddings are z (2 N, D)."""
         if not self.koleo:
             return {"loss": loss}
         koleo = torch.stack([koleo_loss(crop) for crop in z.chunk(2)]).mean()
