@@ -80,7 +80,7 @@ class train:
     def run(args: argparse.Namespace) -> int:
         import torch
 
-        from .augment import SHAPES_VIEWS
+        from .augment import SHAPES_VIEWS, TURNED_VIEWS
         from .checkpoint import write_text
         from .methods import METHODS, build_method, method_class
         from .ranks import join
@@ -95,9 +95,11 @@ class train:
         options = {name: _value(text) for name, text in options.items()}
         for name, value in _settings(getattr(method_class(args.method), "recipe", {}), args).items():
             setattr(args, name, value)
-        compares_views = METHODS[args.method][0].startswith("contrastive") or args.method in ("dino", "ibot")
-        if args.data == "shapes" and compares_views:
-            options = {"augment": SHAPES_VIEWS, **options}
+        if args.data == "shapes":  # other views than of photographs, where views are compared
+            if METHODS[args.method][0].startswith("contrastive"):
+                options = {"augment": SHAPES_VIEWS, **options}
+            elif args.method in ("dino", "ibot"):
+                options = {"augment": TURNED_VIEWS, **options}
         torch.manual_seed(args.seed)
         method = build_method(args.method, args.backbone, images.size, **options)
         out = Path(args.out or f"out/{args.method}-{Path(args.data).name}")

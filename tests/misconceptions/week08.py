@@ -166,17 +166,13 @@ _ONE_RANK = "on one rank its own rows are all rows"
 _SCALE = "the first half of a round undoes any scale of the whole matrix; without a round it counts (tests/test_swav.py)"
 EQUIVALENT = {
     "08.sinkhorn": {
-        "line 10: world_size() > 1 -> world_size() < 1": _ONE_RANK,
-        "line 10: world_size() > 1 -> world_size() > 2": _ONE_RANK,
+        "line 10: rank() * len(scores) -> rank()": _ONE_RANK,
+        "line 19: first + own -> own": _ONE_RANK,
         "line 13: log_q = torch.cat([log_q, at_least_float32(extra)]) -> nothing": "the learner's function has no extra rows; "
         "08.queue_codes and tests/test_swav.py have",
         "line 15: log_q = log_q - log_q.logsumexp((0, 1)) -> nothing": _SCALE,
         "line 15: log_q - log_q.logsumexp((0, 1)) -> log_q + log_q.logsumexp((0, 1))": _SCALE,
         "line 15: log_q - log_q.logsumexp((0, 1)) -> log_q": _SCALE,
-        "line 19: rank * own -> rank": _ONE_RANK,
-        "line 19: (rank + 1) * own -> own": _ONE_RANK,
-        "line 19: rank + 1 -> 1": _ONE_RANK,
-        "line 19: rank + 1 -> rank + 2": "past the end, the slice ends at the last row",
     },
     "08.swav_loss": {
         "line 10: F.log_softmax(s / temperature, dim=1) -> F.log_softmax(s / temperature)": "torch takes dim 1 of a matrix, "
