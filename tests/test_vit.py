@@ -388,6 +388,7 @@ def test_a_method_over_a_stem_is_built_again_from_its_settings(tmp_path):
 
 
 def test_a_stem_moves_with_the_patch_embedding_when_layers_decay():
-    scales = {id(p): group["lr_scale"] for group in layer_decay_groups(vit := stemmed(), 0.1, 0.5) for p in group["params"]}
+    vit = stemmed()
+    scales = {id(p): group["lr_scale"] for group in layer_decay_groups(vit, 0.1, 0.5) for p in group["params"]}
     assert {scales[id(p)] for p in [*vit.stem.parameters(), *vit.embed.parameters()]} == {0.5**3}
     assert scales[id(vit.blocks[1].mlp[0].weight)] == 0.5 and len(scales) == len(list(vit.parameters()))
