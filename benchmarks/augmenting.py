@@ -14,6 +14,7 @@ from torch import Tensor
 
 from contenders import torchvision_view
 from course_lib import augment as A
+from course_lib.geometry import resized_crop, sample_boxes
 from course_lib.shapes import make_shapes
 from tables import at_most, devices, median, median_ratio, missing, row, seconds, take_turns
 
@@ -34,8 +35,8 @@ def course_operations(size: int, generator: torch.Generator) -> dict[str, Callab
         return (low + (high - low) * torch.rand(len(images), generator=generator)).to(images.device)
 
     def crop(images: Tensor) -> Tensor:
-        boxes = A.sample_boxes(len(images), size, size, (0.2, 1.0), (3 / 4, 4 / 3), generator, images.device)
-        return A.resized_crop(images, boxes, size, uniform(images, 0, 1) < 0.5)
+        boxes = sample_boxes(len(images), size, size, (0.2, 1.0), (3 / 4, 4 / 3), generator, images.device)
+        return resized_crop(images, boxes, size, uniform(images, 0, 1) < 0.5)
 
     return {"crop and flip": crop,
             "brightness": lambda x: A.adjust_brightness(x, uniform(x, 0.6, 1.4)),

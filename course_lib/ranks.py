@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from .checkpoint import CheckpointError
-from .collectives import world_size
+from .collectives import rank, world_size
 
 # A rank that dies closes its connections, and the others notice at once; this long they wait for one that fell silent.
 SILENCE = timedelta(minutes=10)
@@ -30,7 +30,7 @@ def join() -> int:
     if gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if gpu else "gloo", timeout=SILENCE)
-    return dist.get_rank()
+    return rank()
 
 
 def first_of_a_machine(load):
@@ -69,6 +69,6 @@ def lost(step: int, path: Path | None) -> RankLost:
     kept = "there is no checkpoint: start again"
     if path is not None and path.exists():
         kept = f"the last checkpoint is {path}: go on from it with --resume (resume=True)"
-    return RankLost(f"rank {dist.get_rank()} of {world_size()} stops at step {step + 1}: another rank has died or "
+    return RankLost(f"rank {rank()} of {world_size()} stops at step {step + 1}: another rank has died or "
                     f"hangs; its own message, if it left one, says why. Nothing half-done was saved; {kept}, on any "
                     "number of ranks.")

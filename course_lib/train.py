@@ -18,9 +18,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from . import checkpoint, ranks as several
+from . import checkpoint, collectives, ranks as several
 from .batches import Batches
-from .collectives import world_size
 from .data import ImageSet
 from .device import compiled, keep_freed_memory, pick_device, pick_precision
 from .history import History, NonFiniteLoss, non_finite, record, spread, write_metrics
@@ -76,8 +75,8 @@ def fit(
     """
     if sum(x is not None for x in (epochs, steps, seconds)) != 1:
         raise ValueError("give exactly one of epochs=, steps= or seconds=")
-    device, ranks = pick_device(device), world_size()
-    rank = dist.get_rank() if ranks > 1 else 0
+    device = pick_device(device)
+    ranks, rank = collectives.world_size(), collectives.rank()
     dtype, _ = pick_precision(device, precision)
     if batch_size % (ranks * accumulate):
         raise ValueError(f"batch_size {batch_size} must be a multiple of ranks x accumulate = {ranks * accumulate}")
@@ -252,7 +251,7 @@ def _steps_in(seconds: float, method, opt, scaler, update, device: torch.device)
     rng = checkpoint.rng_state(device)
     times: list[float] = []
     # over ranks a fixed number: each measures its own time, and all must make the same updates
-    while len(times) < 5 or (world_size() == 1 and sum(times) < 0.02 * seconds and len(times) < 50):
+    while len(times) < 5 or (collectives.world_size() == 1 and sum(times) < 0.02 * seconds and len(times) < 50):
         began = time.perf_counter()
         update(len(times), 1000)["loss"].item()
         times.append(time.perf_counter() - began)
@@ -262,7 +261,7 @@ def _steps_in(seconds: float, method, opt, scaler, update, device: torch.device)
     checkpoint.set_rng_state(rng, device)
     typical = sorted(times[2:])[len(times[2:]) // 2]  # the first steps warm caches up
     total = torch.tensor([max(1, int((seconds - sum(times)) / typical))])
-    if world_size() > 1:
+    if collectives.world_size() > 1:
         total = total.to(device)
         dist.broadcast(total, 0)
     return int(total)

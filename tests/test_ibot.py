@@ -165,7 +165,7 @@ def test_who_sees_what():
 
 
 def test_the_loss_is_made_of_its_two_parts():
-    """And KoLeo. Same view for patches, other views for class tokens; lambdas; no centre moved before its loss."""
+    """Same view for patches, other views for class tokens; lambdas, KoLeo; no centre moved before its loss."""
     method = ibot(weights=(0.7, 0.3), teacher_temp=(0.05, 0.05), patch_temp=(0.06, 0.06)).double().eval()
     method.center += torch.linspace(-1, 1, 7)
     method.patch_center -= torch.linspace(-1, 1, 7)

@@ -255,9 +255,11 @@ def test_the_copy_is_renewed_every_k_steps_and_saved(tmp_path):
 # ---------------------------------------------------------------- the circle
 def test_on_the_circle_only_stop_and_predictor_together_stay_spread():
     def spread(**options):
-        return feature_std(simsiam_descent(simsiam_loss, **options)["points"][-1])
+        """The median of nine seeds: in some runs float32's rounding, which differs between processors, decides the end."""
+        ends = [simsiam_descent(simsiam_loss, seed=seed, **options)["points"][-1] for seed in range(9)]
+        return sorted(map(feature_std, ends))[4]
 
-    assert spread() > 0.5  # 0.7 or 0.9, by the processor: rounding decides where it settles
+    assert spread() > 0.8
     assert spread(stop=False) < 0.15 and spread(predictor=False) < 0.15
     first, again = (simsiam_descent(simsiam_loss, steps=4) for _ in range(2))
     assert all(torch.equal(first[name], again[name]) for name in first)

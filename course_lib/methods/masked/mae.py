@@ -23,10 +23,11 @@ import torch
 from torch import Tensor, nn
 
 from ...augment import Augment, normalize
+from ...blocks import Block
 from ...collectives import all_reduce_sum
 from ...layers import in_float32
 from ...positions import positions_for, sincos_positions
-from ...vit import Block, init_xavier, require_vit, visible_count
+from ...vit import init_xavier, require_vit, visible_count
 from .spark import normalize_patches, paint, patchify
 
 
