@@ -59,9 +59,10 @@ def test_vicreg_equals_its_definition(n, d, scale):
     assert float(variance_loss(a, gamma=2.0, eps=0.01)) == pytest.approx(naive_variance(x, 2.0, 0.01))
 
 
+@pytest.mark.parametrize("d", [4, 9])  # fewer dimensions than samples, and more
 @pytest.mark.parametrize("part", ["loss", "invariance", "variance", "covariance"])
-def test_vicreg_gradients(part):
-    a, b = randn(6, 4).requires_grad_(), (randn(6, 4, seed=1) * 0.3).requires_grad_()
+def test_vicreg_gradients(part, d):
+    a, b = randn(6, d).requires_grad_(), (randn(6, d, seed=1) * 0.3).requires_grad_()
     assert torch.autograd.gradcheck(lambda x, y: vicreg_loss(x, y)[part], (a, b))
 
 
@@ -83,6 +84,30 @@ def test_covariance_closed_forms():
     walsh = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
     assert float(covariance_loss(walsh)) == 0
     assert float(vicreg_loss(z, z)["covariance"]) == pytest.approx(8)  # the two views are summed, not averaged
+
+
+@pytest.mark.parametrize("n, d", [(16, 512), (256, 257), (256, 255), (64, 8)])
+def test_covariance_in_float32(n, d):
+    """What is left when the diagonal is taken off keeps its digits, by either product, near and far from collapse."""
+    for z in (randn(n, d), randn(n, d) * 1e-4 + 3, randn(n, 2) @ randn(2, d, seed=1), randn(n, 1).expand(n, d)):
+        z = z.clone().requires_grad_()
+        single = z.detach().float().requires_grad_()
+        exact, got = (covariance_loss(each) for each in (z, single))
+        assert got.item() == pytest.approx(exact.item(), rel=2e-3 if exact.item() < 1e-6 else 1e-5)
+        exact.backward()
+        got.backward()
+        assert (single.grad - z.grad).norm() <= 2e-3 * z.grad.norm()
+
+
+def test_covariance_of_a_wide_embedding_makes_no_matrix_of_its_width():
+    """Memory for the backward grows with the width, not with its square."""
+    def kept(d: int) -> int:
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+            covariance_loss(randn(8, d).requires_grad_())
+        return max(sizes)
+
+    assert kept(64) == 8 * 64 and kept(512) == 8 * 512
 
 
 def test_invariance_closed_form():
