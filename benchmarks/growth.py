@@ -103,7 +103,7 @@ SERIES = (
     Series("NT-Xent alone, by batch", (256, 512, 1024, 2048, 4096), contrast,
            "quadratic: every view against every other"),
     Series("VICReg's loss alone, by embedding width", (256, 512, 1024, 2048, 4096), covariance,
-           "quadratic: a covariance of every two dimensions"),
+           "linear: beyond the batch, here 256, a product of every two images stands for one of every two dimensions"),
     Series("Sinkhorn alone, by prototypes", (512, 1024, 2048, 4096, 8192), balance, "linear"),
     Series("SimCLR's step, by batch", (32, 64, 128, 256, 512), step(method="simclr", batch=None),
            "linear until NT-Xent's square outgrows the network"),
