@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 
 SETS = "shapes, cifar10, stl10, fashion-mnist, or the path of a folder of JPEG, PNG or WebP files"
@@ -29,11 +30,17 @@ def _load(args: argparse.Namespace, size: int | None = None):
                                                  limit=args.limit, progress=first, stream=args.stream or None))
 
 
-def _value(text: str):
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+def _options(pairs: list[str]) -> dict:
+    """["covariance=4", "stem=32,64", "pool=mean"] -> the options by name: numbers, lists of them, text."""
+    found = {}
+    for pair in pairs:
+        name, given, text = pair.partition("=")
+        if not given:
+            raise ValueError(f"--set and --backbone-set expect NAME=VALUE, such as covariance=4, got {pair!r}")
+        found[name] = text
+        with suppress(ValueError):
+            found[name] = json.loads(f"[{text}]" if "," in text and text[0] not in "[{" else text)
+    return found
 
 
 class train:
@@ -71,6 +78,8 @@ class train:
         parser.add_argument("--compile", action="store_true", help="torch.compile the step")
         parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="options",
                             help="an option of the method, such as covariance=4 or hidden=0.75; may be repeated")
+        parser.add_argument("--backbone-set", action="append", default=[], metavar="NAME=VALUE", dest="backbone_options",
+                            help="an option of the backbone, such as patch=4 or, of a ViT, stem=32,64; may be repeated")
         parser.add_argument("--out", metavar="FOLDER", help="default: out/METHOD-SET")
         parser.add_argument("--resume", action="store_true", help="go on from the out folder's last.pt")
         parser.add_argument("--no-evaluate", action="store_true", help="stop after training")
@@ -91,8 +100,7 @@ class train:
             args.epochs = 10
         splits = _load(args)
         images = splits.unlabelled if splits.unlabelled is not None else splits.train
-        options = dict(pair.split("=", 1) if "=" in pair else _no_value(pair) for pair in args.options)
-        options = {name: _value(text) for name, text in options.items()}
+        options = _options(args.options)
         for name, value in _settings(getattr(method_class(args.method), "recipe", {}), args).items():
             setattr(args, name, value)
         if args.data == "shapes":  # other views than of photographs, where views are compared
@@ -101,7 +109,8 @@ class train:
             elif args.method in ("dino", "ibot"):
                 options = {"augment": TURNED_VIEWS, **options}
         torch.manual_seed(args.seed)
-        method = build_method(args.method, args.backbone, images.size, **options)
+        method = build_method(args.method, args.backbone, images.size, backbone_options=_options(args.backbone_options),
+                              **options)
         out = Path(args.out or f"out/{args.method}-{Path(args.data).name}")
         if (out / "last.pt").exists() and not args.resume:
             raise ValueError(f"{out} already holds a run: add --resume to go on with it, or choose another --out")
@@ -193,7 +202,7 @@ class embed:
 
 
 class export:
-    """Write the backbone of a checkpoint as a plain state dict; a ResNet's loads into torchvision's model."""
+    """Write the backbone of a checkpoint as a plain state dict; a ResNet's for large images loads into torchvision's model."""
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -210,10 +219,17 @@ class export:
         method = load_method(args.checkpoint)
         with atomic(Path(args.out)) as file:
             torch.save(backbone_state(method), file)
-        name, stored = method.settings["backbone"], f"torch.load('{args.out}', weights_only=True)"
-        print(f"Written: {args.out}, the weights of {name} for {method.settings['image_size']} px; load them with "
-              + (f"torchvision.models.{name}().load_state_dict({stored}, strict=False)" if name.startswith("resnet")
-                 else f"course_lib.backbones.build_backbone('{name}').load_state_dict({stored})"))
+        name, size = method.settings["backbone"], method.settings["image_size"]
+        stored = f"torch.load('{args.out}', weights_only=True)"
+        options = "".join(f", {key}={value!r}" for key, value in method.settings["backbone_options"].items())
+        ours = f"course_lib.backbones.build_backbone('{name}', {size}{options})"
+        if not name.startswith("resnet"):
+            how = f"{ours}.load_state_dict({stored})"
+        elif method.backbone.small:  # another stem than torchvision's
+            how = f"{ours}.net.load_state_dict({stored})"
+        else:
+            how = f"torchvision.models.{name}().load_state_dict({stored}, strict=False)"
+        print(f"Written: {args.out}, the weights of {name} for {size} px; load them with {how}")
         return 0
 
 
@@ -245,10 +261,6 @@ def _settings(recipe: dict, args: argparse.Namespace) -> dict:
         recipe = {name: value for name, value in recipe.items() if name == "batch_size"}
     asked = {name: getattr(args, name) for name in general if getattr(args, name) is not None}
     return {**general, **recipe, **asked}
-
-
-def _no_value(pair: str):
-    raise ValueError(f"--set expects NAME=VALUE, such as covariance=4, got {pair!r}")
 
 
 def _score(method, splits, name: str, device: str, **options) -> list[dict]:

@@ -77,6 +77,24 @@ def test_a_resnet_loads_into_torchvision(pictures, tmp_path):
     assert sorted(missing.missing_keys) == ["fc.bias", "fc.weight"] and not missing.unexpected_keys
 
 
+@pytest.mark.parametrize("method, backbone, options", [
+    ("vicreg", "convnet", ("depth=2", "widths=8,16")), ("vicreg", "resnet18", ()),
+    ("beit", "vit-tiny", ("dim=24", "depth=1", "patch=8")), ("dino", "vit-tiny", ("stem=8,16", "dim=24", "depth=2", "patch=8")),
+])
+def test_what_is_exported_loads_as_it_says(method, backbone, options, pictures, tmp_path, capsys):
+    """Bugs: options and image size left out of the sentence; torchvision named for a stem that it has not."""
+    import course_lib.backbones
+
+    sets = [word for option in options for word in ("--backbone-set", option)]
+    assert train(method, pictures, tmp_path / "run", "--steps", 1, "--backbone", backbone, *sets, "--no-evaluate") == 0
+    assert course("export", tmp_path / "run" / "last.pt", "--out", tmp_path / "b.pt") == 0
+    how = capsys.readouterr().out.strip().rpartition("load them with ")[2]
+    keys = eval(how, {"course_lib": course_lib, "torch": torch})
+    assert not keys.missing_keys and not keys.unexpected_keys
+    if "stem=8,16" in options:
+        assert "stem=[8, 16]" in how and torch.load(tmp_path / "b.pt", weights_only=True)["stem.blocks.1.0.weight"].shape[0] == 16
+
+
 def test_spark_reports_its_error_beside_both_fillings(pictures, tmp_path, capsys):
     assert train("spark", pictures, tmp_path / "s", "--steps", 1, "--set", "normalized=false") == 0
     said = capsys.readouterr().out
@@ -88,6 +106,9 @@ def test_spark_reports_its_error_beside_both_fillings(pictures, tmp_path, capsys
     (("evaluate", "no/last.pt"), "no/last.pt"),
     (("train", "vicreg", "--data", "shapes", "--limit", 300, "--steps", 1, "--set", "wiidth=3"), "wiidth"),
     (("train", "vicreg", "--data", "shapes", "--limit", 300, "--steps", 1, "--set", "width"), "NAME=VALUE"),
+    (("train", "vicreg", "--data", "shapes", "--limit", 300, "--steps", 1, "--backbone-set", "stem=32,64"), "stem"),
+    (("train", "dino", "--data", "shapes", "--limit", 300, "--steps", 1, "--backbone", "vit-tiny", "--backbone-set",
+      "stem=8,8,8"), "patch"),
     (("train", "vicreg", "--data", "shapes", "--limit", 100, "--steps", 1), "batch_size"),
     (("train", "spark", "--data", "shapes", "--limit", 300, "--steps", 1, "--backbone", "vit-tiny"), "stages"),
 ])

@@ -67,7 +67,10 @@ def build_method(name: str, backbone="convnet", image_size: int = 32, *, backbon
             options[key] = Augment(**{k: tuple(v) if isinstance(v, list) else v for k, v in options[key].items()})
     if isinstance(backbone, str):
         settings["backbone"] = backbone
-        backbone = build_backbone(backbone, image_size, **backbone_options)
+        try:
+            backbone = build_backbone(backbone, image_size, **backbone_options)
+        except TypeError as error:
+            raise ValueError(f"{backbone} does not take these options: {error}") from error
     try:
         method = method_class(name)(backbone, image_size=image_size, **options)
     except TypeError as error:
