@@ -47,8 +47,9 @@ def adjust_brightness(images: Tensor, factor: Tensor | float) -> Tensor:
 def adjust_contrast(images: Tensor, factor: Tensor | float) -> Tensor:
     """Blend with the image's mean luminance: factor 0 is flat grey, 1 the image."""
     factor = _factor(factor, images)
-    mean = grayscale(images).mean((2, 3), keepdim=True)
-    return torch.addcmul((1 - factor) * mean, images, factor).clamp_(0, 1)
+    flat = (1 - factor) * grayscale(images).mean((2, 3), keepdim=True)
+    # spread over the pixels first: on a CPU that is several times faster than to add a number per image
+    return torch.addcmul(flat.expand(-1, -1, *images.shape[2:]).contiguous(), images, factor).clamp_(0, 1)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor | float) -> Tensor:
@@ -67,10 +68,11 @@ def adjust_hue(images: Tensor, shift: Tensor | float) -> Tensor:
     high = torch.maximum(torch.maximum(red, green), blue)
     low = torch.minimum(torch.minimum(red, green), blue)
     chroma = high - low
-    # c * h if blue, green or red is the largest: a lerp by 0 or 1, several times faster on a CPU than torch.where
+    # c * h if blue, green or red is the largest: a lerp by 0.0 or 1.0, several times faster on a CPU than torch.where
+    largest = torch.empty_like(high)
     hue = (red - green).add_(chroma, alpha=4)
-    hue.lerp_((blue - red).add_(chroma, alpha=2), (high == green).to(hue.dtype))
-    hue.lerp_(green - blue, (high == red).to(hue.dtype))
+    hue.lerp_((blue - red).add_(chroma, alpha=2), torch.eq(high, green, out=largest))
+    hue.lerp_(green - blue, torch.eq(high, red, out=largest))
     hue.mul_(chroma.clamp(min=1e-8).reciprocal_().div_(6))
     hue.add_(_factor(shift, images)[:, 0] + 1).frac_().mul_(6)  # whole turns dropped; above 0 before, so that frac does it
     out = torch.empty_like(images)

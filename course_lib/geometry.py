@@ -39,7 +39,7 @@ def resized_crop(images: Tensor, boxes: Tensor, size: int, flip: Tensor | None =
     rows = _resize_weights(top, height, images.shape[2], size)
     columns = _resize_weights(left, width, images.shape[3], size)
     if flip is not None:
-        columns = torch.where(flip[:, None, None], columns.flip(1), columns)
+        columns = columns.lerp(columns.flip(1), flip.to(columns.dtype)[:, None, None])  # by 0 or 1: faster than torch.where
     rows, columns = rows.to(images.dtype), columns.mT.to(images.dtype)
     # channel by channel, so that no copy of the weights is made for each
     return torch.stack([rows @ (channel @ columns) for channel in images.unbind(1)], 1)
