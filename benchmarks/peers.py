@@ -32,7 +32,7 @@ WANTED = {"convnet": (4.0, 2.4), "resnet18": (2.0, None)}  # on a CPU: at defaul
 class Effort:
     """How much is measured: rounds; steps of a turn (course: `fit`, its own number), and for shares of time."""
 
-    rounds: int = 2
+    rounds: int = 3
     steps: int = 10
     run: int = 100
     large: int = 10  # the same for networks that take seconds a step on a CPU
