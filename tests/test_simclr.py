@@ -11,7 +11,7 @@ from course_lib.augment import SHAPES_VIEWS, Augment, normalize
 from course_lib.data import Batch, ImageSet
 from course_lib.layers import normalize as unit
 from course_lib.methods import build_method
-from course_lib.methods.contrastive.simclr import SimCLR, nt_xent, partners, projection_head, similarity_gradient
+from course_lib.methods.contrastive.simclr import nt_xent, partners, projection_head, similarity_gradient
 from course_lib.methods.contrastive.simclr_v2 import Distill, FineTune, SimCLRv2, distillation_loss
 from course_lib.train import fit
 
