@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from course_lib.backbones import BACKBONES, ConvNet, ResNet, build_backbone
+from course_lib.backbones import BACKBONES, ConvNet, ResNet, build_backbone, mean_of_positions
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -31,6 +31,19 @@ def test_a_backbone_gives_a_representation(name, size, dim):
         assert [tuple(x.shape) for x in maps] == [(2, w, size // s, size // s) for w, s in zip(net.widths, net.strides)]
         torch.testing.assert_close(net(images), maps[-1].mean((2, 3)))
     assert name in BACKBONES
+
+
+def test_the_gradient_of_pooling_is_laid_out_as_the_map():
+    """Bug: maps.mean((2, 3)), whose gradient has the channels first; the ReLU before it then reads one of two in leaps."""
+    maps = torch.randn(4, 8, 3, 5, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    maps.requires_grad_()
+    inner, seen = maps * 1, []
+    inner.register_hook(lambda gradient: seen.append(gradient.is_contiguous(memory_format=torch.channels_last)))
+    pooled = mean_of_positions(inner)
+    torch.testing.assert_close(pooled, maps.mean((2, 3)))
+    pooled.square().sum().backward()
+    assert seen == [True]
+    torch.testing.assert_close(maps.grad, (2 * pooled / 15)[:, :, None, None].expand_as(maps))
 
 
 def test_the_small_net_is_small():

@@ -45,7 +45,7 @@ def covariance_loss(z: Tensor) -> Tensor:
     """Squared covariances of different dimensions, summed and divided by D: (N, D) -> scalar."""
     n, d = z.shape
     z = z - z.mean(dim=0)
-    # Z^T Z and Z Z^T have the same sum of squares: with more dimensions than samples the second is far smaller
+    # Z^T Z and Z Z^T have the same sum of squares: with more dimensions than samples the second is the smaller one
     products = z.T @ z if d <= n else z @ z.T
     variances = z.square().sum(dim=0)  # the diagonal of Z^T Z, (D,)
     return (products.square().sum() - variances.square().sum()) / (n - 1) ** 2 / d
