@@ -1,7 +1,7 @@
-"""The group "augment" of figures.py: every operation and the whole two-view pipeline, by three libraries, by turns.
+"""The group "augment" of figures.py: every operation and the two-view pipeline in three libraries, alternately.
 
-Every sample has parameters of its own, as training needs them. torchvision's transforms draw them once a call, so they
-are called image by image; kornia draws them per sample.
+Each sample gets its own parameters, as training needs. torchvision's transforms draw them once per call, so they are
+called image by image; kornia draws them per sample.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import importlib.util
 from collections.abc import Callable
 
 import torch
+from contenders import torchvision_view
+from tables import at_most, devices, median, median_ratio, missing, row, seconds, take_turns
 from torch import Tensor
 
-from contenders import torchvision_view
 from course_lib import augment as A
-from course_lib.geometry import resized_crop, sample_boxes
-from course_lib.shapes import make_shapes
-from tables import at_most, devices, median, median_ratio, missing, row, seconds, take_turns
+from course_lib.augment.geometry import resized_crop, sample_boxes
+from course_lib.data.shapes import make_shapes
 
 SIZES = ((32, 1024), (96, 512), (224, 256))
-TARGET = 0.020  # seconds of the two views at 224 pixels x 256 on an H200
+TARGET = 0.020  # seconds for two views of 256 images of 224 px on an H200
 FULL = dict(blur_p=0.5, solarize_p=0.2)  # with every operation, also at 32 pixels
 
 
 def kernel(size: int) -> int:
-    """The blur's width in pixels, odd: about a tenth of the image, as `Augment` has it."""
+    """The blur's width in pixels, odd: about a tenth of the image, as in `Augment`."""
     return max(3, size // 10 // 2 * 2 + 1)
 
 
@@ -79,7 +79,7 @@ def kornia_operations(size: int) -> dict[str, Callable[[Tensor], Tensor]]:
 
 
 def kornia_view(view: A.Augment) -> Callable[[Tensor], Tensor]:
-    """`view` by kornia, for float images in [0, 1]; its antialiasing is left as it is: off."""
+    """`view` in kornia, for float images in [0, 1], with its default of no antialiasing."""
     import kornia.augmentation as K
     from torch import nn
 
@@ -110,7 +110,7 @@ def pipelines(size: int, generator: torch.Generator, kornia: bool) -> dict[str, 
 
 def compare(what: str, size: int, batch: int, device: str, programs: dict[str, Callable], images: Tensor,
             rounds: int, least: float) -> list[dict]:
-    """A row for each library, by turns."""
+    """A row per library, measured alternately."""
     turns = take_turns({name: lambda run=run: seconds(lambda: run(images), device, least)
                         for name, run in programs.items()}, rounds)
     figure = f"{what}, {size} px x {batch}, {device}"

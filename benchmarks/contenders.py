@@ -1,7 +1,7 @@
 """The same work by different programs: this course, torchvision's transforms in a DataLoader, lightly.
 
-A contender has `rate(steps)`, training views/s as its users get it, and `stages(steps)`, where the time of a step goes.
-Encoder, widths, batch, views, optimizer and images in memory are the same; pipeline, loop and precision are its own.
+A contender has `rate(steps)`, the training views/s that its users get, and `stages(steps)`, the parts of a step's time.
+All share encoder, widths, batch, views, optimizer and images in memory; pipeline, loop and precision are their own.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
+from tables import Clock, no_clock, wait
 from torch import Tensor, nn
 
-from course_lib.augment import Augment
-from course_lib.data import Batch, ImageSet
+from course_lib.augment.masks import random_masking
+from course_lib.augment.views import Augment
+from course_lib.data.images import Batch, ImageSet
+from course_lib.data.shapes import make_shapes
 from course_lib.device import pick_device, pick_precision
 from course_lib.methods import build_method
-from course_lib.methods.masked.mae import random_masking
 from course_lib.optim import build_optimizer, parameter_groups
-from course_lib.shapes import make_shapes
-from course_lib.train import fit
-from tables import Clock, no_clock, wait
+from course_lib.train.loop import fit
 
 LR, DECAY, BETAS = 1e-3, 0.05, (0.9, 0.95)
-# each method as lightly has it: the paper's head, loss and constants
+# each method as in lightly: the paper's head, loss and constants
 OPTIONS = {"simclr": dict(temperature=0.5), "byol": dict(norm=False, predictor_lr=1.0), "vicreg": dict(covariance=1.0),
            "swav": dict(norm=False, temperature=0.1, epsilon=0.05, iterations=3, frozen=0.0, crops=2), "mae": {}}
-VIEWS = {"swav": 4, "mae": 1}  # of an image; two with the others
+VIEWS = {"swav": 4, "mae": 1}  # per image; two for the others
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Work:
     options: dict = field(default_factory=dict)
 
     def build(self) -> nn.Module:
-        """The method with random weights, the same at every call."""
+        """The method with random weights, the same on every call."""
         torch.manual_seed(0)
         return build_method(self.method, self.backbone, self.size, **{**OPTIONS.get(self.method, {}), **self.options})
 
@@ -61,11 +61,11 @@ class Work:
 
     @property
     def facts(self) -> dict:
-        """What the rows of this Work are known by in figures.json."""
+        """What identifies the rows of this Work in figures.json."""
         return dict(method=self.method, backbone=self.backbone, size=self.size, batch=self.batch, device=self.device)
 
     def half(self) -> bool:
-        """Whether half precision is quick here, so that the course uses it."""
+        """Whether half precision is fast here, so that the course uses it."""
         return pick_precision(pick_device(self.device))[0] != torch.float32
 
 
@@ -75,14 +75,14 @@ def _pictures(images: int, size: int) -> ImageSet:
 
 
 def crops(method: nn.Module) -> list[Augment]:
-    """The augmentations of a method's views, one a view."""
+    """The augmentations of a method, one per view."""
     if hasattr(method, "crops"):
         return method.crops
     return [method.augment] + ([method.other] if hasattr(method, "other") else [])
 
 
 class Loop:
-    """One step as everybody writes it; a subclass says where views come from and what the loss is."""
+    """A standard training step; subclasses provide the views and the loss."""
 
     def __init__(self, work: Work, half: bool, channels_last: bool):
         self.work, self.device = work, work.device
@@ -105,12 +105,12 @@ class Loop:
             self.after()
 
     def after(self) -> None:
-        """What a method does after an update: a teacher, prototypes."""
+        """The method's work after an update: a teacher, prototypes."""
 
     def stages(self, steps: int) -> dict[str, float]:
-        """Seconds a step by stage, in one process; the first step warms up.
+        """Seconds per step by stage, in one process, after a warm-up step.
 
-        "forward" is what networks compute, a teacher's too; "own work" the rest of the method.
+        "forward" is the networks' work, a teacher's included; "own work" is the rest of the method.
         """
         self.update(self.views(self.batch()))
         clock = Clock(self.device)
@@ -126,7 +126,7 @@ class Loop:
 
 # ------------------------------------------------------------------------------------------------ this course
 class Course(Loop):
-    """`fit`, as lessons call it; half=False: in float32."""
+    """`fit` as in the lessons; half=False: in float32."""
 
     def __init__(self, work: Work, half: bool = True):
         super().__init__(work, half, channels_last=True)
@@ -142,7 +142,7 @@ class Course(Loop):
         return list(self.method.children())
 
     def rate(self, steps: int) -> float:
-        """Over one run of `steps` steps: `fit` looks at collapse 50 times a run, however short it is."""
+        """Over one run of `steps` steps: `fit` checks for collapse 50 times per run, however short."""
         return fit(self.method, self.images, steps=steps, batch_size=self.work.batch, lr=LR, weight_decay=DECAY,
                    precision=self.precision, device=self.device, progress=False).views_per_second
 
@@ -164,7 +164,7 @@ class Course(Loop):
 
 # ------------------------------------------------------------------------------------------------ with a DataLoader
 class InMemory(torch.utils.data.Dataset):
-    """Pictures in memory, turned into views one at a time."""
+    """Pictures in memory, augmented one at a time."""
 
     def __init__(self, pictures: list, transform):
         self.pictures, self.transform = pictures, transform
@@ -177,7 +177,7 @@ class InMemory(torch.utils.data.Dataset):
 
 
 class Some(torch.utils.data.Sampler):
-    """`count` random indices, newly drawn at every pass."""
+    """`count` random indices, drawn anew on every pass."""
 
     def __init__(self, length: int):
         self.length, self.count = length, length
@@ -207,9 +207,9 @@ class Loader(Loop):
         return [view.to(self.device, memory_format=self.layout, non_blocking=True) for view in views]
 
     def rate(self, steps: int) -> float:
-        """Over `steps` steps with busy workers, whose store of ready batches is used up before the clock starts.
+        """Over `steps` steps with busy workers; the clock starts when their prefetched batches are used up.
 
-        They make as many again for nobody and then rest, so that the next contender has the machine for itself.
+        They prefetch as many again and then rest, so that the next contender has the machine to itself.
         """
         ahead = max(1, 2 * self.work.workers)
         self.sampler.count = (2 * ahead + steps) * self.work.batch
@@ -252,7 +252,7 @@ def torchvision_view(augment: Augment):
 
 
 class Several:
-    """One view by each transform; a class, as workers need what can be pickled."""
+    """One view per transform; a class, as workers need something picklable."""
 
     def __init__(self, transforms: list):
         self.transforms = transforms

@@ -1,4 +1,4 @@
-"""The course's figures, measured and printed as one table; see README.md beside this file."""
+"""The course's figures, measured and printed as one table; see README.md."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import torch
-
 import augmenting
 import growth
 import learning
@@ -20,8 +18,9 @@ import limit
 import loading
 import masked
 import peers
-from course_lib.provenance import provenance
-from course_lib.recap import METHODS
+import torch
+
+from course_lib.runs.origin import provenance
 
 HERE = Path(__file__).resolve().parent
 COMPARED = ("lightly", "kornia")  # where installed
@@ -30,10 +29,10 @@ QUICK = {"peers": peers.peers, "limit": limit.limit, "augment": augmenting.augme
 
 
 def lessons(wanted: str = "", known: list[dict] = ()) -> list[dict]:
-    """Each lesson top to bottom, as the command that writes it as HTML runs it; `wanted`: only these, "01,A1"."""
+    """Each lesson from top to bottom, run as by `course lesson`; `wanted`: only these, "01,A1"."""
     from tempfile import TemporaryDirectory
 
-    from course_lib.workspace import list_lessons, render_lesson
+    from course_lib.cli.lessons import list_lessons, render_lesson
 
     rows = []
     with TemporaryDirectory() as folder:
@@ -61,7 +60,7 @@ def table(groups: dict[str, dict]) -> str:
 
 
 def measured_on() -> dict:
-    """Machine, versions (those of the libraries compared with, too) and commit."""
+    """Machine, versions (of the compared libraries too) and commit."""
     found = provenance()
     for name in COMPARED:
         with suppress(importlib.metadata.PackageNotFoundError):
@@ -75,7 +74,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true",
                         help=f"{', '.join(QUICK)} in about a minute each, to see that they run; printed, not stored")
     parser.add_argument("--photographs", default="cifar10", help="'cifar10' (torchvision's) or a folder of them")
-    parser.add_argument("--methods", default=",".join(["spark", *METHODS]), help="recap and photographs: these only")
+    parser.add_argument("--methods", default=",".join(["spark", *learning.JOINT]),
+                        help="recap and photographs: these only")
     parser.add_argument("--lessons", default="", help="measure these weeks only, such as 01,03; others keep their row")
     parser.add_argument("--works", default="", help="peers: measure these methods only; others keep their rows")
     parser.add_argument("--threads", type=int, default=2)
@@ -83,7 +83,7 @@ def main() -> int:
     stored = HERE / "figures.json"
     old = json.loads(stored.read_text(encoding="utf-8"))["groups"] if stored.exists() else {}
     methods = tuple(args.methods.split(","))
-    parts = {"peers": args.works, "lessons": args.lessons}  # groups of which only a part is measured
+    parts = {"peers": args.works, "lessons": args.lessons}  # groups of which only a part may be measured
     kept = {name: old.get(name, {}).get("rows", []) for name in parts}
     groups = {**{name: partial(measure, args.quick) for name, measure in QUICK.items()},
               "peers": lambda: peers.peers(args.quick, args.works, kept["peers"]),
@@ -105,7 +105,7 @@ def main() -> int:
     old = {name: old[name] for name in groups if name in old}
     for name in wanted:
         on, rows = measured_on(), groups[name]()
-        if parts.get(name) and kept[name]:  # the machine of the whole group, and the commit of what was measured again
+        if parts.get(name) and kept[name]:  # the whole group's machine, and the commit of the remeasured part
             again = dict.fromkeys(parts[name].split(","), on["commit"])
             on = {**old[name]["measured_on"], "again": {**old[name]["measured_on"].get("again", {}), **again}}
         old[name] = {"measured_on": on, "rows": rows}

@@ -1,15 +1,15 @@
-"""Train the methods for long on real photographs, a GPU's work, and store what lessons show "beyond the laptop".
+"""Train the methods for long on real photographs, on a GPU, and store what lessons show "beyond the laptop".
 
     python benchmarks/gpu_runs.py                                      # CIFAR-10, 50 epochs each: hours on one GPU
     python benchmarks/gpu_runs.py --methods simclr --epochs 800 --id-suffix long
     python benchmarks/gpu_runs.py --methods vicreg --minutes 15 --data FOLDER
     python benchmarks/gpu_runs.py --quick --data FOLDER                # a few steps on any device, nothing is stored
 
-Convolutional methods have a ResNet-18 with the stem for small images, masked ones on ViTs vit-tiny. Each run becomes
-lessons/runs/gpu-<method>-<backbone>-s<seed>.json and .npz: curves, kNN, linear probe, rank, the embedding of a fixed
-panel as float16, wall time, share of the device's FLOP/s, provenance. A stored run is not made again: delete its file.
-The scores are those of the last step, with the course's protocol (evaluate.score); its settings are the methods' own
-`recipe`, which was chosen on small sets and not tuned for long runs.
+Convolutional methods use a ResNet-18 with the stem for small images, masked ones on ViTs vit-tiny. Each run becomes
+lessons/runs/gpu-<method>-<backbone>-s<seed>.json and .npz: curves, kNN, linear probe, rank, the float16 embedding of a
+fixed panel, wall time, share of the device's FLOP/s, provenance. To repeat a stored run, delete its file. Scores are
+from the last step, by the course's protocol (evaluate.score); settings are each method's `recipe`, which was chosen on
+small sets and not tuned for long runs.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ import sys
 from functools import lru_cache
 
 import torch
-
 from contenders import Course, Work
-from course_lib.data import Splits, load
-from course_lib.device import pick_device
-from course_lib.evaluate import score
-from course_lib.methods import METHODS, build_method
-from course_lib.reconstruction import hidden_errors
-from course_lib.runs import record_run, runs_folder
-from course_lib.train import fit
 from limit import ceilings, flops_of_step
 
+from course_lib.data.images import Splits
+from course_lib.data.loading import load
+from course_lib.device import pick_device
+from course_lib.evaluate.reconstruction import hidden_errors
+from course_lib.evaluate.scoring import score
+from course_lib.methods import METHODS, build_method
+from course_lib.runs.stored import record_run, runs_folder
+from course_lib.train.loop import fit
+
 ON_VIT = ("mae", "simmim", "beit", "dino", "ibot", "dmae")
-PIXELS = ("spark", "mae")  # for these the error on hidden pixels is stored, too
+PIXELS = ("spark", "mae")  # their error on hidden pixels is stored too
 LEFT_OUT = ("align-uniform", "simclr-v2")  # a lesson's first loss; SimCLR's deeper head
 QUICK = {"convnet": {"depth": 2, "widths": (8, 16)}, "vit-tiny": {"patch": 8, "dim": 24, "depth": 2, "heads": 3}}
 ALL = tuple(name for name in METHODS if name not in LEFT_OUT)
@@ -42,7 +43,7 @@ def backbone_of(name: str, quick: bool = False) -> str:
 
 
 def build(name: str, seed: int, quick: bool):
-    """The method over its backbone, and the backbone's name."""
+    """The method on its backbone, and the backbone's name."""
     torch.manual_seed(seed)
     backbone = backbone_of(name, quick)
     options = {"normalized": False} if name in PIXELS else {}
@@ -55,7 +56,7 @@ def ceiling(device: str, quick: bool) -> float:
 
 
 def utilisation(name: str, backbone: str, batch: int, rate: float, device: str, quick: bool) -> float | None:
-    """Share of the FLOP/s that a large matrix product reaches, at `rate` views/s; None for what `Work` cannot build."""
+    """FLOP/s at `rate` views/s as a share of a large matrix product's; None for what `Work` cannot build."""
     try:
         course = Course(Work(name, backbone, batch=batch, images=batch, device=device,
                              options={"backbone_options": QUICK[backbone]} if quick else {}))
@@ -66,7 +67,7 @@ def utilisation(name: str, backbone: str, batch: int, rate: float, device: str, 
 
 
 def make(name: str, splits: Splits, seed: int, budget: dict, device: str, quick: bool, compile: bool, **changes):
-    """Train and score one method; -> (method, History, rows, settings). `changes` of its recipe come last."""
+    """Train and score one method; -> (method, History, rows, settings); `changes` override its recipe."""
     method, backbone = build(name, seed, quick)
     recipe = {**getattr(method, "recipe", {}), **changes}
     history = fit(method, splits.train, seed=seed, device=device, compile=compile, **budget, **recipe)

@@ -1,7 +1,7 @@
 """The group "growth" of figures.py: how time and memory grow with each size, and what is quadratic.
 
 A figure is the exponent e of cost ~ size^e over the larger half of the sizes: 1 is linear, 2 quadratic. Memory is what
-a step keeps for its backward, counted tensor by tensor, the same on every device.
+a step keeps for its backward pass, counted tensor by tensor, the same on every device.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from contenders import Course, Work
+from tables import devices, row, seconds, slope
 from torch import Tensor
 
-from contenders import Course, Work
-from course_lib.evaluate import knn_predict
-from course_lib.layers import sinkhorn
+from course_lib.evaluate.neighbours import knn_predict
 from course_lib.methods.contrastive.simclr import nt_xent
 from course_lib.methods.contrastive.vicreg import vicreg_loss
-from tables import devices, row, seconds, slope
+from course_lib.models.layers import sinkhorn
 
-QUADRATIC = 1.7  # an exponent from here on is named
+QUADRATIC = 1.7  # exponents from here on are named
 
 
 @dataclass(frozen=True)
 class Series:
-    """One size that grows: `make(value, device)` gives the work that is measured; expected: from the algorithm."""
+    """A size that grows: `make(value, device)` returns the work to measure; expected: from the algorithm."""
 
     name: str
     values: tuple[int, ...]
@@ -33,7 +33,7 @@ class Series:
 
 
 def kept_bytes(work: Callable[[], object]) -> int:
-    """Bytes of the tensors that autograd keeps for the backward of `work`, each storage once; weights not counted."""
+    """Bytes of the tensors that autograd keeps for the backward pass of `work`, each storage once, without weights."""
     storages: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def kept_bytes(work: Callable[[], object]) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        result = work()  # held until the sum is made, so that no address is used twice
+        result = work()  # held until summed, so that no address is reused
     total = sum(storages.values())
     del result
     return total
@@ -83,10 +83,7 @@ def order(n: int, device: str):
 
 
 def step(**fixed) -> Callable[[int, str], Callable[[], Tensor]]:
-    """The forward of a whole training step; the keyword whose value is None is what grows.
-
-    `image_size`, `batch` and the method's own options are known.
-    """
+    """A training step's forward pass; keywords: `image_size`, `batch`, the method's options; None: the one to grow."""
 
     def make(value: int, device: str):
         given = {key: value if known is None else known for key, known in fixed.items()}
@@ -121,7 +118,7 @@ SERIES = (
 
 
 def measure(series: Series, device: str, quick: bool) -> list[dict]:
-    """Rows of time, and of memory where something is kept for a backward."""
+    """Rows for time, and for memory if something is kept for a backward pass."""
     values = series.values
     if quick:
         values = tuple(value // 8 if values[0] >= 256 else value for value in values[:2])
@@ -129,7 +126,7 @@ def measure(series: Series, device: str, quick: bool) -> list[dict]:
     for value in values:
         work = series.make(value, device)
 
-        def whole() -> None:
+        def whole(work=work) -> None:
             result = work()
             if isinstance(result, Tensor) and result.requires_grad:
                 result.backward()

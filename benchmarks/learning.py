@@ -1,28 +1,34 @@
-"""What the methods learn in a stated time: the groups "recap" and "photographs" of figures.py; the runs are stored."""
+"""What the methods learn in a given time: the groups "recap" and "photographs" of figures.py; runs are stored."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from course_lib.augment import SHAPES_VIEWS, two_views
-from course_lib.data import Splits, load
-from course_lib.evaluate import alignment, embed, score, uniformity
-from course_lib.methods import build_method
-from course_lib.recap import METHODS, recap_runs
-from course_lib.reconstruction import hidden_errors
-from course_lib.runs import StoredRun, read_runs, record_run, runs_folder, write_run
-from course_lib.train import fit
+from course_lib.augment.views import SHAPES_VIEWS, two_views
+from course_lib.data.images import Splits
+from course_lib.data.loading import load
+from course_lib.evaluate.features import embed
+from course_lib.evaluate.measures import alignment, uniformity
+from course_lib.evaluate.reconstruction import hidden_errors
+from course_lib.evaluate.scoring import score
+from course_lib.methods import METHODS, build_method, method_class
+from course_lib.runs.recap import recap_runs
+from course_lib.runs.stored import StoredRun, read_runs, record_run, runs_folder, write_run
+from course_lib.train.loop import fit
 
 SEEDS = (0, 1, 2)
-# shapes: kNN to reach, in one CPU minute; BYOL and SimSiam start slowly and have five (`PATIENT`)
+# shapes: the kNN target of one CPU minute; BYOL and SimSiam start slowly and get five (`PATIENT`)
 TARGETS = {"vicreg": 0.8, "simclr": 0.8, "swav": 0.6, "barlow-twins": 0.6, "moco-v2": 0.6}
+# the joint-embedding methods, in the order of the lessons
+JOINT = tuple(name for name, place in METHODS.items() if place.startswith("contrastive") and name != "simclr-v2")
 PATIENT = {"byol": 0.6, "simsiam": 0.6}
 
 
 def cores(runs: list[StoredRun]) -> str:
-    """On how many CPU cores the runs were made."""
-    used = sorted({run.provenance["threads"] for run in runs})
+    """The number of CPU cores of the runs, in words."""
+    numbers = (run.provenance["threads"] for run in runs)
+    used = sorted({number for each in numbers for number in (each if isinstance(each, list) else [each])})
     return f"{' or '.join(map(str, used))} CPU core{'s' if used != [1] else ''}"
 
 
@@ -31,14 +37,14 @@ def percent(values: list[float]) -> str:
 
 
 def aligned(method: nn.Module, splits: Splits) -> dict[str, float]:
-    """Alignment of two views of the test images in the representation, and its uniformity."""
+    """The representation's alignment of two views of the test images, and its uniformity."""
     views = two_views(splits.test.images, SHAPES_VIEWS, torch.Generator().manual_seed(0))
     first, second = (embed(method, view) for view in views)
     return {"alignment": alignment(first, second), "uniformity": uniformity(first)}
 
 
 def shapes_run(name: str, seed: int, seconds: float, splits: Splits, id: str) -> StoredRun:
-    """One method with its own recipe on generated shapes, last step, with controls and a probe for each cause."""
+    """One method with its own recipe on generated shapes, last step, with controls and a probe per cause."""
     torch.manual_seed(seed)
     method = build_method(name, "convnet", augment=SHAPES_VIEWS)
     history = fit(method, splits.train, seconds=seconds, device="cpu", seed=seed, progress=False, **method.recipe)
@@ -58,7 +64,7 @@ def _untrained(name: str, seed: int) -> nn.Module:
 
 
 def make_shapes_runs(names, seconds: float, folder: str) -> list[StoredRun]:
-    """Every method and seed whose run is not stored in lessons/runs/<folder> yet is made; then all are read."""
+    """Make the runs that lessons/runs/<folder> lacks, for every method and seed; then read all."""
     splits, where = load("shapes"), runs_folder() / folder
     for seed in SEEDS:
         for name in names:
@@ -70,10 +76,10 @@ def make_shapes_runs(names, seconds: float, folder: str) -> list[StoredRun]:
     return recap_runs() if folder == "recap" else read_runs(where)
 
 
-def recap(names: tuple[str, ...] = tuple(METHODS), seconds: float = 60.0, patience: float = 300.0) -> list[dict]:
+def recap(names: tuple[str, ...] = JOINT, seconds: float = 60.0, patience: float = 300.0) -> list[dict]:
     """The joint-embedding methods for one CPU minute on shapes, three seeds each; the slow starters also for five."""
     rows = []
-    for known, folder, budget in ((METHODS, "recap", seconds), (PATIENT, "recap_long", patience)):
+    for known, folder, budget in ((JOINT, "recap", seconds), (PATIENT, "recap_long", patience)):
         wanted = [name for name in known if name in names]
         runs = make_shapes_runs(wanted, budget, folder) if wanted else []
         for name in wanted:
@@ -81,7 +87,8 @@ def recap(names: tuple[str, ...] = tuple(METHODS), seconds: float = 60.0, patien
             values = [run.scores[0]["knn"] for run in mine]
             target = (TARGETS if folder == "recap" else PATIENT).get(name)
             rows.append(dict(
-                figure=f"shapes, {budget:.0f} seconds on {cores(mine)}, {METHODS[name][1]}, kNN of {len(values)} seeds",
+                figure=f"shapes, {budget:.0f} seconds on {cores(mine)}, {method_class(name).title}, "
+                       f"kNN of {len(values)} seeds",
                 value=percent(values), target="-" if target is None else f">= {100 * target:.0f} %",
                 holds=None if target is None else min(values) >= target,
                 beside=f"{mine[0].settings['views_per_second']:.0f} views/s"))
@@ -94,8 +101,8 @@ def recap(names: tuple[str, ...] = tuple(METHODS), seconds: float = 60.0, patien
 
 
 # ------------------------------------------------------------------------------------------------ photographs
-def photographs(where: str, names: tuple[str, ...] = tuple(METHODS), seconds: float = 300.0) -> list[dict]:
-    """Each method for five CPU minutes on CIFAR-10 photographs, one seed; runs that are stored are not made again."""
+def photographs(where: str, names: tuple[str, ...] = JOINT, seconds: float = 300.0) -> list[dict]:
+    """Each method for five CPU minutes on CIFAR-10 photographs, one seed; stored runs are reused."""
     splits, rows = load(where), []
     for part in (splits.train, splits.validation, splits.test):
         part.name = "CIFAR-10 photographs"
@@ -104,7 +111,7 @@ def photographs(where: str, names: tuple[str, ...] = tuple(METHODS), seconds: fl
         if not (runs_folder() / f"{id}.json").exists():
             _photograph_run(name, id, splits, seconds)
         run = next(run for run in read_runs() if run.id == id)
-        title = "SparK" if name == "spark" else METHODS[name][1]
+        title = method_class(name).title
         begin = f"CIFAR-10 photographs, {seconds:.0f} seconds on {cores([run])}, {title}"
         knn = {row["name"]: row["knn"] for row in run.scores}
         if name == "spark":

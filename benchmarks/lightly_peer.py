@@ -1,14 +1,15 @@
-"""The same work by lightly: its transforms, collation by a DataLoader, heads, losses; see contenders.py."""
+"""The same work in lightly: its transforms, a DataLoader, its heads and losses; see contenders.py."""
 
 from __future__ import annotations
 
 import copy
 
 import torch
+from contenders import Loader, Work, crops
 from torch import Tensor, nn
 
-from contenders import Loader, Work, crops
-from course_lib.augment import MEAN, STD, Augment
+from course_lib.augment.pixels import MEAN, STD
+from course_lib.augment.views import Augment
 from course_lib.optim import ema_momentum
 
 NORMALIZE = {"mean": [MEAN] * 3, "std": [STD] * 3}
@@ -23,7 +24,7 @@ def colours(augment: Augment) -> dict:
 
 
 def transform(name: str, augments: list[Augment]):
-    """lightly's own transform of a method with the parameters of these augmentations."""
+    """lightly's transform for a method, with the parameters of these augmentations."""
     from lightly import transforms as T
 
     first = augments[0]
@@ -50,7 +51,7 @@ def transform(name: str, augments: list[Augment]):
 
 
 class MaskedAutoencoder(nn.Module):
-    """MAE of lightly's parts over torchvision's ViT, as large as the course's method."""
+    """MAE from lightly's parts on torchvision's ViT, as large as the course's."""
 
     def __init__(self, method: nn.Module, size: int):
         super().__init__()
@@ -62,7 +63,7 @@ class MaskedAutoencoder(nn.Module):
         vit = VisionTransformer(size, ours.patch, len(ours.blocks), ours.blocks[0].attn.heads, ours.dim, 4 * ours.dim)
         vit.heads = nn.Identity()
         self.backbone = MaskedVisionTransformerTorchvision(vit)
-        self.length, self.patch, self.hidden = ours.grid**2 + 1, ours.patch, method.hidden
+        self.length, self.patch, self.mask_ratio = ours.grid**2 + 1, ours.patch, method.mask_ratio
         width = decoder.embed.out_features
         self.decoder = MAEDecoder(self.length, len(decoder.blocks), decoder.blocks[0].attn.heads, ours.dim, width,
                                   4 * width, 3 * ours.patch**2)
@@ -72,7 +73,7 @@ class MaskedAutoencoder(nn.Module):
         from lightly.models import utils
 
         batch = len(images)
-        keep, mask = utils.random_token_mask((batch, self.length), self.hidden, device=images.device)
+        keep, mask = utils.random_token_mask((batch, self.length), self.mask_ratio, device=images.device)
         encoded = self.decoder.embed(self.backbone.encode(images, idx_keep=keep))
         tokens = utils.repeat_token(self.mask_token, (batch, self.length))
         tokens = utils.set_at_index(tokens, keep, encoded.type_as(tokens))
@@ -83,7 +84,7 @@ class MaskedAutoencoder(nn.Module):
 
 
 class Lightly(Loader):
-    """Its documented training step of each method; half: bfloat16 and channels_last, which it leaves to its user."""
+    """Its documented training step for each method; half: bfloat16 and channels_last, which it leaves to the user."""
 
     def __init__(self, work: Work, half: bool = False):
         super().__init__(work, half, channels_last=half)

@@ -1,32 +1,32 @@
-"""The group "limit" of figures.py: the course's step over that of the bare network, and shares of the machine's ceilings."""
+"""The group "limit" of figures.py: the course's step over the bare network's, and shares of the machine's ceilings."""
 
 from __future__ import annotations
 
 import time
 
 import torch
-from torch import nn
-
 from contenders import Course, Work
-from course_lib.optim import build_optimizer, parameter_groups
 from peers import QUICK, Effort, works
 from tables import at_most, devices, median, median_ratio, row, seconds, take_turns, wait
+from torch import nn
+
+from course_lib.optim import build_optimizer, parameter_groups
 
 HEADS = {"simclr": "head", "byol": "projector", "vicreg": "expander", "swav": "projector"}
 
 
 def bare(course: Course, steps: int) -> float:
     """Views/s of the encoder and its head alone, forward and backward, on ready tensors (MAE: encoder and decoder)."""
-    from course_lib.augment import normalize
+    from course_lib.augment.pixels import standardize
 
     method, work = course.method.train(), course.work
     views = course.views(course.batch())
     if work.method == "mae":
-        images, visible = normalize(views[0]), views[1]
+        images, visible = standardize(views[0]), views[1]
         ready = [images]
     else:
         head = getattr(method, HEADS[work.method])
-        ready = [normalize(view).contiguous(memory_format=torch.channels_last) for view in views]
+        ready = [standardize(view).contiguous(memory_format=torch.channels_last) for view in views]
 
     def step() -> None:
         with course.cast():
@@ -45,7 +45,7 @@ def bare(course: Course, steps: int) -> float:
 
 
 def ceilings(device: str, quick: bool = False) -> dict[str, float]:
-    """What this device reaches: FLOP/s of a large matrix product at the training precision, bytes/s of a large copy."""
+    """This device's ceilings: FLOP/s of a large matrix product at the training precision, bytes/s of a large copy."""
     from course_lib.device import pick_device, pick_precision
 
     side, length = (512, 2**22) if quick else (8192, 2**30) if device == "cuda" else (2048, 2**27)
@@ -58,7 +58,7 @@ def ceilings(device: str, quick: bool = False) -> dict[str, float]:
 
 
 def flops_of_step(course: Course) -> int:
-    """Floating-point operations of one forward and backward, counted by torch on the operators that are called."""
+    """Floating-point operations of one forward and backward, counted by torch per operator."""
     from torch.utils.flop_counter import FlopCounterMode
 
     views = course.views(course.batch())

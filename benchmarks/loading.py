@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from contenders import Work
+from tables import at_least, devices, median, median_ratio, row, seconds, slope, take_turns
 from torch import Tensor
 
-from contenders import Work
-from course_lib.data import load
-from course_lib.evaluate import embed, knn_accuracy, linear_probe
-from course_lib.folder import load_folder
-from course_lib.shapes import make_shapes
-from course_lib.train import fit
-from tables import at_least, devices, median, median_ratio, row, seconds, slope, take_turns
+from course_lib.data.folder import load_folder
+from course_lib.data.loading import load
+from course_lib.data.shapes import make_shapes
+from course_lib.evaluate.features import embed
+from course_lib.evaluate.neighbours import knn_accuracy
+from course_lib.evaluate.probes import linear_probe
+from course_lib.train.loop import fit
 
-PIXELS = (500, 375)  # of the JPEGs, width and height: as most photographs of the usual sets have them
+PIXELS = (500, 375)  # width and height of the JPEGs, as of most photographs in the usual sets
 
 
 def write_jpegs(folder: Path, count: int, pixels: tuple[int, int] = PIXELS) -> None:
@@ -37,7 +40,7 @@ def write_jpegs(folder: Path, count: int, pixels: tuple[int, int] = PIXELS) -> N
 
 
 def with_image_folder(folder: Path, size: int, workers: int) -> Tensor:
-    """The same by torchvision: ImageFolder, the shorter side resized, the centre cut out, through a DataLoader."""
+    """The same in torchvision: ImageFolder, shorter side resized, centre cropped, through a DataLoader."""
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
 
@@ -47,7 +50,7 @@ def with_image_folder(folder: Path, size: int, workers: int) -> Tensor:
 
 
 def decoding(count: int, size: int, rounds: int, workers: int = 2) -> list[dict]:
-    """Images/s from JPEGs to one uint8 tensor, against torchvision; and again from the course's cache."""
+    """Images/s from JPEGs to one uint8 tensor, against torchvision, and from the course's cache."""
     with TemporaryDirectory() as place:
         folder, cache = Path(place) / "pictures", Path(place) / "cache"
         write_jpegs(folder, count)
@@ -75,13 +78,13 @@ def decoding(count: int, size: int, rounds: int, workers: int = 2) -> list[dict]
 
 
 def forget(folder: Path) -> bool:
-    """Ask the system to drop what it keeps in memory of the files below `folder`; False where it cannot be asked."""
+    """Ask the OS to drop the files in `folder` from its page cache; False if it cannot be asked."""
     if not hasattr(os, "posix_fadvise"):
         return False
     for path in (each for each in folder.rglob("*") if each.is_file()):
         file = os.open(path, os.O_RDONLY)
         try:
-            os.fsync(file)  # only what is written can be dropped
+            os.fsync(file)  # only written pages can be dropped
             os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(file)
@@ -89,7 +92,7 @@ def forget(folder: Path) -> bool:
 
 
 def streaming(work: Work, rounds: int) -> list[dict]:
-    """Training views/s of one epoch from a folder that is left on disk, read afresh, over those from memory."""
+    """Training views/s of one epoch streamed from disk, read afresh, over those from memory."""
     with TemporaryDirectory() as place:
         folder, cache = Path(place) / "pictures", Path(place) / "cache"
         write_jpegs(folder, work.images, (work.size, work.size))
@@ -110,8 +113,8 @@ def streaming(work: Work, rounds: int) -> list[dict]:
     figure = f"{work.name}, {work.size} px: training views/s from a folder on disk over from memory"
     beside = f"{median(turns, 'disk'):.0f} against {median(turns, 'memory'):.0f} views/s, {len(held)} images once; " + (
         "read from the disk anew in each round" if fresh else "the system may have kept the file in memory")
-    return [at_least(figure, median_ratio(turns, "disk", "memory"), 0.95, beside, kind="stream", rounds=turns, fresh=fresh,
-                     **work.facts)]
+    return [at_least(figure, median_ratio(turns, "disk", "memory"), 0.95, beside, kind="stream", rounds=turns,
+                     fresh=fresh, **work.facts)]
 
 
 def features(count: int, dim: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -131,13 +134,13 @@ def evaluation(banks: tuple[int, ...], queries: int, dim: int) -> list[dict]:
         for bank in banks:
             train, labels = features(bank, dim, 0)
             train = train.to(device)
-            times.append(seconds(lambda: knn_accuracy(train, labels, test[0], test[1]), device))
+            times.append(seconds(partial(knn_accuracy, train, labels, *test), device))
         figure = f"kNN of {queries} images, {dim} features, {device}"
         rows.append(_by_size(figure, banks, times, kind="knn", device=device, queries=queries))
     times = []
     for bank in banks:
         train = features(bank, dim, 0)
-        times.append(seconds(lambda: linear_probe(train, validation, test)))
+        times.append(seconds(partial(linear_probe, train, validation, test)))
     return rows + [_by_size(f"linear probe, {dim} features, cpu", banks, times, kind="probe", device="cpu")]
 
 
@@ -149,12 +152,13 @@ def _by_size(figure: str, sizes: tuple[int, ...], times: list[float], **facts) -
 
 
 def embedding(images: int) -> list[dict]:
-    """Images/s that the encoder turns into features, as kNN and probe need them."""
+    """Images/s that the encoder turns into features for kNN and probe."""
     pictures = load("shapes", n=images).train
     rows = []
     for device in devices():
         method = Work("simclr", images=images).build()
-        took = statistics.median(seconds(lambda: embed(method, pictures, device=device), device, 0.0) for _ in range(2))
+        work = partial(embed, method, pictures, device=device)
+        took = statistics.median(seconds(work, device, 0.0) for _ in range(2))
         rows.append(row(f"features of the small conv net, {device}", f"{len(pictures) / took:.0f} images/s",
                         kind="embed", device=device, rate=len(pictures) / took))
     return rows

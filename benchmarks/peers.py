@@ -1,4 +1,4 @@
-"""The group "peers" of figures.py: training steps against other libraries, each in a process of its own."""
+"""The group "peers" of figures.py: training steps against other libraries, each in its own process."""
 
 from __future__ import annotations
 
@@ -18,31 +18,30 @@ from functools import partial
 from pathlib import Path
 
 import torch
-
 from contenders import Course, Loader, Loop, TorchVision, Work
 from tables import STAGES, at_least, at_most, devices, median, median_ratio, missing, row, take_turns
 
 LIBRARIES = {"lightly": "lightly", "torchvision": "torchvision"}  # contender -> package
-SOLO_LEARN = ("not installable: solo-learn 1.0.2, the only release in the registry, pins torch 1.9.1, which has no build "
-              "for Python 3.11; without its pins it needs lightning-bolts, which does not import with Lightning 2")
+SOLO_LEARN = ("not installable: solo-learn 1.0.2, the only release in the registry, pins torch 1.9.1, which has no "
+              "build for Python 3.11; unpinned, it needs lightning-bolts, which does not import with Lightning 2")
 WANTED = {"convnet": (4.0, 2.4), "resnet18": (2.0, None)}  # on a CPU: at defaults, at equal precision and layout
 
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-    """How much is measured: rounds; steps of a turn (course: `fit`, its own number), and for shares of time."""
+    """How much to measure: rounds; steps per turn; steps per run of `fit`."""
 
     rounds: int = 3
     steps: int = 10
     run: int = 100
-    large: int = 10  # the same for networks that take seconds a step on a CPU
+    large: int = 10  # steps per run of `fit` for networks that take seconds per step
 
     def fitted(self, work: Work) -> int:
-        """Steps of a run of `fit`."""
+        """Steps per run of `fit`."""
         return self.large if slow(work) else self.run
 
     def turn(self, work: Work) -> int:
-        """Steps of a plain loop's turn."""
+        """Steps per turn of a plain loop."""
         return min(self.steps, self.large // 2) if slow(work) else self.steps
 
     def times(self, work: Work) -> int:
@@ -66,7 +65,7 @@ def works(quick: bool, device: str) -> list[Work]:
     small = [Work(m, "vit-tiny" if m == "mae" else "convnet", **size, **where) for m in methods]
     if quick:
         return small
-    if device == "cpu":  # seconds a step: one method says it for all
+    if device == "cpu":  # seconds per step: one method stands for all
         return [*small, Work("simclr", "resnet18", batch=128, **where)]
     return small + [Work(m, "resnet18", batch=512, **where) for m in methods[:-1]]
 
@@ -116,18 +115,18 @@ def compare(work: Work, effort: Effort, memory: bool = True) -> list[dict]:
 
 
 def besides(work: Work, stages: dict[str, float]) -> dict:
-    """The share of the course's step that is neither forward nor backward of networks; sought for the small one on CPUs."""
+    """The share of a step outside the networks' forward and backward passes; has a target for the small one on CPUs."""
     share = 100 * (1 - (stages["forward"] + stages["backward"]) / sum(stages.values()))
     wanted = 25 if (work.backbone, work.device) == ("convnet", "cpu") and work.method in ("simclr", "vicreg") else None
-    return at_most(f"{work.name}: share of a step that is not the network's forward and backward", share, wanted, "", " %",
-                   kind="besides", **work.facts)
+    return at_most(f"{work.name}: share of a step that is not the network's forward and backward", share, wanted, "",
+                   " %", kind="besides", **work.facts)
 
 
 @contextmanager
 def apart(name: str, work: Work):
-    """A contender in a process of its own, as in its users' programs: `measure("rate" or "stages", steps)` asks it.
+    """A contender in its own process, so that none inherits another's memory or thread settings.
 
-    So no setting of one, of memory or threads, is another's.
+    Yields `measure("rate" or "stages", steps)`.
     """
     spawn, begin = torch.multiprocessing.get_context("spawn"), (name, work, torch.get_num_threads())
     with ProcessPoolExecutor(1, spawn, _begin, begin) as process:
@@ -170,7 +169,7 @@ def _against(library: str, work: Work, rounds: list[dict]) -> list[dict]:
 
 
 def peak(name: str, work: Work, steps: int = 5) -> dict:
-    """Peak memory of a process of its own that makes a few steps: what a process has had never falls again."""
+    """Peak memory over a few steps in a new process, as a process's peak never falls."""
     command = [sys.executable, __file__, name, json.dumps(dataclasses.asdict(work)), str(steps)]
     figure = f"{work.name}: peak memory of {name}"
     done = subprocess.run(command, capture_output=True, text=True)
@@ -192,7 +191,7 @@ def measure_peak(name: str, work: Work, steps: int) -> dict[str, float]:
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes on macOS, kilobytes elsewhere
 
     def own() -> float:
-        with suppress(OSError):  # Linux: what getrusage says includes the process that this one was forked from
+        with suppress(OSError):  # Linux: getrusage includes the process that this one was forked from
             lines = Path("/proc/self/status").read_text().splitlines()
             return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
@@ -203,7 +202,7 @@ def measure_peak(name: str, work: Work, steps: int) -> dict[str, float]:
     gpu = torch.cuda.max_memory_allocated() / 2**20 if work.device == "cuda" else 0.0
     peak_memory = own()
     has_workers = isinstance(program, Loader) and work.workers > 0
-    del program  # ends the workers, which are counted once they have ended
+    del program  # ends the workers; they count only once ended
     gc.collect()
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit if has_workers else 0.0
     return {"before": before, "peak": peak_memory, "workers": children, "gpu": gpu}
@@ -222,7 +221,7 @@ def peers(quick: bool = False, wanted: str = "", known: Sequence[dict] = ()) -> 
     return rows
 
 
-if __name__ == "__main__":  # a process of its own, started by `peak`
+if __name__ == "__main__":  # the process started by `peak`
     parser = argparse.ArgumentParser(description=__doc__)
     for argument in ("contender", "work", "steps"):
         parser.add_argument(argument)

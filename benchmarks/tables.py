@@ -21,12 +21,12 @@ def row(figure: str, value: str, beside: str = "", target: str = "-", holds: boo
 
 
 def missing(figure: str, why: str, **data) -> dict:
-    """The row of what could not be measured, with the reason."""
+    """A row that could not be measured, with the reason."""
     return row(figure, "not measured", why, **data)
 
 
 def at_least(figure: str, value: float, wanted: float | None, beside: str, unit: str = "x", **data) -> dict:
-    """A row whose figure is to reach `wanted` (None: no target); both are in its data, too."""
+    """A row whose figure should reach `wanted` (None: no target); its data hold both."""
     data = dict(number=value, wanted=wanted, **data)
     if wanted is None:
         return row(figure, f"{value:.2f}{unit}", beside, **data)
@@ -34,7 +34,7 @@ def at_least(figure: str, value: float, wanted: float | None, beside: str, unit:
 
 
 def at_most(figure: str, value: float, wanted: float | None, beside: str, unit: str = "x", **data) -> dict:
-    """A row whose figure is to stay below `wanted` (None: no target); both are in its data, too."""
+    """A row whose figure should not exceed `wanted` (None: no target); its data hold both."""
     data = dict(number=value, wanted=wanted, **data)
     if wanted is None:
         return row(figure, f"{value:.2f}{unit}", beside, **data)
@@ -42,13 +42,13 @@ def at_most(figure: str, value: float, wanted: float | None, beside: str, unit: 
 
 
 def take_turns(contenders: dict[str, Callable[[], float]], rounds: int) -> list[dict[str, float]]:
-    """What each returned in each round, by turns; one round before the first warms up and is dropped."""
+    """What each contender returns in each round, in turn, after a warm-up round."""
     found = [{name: measure() for name, measure in contenders.items()} for _ in range(rounds + 1)]
     return found[1:]
 
 
 def median_ratio(rounds: list[dict[str, float]], first: str, second: str) -> float:
-    """Median over the rounds of first / second, both of the same round."""
+    """The median over rounds of first / second."""
     return statistics.median(each[first] / each[second] for each in rounds)
 
 
@@ -57,9 +57,9 @@ def median(rounds: list[dict[str, float]], name: str) -> float:
 
 
 def slope(sizes: list[float], costs: list[float]) -> float:
-    """Exponent e of cost ~ size^e by least squares on logarithms, over the larger half of the sizes.
+    """The exponent e of cost ~ size^e by least squares on logarithms, over the larger half of the sizes.
 
-    Small sizes are left out, as a fixed cost of each call hides the growth there.
+    At small sizes the fixed cost of a call hides the growth. Raises ValueError for fewer than two sizes.
     """
     if len(sizes) != len(costs) or len(sizes) < 2 or min(*sizes, *costs) <= 0:
         raise ValueError(f"a slope needs at least two sizes with costs above 0, got {sizes} and {costs}")
@@ -69,21 +69,18 @@ def slope(sizes: list[float], costs: list[float]) -> float:
 
 
 def devices() -> list[str]:
-    """The CPU, and the GPU when there is one."""
+    """The CPU, and the GPU if there is one."""
     return ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 
 
 def wait(device: str) -> None:
-    """Until the GPU is done, so that a clock that is read next is right."""
+    """Wait for the GPU, so that the next clock reading is right."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 def seconds(work: Callable[[], object], device: str = "cpu", least: float = 0.2, limit: int = 1000) -> float:
-    """Seconds that one call of `work` takes: the median of calls that together last `least` seconds.
-
-    At most `limit` calls; one before them warms up.
-    """
+    """Seconds per call of `work`, after a warm-up: the median of at most `limit` calls over `least` seconds in all."""
     work()
     times: list[float] = []
     while not times or (sum(times) < least and len(times) < limit):
@@ -96,9 +93,9 @@ def seconds(work: Callable[[], object], device: str = "cpu", least: float = 0.2,
 
 
 class Clock:
-    """Seconds by stage; inside a stage another one may begin, whose time is then its own only.
+    """Seconds by stage; a nested stage's time counts for that stage only.
 
-    With a GPU it waits for the device at every change of stage: for shares, not for rates.
+    It waits for a GPU at every change of stage, so it is good for shares, not for rates.
     """
 
     def __init__(self, device: str = "cpu"):
@@ -130,7 +127,7 @@ class Clock:
 
     @contextmanager
     def networks(self, modules: list[nn.Module]) -> Iterator[None]:
-        """Whatever these modules compute when they are called counts as "forward", wherever it is called from."""
+        """Count these modules' calls as "forward", wherever they come from."""
         hooks = []
         for module in {child for top in modules for child in top.modules()}:
             hooks.append(module.register_forward_pre_hook(lambda *_: self.enter("forward")))
@@ -144,5 +141,5 @@ class Clock:
 
 @contextmanager
 def no_clock(stage: str) -> Iterator[None]:
-    """In the place of a Clock where nothing is to be measured."""
+    """A Clock that measures nothing."""
     yield

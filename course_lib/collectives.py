@@ -1,8 +1,8 @@
-"""Sums and rows of all ranks, differentiable; on one rank they change nothing.
+"""Differentiable sums and gathers over all ranks; on one rank they return their input.
 
-Convention of the whole library, for losses over the *global* batch: every rank computes the loss of the
-global batch, and the backward of a gather or reduction sums the gradients of all ranks. The gradient of a rank's
-inputs is then W times the single-process one, and DDP's averaging of parameter gradients makes them exactly equal.
+The library's convention for losses over the *global* batch: every rank computes the loss of the whole batch, and the
+backward pass of a gather or sum adds up the gradients of all ranks. A rank's input gradients are then W times the
+single-process ones, and DDP's averaging of parameter gradients restores them exactly.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from torch import Tensor
 
 
 def world_size() -> int:
-    """Number of ranks: 1 unless a process group of several ranks is running."""
+    """The number of ranks; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's number, from 0."""
+    """This process's rank, from 0."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
@@ -53,13 +53,13 @@ class _AllGather(torch.autograd.Function):
 
 
 def all_reduce_sum(x: Tensor) -> Tensor:
-    """Sum of x over ranks, same shape; differentiable. The identity on one rank."""
+    """The sum of x over all ranks, in the shape of x; differentiable."""
     return _AllReduce.apply(x) if world_size() > 1 else x
 
 
 def gather(x: Tensor) -> Tensor:
-    """(N, ...) on each rank -> (W*N, ...) on every rank, in rank order; differentiable. The identity on one rank.
+    """(N, ...) on each rank -> (W*N, ...) on every rank, in rank order; differentiable.
 
-    Every rank must bring the same N (`fit` drops the last partial batch).
+    Every rank must pass the same N (`fit` drops the last partial batch).
     """
     return _AllGather.apply(x) if world_size() > 1 else x

@@ -1,4 +1,4 @@
-"""Which device and which precision: chosen once, said aloud."""
+"""Choosing the device and the precision; what a device can do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import torch
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """"auto": CUDA, else Apple's MPS, else the CPU; under torchrun the rank's own GPU."""
+    """CUDA for "auto", else Apple's MPS, else the CPU; under torchrun the rank's own GPU.
+
+    Raises ValueError for an unknown or missing device.
+    """
     if name != "auto":
         try:
             device = torch.device(name)
@@ -29,8 +32,8 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX): otherwise it is emulated, and slow."""
-    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):  # private and differing between versions
+    """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX) rather than in slow emulation."""
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):  # private; they differ between versions
         probe = getattr(torch.cpu, name, None)
         try:
             if probe is not None and probe():
@@ -44,7 +47,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 
 
 def pick_precision(device: torch.device, name: str = "auto") -> tuple[torch.dtype, str]:
-    """The dtype that autocast uses, and why: bfloat16 where the hardware has it, else float16 (CUDA), else float32."""
+    """The dtype for autocast and the reason: bfloat16 where the hardware has it, else float16 (CUDA), else float32."""
     if name != "auto":
         if name not in PRECISIONS:
             raise ValueError(f"unknown precision {name!r}: choose auto, {', '.join(PRECISIONS)}")
@@ -60,10 +63,9 @@ def pick_precision(device: torch.device, name: str = "auto") -> tuple[torch.dtyp
 
 @lru_cache
 def keep_freed_memory() -> bool:
-    """Let glibc keep what a step frees for the next one, up to 1 GB; False where the C library is another.
+    """Let glibc keep up to 1 GB of freed memory, for the whole process; False with any other C library.
 
-    As it comes, it gives large blocks back to the system, and a small network on a CPU waits for thousands of new pages in
-    every step. Holds for the whole process.
+    By default glibc returns large blocks to the OS, so every step of a small network on a CPU pays for page faults.
     """
     trim_threshold, mmap_threshold = -1, -3  # names in malloc.h
     try:
@@ -74,9 +76,9 @@ def keep_freed_memory() -> bool:
 
 
 def compiled(run: Callable) -> Callable:
-    """torch.compile(run); where that fails at its first call, `run` itself from then on, with a warning that says why.
+    """torch.compile(run), replaced by `run` itself, with a warning that says why, if the first call fails.
 
-    It needs a C++ compiler on a CPU and Triton on a GPU, and does not know every version of Python.
+    Compiling needs a C++ compiler on a CPU or Triton on a GPU, and does not support every version of Python.
     """
     chosen: list[Callable] = []
 
@@ -87,10 +89,20 @@ def compiled(run: Callable) -> Callable:
             chosen.append(torch.compile(run))
             return chosen[0](*arguments)
         except Exception as error:
-            result = run(*arguments)  # an error of `run` itself ends here: it has nothing to do with compiling
+            result = run(*arguments)  # raises if the error is not the compiler's but that of `run`
             chosen[:] = [run]
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            warnings.warn(f"torch.compile does not work here, so the run goes on without it ({reason.strip()})", stacklevel=2)
+            warnings.warn(f"torch.compile does not work here; continuing without it ({reason.strip()})", stacklevel=2)
             return result
 
     return call
+
+
+def free_memory(device: torch.device) -> float:
+    """A GPU's free bytes; for other devices the machine's total memory, or infinity if the OS does not report it."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows, among others
+        return float("inf")

@@ -10,12 +10,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-OFFLINE = Path(__file__).resolve().parent / "no_network"
-PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
+from helpers.environment import offline_environment
 
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 
 for _name in PROXIES:
     os.environ.pop(_name, None)
@@ -24,24 +21,12 @@ for _name in PROXIES:
 os.environ.pop("COURSE_WORKSPACE", None)
 
 
-def offline_environment(**more: str) -> dict[str, str]:
-    """The environment for a kernel or another sub-process: no network, this checkout's course_lib, inline
-    figures."""
-    env = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"}
-    before = [
-        p for p in env.get("PYTHONPATH", "").split(os.pathsep) if p and p not in (str(OFFLINE), str(ROOT))
-    ]
-    env["PYTHONPATH"] = os.pathsep.join([str(OFFLINE), str(ROOT), *before])
-    env["JUPYTER_PREFER_ENV_PATH"] = (
-        "1"  # this environment's kernel, not one the user registered under the same name
-    )
-    return env | more
-
-
 os.environ.update(offline_environment())
 # Of several processes each takes its share of the cores; kernels and other sub-processes inherit that.
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
+# As many threads as torch has, busy machine or not: a run's last digits depend on their number.
+os.environ["COURSE_THREADS"] = str(os.cpu_count() or 1)
 
 
 @pytest.fixture(autouse=True)

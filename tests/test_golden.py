@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from fnmatch import fnmatch
 from functools import cache
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from golden_table import TABLE, Row
-
-GOLDEN = Path(__file__).parent / "golden"
-
-
-@cache
-def arrays(file: str) -> dict:
-    """The arrays of a file as tensors; strings (descriptions) stay NumPy's."""
-    with np.load(GOLDEN / file, allow_pickle=False) as z:
-        return {k: z[k] if z[k].dtype.kind == "U" else torch.from_numpy(z[k]) for k in z.files}
+from golden.arrays import GOLDEN, arrays
+from golden.table import TABLE, Row
 
 
 class Watched(dict):

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from course_lib import optim, train
-from course_lib.layers import EMA
-from course_lib.train import fit
-
-from tiny import SMALL, Stop, Toy, images, same, state, vicreg
-
+from course_lib import optim
+from course_lib.models.teacher import EMA
+from course_lib.train import loop
+from course_lib.train.loop import fit
+from course_lib.train.settings import DEFAULTS
+from helpers.tiny import SMALL, Stop, Toy, images, same, state, vicreg
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def rates(monkeypatch, method=None, **settings):
     """The learning rates of each group at each step."""
     seen = []
-    real = train.build_optimizer
+    real = loop.build_optimizer
 
     def build(name, groups, lr, **options):
         opt = real(name, groups, lr, **options)
@@ -30,7 +30,7 @@ def rates(monkeypatch, method=None, **settings):
         opt.step = lambda *a, **k: (seen.append([group["lr"] for group in opt.param_groups]), step(*a, **k))[1]
         return opt
 
-    monkeypatch.setattr(train, "build_optimizer", build)
+    monkeypatch.setattr(loop, "build_optimizer", build)
     fit(method or Toy(), images(), **{**SMALL, **settings})
     return seen
 
@@ -49,7 +49,7 @@ def test_learning_rates_scale_with_the_batch_where_that_is_usual(monkeypatch):
     assert max(rates(monkeypatch, steps=10, optimizer="sgd", lr=0.32))[0] == pytest.approx(0.32 * 8 / 256)
     assert max(rates(monkeypatch, steps=10, optimizer="lars", lr=0.32))[0] == pytest.approx(0.32 * 8 / 256)
     assert max(rates(monkeypatch, steps=10, optimizer="adamw", lr=0.32))[0] == pytest.approx(0.32)
-    assert max(rates(monkeypatch, steps=10))[0] == pytest.approx(optim.DEFAULTS["adamw"]["lr"])
+    assert max(rates(monkeypatch, steps=10))[0] == pytest.approx(DEFAULTS["adamw"]["lr"])
 
 
 def test_groups_may_keep_their_rate_or_scale_it(monkeypatch):

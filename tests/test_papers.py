@@ -8,11 +8,12 @@ import sys
 import pytest
 
 from course_lib import papers as P
+from course_lib.cli import commands
 
 
 def parsed(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    P.add_arguments(parser)
+    commands.papers.add_arguments(parser)
     return parser.parse_args(words)
 
 
@@ -64,12 +65,12 @@ def test_table_keeps_to_its_width(width):
 
 
 def test_command(capsys):
-    assert P.run(parsed("masked", "--family", "masked", "--year", "2022")) == 0
+    assert commands.papers.run(parsed("masked", "--family", "masked", "--year", "2022")) == 0
     out = capsys.readouterr().out
     assert "BEiT" in out and out.rstrip().endswith("of 115 papers")
-    assert P.run(parsed("vicreg")) == 0
+    assert commands.papers.run(parsed("vicreg")) == 0
     assert "https://arxiv.org/abs/2105.04906" in capsys.readouterr().out  # a single hit is shown in full
-    assert P.run(parsed("zebra")) == 1
+    assert commands.papers.run(parsed("zebra")) == 1
     assert "None of the 115 papers fits" in capsys.readouterr().out
 
 

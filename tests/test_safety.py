@@ -17,18 +17,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from course_lib import checkpoint
-from course_lib.cache import cache_file
-from course_lib.checkpoint import CheckpointError
-from course_lib.data import DataError
-from course_lib.folder import read_folder
+from course_lib.data.cache import cache_file
+from course_lib.data.folder import read_folder
+from course_lib.data.images import DataError
 from course_lib.papers import FILE as PAPERS
 from course_lib.papers import load_papers
-from course_lib.runs import Panel, StoredRun, read_runs, write_run
-from course_lib.train import fit
-
-from conftest import ROOT
-from tiny import SMALL, images, vicreg
+from course_lib.runs.stored import Panel, StoredRun, read_runs, write_run
+from course_lib.train import checkpoint
+from course_lib.train.checkpoint import CheckpointError
+from course_lib.train.loop import fit
+from helpers.environment import ROOT
+from helpers.tiny import SMALL, images, vicreg
 
 few = settings(max_examples=40, deadline=None, derandomize=True, database=None,
                suppress_health_check=[HealthCheck.function_scoped_fixture])

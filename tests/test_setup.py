@@ -1,14 +1,18 @@
-"""The bootstrap course.py, the two lists of packages, and the command line."""
+"""The bootstrap course.py, the lists of packages, what is packed, the documents' paths, and the command line."""
 from __future__ import annotations
 
 import ast
 import importlib.util
 import io
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -252,7 +256,7 @@ def test_a_real_environment_is_made_and_its_loss_noticed(course, monkeypatch):
     monkeypatch.setattr(course.subprocess, "run", REAL_RUN)
     monkeypatch.setattr(course, "venv_version", course.real_venv_version)
     assert course.main(["setup"]) == 0
-    assert course.venv_version() == "%d.%d" % sys.version_info[:2]
+    assert course.venv_version() == f"{sys.version_info[0]}.{sys.version_info[1]}"
     assert course.plan()[0] == "ready"
     course.venv_python().unlink()
     todo, why = course.plan()
@@ -308,10 +312,25 @@ def test_conda_and_pip_ask_for_the_same_packages_and_floors():
     wanted = floors(PYPROJECT["project"]["dependencies"])
     wanted["python"] = PYPROJECT["project"]["requires-python"].removeprefix(">=")
     tests = floors(PYPROJECT["project"]["optional-dependencies"]["test"])
-    del tests["playwright"]            # only the browser test needs it, and skips without it
+    for package in ("playwright", "ruff", "basedpyright", "setuptools"):
+        del tests[package]             # the few tests that need them skip without them
     listed = floors([line for line in conda if line != "pip"])
     listed["torch"], listed["matplotlib"] = listed.pop("pytorch"), listed.pop("matplotlib-base")
     assert "pip" in conda and listed == wanted | tests
+
+
+def test_everything_that_the_library_imports_is_declared():
+    from importlib.metadata import packages_distributions
+
+    from course_lib.cli.doctor import requirements
+
+    names = {node.module if isinstance(node, ast.ImportFrom) else alias.name
+             for path in (ROOT / "course_lib").rglob("*.py") for node in ast.walk(ast.parse(path.read_text("utf-8")))
+             if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names}
+    foreign = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"course_lib"}
+    known = packages_distributions()
+    missing = {name for name in foreign if not {found.lower() for found in known[name]} & set(requirements())}
+    assert "torch" in foreign and not missing, f"pyproject.toml does not declare what brings {', '.join(missing)}"
 
 
 def test_every_dependency_says_what_it_is_for():
@@ -326,6 +345,133 @@ def test_the_bootstrap_and_the_package_agree_on_pythons_floor():
     assert "sys.version_info < (3, 11)" in (ROOT / "course.py").read_text(encoding="ascii")
 
 
+def test_ci_runs_the_pythons_that_are_promised_and_the_oldest_torch():
+    classifiers = PYPROJECT["project"]["classifiers"]
+    promised = {c.rsplit(" ", 1)[1] for c in classifiers if re.search(r":: 3\.\d+$", c)}
+    workflow = (ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8")
+    assert promised and promised == set(re.findall(r'python: "([\d.]+)"', workflow))
+    lowest = floors(PYPROJECT["project"]["dependencies"])
+    pins = (ROOT / ".ci/oldest.txt").read_text(encoding="utf-8").split()
+    assert sorted(pins) == [f"{name}=={lowest[name]}.0" for name in ("torch", "torchvision")]
+    assert ".ci/oldest.txt" in workflow
+
+
+def test_the_citation_is_of_this_version():
+    import course_lib
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {course_lib.__version__}\n" in text
+    assert f"\nlicense: {PYPROJECT['project']['license']}\n" in text
+    assert re.search(r'\ndate-released: "\d{4}-\d\d-\d\d"\n', text) and re.search(r"\n +url: \"https://", text)
+
+
+# ------------------------------------------------------------ what is packed
+
+STRAYS = ("course_lib/__pycache__/files.cpython-311.pyc", "lessons/.ipynb_checkpoints/01_x-checkpoint.ipynb",
+          "lessons/01_orientation.html", ".venv/pyvenv.cfg", "my_lessons/01_orientation.ipynb", "runs/try/last.pt",
+          "tests/.DS_Store", "artefacts/seen.png")
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory) -> tuple[set[str], Path, Path]:
+    """(the repository's files, the unpacked source distribution, the wheel), packed from a copy full of strays."""
+    if not (ROOT / ".git").exists() or not shutil.which("git"):
+        pytest.skip("only git knows the repository's files; an unpacked distribution is not packed again")
+    pytest.importorskip("setuptools", minversion="77", reason="setuptools 77 or newer packs the distribution")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    files = {name for name in listed.split("\0") if (ROOT / name).is_file()}
+    copy, out = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("out")
+    for name in files | set(STRAYS):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, copy / name) if name in files else (copy / name).write_text("stray")
+    code = f"from setuptools import build_meta as b; b.build_sdist({str(out)!r}); b.build_wheel({str(out)!r})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=copy, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    with tarfile.open(next(out.glob("*.tar.gz"))) as archive:
+        archive.extractall(out)
+    return files, next(path for path in out.iterdir() if path.is_dir()), next(out.glob("*.whl"))
+
+
+def test_the_source_distribution_is_the_repository(packed):
+    files, tree, _ = packed
+    inside = {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()}
+    made = {name for name in inside if re.match(r"PKG-INFO$|setup\.cfg$|ssl_image_course\.egg-info/", name)}
+    assert not files - inside, "MANIFEST.in leaves these out"
+    assert not inside - made - files, "MANIFEST.in lets these in"
+
+
+def test_the_wheel_is_the_library_with_its_data(packed):
+    files, _, wheel = packed
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {name for name in archive.namelist() if ".dist-info/" not in name}
+        licence = [name for name in archive.namelist() if name.endswith("/LICENSE")]
+        metadata = archive.read(next(n for n in archive.namelist() if n.endswith("/METADATA"))).decode()
+    assert inside == {name for name in files if name.startswith("course_lib/")}
+    assert licence and "\nLicense-Expression: MIT\n" in metadata and "\nProject-URL: " in metadata
+
+
+@pytest.mark.slow
+def test_a_source_distribution_is_enough_to_work_with(packed):
+    """Without git: some tests of each kind (golden arrays, fixtures, lessons, data), the bootstrap, the doctor."""
+    _, tree, _ = packed
+    env = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTEST_ADDOPTS")}
+    some = ["tests/test_papers.py", "tests/test_setup.py", "tests/test_golden.py", "tests/lessons/test_lessons.py",
+            "tests/train/test_before_the_move.py"]
+    only = "test_papers or first_start or documents or vicreg.npz or registered[03 or exported_backbone_loads[vicreg"
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *some,
+                           "-k", only], cwd=tree, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 10, done.stdout
+    for words, says in (["--help"], "course.py test"), (["doctor"], str(tree)):
+        done = subprocess.run([sys.executable, "course.py", *words], cwd=tree, env=env, capture_output=True, text=True,
+                              encoding="utf-8")
+        assert says in done.stdout and "Traceback" not in done.stderr, done.stdout + done.stderr
+
+
+# ------------------------------------------------------------ the documents' paths
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for room in ("benchmarks", "docs", "lessons", "tests")
+                                          for path in (ROOT / room).rglob("*.md"))])
+PLACEHOLDER = re.compile(r"(FAMILY|METHOD|NAME)(\.py)?$")     # the reader's to fill in
+
+
+def exists(path: Path) -> bool:
+    """Is there such a file or folder? From a placeholder on, and where a pattern stands, the folder has to be."""
+    known = Path(*[part for part in path.parts[:next((i for i, part in enumerate(path.parts)
+                                                      if PLACEHOLDER.match(part)), None)]])
+    return any(known.parent.glob(known.name)) if "*" in known.name else known.exists()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_the_paths_of_the_documents_exist(document):
+    text = document.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
+    missing = [link for link in links if not exists(document.parent / link)]
+    paths = re.findall(r"(?<![\w/.-])((?:course_lib|lessons|tests|benchmarks|docs)/[\w./*-]*)", text)
+    missing += [path for path in paths if not exists(ROOT / path.rstrip(".-"))]
+    names = [] if "golden" in document.parts else re.findall(r"`([a-z_]\w*\.py)`", text)   # there, of other code
+    rooms = [ROOT / room for room in ("benchmarks", "course_lib", "lessons", "tests")]
+    missing += [name for name in names if not (ROOT / name).exists() and not any(
+        next(room.rglob(name), None) for room in rooms)]
+    assert not missing, f"{document.name} names what is not there"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_the_dotted_names_of_the_documents_exist(document):
+    for name in re.findall(r"course_lib(?:\.\w+)+", document.read_text(encoding="utf-8")):
+        if not (ROOT / name.replace(".", "/")).exists():              # else a file such as course_lib.md
+            module, _, attribute = name.rpartition(".")
+            found = importlib.util.find_spec(module)
+            assert found, f"{document.name}: {name}"
+            assert (importlib.util.find_spec(name) if found.submodule_search_locations else None) or hasattr(
+                importlib.import_module(module), attribute), f"{document.name}: {name}"
+
+
+def test_the_readme_documents_every_room_of_the_library():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rooms = {path.parent.name for path in (ROOT / "course_lib").glob("*/__init__.py")}
+    assert rooms and not [room for room in sorted(rooms) if f"`course_lib/{room}/`" not in text]
+
+
 # ------------------------------------------------------------ the command line
 
 def run_python(code: str) -> subprocess.CompletedProcess:
@@ -334,10 +480,10 @@ def run_python(code: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("code", [
     "import course_lib",
-    "import course_lib.workspace, course_lib.doctor",
-    "from course_lib.__main__ import main; main(['nonsense'])",
-    "from course_lib.__main__ import main; main([])",
-    "from course_lib.__main__ import main; main(['guide', '99'])",
+    "import course_lib.cli.workspace, course_lib.cli.doctor",
+    "from course_lib.cli.main import main; main(['nonsense'])",
+    "from course_lib.cli.main import main; main([])",
+    "from course_lib.cli.main import main; main(['guide', '99'])",
 ])
 def test_nothing_heavy_is_imported_before_it_is_needed(code):
     heavy = ("torch", "numpy", "matplotlib", "jupyterlab", "nbconvert", "sklearn", "PIL", "tomllib")
@@ -346,13 +492,13 @@ def test_nothing_heavy_is_imported_before_it_is_needed(code):
 
 
 def command_names() -> list[str]:
-    from course_lib.__main__ import COMMANDS
+    from course_lib.cli.main import COMMANDS
     return [command.name for command in COMMANDS]
 
 
 @pytest.mark.parametrize("name", command_names())
 def test_every_command_explains_itself(name, capsys):
-    from course_lib.__main__ import COMMANDS, main
+    from course_lib.cli.main import COMMANDS, main
     with pytest.raises(SystemExit) as stop:
         main([name, "--help"])
     text = capsys.readouterr().out
@@ -376,7 +522,7 @@ def test_the_commands_of_the_readme_exist():
     (ModuleNotFoundError("No module named 'torch'", name="torch"), "course.py setup"),
 ])
 def test_errors_are_sentences(monkeypatch, capsys, error, says):
-    from course_lib import __main__ as cli
+    from course_lib.cli import main as cli
 
     class Broken:
         add_arguments = staticmethod(lambda parser: None)
@@ -394,7 +540,7 @@ def test_errors_are_sentences(monkeypatch, capsys, error, says):
 
 
 def test_mistakes_of_the_course_keep_their_traceback_and_a_stop_is_quiet(monkeypatch, capsys):
-    from course_lib import __main__ as cli
+    from course_lib.cli import main as cli
 
     def load(self):
         raise cause
@@ -408,14 +554,14 @@ def test_mistakes_of_the_course_keep_their_traceback_and_a_stop_is_quiet(monkeyp
 
 
 def test_a_mistyped_command_is_answered_with_the_near_one(capsys):
-    from course_lib.__main__ import main
+    from course_lib.cli.main import main
     assert main(["trian"]) == 2
     said = capsys.readouterr().err
     assert "Did you mean 'train'?" in said and "Traceback" not in said
 
 
 def test_output_that_a_console_cannot_show_is_no_error(monkeypatch):
-    from course_lib import __main__ as cli
+    from course_lib.cli import main as cli
     narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", narrow)
 

@@ -11,17 +11,17 @@ import time
 import pytest
 import torch
 
-from course_lib import checkpoint
-from course_lib.__main__ import main
-from course_lib.backbones import build_backbone
-from course_lib.data import ImageSet, Splits
-from course_lib.evaluate import embed, score
-from course_lib.folder import read_folder
+from course_lib.cli.main import main
+from course_lib.data.folder import read_folder
+from course_lib.data.images import ImageSet, Splits
+from course_lib.data.shapes import make_shapes
+from course_lib.evaluate.features import embed
+from course_lib.evaluate.scoring import score
 from course_lib.methods import METHODS, build_method
-from course_lib.shapes import make_shapes
-from course_lib.train import fit
-
-from tiny import SMALL, Stop, images, vicreg
+from course_lib.models.backbones import build_backbone
+from course_lib.train import checkpoint
+from course_lib.train.loop import fit
+from helpers.tiny import SMALL, Stop, images, vicreg
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL_VIT = dict(dim=24, depth=1, heads=2, patch=4)
@@ -39,7 +39,7 @@ def test_images_that_are_no_bytes_are_refused_by_name(value):
 def test_images_of_one_colour_make_no_nan(name, value):
     """Contrast, patch normalisation and batch norm all divide by a deviation that is 0 here."""
     torch.manual_seed(0)
-    vit = METHODS[name][0].startswith("masked") and name != "spark"
+    vit = METHODS[name].startswith("masked") and name != "spark"
     backbone = build_backbone("vit-tiny", 16, **SMALL_VIT) if vit else build_backbone("convnet", depth=2, widths=(4, 8))
     flat = ImageSet(torch.full((16, 3, 16, 16), value, dtype=torch.uint8))
     history = fit(build_method(name, backbone, 16), flat, steps=2, **SMALL)
@@ -120,8 +120,8 @@ def dying_command(rank_that_dies: int, step: int, words: list[str]) -> None:
     """`course train`, with a checkpoint after every step, in which a rank is killed in the middle of a step."""
     import signal
 
-    from course_lib import train
     from course_lib.methods.contrastive.vicreg import VICReg
+    from course_lib.train import loop
 
     views, count = VICReg.views, itertools.count(1)
 
@@ -130,8 +130,8 @@ def dying_command(rank_that_dies: int, step: int, words: list[str]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return views(self, *args)
 
-    VICReg.views, patient = deadly, train.fit
-    train.fit = lambda *args, **settings: patient(*args, **settings, save_every=0.0, log_every=1)
+    VICReg.views, patient = deadly, loop.fit
+    loop.fit = lambda *args, **settings: patient(*args, **settings, save_every=0.0, log_every=1)
     sys.exit(main(words))
 
 

@@ -1,35 +1,13 @@
-"""Exercises that say what is wrong. In a lesson: `from course_lib.exercises import check, hints, solution,
-progress, quiz`."""
+"""Exercises that say what is wrong. In a lesson: `from course_lib.exercises import check, hints, solution, quiz`."""
 
-from .engine import (
-    Exercise,
-    all_exercises,
-    answer,
-    check,
-    exercise,
-    hints,
-    progress,
-    reference,
-    register,
-    solution,
-    states,
+from course_lib.exercises.engine import (
+    all_exercises, answer, check, exercise, hints, progress, reference, register, solution, states,
 )
-from .grading import grade
-from .quiz import Quiz, quiz
+from course_lib.exercises.grading import grade
+from course_lib.exercises.questions import Quiz, quiz
+from course_lib.exercises.spec import Exercise
 
 __all__ = [
-    "Exercise",
-    "Quiz",
-    "all_exercises",
-    "answer",
-    "check",
-    "exercise",
-    "grade",
-    "hints",
-    "progress",
-    "quiz",
-    "reference",
-    "register",
-    "solution",
-    "states",
+    "Exercise", "Quiz", "all_exercises", "answer", "check", "exercise", "grade", "hints", "progress", "quiz",
+    "reference", "register", "solution", "states",
 ]

@@ -1,5 +1,4 @@
-"""Run a function on an exercise's probes and judge what it did: to do, wrong (and how), crashed (and where),
-right."""
+"""Run a function on an exercise's probes and judge it: to do, wrong (and how), crashed (and where), right."""
 
 from __future__ import annotations
 
@@ -12,19 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .cards import Check
-from .compare import Difference, describe, difference, leaves, relation
-from .running import Outcome, names_of, run
+from course_lib.exercises.difference import Difference, describe, difference, leaves, relation
+from course_lib.exercises.result import Check
+from course_lib.exercises.running import Outcome, names_of, run
 
 if TYPE_CHECKING:
-    from .engine import Exercise
+    from course_lib.exercises.spec import Exercise
 
 CASES = ((torch.float32, 0), (torch.float64, 1))  # (dtype, seed) of each pass over the probes
 EMPTY = (None, Ellipsis, NotImplemented)
-DTYPE_ADVICE = (
-    "New tensors must follow the input: torch.zeros_like(z), torch.arange(n, device=z.device), "
-    "or dtype=z.dtype."
-)
+DTYPE_ADVICE = ("New tensors must follow the input: torch.zeros_like(z), torch.arange(n, device=z.device), or "
+                "dtype=z.dtype.")
 
 
 def _same(a: Outcome, b: Outcome, tolerance: float, gradients: bool = True) -> bool:
@@ -32,28 +29,22 @@ def _same(a: Outcome, b: Outcome, tolerance: float, gradients: bool = True) -> b
         return type(a.error) is type(b.error) and str(a.error) == str(b.error)
     if difference(a.value, b.value, tolerance):
         return False
-    return not gradients or (
-        a.changed == b.changed
-        and str(a.late) == str(b.late)
-        and not _gradient_difference(a, b, tolerance, [])
-    )
+    return not gradients or (a.changed == b.changed and str(a.late) == str(b.late)
+                             and not _gradient_difference(a, b, tolerance, []))
 
 
-def _gradient_difference(
-    mine: Outcome, reference: Outcome, tolerance: float, names: list[str]
-) -> Difference | None:
+def _gradient_difference(mine: Outcome, reference: Outcome, tolerance: float, names: list[str]) -> Difference | None:
     for i, (g, e) in enumerate(zip(mine.gradients, reference.gradients)):
-        if g is None and e is None:
+        like = e if g is None else g
+        if like is None:
             continue
-        g, e = (torch.zeros_like(e) if g is None else g), (torch.zeros_like(g) if e is None else e)
+        g, e = (torch.zeros_like(like) if t is None else t for t in (g, e))
         found = difference(g, e, tolerance)
         if not found:
             continue
         name = names[i] if i < len(names) else f"input {i}"
         if not mine.graph:
-            reason = (
-                "the value is right, but it carries no gradient (.item(), .detach(), torch.tensor, no_grad?)"
-            )
+            reason = "the value is right, but it carries no gradient (.item(), .detach(), torch.tensor, no_grad?)"
         elif not e.any():
             reason = f"the value is right, but a gradient flows into {name} that should not (detach it)"
         elif not g.any():
@@ -64,9 +55,7 @@ def _gradient_difference(
     return None
 
 
-# ---------------------------------------------------------------- grading
-
-
+# ------------------------------------------------------------------------------------------------ grading
 def grade(exercise: Exercise, fn: Any, cases: tuple = CASES) -> Check:
     """Judge `fn` without touching the progress; see `check`."""
     reference = exercise.resolve()
@@ -75,17 +64,12 @@ def grade(exercise: Exercise, fn: Any, cases: tuple = CASES) -> Check:
         return result
     result.name_of_mine = getattr(fn, "__name__", type(fn).__name__)
     if not callable(fn):
-        return result.wrong(
-            f"check() was given {describe(fn)}, it expects the function itself (without brackets)."
-        )
+        return result.wrong(f"check() was given {describe(fn)}, it expects the function itself (without brackets).")
     if fn is reference:
         result.state, result.own = "right", False
         return result
-    probes = [
-        (p, dtype, seed)
-        for dtype, seed in cases
-        for p in exercise.probes(torch.Generator().manual_seed(seed), dtype)
-    ]
+    probes = [(p, dtype, seed) for dtype, seed in cases
+              for p in exercise.probes(torch.Generator().manual_seed(seed), dtype)]
     mine: list[Outcome] = []
     for p, _, seed in probes:
         mine.append(run(exercise, fn, p, seed))
@@ -117,9 +101,7 @@ def _verdict(exercise: Exercise, probe: Any, mine: Outcome, expected: Outcome) -
     if expected.error is not None:
         if isinstance(mine.error, type(expected.error)):
             return None
-        return Difference(
-            "", f'a {type(expected.error).__name__} is expected here ("{expected.error}")', mine.value
-        )
+        return Difference("", f'a {type(expected.error).__name__} is expected here ("{expected.error}")', mine.value)
     if mine.error is not None:
         return Difference("", f"{type(mine.error).__name__}: {mine.error}")
     if exercise.judge:
@@ -131,16 +113,12 @@ def _verdict(exercise: Exercise, probe: Any, mine: Outcome, expected: Outcome) -
         if found:
             return found
     if mine.changed and not expected.changed:
-        return Difference(
-            "",
-            f"the value is right, but {mine.changed} is changed in place: the caller's tensor is spoilt "
-            "(an operation that ends in _, such as sub_ or fill_diagonal_, +=, or an assignment to "
-            "a part of it)",
-        )
+        return Difference("", f"the value is right, but {mine.changed} is changed in place: the caller's tensor is "
+                          "spoilt (an operation that ends in _, such as sub_ or fill_diagonal_, +=, or an assignment "
+                          "to a part of it)")
     if mine.late is not None:
-        return Difference(
-            "", f"the value is right, but no gradient can be taken ({type(mine.late).__name__}: {mine.late})"
-        )
+        return Difference("", "the value is right, but no gradient can be taken "
+                          f"({type(mine.late).__name__}: {mine.late})")
     if exercise.gradients and not exercise.judge:
         names = [n for n, v in names_of(exercise, probe).items() for t in leaves(v) if t.is_floating_point()]
         return _gradient_difference(mine, expected, exercise.tolerance, names)
@@ -148,8 +126,7 @@ def _verdict(exercise: Exercise, probe: Any, mine: Outcome, expected: Outcome) -
 
 
 def _recognise(exercise: Exercise, probes: list, mine: list[Outcome], expected: list[Outcome]) -> str:
-    """The planted misconception that does the same on every probe; gradients included if possible, else
-    values."""
+    """The planted misconception that does the same on every probe, in gradients if possible, else in values."""
     if exercise.judge:
         return ""
     by_value = ""
@@ -159,11 +136,8 @@ def _recognise(exercise: Exercise, probes: list, mine: list[Outcome], expected: 
         theirs = [run(exercise, planted, p, seed) for p, _, seed in probes]
         if all(_same(t, m, exercise.tolerance) for t, m in zip(theirs, mine)):
             return name
-        if (
-            not by_value
-            and all(_same(t, m, exercise.tolerance, False) for t, m in zip(theirs, mine))
-            and not all(_same(t, e, exercise.tolerance, False) for t, e in zip(theirs, expected))
-        ):
+        if (not by_value and all(_same(t, m, exercise.tolerance, False) for t, m in zip(theirs, mine))
+            and not all(_same(t, e, exercise.tolerance, False) for t, e in zip(theirs, expected))):
             by_value = name
     return by_value
 
@@ -173,26 +147,18 @@ def _unrecognised(result: Check, exercise: Exercise, probes: list, verdicts: lis
     found: Difference = verdicts[at]
     dtype = probes[at][1]
     arguments = names_of(exercise, probes[at][0])
-    parts = [
-        f"Result{found.where}: {found.reason}."
-        if not found.where.startswith("gradient")
-        else f"{found.reason}."
-    ]
+    parts = [f"Result{found.where}: {found.reason}." if not found.where.startswith("gradient") else f"{found.reason}."]
     if found.values:
         parts.append(relation(found.got, found.expected, arguments))
     if dtype != CASES[0][0] and not any(v for v, p in zip(verdicts, probes) if p[1] == CASES[0][0]):
-        parts.append(
-            f"It is right in float32 and differs in {str(dtype).removeprefix('torch.')}. {DTYPE_ADVICE}"
-        )
+        parts.append(f"It is right in float32 and differs in {str(dtype).removeprefix('torch.')}. {DTYPE_ADVICE}")
     result.difference, result.inputs = found, arguments
     return result.wrong(" ".join(p[0].upper() + p[1:] for p in parts if p))
 
 
-# ---------------------------------------------------------------- stubs and crashes
-
-
+# ------------------------------------------------------------------------------------------------ stubs and crashes
 def _stub(fn: Callable, outcomes: list[Outcome]) -> str | None:
-    """None when there is something to judge, else a sentence ("" when nothing more is to be said)."""
+    """None if there is something to judge, else what to say ("" for nothing)."""
 
     def empty(o: Outcome) -> bool:
         if o.error is not None:
@@ -201,20 +167,13 @@ def _stub(fn: Callable, outcomes: list[Outcome]) -> str | None:
 
     if all(empty(o) for o in outcomes):
         tree = _tree(fn)
-        body = [
-            s
-            for s in getattr(tree, "body", [])
-            if isinstance(s, (ast.Assign, ast.AugAssign, ast.For, ast.If, ast.With))
-        ]
+        body = [s for s in getattr(tree, "body", [])
+                if isinstance(s, (ast.Assign, ast.AugAssign, ast.For, ast.If, ast.With))]
         if body and all(o.value is None and o.error is None for o in outcomes):
             return "It returns nothing yet: if you have written your answer, is the `return` missing?"
         return ""
     # A half-filled stub (`std = ...`) fails on its first use of the hole.
-    holes = [
-        n.lineno
-        for n in ast.walk(_tree(fn) or ast.Pass())
-        if isinstance(n, ast.Constant) and n.value is Ellipsis and getattr(n, "hole", False)
-    ]
+    holes = _holes(_tree(fn) or ast.Pass())
     errors = [o.error for o in outcomes]
     if holes and all(e is not None and "ellipsis" in str(e).lower() for e in errors):
         return f"There is still a `...` to fill in line {holes[0]}."
@@ -223,41 +182,37 @@ def _stub(fn: Callable, outcomes: list[Outcome]) -> str | None:
 
 def _tree(fn: Callable) -> ast.AST | None:
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(fn))).body[0]
+        return ast.parse(textwrap.dedent(inspect.getsource(fn))).body[0]
     except (OSError, TypeError, SyntaxError, IndexError, ValueError):
         return None
+
+
+def _holes(tree: ast.AST) -> list[int]:
+    """The lines in which `...` is a value, an argument or a statement; inside z[..., None] it is an index."""
+    values: list[ast.expr | None] = []
     for node in ast.walk(tree):
-        # `...` as a value or a statement of its own is a hole; inside z[..., None] it is an index.
-        if (
-            isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr))
-            and node.value is not None
-        ):
-            node.value.hole = True
+        if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)):
+            values.append(node.value)
         elif isinstance(node, ast.Call):
-            for argument in node.args:
-                argument.hole = True
-    return tree
+            values += node.args
+    return [v.lineno for v in values if isinstance(v, ast.Constant) and v.value is Ellipsis]
 
 
 def _crashed(result: Check, exercise: Exercise, fn: Callable, probes: list, outcomes: list[Outcome]) -> Check:
-    at = next(i for i, o in enumerate(outcomes) if o.error is not None)
-    error, dtype = outcomes[at].error, probes[at][1]
+    at, error = next((i, o.error) for i, o in enumerate(outcomes) if o.error is not None)
+    dtype = probes[at][1]
     result.state = "crashed"
     what = "stopped by you (an endless loop?)" if isinstance(error, KeyboardInterrupt) else str(error).strip()
     result.message = f"{type(error).__name__}: {what}" if what else type(error).__name__
-    code = getattr(
-        inspect.unwrap(fn) if inspect.isroutine(fn) else getattr(fn, "__init__", fn), "__code__", None
-    )
+    code = getattr(inspect.unwrap(fn) if inspect.isroutine(fn) else getattr(fn, "__init__", fn), "__code__", None)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if code and f.filename == code.co_filename]
-    if frames:
+    if code and frames:
         last = frames[-1]
         first = code.co_firstlineno if last.name == code.co_name else None
         place = f"line {last.lineno - first + 1} of {last.name}" if first else f"in {last.name}"
         result.where = f"{place}: {last.line}" if last.line else place
     else:
-        result.where = (
-            f"while calling {result.name_of_mine}: does it take the arguments of the signature in the stub?"
-        )
+        result.where = f"while calling {result.name_of_mine}: does it take the arguments of the signature in the stub?"
     if dtype != CASES[0][0] and all(o.error is None for o, p in zip(outcomes, probes) if p[1] == CASES[0][0]):
         result.hint = f"It runs in float32 and fails in {str(dtype).removeprefix('torch.')}. {DTYPE_ADVICE}"
     result.inputs = names_of(exercise, probes[at][0])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
-from .cards import LOOK, card, fold
+from course_lib.notebook.cards import LOOK, card, fold
+from course_lib.text import html_table, text_table
 
 
 @dataclass
@@ -39,17 +40,12 @@ class Solution:
         return f"# {self.where}\n{self.source}"
 
     def _repr_html_(self) -> str:
-        try:
-            from pygments import highlight
-            from pygments.formatters import HtmlFormatter
-            from pygments.lexers import PythonLexer
+        from pygments import highlight
+        from pygments.formatters import HtmlFormatter
+        from pygments.lexers import PythonLexer
 
-            # Colours inline and on a ground of their own: readable in a dark theme as well.
-            code = highlight(
-                self.source, PythonLexer(), HtmlFormatter(noclasses=True, cssstyles="color:#222;padding:.5em")
-            )
-        except ImportError:
-            code = f"<pre>{escape(self.source)}</pre>"
+        # inline colours on their own ground: readable in a dark theme, too
+        code = highlight(self.source, PythonLexer(), HtmlFormatter(noclasses=True, cssstyles="color:#222;padding:.5em"))
         return card(LOOK["right"][2], escape(f"{self.key} {self.title}: the library's {self.where}"), code)
 
 
@@ -59,35 +55,28 @@ class Progress:
 
     rows: list[tuple[str, str, int, int, dict]]
 
-    @staticmethod
-    def _state(entry: dict) -> tuple[str, str]:
-        if entry.get("solved"):
-            return "✓", "done"
-        return ("◐", "tried") if entry.get("checks") else ("○", "to do")
-
     @property
     def done(self) -> int:
         """How many are solved."""
         return sum(bool(entry.get("solved")) for *_, entry in self.rows)
 
+    def _head(self) -> str:
+        return f"{self.done} of {len(self.rows)} exercises done"
+
+    def _lines(self) -> list[tuple[str, ...]]:
+        return [(" ".join(_state(entry)[:2]), key, title, f"{minutes} min", "●" * difficulty + "○" * (5 - difficulty))
+                for key, title, minutes, difficulty, entry in self.rows]
+
     def __repr__(self) -> str:
-        lines = [f"{self.done} of {len(self.rows)} exercises done"]
-        for key, title, minutes, difficulty, entry in self.rows:
-            state = " ".join(self._state(entry))
-            lines.append(f"  {state:8} {key:18} {title} ({minutes} min, difficulty {difficulty} of 5)")
-        return "\n".join(lines)
+        return f"{self._head()}\n{text_table(self._lines(), '<<<>')}" if self.rows else self._head()
 
     def _repr_html_(self) -> str:
-        colours = {"done": LOOK["right"][2], "tried": LOOK["wrong"][2], "to do": LOOK["todo"][2]}
-        rows = []
-        for key, title, minutes, difficulty, entry in self.rows:
-            symbol, word = self._state(entry)
-            left = "text-align:left"
-            rows.append(
-                f"<tr><td style='border-left:6px solid rgb({colours[word]});{left}'>{symbol} {word}</td>"
-                f"<td style='{left}'>{escape(key)}</td><td style='{left}'>{escape(title)}</td>"
-                f"<td>{minutes} min</td>"
-                f"<td>{'●' * difficulty}{'○' * (5 - difficulty)}</td></tr>"
-            )
-        head = f"{self.done} of {len(self.rows)} exercises done"
-        return card(LOOK["right"][2], head, f"<table>{''.join(rows)}</table>")
+        edges = [_state(entry)[2] for *_, entry in self.rows]
+        return card(LOOK["right"][2], self._head(), html_table(self._lines(), edges=edges))
+
+
+def _state(entry: dict) -> tuple[str, str, str]:
+    """Symbol, word and colour of an exercise's entry."""
+    if entry.get("solved"):
+        return "✓", "done", LOOK["right"][2]
+    return ("◐", "tried", LOOK["wrong"][2]) if entry.get("checks") else LOOK["todo"]

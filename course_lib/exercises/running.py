@@ -1,4 +1,4 @@
-"""Run a function on one probe of an exercise, and note everything that it did."""
+"""Run a function on one probe of an exercise, and record what it did."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .compare import clone, leaves
+from course_lib.exercises.difference import clone, leaves
 
 if TYPE_CHECKING:
-    from .engine import Exercise
+    from course_lib.exercises.spec import Exercise
 
 
 @dataclass
@@ -44,8 +44,7 @@ def names_of(exercise: Exercise, probe: Any) -> dict[str, Any]:
 
 
 def run(exercise: Exercise, fn: Callable, probe: Any, seed: int = 0) -> Outcome:
-    """Call `fn` on a clone of the probe; errors, in-place changes, prints and gradients are noted, nothing is
-    raised."""
+    """Call `fn` on a clone of the probe, and note errors, in-place changes, prints and gradients; nothing is raised."""
     out = Outcome()
     names = list(names_of(exercise, probe))
     printed = io.StringIO()
@@ -58,12 +57,8 @@ def run(exercise: Exercise, fn: Callable, probe: Any, seed: int = 0) -> Outcome:
         return call(fn, *positional, **keywords, **extra)
 
     try:
-        with (
-            torch.random.fork_rng(devices=[]),
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(printed),
-            torch.enable_grad(),
-        ):
+        with (torch.random.fork_rng(devices=[]), warnings.catch_warnings(), contextlib.redirect_stdout(printed),
+              torch.enable_grad()):
             warnings.simplefilter("ignore")
             arguments = clone(probe)
             out.value = once(arguments)
@@ -79,19 +74,15 @@ def run(exercise: Exercise, fn: Callable, probe: Any, seed: int = 0) -> Outcome:
                     _differentiate(out, once, clone(probe), seed)
                 except Exception as error:
                     out.late = error
-    except BaseException as error:  # whatever it is (an interrupted endless loop, too): it becomes the result
+    except BaseException as error:  # whatever it is, an interrupted endless loop too, is the result
         out.error = error
     out.printed = printed.getvalue()
     return out
 
 
 def _unchanged(after: Any, before: Any) -> bool:
-    pairs = list(zip(leaves(after), leaves(before)))
-    return all(
-        a.shape == b.shape
-        and torch.equal(torch.nan_to_num(a.detach().double()), torch.nan_to_num(b.detach().double()))
-        for a, b in pairs
-    )
+    return all(a.shape == b.shape and torch.equal(a.detach().double().nan_to_num(), b.detach().double().nan_to_num())
+               for a, b in zip(leaves(after), leaves(before)))
 
 
 def _differentiate(out: Outcome, once: Callable, arguments: Any, seed: int) -> None:
@@ -103,9 +94,7 @@ def _differentiate(out: Outcome, once: Callable, arguments: Any, seed: int) -> N
     if not inputs or not carrying:
         return
     generator = torch.Generator().manual_seed(seed + 1)
-    # Random weights, so that errors of single entries can't cancel in the sum.
-    weights = [
-        torch.rand(t.shape, generator=generator, dtype=torch.float64).add(0.5).to(t.dtype) for t in results
-    ]
-    total = sum((t * w).sum() for t, w in zip(results, weights) if t.requires_grad)
-    out.gradients = list(torch.autograd.grad(total, inputs, allow_unused=True))
+    # random weights, so that errors of single entries cannot cancel
+    weights = [torch.rand(t.shape, generator=generator, dtype=torch.float64).add(0.5).to(t.dtype) for t in results]
+    weights = [w for t, w in zip(results, weights) if t.requires_grad]
+    out.gradients = list(torch.autograd.grad(carrying, inputs, weights, allow_unused=True))

@@ -1,24 +1,25 @@
-"""Which exercises are done: in memory, and in progress.json of $COURSE_WORKSPACE where that is set."""
+"""Which exercises are done: in memory, and in progress.json of $COURSE_WORKSPACE if set."""
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
+from contextlib import suppress
 from pathlib import Path
+
+from course_lib.files import write_text
 
 _MEMORY: dict[str, dict] = {}
 
 
 def path() -> Path | None:
-    """Where progress is kept, or None when no workspace is set (then only this kernel remembers)."""
+    """Where progress is kept; None without a workspace (then only this kernel remembers)."""
     folder = os.environ.get("COURSE_WORKSPACE", "").strip()
     return Path(folder).expanduser() / "progress.json" if folder else None
 
 
 def read() -> dict[str, dict]:
-    """key -> {"state": last state, "solved": bool, "checks": int, "answer": source of the last right answer
-    or ""}."""
+    """key -> {"state": last state, "solved": bool, "checks": int, "answer": source of the last right answer or ""}."""
     file = path()
     if file is None:
         return dict(_MEMORY)
@@ -26,10 +27,9 @@ def read() -> dict[str, dict]:
 
 
 def record(key: str, state: str, answer: str = "") -> dict:
-    """Note one check. Solved once stays solved: a fresh copy of a lesson takes nothing away. Returns the
-    entry.
+    """Record one check -> the entry. Once solved stays solved, also in a fresh copy of a lesson.
 
-    Never raises for a full or read-only disk: a lesson must go on, and memory remembers.
+    A full or read-only disk raises nothing: memory remembers.
     """
     file = path()
     document = _load(file) if file else {"exercises": _MEMORY}
@@ -42,10 +42,8 @@ def record(key: str, state: str, answer: str = "") -> dict:
         entry["answer"] = answer
     exercises[key] = _MEMORY[key] = entry
     if file:
-        try:
-            _save(file, document)
-        except OSError:
-            pass
+        with suppress(OSError):
+            write_text(file, json.dumps(document, indent=1, sort_keys=True))
     return entry
 
 
@@ -59,21 +57,6 @@ def _load(file: Path) -> dict:
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, TypeError):
-        try:  # keep what can't be read, so that nothing is lost by starting afresh
+        with suppress(OSError):  # keep an unreadable file aside and start afresh
             os.replace(file, file.with_suffix(".json.unreadable"))
-        except OSError:
-            pass
     return {"version": 1, "exercises": {}}
-
-
-def _save(file: Path, document: dict) -> None:
-    # Written beside and renamed: a kernel that is killed here leaves the old file whole.
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=".progress-", suffix=".json")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            json.dump(document, out, indent=1, sort_keys=True)
-        os.replace(temporary, file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -6,8 +6,8 @@ batch (mean 0, biased variance 1, epsilon 1e-5), and their cross-correlation is 
     C = Z1^T Z2 / N                                                        (D, D)
     L = sum over i of (C_ii - 1)^2  +  lambda * sum over i != j of C_ij^2
 
-Both are sums, so L grows with D. m copies of one dimension cost lambda (m - 1) each: lambda = 0.0051 belongs to
-D = 8192, narrower embeddings need a larger one (at least about 1 / D; 6 / D by default here, lesson 09 measures it). On
+Both are sums, so L grows with D. m copies of one dimension cost lambda (m - 1) each: lambda = 0.0051 belongs to D =
+8192, narrower embeddings need a larger one (at least about 1 / D; by default 6 / D here, which lesson 09 measures). On
 W ranks the official code (facebookresearch/barlowtwins) all-reduces C outside autograd, which gives 1/W of the exact
 gradient; LARS hides this for weights but not for biases.
 
@@ -17,12 +17,20 @@ never reaches 1; features of one image normalised instead of one feature over th
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from typing import Any
 
-from ...augment import Augment, byol_views, normalize, two_views
-from ...collectives import gather, world_size
-from ...layers import MLP, in_float32
+import torch
+from torch import Tensor
+
+from course_lib.augment.pixels import standardize
+from course_lib.augment.views import Augment, byol_views
+from course_lib.collectives import gather, world_size
+from course_lib.methods.base import TwoViewMethod
+from course_lib.models.layers import MLP, Backbone
+from course_lib.moved import signpost
+from course_lib.precision import in_float32
+
+__getattr__ = signpost(__name__)  # names the new name of what has been renamed here
 
 
 @in_float32
@@ -33,16 +41,16 @@ def cross_correlation(a: Tensor, b: Tensor, eps: float = 1e-5) -> Tensor:
 
 
 def off_diagonal(matrix: Tensor) -> Tensor:
-    """(D, D) -> (D * (D - 1),): all entries but those of the diagonal, row by row; differentiable."""
+    """(D, D) -> (D * (D - 1),): the off-diagonal entries, row by row; differentiable."""
     d = len(matrix)
     if matrix.shape != (d, d):
         raise ValueError(f"expected a square matrix, got {tuple(matrix.shape)}")
-    # without the last entry, the matrix read row by row is made of blocks of D + 1 that begin with a diagonal entry
+    # read row by row and without its last entry, the matrix is D - 1 blocks of D + 1 that begin on the diagonal
     return matrix.flatten()[:-1].view(d - 1, d + 1)[:, 1:].flatten()
 
 
-def one_rank_s_gradient(loss: Tensor) -> Tensor:
-    """The value of a loss of the global batch, and 1/W of its gradient on W ranks."""
+def divide_gradient_by_ranks(loss: Tensor) -> Tensor:
+    """The same value, with its gradient divided by the number of ranks."""
     return loss.detach() + (loss - loss.detach()) / world_size()
 
 
@@ -58,33 +66,23 @@ def barlow_twins_loss(
     off = off_diagonal(c).square().sum()
     loss = on + lambd * off
     if official_gradient:
-        loss = one_rank_s_gradient(loss)
+        loss = divide_gradient_by_ranks(loss)
     return {"loss": loss, "on_diagonal": on, "off_diagonal": off}
 
 
-def disguise(
-    a: Tensor, b: Tensor, order: Tensor, sign: Tensor, scale: Tensor, shift: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Another pair of embeddings with the same loss: two (N, D) -> two (N, D).
-
-    New dimension j is the old dimension order[j] times sign[j], in *both* views; scale (positive) and shift, all (D,),
-    need not touch more than one view, here the first, since each view is standardised by itself.
-    """
-    a, b = a[:, order] * sign, b[:, order] * sign
-    return a * scale + shift, b
-
-
-class BarlowTwins(nn.Module):
+class BarlowTwins(TwoViewMethod):
     """The method: a backbone and a projector of three layers (8192 wide in the paper; `width` here), without biases.
 
-    lambd: weight of the off-diagonal part, by default 6 / width (the paper's at 8192); changeable between steps.
-    recipe: settings of `fit` that suit small sets. augment, other: the paper's pair differs in blur and solarize
-    (`augment.byol_views`); at 32 pixels both views are alike by default.
+    lambd: weight of the off-diagonal part, by default 6 / width (the paper's at 8192); it may change between steps.
+    augment, other: the paper's pair differs in blur and solarize (`augment.byol_views`); at 32 pixels, by default, both
+    views are alike.
     """
 
+    title = "Barlow Twins"
+    week = 9
     recipe = {"lr": 1e-3, "batch_size": 128}
 
-    def __init__(self, backbone: nn.Module, image_size: int = 32, width: int = 128, lambd: float | None = None,
+    def __init__(self, backbone: Backbone, image_size: int = 32, width: int = 128, lambd: float | None = None,
                  official_gradient: bool = False, augment: Augment | None = None, other: Augment | None = None):
         super().__init__()
         self.backbone = backbone
@@ -94,13 +92,7 @@ class BarlowTwins(nn.Module):
         first, second = byol_views(image_size)
         self.augment, self.other = augment or first, other or augment or second
 
-    def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        return two_views(batch.images, self.augment, generator, self.other)
-
-    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Tensor]:
+    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
         # one view at a time, as in the official code: batch norm's statistics are those of a view
-        a, b = (self.projector(self.backbone(normalize(view))) for view in views)  # (N, width) each
+        a, b = (self.projector(self.backbone(standardize(view))) for view in views)  # (N, width) each
         return {**barlow_twins_loss(a, b, self.lambd, self.official_gradient), "embedding": a.detach()}
-
-    def embed(self, images: Tensor) -> Tensor:
-        return self.backbone(normalize(images))

@@ -1,31 +1,36 @@
 r"""MoCo: momentum contrast. v1: He et al., CVPR 2020, arXiv 1911.05722. v2: Chen et al., 2020, arXiv 2003.04297.
 
-A query q = f(view 1) is to pick out its key k = f_k(view 2), the other view of its image, among K keys n of earlier
-batches, which wait in a queue. All have length 1; keys carry no gradient:
+A query q = f(view 1) must pick out its key k = f_k(view 2), the other view of its image, among K keys n of earlier
+batches, kept in a queue. All have length 1; keys carry no gradient:
 
     L = mean over N of  -log( exp(q . k / tau) / (exp(q . k / tau) + sum over the queue of exp(q . n / tau)) )
 
-The key encoder follows the query encoder: theta_k <- m theta_k + (1 - m) theta_q, once an update, parameters only.
-v2 is v1 with a two-layer head, blur in the views, tau 0.2 in place of 0.07 and a cosine schedule.
+The key encoder follows the query encoder: theta_k <- m theta_k + (1 - m) theta_q, once per update, parameters only.
+v2 is v1 with a two-layer head, blur in the views, tau 0.2 instead of 0.07 and a cosine schedule.
 
 What other implementations get wrong: keys enqueued before the logits, so that a positive is also a negative; a queue
-or pointer that no checkpoint holds, or that each rank fills alone; batch norm over the whole batch, by which the
-network reads off which key is its own (here: split batch norm, and the keys' batch shuffled); weight decay left off
-biases and norms (the official code decays all).
+or pointer that no checkpoint holds, or that each rank fills alone; batch norm over the whole batch, which leaks
+to the network which key is its own (here: split batch norm, and the keys' batch shuffled); biases and norms exempt from
+weight decay (the official code decays all).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...augment import Augment, moco_view, normalize, two_views
-from ...layers import EMA, Queue, in_float32, split_batch_norm
-from ...layers import normalize as unit
-from ...optim import parameter_groups
+from course_lib.augment.pixels import standardize
+from course_lib.augment.views import Augment, moco_view, two_views
+from course_lib.methods.base import TwoViewMethod
+from course_lib.models.batch_norm import split_batch_norm
+from course_lib.models.layers import Backbone, Queue, normalize
+from course_lib.models.teacher import EMA
+from course_lib.optim import Group, parameter_groups
+from course_lib.precision import in_float32
 
 
 @in_float32
@@ -40,7 +45,7 @@ def moco_loss(q: Tensor, k: Tensor, negatives: Tensor, temperature: float = 0.07
 
     The mean over this rank's queries; the queue already holds the keys of all ranks.
     """
-    logits = moco_logits(unit(q), unit(k), negatives, temperature)
+    logits = moco_logits(normalize(q), normalize(k), negatives, temperature)
     zeros = torch.zeros(len(q), dtype=torch.long, device=q.device)
     return {"loss": F.cross_entropy(logits, zeros), "accuracy": (logits.argmax(1) == 0).to(logits.dtype).mean()}
 
@@ -48,28 +53,30 @@ def moco_loss(q: Tensor, k: Tensor, negatives: Tensor, temperature: float = 0.07
 def shuffled_keys(encoder: Callable[[Tensor], Tensor], images: Tensor, order: Tensor) -> Tensor:
     """Keys (N, D) of length 1 in the order of the images, encoded in the order images[order].
 
-    order: a permutation, int64 (N,). A batch norm over parts of the batch then has other members in each part.
+    order: a permutation, int64 (N,). Each part of a split batch norm then holds other images.
     """
     keys = encoder(images[order])
-    return unit(keys[order.argsort()])
+    return normalize(keys[order.argsort()])
 
 
-class MoCo(nn.Module):
+class MoCo(TwoViewMethod):
     """The method: query encoder, key encoder (its moving average) and queue.
 
     layers: of the head: 1 in v1, 2 in v2 (hidden `hidden`, with biases, without batch norm). queue: K, 65536 in the
-    paper, 4096 in the official CIFAR demo; short runs want a short one. momentum: 0.999, in the demo 0.99. temperature:
+    paper, 4096 in the official CIFAR demo; short runs need a short one. momentum: 0.999, in the demo 0.99. temperature:
     0.07 in v1, 0.2 in v2, 0.1 in the demo. splits, shuffle: batch norm over that many parts of the batch, and the
     keys' batch shuffled (8 and yes in the demo); splits=1 is plain batch norm. symmetric: both views are queries in
     turn, the two losses added (a variant of the demo). recipe: settings of `fit` for small sets and short runs; the
     paper has SGD, 0.03 for 256 images.
     """
 
+    title = "MoCo"
+    week = 5
     recipe = {"lr": 1e-3, "batch_size": 128}
 
-    def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: int = 512, out: int = 128, layers: int = 1,
-                 queue: int = 512, momentum: float = 0.99, temperature: float = 0.1,
-                 splits: int = 2, shuffle: bool = True, symmetric: bool = False, augment: Augment | None = None,
+    def __init__(self, backbone: Backbone, image_size: int = 32, hidden: int = 512, out: int = 128, layers: int = 1,
+                 queue: int = 512, momentum: float = 0.99, temperature: float = 0.1, splits: int = 2,
+                 shuffle: bool = True, symmetric: bool = False, augment: Augment | None = None,
                  other: Augment | None = None):
         super().__init__()
         head = ([nn.Linear(backbone.dim, out)] if layers == 1 else
@@ -87,11 +94,11 @@ class MoCo(nn.Module):
         return *two_views(batch.images, self.augment, generator, self.other), order.to(batch.images.device)
 
     def encode_keys(self, images: Tensor, order: Tensor) -> Tensor:
-        """Keys (N, out) of length 1; with `shuffle` each is batch-normalised with others than its query was."""
-        return shuffled_keys(self.keys, images, order) if self.shuffle else unit(self.keys(images))
+        """Keys (N, out) of length 1; with `shuffle` each is batch-normalised among other images than its query."""
+        return shuffled_keys(self.keys, images, order) if self.shuffle else normalize(self.keys(images))
 
-    def loss(self, views: tuple[Tensor, Tensor, Tensor], progress: float = 0.0) -> dict[str, Tensor]:
-        a, b, order = normalize(views[0]), normalize(views[1]), views[2]
+    def loss(self, views: tuple[Tensor, Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
+        a, b, order = standardize(views[0]), standardize(views[1]), views[2]
         directions = [(a, b), (b, a)] if self.symmetric else [(a, b)]
         parts, keys = [], []
         for query, key in directions:
@@ -100,20 +107,21 @@ class MoCo(nn.Module):
             keys.append(k)
         if self.training:  # after the logits: no key is its own query's negative
             self.queue.enqueue(torch.cat(keys[::-1]))
-        return {"loss": sum(p["loss"] for p in parts), "accuracy": parts[0]["accuracy"], "embedding": unit(q.detach())}
+        return {"loss": sum(part["loss"] for part in parts), "accuracy": parts[0]["accuracy"],
+                "embedding": normalize(q.detach())}
 
     def after_update(self, progress: float) -> None:
         self.keys.update(nn.Sequential(self.backbone, self.head), self.momentum)
 
-    def param_groups(self, weight_decay: float) -> list[dict]:
+    def param_groups(self, weight_decay: float) -> list[Group]:
         return parameter_groups(self, weight_decay, exempt=False)
-
-    def embed(self, images: Tensor) -> Tensor:
-        return self.backbone(normalize(images))
 
 
 class MoCoV2(MoCo):
     """MoCo v2: the same with a two-layer head (and in the paper blur, temperature 0.2 and a cosine schedule)."""
 
-    def __init__(self, backbone: nn.Module, image_size: int = 32, layers: int = 2, **options):
+    title = "MoCo v2"
+    week = 5
+
+    def __init__(self, backbone: Backbone, image_size: int = 32, layers: int = 2, **options):
         super().__init__(backbone, image_size, layers=layers, **options)

@@ -1,29 +1,35 @@
 r"""SimCLR: a simple framework for contrastive learning. Chen, Kornblith, Norouzi, Hinton, ICML 2020, arXiv 2002.05709.
 
-Two views of N images give 2N embeddings z, scaled to length 1. Each anchor i is to pick out its partner p(i), the
+Two views of N images give 2N embeddings z, scaled to length 1. Each anchor i must pick out its partner p(i), the
 other view of its image, among the 2N - 1 others (NT-Xent):
 
     L = mean over the 2N anchors of  -log( exp(z_i . z_p(i) / tau) / sum over j != i of exp(z_i . z_j / tau) )
 
 With P_ij the share of j in that sum, the gradient of anchor i's loss with respect to s_ij = z_i . z_j is
-(P_ij - [j = p(i)]) / tau: the pull on the partner is as strong as the pushes on all others together. An encoder that tells nothing apart has L = log(2N - 1). The official code (google-research/simclr, objective.py)
-returns the *sum* of the two directions, twice this average.
+(P_ij - [j = p(i)]) / tau: the pull on the partner is as strong as the pushes on all others together. An encoder that
+tells nothing apart has L = log(2N - 1). The official code (google-research/simclr, objective.py) returns the *sum* of
+the two directions, twice this average.
 
 What other implementations get wrong: the anchor itself left in the sum, or subtracted as a constant so that its
 gradient still flows; the positive left out of the sum; the wrong partner after the views are concatenated; the
-logarithm of a mean in place of the mean of logarithms; negatives of one rank only; exp without logsumexp at small tau.
+logarithm of a mean instead of the mean of logarithms; negatives of one rank only; exp without logsumexp at small tau.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...augment import Augment, normalize, two_views
-from ...collectives import gather
-from ...layers import BatchNorm1d, in_float32
-from ...layers import normalize as unit
+from course_lib.augment.pixels import standardize
+from course_lib.augment.views import Augment
+from course_lib.collectives import gather
+from course_lib.methods.base import TwoViewMethod
+from course_lib.models.batch_norm import BatchNorm1d
+from course_lib.models.layers import Backbone, normalize
+from course_lib.precision import in_float32
 
 
 def partners(n: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
@@ -44,46 +50,37 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1, unit_length: bool = 
     unit_length=False takes the embeddings as they are (the official code's hidden_norm).
     """
     z = torch.cat([gather(a), gather(b)])  # (2N, D), view 1 above view 2
-    z = unit(z) if unit_length else z
+    z = normalize(z) if unit_length else z
     partner, others = partners(len(z) // 2, z.device)
     logits = (z @ z.T / temperature).masked_fill(~others, -torch.inf)  # (2N, 2N), no self
     accuracy = (logits.argmax(1) == partner).to(z.dtype).mean()
     return {"loss": F.cross_entropy(logits, partner), "accuracy": accuracy}
 
 
-def similarity_gradient(similarity: Tensor, temperature: float = 0.1) -> Tensor:
-    """How each similarity moves its anchor's loss: s (2N, 2N) -> dL_i / ds_ij (2N, 2N), 0 on the diagonal.
-
-    A row sums to 0: the partner's entry is negative (a pull), the others' are positive (pushes), shared out by the
-    softmax: the smaller the temperature, the more of the push goes to the most similar negatives.
-    """
-    partner, others = partners(len(similarity) // 2, similarity.device)
-    shares = (similarity / temperature).masked_fill(~others, -torch.inf).softmax(1)
-    return (shares - F.one_hot(partner)) / temperature
-
-
 def projection_head(width: int, hidden: int, out: int, layers: int = 2) -> nn.Sequential:
-    """The official head: linear layers without bias, each with batch norm, ReLU between; the last norm has no offset."""
+    """The official head: linear layers without bias, batch norm after each, ReLU between; no offset at the end."""
     widths = [width, *[hidden] * (layers - 1), out]
     modules: list[nn.Module] = []
     for before, after in zip(widths, widths[1:]):
-        modules += [nn.Linear(before, after, bias=False), BatchNorm1d(after), nn.ReLU(inplace=True)]
-    head = nn.Sequential(*modules[:-1])
-    head[-1].bias.requires_grad_(False)  # stays 0
-    return head
+        norm = BatchNorm1d(after)
+        modules += [nn.Linear(before, after, bias=False), norm, nn.ReLU(inplace=True)]
+    norm.bias.requires_grad_(False)  # of the last norm: it stays 0
+    return nn.Sequential(*modules[:-1])
 
 
-class SimCLR(nn.Module):
-    """The method: a backbone and a projection head, which is thrown away after training.
+class SimCLR(TwoViewMethod):
+    """The method: a backbone and a projection head, which is discarded after training.
 
     hidden, out, layers: the head (2048, 128, 2 in the paper for a ResNet-50; SimCLR v2 has 3 layers). temperature: 0.1
-    for ImageNet, 0.5 for CIFAR-10 in the official code; changeable between steps. augment, other: those of the two
+    for ImageNet, 0.5 for CIFAR-10 in the official code; may change between steps. augment, other: of the two
     views; the paper's has jitter (.8, .8, .8, .2) times a strength (1, on CIFAR 0.5) and, on large images, blur.
     """
 
+    title = "SimCLR"
+    week = 4
     recipe = {"lr": 3e-3, "weight_decay": 1e-4, "batch_size": 128}
 
-    def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: int = 512, out: int = 128, layers: int = 2,
+    def __init__(self, backbone: Backbone, image_size: int = 32, hidden: int = 512, out: int = 128, layers: int = 2,
                  temperature: float = 0.2, augment: Augment | None = None, other: Augment | None = None):
         super().__init__()
         self.backbone = backbone
@@ -92,16 +89,11 @@ class SimCLR(nn.Module):
         self.augment = augment or simclr_views(image_size)
         self.other = other or self.augment
 
-    def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        return two_views(batch.images, self.augment, generator, self.other)
-
-    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Tensor]:
+    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
         # both views through the network at once: batch norm's statistics are those of all 2N views
-        z = self.head(self.backbone(normalize(torch.cat(views))))  # (2N, out)
-        return {**nt_xent(*z.chunk(2), self.temperature), "embedding": unit(z.detach())}
-
-    def embed(self, images: Tensor) -> Tensor:
-        return self.backbone(normalize(images))
+        z = self.head(self.backbone(standardize(torch.cat(views))))  # (2N, out)
+        a, b = z.chunk(2)  # (N, out) each
+        return {**nt_xent(a, b, self.temperature), "embedding": normalize(z.detach())}
 
 
 def simclr_views(image_size: int) -> Augment:

@@ -1,47 +1,57 @@
-r"""SimCLR v2: big self-supervised models are strong semi-supervised learners. Chen et al., NeurIPS 2020, arXiv 2006.10029.
+r"""SimCLR v2: big self-supervised models are strong semi-supervised learners. Chen et al., NeurIPS 2020, arXiv
+2006.10029.
 
 Three steps, each a method for the same loop:
 
 1. `SimCLRv2`: SimCLR with a head of three layers (the same NT-Xent).
-2. `FineTune`: the network with the *first* layer of the head kept (ft_proj_selector = 1), on the few labels there are:
+2. `FineTune`: the network with the *first* layer of the head kept (ft_proj_selector = 1), on the few labels:
        L = mean cross-entropy of the labels
-3. `Distill`: a student learns the fine-tuned teacher's soft labels on all images, no label needed:
-       L = mean over images of  -sum over y of P_T(y | x; tau) log P_S(y | x; tau),   P(y | x; tau) = softmax(logits / tau)
+3. `Distill`: a student learns the fine-tuned teacher's soft labels on all images, without labels:
+       L = mean over images of  -sum over y of P_T(y | x) log P_S(y | x),   P(. | x) = softmax(logits / tau)
 
-What other implementations get wrong: fine-tuning from the encoder's output, which throws the useful part of a deep
-head away; a temperature on one side only; gradient or batch-norm updates in the teacher.
+What other implementations get wrong: fine-tuning from the encoder's output, which discards the useful part of a
+deep head; a temperature on one side only; gradient or batch-norm updates in the teacher.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...augment import Augment, normalize
-from ...layers import in_float32
-from .simclr import SimCLR
+from course_lib.augment.pixels import standardize
+from course_lib.augment.views import Augment
+from course_lib.methods.base import Method
+from course_lib.methods.contrastive.simclr import SimCLR
+from course_lib.models.layers import Backbone
+from course_lib.precision import in_float32
 
 
 class SimCLRv2(SimCLR):
     """Step 1: SimCLR with a deeper head (3 layers), whose first layer is kept for fine-tuning."""
 
-    def __init__(self, backbone: nn.Module, image_size: int = 32, layers: int = 3, **options):
+    title = "SimCLR v2"
+    week = 4
+
+    def __init__(self, backbone: Backbone, image_size: int = 32, layers: int = 3, **options):
         super().__init__(backbone, image_size, layers=layers, **options)
 
     def classifier(self, classes: int, keep: int = 1) -> nn.Sequential:
         """A network (B, 3, H, W) -> (B, classes) logits: the backbone, the head's first `keep` layers, a linear layer.
 
-        It shares no weight with this method (copies are taken). keep=0 drops the head, as SimCLR v1 does.
+        It is a copy and shares no weights with this method. keep=0 drops the head, as SimCLR v1 does.
         """
         import copy
 
-        linears = [i for i, module in enumerate(self.head) if isinstance(module, nn.Linear)]
+        linears = {i: module for i, module in enumerate(self.head) if isinstance(module, nn.Linear)}
         if not 0 <= keep <= len(linears):
             raise ValueError(f"keep must be between 0 and the head's {len(linears)} layers, got {keep}")
-        ends = [*linears[1:], len(self.head)]  # a layer ends after its batch norm and ReLU
+        ends = [*list(linears)[1:], len(self.head)]  # a layer ends after its batch norm and ReLU
+        layers = list(linears.values())
         kept = self.head[: ends[keep - 1]] if keep else nn.Sequential()
-        width = self.head[linears[keep - 1]].out_features if keep else self.backbone.dim
+        width = layers[keep - 1].out_features if keep else layers[0].in_features
         last = nn.Linear(width, classes)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
@@ -49,7 +59,7 @@ class SimCLRv2(SimCLR):
         return nn.Sequential(copy.deepcopy(self.backbone), copy.deepcopy(kept), last).to(device).requires_grad_()
 
 
-class FineTune(nn.Module):
+class FineTune(Method):
     """Step 2: a classifier (see `SimCLRv2.classifier`) trained on labelled images, crops and flips only."""
 
     recipe = {"lr": 1e-3, "weight_decay": 1e-4}
@@ -64,18 +74,15 @@ class FineTune(nn.Module):
             raise ValueError("fine-tuning needs labelled images; for images without labels use Distill")
         return self.augment(batch.images, generator), batch.labels
 
-    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Tensor]:
+    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
         images, labels = views
-        logits = self.network(normalize(images)).float()
+        logits = self.network(standardize(images)).float()
         return {"loss": F.cross_entropy(logits, labels), "accuracy": (logits.argmax(1) == labels).float().mean(),
                 "views_per_image": 1}
 
     def predict(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, classes) logits."""
-        return self.network(normalize(images))
-
-    def embed(self, images: Tensor) -> Tensor:
-        return self.backbone(normalize(images))
+        return self.network(standardize(images))
 
 
 @in_float32
@@ -89,7 +96,7 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0
 
 
 class Distill(FineTune):
-    """Step 3: `network` (the student: the same size, or smaller) learns what `teacher` says of images without labels."""
+    """Step 3: `network`, a student no larger than `teacher`, learns the teacher's soft labels of unlabelled images."""
 
     def __init__(self, network: nn.Sequential, teacher: nn.Module, image_size: int = 32, temperature: float = 1.0,
                  augment: Augment | None = None):
@@ -105,8 +112,8 @@ class Distill(FineTune):
     def views(self, batch, generator: torch.Generator) -> Tensor:
         return self.augment(batch.images, generator)
 
-    def loss(self, views: Tensor, progress: float = 0.0) -> dict[str, Tensor]:
-        images = normalize(views)
+    def loss(self, views: Tensor, progress: float = 0.0) -> dict[str, Any]:
+        images = standardize(views)
         with torch.no_grad():
             teacher = self.teacher(images)
         student = self.network(images)

@@ -1,33 +1,41 @@
 r"""SimSiam: exploring simple Siamese representation learning. Chen and He, CVPR 2021, arXiv 2011.10566.
 
-Two views pass the same encoder and projector, z = g(f(x)), and a predictor, p = h(z). Neither negatives nor a second
-network; only the gradient through z is stopped:
+Two views pass through the same encoder and projector, z = g(f(x)), and a predictor, p = h(z). Neither negatives nor a
+second network; only the gradient through z is stopped:
 
     L = -( cos(p1, stop(z2)) + cos(p2, stop(z1)) ) / 2        mean over N, in [-1, 1]
 
-As alternating optimisation (the paper's section 5): hold one target per image and fit the network to it, then make new
-targets with the network. `AlternatingSimSiam` does so with k steps in between; k = 1 is SimSiam.
+As alternating optimisation (the paper's section 5): hold one target per image and fit the network to it, then compute
+new targets with the network. `AlternatingSimSiam` does so every k steps; k = 1 is SimSiam.
 
 What other implementations get wrong: the stop on p instead of z, or on neither; a last batch norm of the projector
 with affine parameters, or none; batch norm or ReLU on the predictor's output; a predictor without a bottleneck; its
-learning rate decayed with the rest; biases and norms spared from weight decay (the official code decays all).
+learning rate decayed with the rest; biases and norms exempt from weight decay (the official code decays all).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...augment import Augment, moco_view, normalize, two_views
-from ...layers import EMA, MLP, in_float32
-from ...layers import normalize as unit
-from ...optim import parameter_groups
+from course_lib.augment.pixels import standardize
+from course_lib.augment.views import Augment, moco_view
+from course_lib.methods.base import TwoViewMethod
+from course_lib.models.layers import MLP, Backbone, normalize
+from course_lib.models.teacher import EMA
+from course_lib.optim import Group, parameter_groups
+from course_lib.precision import in_float32
 
 
 @in_float32
 def negative_cosine(p: Tensor, z: Tensor, stop: bool = True) -> Tensor:
-    """Minus the mean cosine of predictions and projections, (N, D) each -> scalar; stop=False lets z's gradient through."""
+    """Minus the mean cosine of predictions and projections, (N, D) each -> scalar.
+
+    stop=False lets the gradient through z.
+    """
     return -F.cosine_similarity(p, z.detach() if stop else z, dim=1).mean()
 
 
@@ -45,66 +53,65 @@ def best_prediction(z: Tensor) -> Tensor:
     return F.normalize(directions.mean(dim=0), dim=-1)
 
 
-class SimSiam(nn.Module):
+class SimSiam(TwoViewMethod):
     """The method: encoder, projector and a bottleneck predictor.
 
     width, layers: of the projector (2048 and 3; 2 on CIFAR-size images), whose last batch norm has no affine
-    parameters. bottleneck: the predictor's hidden width (a quarter). stop, predictor, norm (that batch norm): the
-    parts that a lesson takes away. The predictor's learning rate is `predictor_lr` times that of the rest (1 in the
+    parameters. bottleneck: the predictor's hidden width (a quarter). stop, predictor, norm (that batch norm): parts
+    that a lesson removes. The predictor's learning rate is `predictor_lr` times that of the rest (1 in the
     paper; a fast one keeps more directions alive in short runs), and does not decay with it.
     """
 
+    title = "SimSiam"
+    week = 7
     recipe = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 5e-4, "warmup": 0.1, "batch_size": 64}
 
-    def __init__(self, backbone: nn.Module, image_size: int = 32, width: int = 512, layers: int | None = None,
+    def __init__(self, backbone: Backbone, image_size: int = 32, width: int = 512, layers: int | None = None,
                  bottleneck: int | None = None, stop: bool = True, predictor: bool = True, norm: bool = True,
                  predictor_lr: float = 30.0, augment: Augment | None = None, other: Augment | None = None):
         super().__init__()
         self.backbone = backbone
         layers = layers or (3 if image_size > 64 else 2)
         self.projector = MLP(backbone.dim, *[width] * layers, hidden_bias=False, last_norm=norm)
-        self.predictor = MLP(width, bottleneck or width // 4, width, hidden_bias=False, last_bias=True) \
-            if predictor else nn.Identity()
+        self.predictor = (MLP(width, bottleneck or width // 4, width, hidden_bias=False, last_bias=True)
+                          if predictor else nn.Identity())
         self.stop, self.predictor_lr = stop, predictor_lr
         self.augment = augment or moco_view(image_size)
         self.other = other or self.augment
 
-    def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        return two_views(batch.images, self.augment, generator, self.other)
-
     def project(self, view: Tensor) -> Tensor:
-        return self.projector(self.backbone(normalize(view)))
+        return self.projector(self.backbone(standardize(view)))
 
-    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Tensor]:
+    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
         # one view at a time, as in the official code: batch norm's statistics are those of a view
         z1, z2 = (self.project(view) for view in views)
         t1, t2 = self.targets(views, z1, z2)
         loss = simsiam_loss(self.predictor(z1), self.predictor(z2), t1, t2, self.stop)
-        return {"loss": loss, "embedding": unit(z1.detach())}
+        return {"loss": loss, "embedding": normalize(z1.detach())}
 
     def targets(self, views: tuple[Tensor, Tensor], z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
         return z1, z2
 
-    def param_groups(self, weight_decay: float) -> list[dict]:
+    def param_groups(self, weight_decay: float) -> list[Group]:
         body = parameter_groups(nn.ModuleList([self.backbone, self.projector]), weight_decay, exempt=False)
         head = parameter_groups(self.predictor, weight_decay, exempt=False)
-        return body + [{**group, "fixed_lr": True, "lr_scale": self.predictor_lr} for group in head if group["params"]]
-
-    def embed(self, images: Tensor) -> Tensor:
-        return self.backbone(normalize(images))
+        return body + [{**group, "fixed_lr": True, "lr_scale": self.predictor_lr}
+                       for group in head if group.get("params")]
 
 
 class AlternatingSimSiam(SimSiam):
-    """SimSiam whose targets come from a copy of encoder and projector that is renewed only every `every` steps."""
+    """SimSiam whose targets come from a copy of encoder and projector, renewed only every `every` steps."""
 
-    def __init__(self, backbone: nn.Module, image_size: int = 32, every: int = 1, **options):
+    age: Tensor  # updates so far
+
+    def __init__(self, backbone: Backbone, image_size: int = 32, every: int = 1, **options):
         super().__init__(backbone, image_size, **options)
         self.every = every
         self.copy = EMA(nn.Sequential(self.backbone, self.projector))
         self.register_buffer("age", torch.zeros((), dtype=torch.long))
 
     def targets(self, views: tuple[Tensor, Tensor], z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
-        return tuple(self.copy(normalize(view)) for view in views)
+        return self.copy(standardize(views[0])), self.copy(standardize(views[1]))
 
     def after_update(self, progress: float) -> None:
         self.age += 1

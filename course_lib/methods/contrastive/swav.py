@@ -1,32 +1,39 @@
 r"""SwAV: swapping assignments between views. Caron et al., NeurIPS 2020, arXiv 2006.09882.
 
 Embeddings z (length 1) of V crops are compared with K prototypes c (rows of length 1). The two large crops get codes
-q, balanced soft assignments by Sinkhorn, without gradient; every *other* crop is to predict them:
+q, balanced soft assignments by Sinkhorn, without gradient; every *other* crop must predict them:
 
     L = mean over i in {0, 1}, v != i, N of  -sum over k of q_ik log softmax_k(z_v . c_k / tau)
 
     q = columns and rows of exp(z . c / epsilon) scaled in turn, 3 rounds: images sum to 1, prototypes to about N / K
 
 tau = 0.1 is the softmax's, epsilon = 0.05 Sinkhorn's. With small batches a queue of earlier embeddings, scored with
-the current prototypes, joins the balance once it is full. A loss that stays at log K is a collapse: all embeddings
-alike, so that no code can say anything; the official advice is a smaller epsilon, and prototypes that rest at first.
+the current prototypes, joins the balance once it is full. A loss stuck at log K is a collapse: all embeddings are alike
+and the codes carry no information; the official advice is a smaller epsilon, and prototypes frozen at first.
 
 What other implementations get wrong: exp overflowing at small epsilon; prototypes not scaled to length 1 before every
-forward; gradient through the codes; a crop predicting its own code; balance over one rank's batch; the prototypes
-frozen at first by a zero gradient, which decay and momentum still move, instead of none.
+forward; gradient through the codes; a crop predicting its own code; balance over one rank's batch; prototypes
+"frozen" by a zero gradient, with which decay and momentum still move them, instead of by none.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...augment import Augment, many_views, normalize
-from ...collectives import gather
-from ...layers import MLP, in_float32, sinkhorn
-from ...layers import normalize as unit
-from ...optim import parameter_groups
+from course_lib.augment.pixels import standardize
+from course_lib.augment.views import SHAPES_VIEWS, Augment, many_views
+from course_lib.collectives import gather
+from course_lib.data.images import Batch
+from course_lib.methods.base import Method
+from course_lib.models.layers import MLP, Backbone, normalize, sinkhorn
+from course_lib.optim import Group, parameter_groups
+from course_lib.precision import in_float32
 
 
 @in_float32
@@ -35,7 +42,7 @@ def swav_loss(scores: list[Tensor], codes: list[Tensor], temperature: float = 0.
 
     scores[i] and codes[i] belong to the same crop, which does not predict itself.
     """
-    total = 0.0
+    total = scores[0].new_zeros(())
     for i, code in enumerate(codes):
         others = [s for v, s in enumerate(scores) if v != i]
         terms = [-(code.detach() * F.log_softmax(s / temperature, dim=1)).sum(1).mean() for s in others]
@@ -60,36 +67,28 @@ def queue_codes(z: Tensor, queue: Tensor, prototypes: Tensor, epsilon: float = 0
 
 @torch.no_grad()
 def normalize_rows(prototypes: nn.Linear) -> None:
-    """Scale every prototype, a row of the weight, to length 1; in place, so that optimizers still know it."""
+    """Scale every prototype, a row of the weight, to length 1, in place: optimizers hold this very tensor."""
     prototypes.weight.copy_(F.normalize(prototypes.weight, dim=1))
 
 
-def prototype_step(prototypes: nn.Linear, optimizer: torch.optim.Optimizer, hold: bool = False) -> Tensor:
-    """The update after a backward, as SwAV needs it; -> the prototypes after it, (K, D), rows of length 1.
-
-    hold: the prototypes stand still, whatever momentum and decay the optimizer has, and all else moves.
-    """
-    if hold:
-        prototypes.weight.grad = None  # not zero: optimizers pass over what has no gradient
-    optimizer.step()
-    normalize_rows(prototypes)
-    return prototypes.weight.detach()
-
-
-class SwAV(nn.Module):
+class SwAV(Method):
     """The method: encoder, projector and prototypes.
 
-    hidden, out: of the projector (2048, 128). norm: whether it ends with a batch norm (none in the paper; centred
-    embeddings differ enough at the start for codes that say something). prototypes: K (3000). temperature: the
-    softmax's (0.1); epsilon, iterations: Sinkhorn's (0.05, 3). The defaults are for small networks and short runs.
-    crops, crop_size, crop_scale: the small crops beside the two large ones (6 of 96 pixels in the paper; 0 is two
-    views). frozen: share of the training in which the prototypes stand still. queue: its length in images (3840 for
-    small batches; 0 is none), queue_from: the share of the training after which it is filled.
+    hidden, out: of the projector (2048, 128). norm: whether it ends in a batch norm (not in the paper; centred
+    embeddings differ enough at the start for informative codes). prototypes: K (3000). temperature: the softmax's
+    (0.1); epsilon, iterations: Sinkhorn's (0.05, 3). The defaults are for small networks and short runs. crops,
+    crop_size, crop_scale: the small crops beside the two large ones (6 of 96 pixels in the paper; 0 is two views).
+    frozen: share of the training in which the prototypes are frozen. queue: its length in images (3840 for small
+    batches; 0 is none), queue_from: the share of the training after which it is filled.
     """
 
+    title = "SwAV"
+    week = 8
+    shapes_options = {"augment": SHAPES_VIEWS}
     recipe = {"lr": 2e-3, "batch_size": 128}
+    queue: Tensor  # (2, length, out), newest first
 
-    def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: int = 512, out: int = 128, norm: bool = True,
+    def __init__(self, backbone: Backbone, image_size: int = 32, hidden: int = 512, out: int = 128, norm: bool = True,
                  prototypes: int = 1024, temperature: float = 0.07, epsilon: float = 0.01, iterations: int = 10,
                  crops: int = 0, crop_size: int | None = None, crop_scale: tuple[float, float] | None = None,
                  frozen: float = 0.01, queue: int = 0, queue_from: float = 0.0, augment: Augment | None = None):
@@ -99,26 +98,26 @@ class SwAV(nn.Module):
         self.prototypes = nn.Linear(out, prototypes, bias=False)
         self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
         self.frozen, self.queue_from, self.progress = frozen, queue_from, 0.0
-        self.register_buffer("queue", torch.zeros(2, queue, out))  # newest first
+        self.register_buffer("queue", torch.zeros(2, queue, out))
         large = image_size > 64
         self.augment = augment or Augment(image_size, scale=(0.14, 1.0), blur_p=0.5 if large else 0.0,
                                           jitter=(0.8, 0.8, 0.8, 0.2) if large else (0.4, 0.4, 0.4, 0.1))
         crop_scale = crop_scale or ((0.05, 0.14) if large else (0.2, 0.5))
-        small = Augment(**{**vars(self.augment), "size": crop_size or image_size // 2, "scale": tuple(crop_scale)})
+        small = replace(self.augment, size=crop_size or image_size // 2, scale=tuple(crop_scale))
         self.crops = [self.augment] * 2 + [small] * crops
         normalize_rows(self.prototypes)
 
-    def views(self, batch, generator: torch.Generator) -> list[Tensor]:
+    def views(self, batch: Batch, generator: torch.Generator) -> list[Tensor]:
         return many_views(batch.images, self.crops, generator)
 
-    def loss(self, views: list[Tensor], progress: float = 0.0) -> dict[str, Tensor]:
+    def loss(self, views: list[Tensor], progress: float = 0.0) -> dict[str, Any]:
         self.progress = progress
         groups = [torch.cat(views[:2])] + ([torch.cat(views[2:])] if views[2:] else [])  # crops of one size at once
-        features = torch.cat([self.backbone(normalize(group)) for group in groups])
-        z = unit(self.projector(features))  # (V * N, out)
+        features = torch.cat([self.backbone(standardize(group)) for group in groups])
+        z = normalize(self.projector(features))  # (V * N, out)
         with torch.autocast(z.device.type, enabled=False):
             scores = self.prototypes(z).chunk(len(views))  # V times (N, K)
-        codes = self.codes(z.detach().chunk(len(views))[:2])
+        codes = self.codes(z.detach().chunk(len(views))[:2])  # twice (N, K)
         nearest = F.one_hot(scores[0].argmax(1), scores[0].shape[1]).to(z)
         share = gather(nearest).mean(0)  # of the images, by their nearest prototype: no balance helps here
         return {"loss": swav_loss(list(scores), codes, self.temperature),
@@ -126,8 +125,8 @@ class SwAV(nn.Module):
                 "views_per_image": len(views)}
 
     @torch.no_grad()
-    def codes(self, embeddings: list[Tensor]) -> list[Tensor]:
-        """Codes of the two large crops, (N, K) each, from their embeddings, (N, out); the queue takes these in."""
+    def codes(self, embeddings: Sequence[Tensor]) -> list[Tensor]:
+        """Codes of the two large crops, (N, K) each, from their embeddings, (N, out); the queue takes them in."""
         codes = []
         for view, z in enumerate(embeddings):
             code, queue = queue_codes(z, self.queue[view], self.prototypes.weight, self.epsilon, self.iterations)
@@ -136,17 +135,14 @@ class SwAV(nn.Module):
                 self.queue[view] = queue
         return codes
 
-    def param_groups(self, weight_decay: float) -> list[dict]:
-        """The prototypes apart: torch's fused SGD starts the momentum of a whole group at once, with all gradients."""
+    def param_groups(self, weight_decay: float) -> list[Group]:
+        """The prototypes apart: torch's fused SGD needs all gradients of a group to initialise its momentum."""
         rest = nn.ModuleList([self.backbone, self.projector])
         return parameter_groups(rest, weight_decay) + parameter_groups(self.prototypes, weight_decay)
 
     def before_update(self) -> None:
         if self.progress < self.frozen:
-            self.prototypes.weight.grad = None  # as in prototype_step
+            self.prototypes.weight.grad = None  # not zero: optimizers skip what has no gradient
 
     def after_update(self, progress: float) -> None:
-        normalize_rows(self.prototypes)  # so that they have length 1 at the next forward
-
-    def embed(self, images: Tensor) -> Tensor:
-        return self.backbone(normalize(images))
+        normalize_rows(self.prototypes)  # for the next forward

@@ -13,18 +13,23 @@ s without the 1/D and v without the half.
 
 What other implementations get wrong: the sum instead of the mean of the two variance terms; off-diagonal squares not
 divided by D; epsilon outside the root, whose slope is then infinite at collapse; the biased variance; N taken from the
-settings, so that a last partial batch is scaled wrongly; statistics of one rank's batch instead of the global one.
+settings, so that a last partial batch is scaled wrongly; statistics of one rank's batch instead of the global batch.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from ...augment import Augment, byol_views, normalize, two_views
-from ...collectives import gather
-from ...layers import MLP, in_float32
+from course_lib.augment.pixels import standardize
+from course_lib.augment.views import Augment, byol_views
+from course_lib.collectives import gather
+from course_lib.methods.base import TwoViewMethod
+from course_lib.models.layers import MLP, Backbone
+from course_lib.precision import in_float32
 
 
 @in_float32
@@ -64,23 +69,24 @@ def vicreg_loss(
         "variance": (variance_loss(a) + variance_loss(b)) / 2,
         "covariance": covariance_loss(a) + covariance_loss(b),
     }
-    weights = {"invariance": invariance, "variance": variance, "covariance": covariance}
-    return {"loss": sum(weights[name] * parts[name] for name in parts), **parts}
+    loss = invariance * parts["invariance"] + variance * parts["variance"] + covariance * parts["covariance"]
+    return {"loss": loss, **parts}
 
 
-class VICReg(nn.Module):
+class VICReg(TwoViewMethod):
     """The method: a backbone and an expander of three layers (2048-8192-8192-8192 in the paper; `width` here).
 
-    invariance, variance, covariance: the coefficients, changeable between steps (a lesson's knobs). The paper's
+    invariance, variance, covariance: the coefficients, which may change between steps (a lesson's knobs). The paper's
     covariance is 1, for 8192 dimensions; on an expander as narrow as 512, 4 keeps more of them in use (lesson 03
-    measures it). recipe: settings of `fit` that suit small sets. augment, other:
-    the two views' augmentations; the paper's pair differs in blur and solarize (see `augment.byol_views`), at 32 pixels both
-    views are alike and without blur by default.
+    measures it). augment, other: of the two views; the paper's pair differs in blur and solarize
+    (`augment.byol_views`); at 32 pixels, by default, both views are alike and without blur.
     """
 
+    title = "VICReg"
+    week = 3
     recipe = {"lr": 3e-3}
 
-    def __init__(self, backbone: nn.Module, image_size: int = 32, width: int = 512, invariance: float = 25.0,
+    def __init__(self, backbone: Backbone, image_size: int = 32, width: int = 512, invariance: float = 25.0,
                  variance: float = 25.0, covariance: float = 4.0, augment: Augment | None = None,
                  other: Augment | None = None):
         super().__init__()
@@ -90,14 +96,7 @@ class VICReg(nn.Module):
         first, second = byol_views(image_size)
         self.augment, self.other = augment or first, other or augment or second
 
-    def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        return two_views(batch.images, self.augment, generator, self.other)
-
-    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Tensor]:
+    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
         # one view at a time, as in the official code: batch norm's statistics are those of a view
-        a, b = (self.expander(self.backbone(normalize(view))) for view in views)  # (N, width) each
+        a, b = (self.expander(self.backbone(standardize(view))) for view in views)  # (N, width) each
         return {**vicreg_loss(a, b, **self.weights), "embedding": a.detach()}
-
-    def embed(self, images: Tensor) -> Tensor:
-        return self.backbone(normalize(images))
-

@@ -16,73 +16,30 @@ fall short of it); masks without blocks; absolute positions beside the relative 
 
 from __future__ import annotations
 
-import math
-import random
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...augment import Augment, normalize, patch_mask
-from ...collectives import all_reduce_sum
-from ...layers import in_float32
-from ...optim import position_bias_groups
-from ...vit import init_truncated, require_vit
-from .spark import enlarge
-from .tokenizers import VQVAE, KMeansTokenizer
+from course_lib.augment.masks import block_mask, enlarge, patch_mask
+from course_lib.augment.pixels import standardize
+from course_lib.augment.views import Augment
+from course_lib.collectives import all_reduce_sum
+from course_lib.methods.base import Method
+from course_lib.methods.masked.tokenizers import VQVAE, KMeansTokenizer
+from course_lib.models.vit import init_truncated, require_vit
+from course_lib.moved import signpost
+from course_lib.optim import Group, position_bias_groups
+from course_lib.precision import in_float32
+
+__getattr__ = signpost(__name__)  # says where names are that have left this file
 
 # what the paper's transformer has beyond the plain one: options of `vit.ViT`
 BEIT_VIT = dict(positions="none", relative="shared", layer_scale=0.1, key_bias=False, pool="mean")
 
 
-# ------------------------------------------------------------------------------------------------ the mask
-def add_block(hidden, top: int, left: int, height: int, width: int, missing: int) -> int:
-    """Hide a block in `hidden`, bool (grid, grid), in place, and return how many patches it newly hides.
-
-    It is refused (0, nothing is changed) if that would be none, or more than the `missing` ones.
-    """
-    block = hidden[top : top + height, left : left + width]
-    new = height * width - int(block.sum())
-    if not 0 < new <= missing:
-        return 0
-    block[:] = True
-    return new
-
-
-def hide_blocks(grid: int, count: int, smallest: int, draw: random.Random, aspect: float = 0.3) -> np.ndarray:
-    """One mask, bool (grid, grid), True = *hidden*: blocks are added until `count` patches are hidden.
-
-    A block's area is uniform between `smallest` and what is missing, height over width log-uniform in [aspect, 1 /
-    aspect]. Blocks as long as the grid are refused, and see `add_block`: so the count is never exceeded. After ten
-    refusals in a row that is it, and the count falls short.
-    """
-    hidden, missing, refused = np.zeros((grid, grid), dtype=bool), count, 0
-    while missing > 0 and refused < 10:
-        area = draw.uniform(smallest, missing)
-        shape = math.exp(draw.uniform(math.log(aspect), -math.log(aspect)))
-        height, width, new = round(math.sqrt(area * shape)), round(math.sqrt(area / shape)), 0
-        if height < grid and width < grid:
-            top, left = draw.randint(0, grid - height), draw.randint(0, grid - width)
-            new = add_block(hidden, top, left, height, width, missing)
-        missing, refused = missing - new, 0 if new else refused + 1
-    return hidden
-
-
-def block_mask(batch: int, grid: int, hidden: float, generator: torch.Generator, device: torch.device | str = "cpu",
-               smallest: int | None = None) -> Tensor:
-    """Block masks, (batch, grid, grid) bool, True = *visible*, as `augment.patch_mask`; the counts differ.
-
-    hidden: the share of patches to hide, at most. smallest: the smallest block's area; by default the paper's share, 16
-    of 196 patches.
-    """
-    count, smallest = round(hidden * grid * grid), smallest or max(1, round(grid * grid * 16 / 196))
-    draw = random.Random(int(torch.randint(2**62, (1,), generator=generator)))
-    masks = np.stack([hide_blocks(grid, count, smallest, draw) for _ in range(batch)])
-    return ~torch.from_numpy(masks).to(device)
-
-
 # ------------------------------------------------------------------------------------------------ the loss
+
+
 @in_float32
 def beit_loss(logits: Tensor, words: Tensor, visible: Tensor) -> Tensor:
     """Cross-entropy of the hidden patches' words, one mean over the hidden patches of the whole (global) batch.
@@ -95,20 +52,24 @@ def beit_loss(logits: Tensor, words: Tensor, visible: Tensor) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------------ the method
-class BEiT(nn.Module):
+
+
+class BEiT(Method):
     """The method over a ViT; the paper's has the options `BEIT_VIT`, which `build_method` gives a ViT by name.
 
     tokenizer: "kmeans" (learned from the images before the first step), or a trained one with as many words on the
-    same images (`tokenizers`). codes: words of "kmeans". hidden: share of hidden patches. masks: "block" or "random".
-    bias_lr: the position bias's learning rate over that of the rest. It starts at zero and moves by small steps: in short
-    runs a quick one is what makes places known (1 in the paper).
+    same images (`tokenizers`). codes: words of "kmeans". mask_ratio: share of hidden patches. masks: "block" or
+    "random". bias_lr: the position bias's learning rate over that of the rest. It starts at zero and moves by small
+    steps: in short runs a quick one is what makes places known (1 in the paper).
     """
 
+    title = "BEiT"
+    week = 14
     recipe = {"lr": 1e-3, "clip": 3.0}
     backbone_options = BEIT_VIT
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, tokenizer: str | nn.Module = "kmeans",
-                 codes: int = 256, hidden: float = 75 / 196, masks: str = "block", bias_lr: float = 20.0,
+                 codes: int = 256, mask_ratio: float = 75 / 196, masks: str = "block", bias_lr: float = 20.0,
                  augment: Augment | None = None):
         super().__init__()
         require_vit(backbone, "BEiT needs a ViT, whose embeddings a mask token can replace, got a {}", image_size)
@@ -124,7 +85,7 @@ class BEiT(nn.Module):
         for weight in (self.mask_token, self.head.weight):
             nn.init.trunc_normal_(weight, std=0.02, a=-0.02, b=0.02)
         nn.init.zeros_(self.head.bias)
-        self.hidden, self.masks, self.grid, self.bias_lr = hidden, masks, image_size // backbone.patch, bias_lr
+        self.mask_ratio, self.masks, self.grid, self.bias_lr = mask_ratio, masks, image_size // backbone.patch, bias_lr
         self.augment = augment or Augment(image_size, jitter=(0.4, 0.4, 0.4, 0.0), gray_p=0.0)
 
     def prepare(self, images: Tensor) -> None:
@@ -134,7 +95,7 @@ class BEiT(nn.Module):
                 raise ValueError("the tokenizer is not trained: fit(VQVAE(...), images) first, and hand it to BEiT")
             self.tokenizer.learn(images, torch.Generator().manual_seed(0))
 
-    def param_groups(self, weight_decay: float) -> list[dict]:
+    def param_groups(self, weight_decay: float) -> list[Group]:
         return position_bias_groups(self, weight_decay, self.bias_lr)
 
     def train(self, mode: bool = True) -> BEiT:
@@ -146,9 +107,9 @@ class BEiT(nn.Module):
         """Images, the words of the same clean crop (colours are jittered before, for both), and what is visible."""
         images = self.augment(batch.images, generator)
         if self.masks == "block":
-            visible = block_mask(len(images), self.grid, self.hidden, generator, images.device)
+            visible = block_mask(len(images), self.grid, self.mask_ratio, generator, images.device)
         else:
-            visible = patch_mask(len(images), self.grid, self.hidden, generator, images.device)
+            visible = patch_mask(len(images), self.grid, self.mask_ratio, generator, images.device)
         return images, self.words(images), visible
 
     @torch.no_grad()
@@ -161,24 +122,21 @@ class BEiT(nn.Module):
 
     def logits(self, images: Tensor, visible: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) with visible (B, g, g) -> logits of every patch's word, (B, L, codes)."""
-        tokens = self.backbone.tokens(images, hidden=~visible, mask_token=self.mask_token)
+        tokens = self.backbone.tokens(images, visible, mask_token=self.mask_token)
         return self.head(tokens[:, 1:])
 
     def loss(self, views: tuple[Tensor, Tensor, Tensor], progress: float = 0.0) -> dict:
         images, words, visible = views
-        logits = self.logits(normalize(images), visible)
+        logits = self.logits(standardize(images), visible)
         right = (logits.detach().argmax(-1) == words.flatten(1)) & ~visible.flatten(1)
         accuracy = right.sum() / (~visible).sum().clamp(min=1)
         return {"loss": beit_loss(logits, words, visible), "accuracy": accuracy, "views_per_image": 1}
-
-    def embed(self, images: Tensor) -> Tensor:
-        return self.backbone(normalize(images))
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:
         """Images in [0, 1] whose hidden patches show the likeliest word, as the tokenizer draws it, (B, 3, H, W)."""
         words = self.words(images)
-        guess = self.logits(normalize(images), visible).argmax(-1).view_as(words)
+        guess = self.logits(standardize(images), visible).argmax(-1).view_as(words)
         drawn = self.tokenizer.decode(torch.where(visible, words, guess))
         drawn = F.interpolate(drawn, size=images.shape[-2:]) if drawn.shape != images.shape else drawn
         seen = enlarge(visible.unsqueeze(1), images.shape[-1])

@@ -5,9 +5,9 @@ MAE whose visible patches are noisy; the clean image is to be drawn, so *every* 
     L = mean over images b and all patches l of  |x_hat_bl - t_bl|^2 / n,    input x + sigma * noise with 75 % hidden
 
 with t the clean, normalised image's patch (with `normalized`, by its own mean and deviation, as in MAE). Fine-tuned on
-noisy images, the encoder becomes the classifier f of a smoothed one (`course_lib.smoothing`), whose answers can be
-certified. `NoisyClassifier` does that, with two noisy copies of each image that shall agree (Jeong and Shin, NeurIPS
-2020, arXiv 2006.04062):
+noisy images, the encoder becomes the classifier f of a smoothed one (`course_lib.evaluate.smoothing`), whose answers
+can be certified. `NoisyClassifier` does that, with two noisy copies of each image that shall agree (Jeong and Shin,
+NeurIPS 2020, arXiv 2006.04062):
 
     L = cross-entropy + lambda * (1/m) sum_i KL(p_mean || p_i) + eta * H(p_mean)
 
@@ -26,11 +26,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...augment import MEAN, STD, Augment, normalize, to_float
-from ...layers import in_float32
-from ...vit import ViT, require_vit
-from .mae import MAE
-from .spark import normalize_patches, patchify, unpatchify
+from course_lib.augment.pixels import MEAN, STD, standardize, to_float
+from course_lib.augment.views import Augment
+from course_lib.methods.base import Method
+from course_lib.methods.masked.mae import MAE
+from course_lib.models.patches import normalize_patches, patchify, unpatchify
+from course_lib.models.vit import ViT, require_vit
+from course_lib.precision import in_float32
 
 
 # ------------------------------------------------------------------------------------------------ the losses
@@ -63,7 +65,7 @@ def enter(images: Tensor, size: int) -> Tensor:
     """What happens to a (noisy) image *after* the noise: bicubic resize to the network's size, then normalisation."""
     if images.shape[-1] != size:
         images = F.interpolate(images, size=(size, size), mode="bicubic", align_corners=False)
-    return normalize(images)
+    return standardize(images)
 
 
 # ------------------------------------------------------------------------------------------------ the methods
@@ -72,6 +74,9 @@ class DMAE(MAE):
 
     image_size: of the images, where the noise is added; a ViT built for another size gets them resized.
     """
+
+    title = "DMAE"
+    week = 16
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, sigma: float = 0.25, augment: Augment | None = None,
                  **options):
@@ -107,11 +112,11 @@ class DMAE(MAE):
         return unpatchify(out, self.patch).mul(STD).add(MEAN).clamp(0, 1)
 
 
-class NoisyClassifier(nn.Module):
+class NoisyClassifier(Method):
     """A classifier trained on noisy images: the f of a smoothed classifier. Its backbone may be pre-trained.
 
-    sigma: of the noise, 0 for none. copies: noisy copies of each image (2: with `consistency_loss`, weighted by `weight`
-    and `entropy`; 0.1 for sigma 1 in the paper). `predict(images)`: images in [0, 1], noisy or not -> logits.
+    sigma: of the noise, 0 for none. copies: noisy copies of each image (2: with `consistency_loss`, weighted by
+    `weight` and `entropy`; 0.1 for sigma 1 in the paper). `predict(images)`: images in [0, 1], noisy or not -> logits.
     """
 
     recipe = {"lr": 1e-3, "weight_decay": 0.05}

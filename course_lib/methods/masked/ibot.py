@@ -13,73 +13,56 @@ released, its prototypes serve both kinds of token. Which share of an image is h
 probability 1/2, else 10 to 50 %. Small crops are never masked and give a class token only. Code: bytedance/ibot,
 main_ibot.py, models/head.py, loader.py.
 
-What other implementations get wrong: the patch loss across crops; one mean over all hidden patches of the batch instead of
-a mean per image, or images without a hidden patch left out of the mean; a patch centre of hidden patches only; centres
-moved before the loss; a mask token added after the positions; the teacher given the masked crops.
+What other implementations get wrong: the patch loss across crops; one mean over all hidden patches of the batch instead
+of a mean per image, or images without a hidden patch left out of the mean; a patch centre of hidden patches only;
+centres moved before the loss; a mask token added after the positions; the teacher given the masked crops.
 """
 
 from __future__ import annotations
-
-import random
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...augment import normalize
-from ...layers import in_float32
-from .beit import hide_blocks
-from .dino import DINO, DINOHead, Prototypes, dino_loss, teacher_probabilities, warm_temperature
+from course_lib.augment.masks import RATIOS, ibot_masks
+from course_lib.augment.pixels import standardize
+from course_lib.methods.masked.dino import (
+    DINO,
+    DINOHead,
+    Prototypes,
+    dino_loss,
+    teacher_probabilities,
+    warm_temperature,
+)
+from course_lib.moved import signpost
+from course_lib.precision import in_float32
 
-RATIOS = ((0.0, 0.0), (0.3, 0.2))  # shares to hide, (middle, half width), one of them by lot
-
+__getattr__ = signpost(__name__)  # says where names are that have left this file
 
 # ------------------------------------------------------------------------------------------------ the loss
+
+
 @in_float32
-def patch_loss(student: Tensor, teacher: Tensor, hidden: Tensor, center: Tensor, student_temp: float = 0.1,
+def patch_loss(student: Tensor, teacher: Tensor, visible: Tensor, center: Tensor, student_temp: float = 0.1,
                teacher_temp: float = 0.04) -> Tensor:
     """Cross-entropy on hidden patches: their mean in each image, then the mean over images (0 where nothing is hidden).
 
-    student, teacher (N, L, K) logits of the same crops, hidden (N, L) or (N, g, g) bool, center (K,) or (1, 1, K) -> scalar.
+    student, teacher (N, L, K) logits of the same crops, visible (N, L) or (N, g, g) bool, True = visible, center (K,)
+    or (1, 1, K) -> scalar.
     """
-    hidden = hidden.flatten(1)
+    hidden = ~visible.flatten(1)
     weights = hidden.to(student) / hidden.sum(1, keepdim=True).clamp(min=1)  # (N, L): each image's sum to 1, or to 0
     targets = teacher_probabilities(teacher[hidden], center.flatten(), teacher_temp)  # (hidden patches, K)
     errors = -(targets * F.log_softmax(student[hidden] / student_temp, -1)).sum(-1)
     return (errors * weights[hidden]).sum() / len(hidden)
 
 
-# ------------------------------------------------------------------------------------------------ the masks
-def random_ratio(draw: random.Random, ratios: tuple[tuple[float, float], ...] = RATIOS) -> float:
-    """The share of patches to hide in one image: one of the (middle, half width) by lot, and uniform within it."""
-    found = [draw.uniform(middle - half, middle + half) if half > 0 else middle for middle, half in ratios]
-    return draw.choice(found)
-
-
-def scattered(noise: Tensor, counts: Tensor) -> Tensor:
-    """noise (B, L), counts (B,) -> (B, L) bool, True = hidden: the counts[b] largest of row b."""
-    return noise.argsort(1).argsort(1) >= noise.shape[1] - counts[:, None]
-
-
-def ibot_masks(batch: int, grid: int, generator: torch.Generator, device: torch.device | str = "cpu",
-               shape: str = "block", ratios: tuple[tuple[float, float], ...] = RATIOS) -> Tensor:
-    """(batch, grid, grid) bool, True = *hidden*, with a share of its own for every image (`random_ratio`).
-
-    shape: "block" (BEiT's, of at least (grid // 3)^2 patches; the share is not always reached) or "random" patches.
-    """
-    draw = random.Random(int(torch.randint(2**62, (1,), generator=generator, device=generator.device)))
-    targets = [random_ratio(draw, ratios) * grid**2 for _ in range(batch)]
-    if shape == "block":
-        smallest = (grid // 3) ** 2
-        return torch.stack([torch.as_tensor(hide_blocks(grid, target, smallest, draw)) for target in targets]).to(device)
-    noise = torch.rand(batch, grid**2, generator=generator, device=generator.device).to(device)
-    counts = torch.tensor([int(target) for target in targets], device=device)
-    return scattered(noise, counts).view(batch, grid, grid)
-
-
 # ------------------------------------------------------------------------------------------------ the head
+
+
 class IBOTHead(DINOHead):
-    """DINO's head over tokens: (B, 1 + L, D) -> (B, K) of the class token and (B, L, K') of the patches; (B, D) -> (B, K).
+    """DINO's head over tokens: (B, 1 + L, D) -> (B, K) of the class token and (B, L, K') of the patches; (B, D) -> (B,
+    K).
 
     patch_out: K' with prototypes of their own for patches; None shares those of the class token (as released).
     """
@@ -95,13 +78,18 @@ class IBOTHead(DINOHead):
 
 
 # ------------------------------------------------------------------------------------------------ the method
+
+
 class IBOT(DINO):
     """The method over a ViT. Options of DINO, and of its own:
 
-    weights: lambda_1 and lambda_2 (1, 1). patch_temp: the teacher's temperature for patches, from its first to its second
-    value (0.04 to 0.07 in the paper). patch_out: prototypes of patches, None = shared. masks: "block" or "random". ratios: see
-    `random_ratio`. mask_from: share of the run before which nothing is hidden.
+    weights: lambda_1 and lambda_2 (1, 1). patch_temp: the teacher's temperature for patches, from its first to its
+    second value (0.04 to 0.07 in the paper). patch_out: prototypes of patches, None = shared. masks: "block" or
+    "random". ratios: see `random_ratio`. mask_from: share of the run before which nothing is hidden.
     """
+
+    title = "iBOT"
+    week = 15
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, *, weights: tuple[float, float] = (1.0, 1.0),
                  patch_temp: tuple[float, float] = (0.03, 0.04), patch_out: int | None = None, masks: str = "block",
@@ -126,29 +114,30 @@ class IBOT(DINO):
         return crops, ibot_masks(large, self.grid, generator, crops[0].device, self.masks, self.ratios)
 
     def loss(self, views: tuple[list[Tensor], Tensor], progress: float = 0.0) -> dict:
-        crops, hidden = views
+        crops, visible = views
         if progress < self.mask_from:
-            hidden = torch.zeros_like(hidden)
+            visible = torch.ones_like(visible)
         self.progress, temperature = progress, self.temperature(progress)
         patch_temp = warm_temperature(progress, *self.patch_temp, self.warm)
-        large = normalize(torch.cat(crops[:2]))
+        large = standardize(torch.cat(crops[:2]))
         backbone, head = self.teacher.module
         with torch.no_grad():
             teacher, teacher_patches = head(backbone.tokens(large))
-        tokens = self.backbone.tokens(large, hidden=hidden, mask_token=self.mask_token)
+        tokens = self.backbone.tokens(large, visible, mask_token=self.mask_token)
         z = self.head.project(tokens)
         student, student_patches = self.head.scores(z)
         student = list(student.chunk(2))
         if crops[2:]:
-            small = self.backbone.tokens(normalize(torch.cat(crops[2:])))[:, 0]
+            small = self.backbone.tokens(standardize(torch.cat(crops[2:])))[:, 0]
             student += self.head(small).chunk(len(crops) - 2)
         cls = dino_loss(student, list(teacher.chunk(2)), self.center, self.student_temp, temperature)
         # one mean over the images of both crops: the mean of the crops' means
-        patches = patch_loss(student_patches, teacher_patches, hidden, self.patch_center, self.student_temp, patch_temp)
+        patches = patch_loss(student_patches, teacher_patches, visible, self.patch_center, self.student_temp,
+                             patch_temp)
         loss = self.weights[0] * cls + self.weights[1] * patches
-        parts = {**self.spread(loss, z[:, 0]), "class_loss": cls, "patch_loss": patches,
-                 **self.readings(teacher, self.center, temperature),
-                 **self.readings(teacher_patches, self.patch_center, patch_temp, "patch_")}
+        parts = {**self.with_koleo(loss, z[:, 0]), "class_loss": cls, "patch_loss": patches,
+                 **self.teacher_entropies(teacher, self.center, temperature),
+                 **self.teacher_entropies(teacher_patches, self.patch_center, patch_temp, "patch_")}
         self.recenter("center", teacher)
         self.recenter("patch_center", teacher_patches)
         embedding = self.backbone.represent(tokens).detach()[: len(crops[0])]

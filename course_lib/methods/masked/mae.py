@@ -22,30 +22,16 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ...augment import Augment, normalize
-from ...blocks import Block
-from ...collectives import all_reduce_sum
-from ...layers import in_float32
-from ...positions import positions_for, sincos_positions
-from ...vit import init_xavier, require_vit, visible_count
-from .spark import normalize_patches, paint, patchify
-
-
-# ------------------------------------------------------------------------------------------------ the mask
-def kept_count(length: int, hidden: float) -> int:
-    """How many of `length` patches stay visible: rounded *down*, in floating point, as the official code does."""
-    return int(length * (1 - hidden))
-
-
-def random_masking(noise: Tensor, kept: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, L) noise -> keep (B, kept) int64, restore (B, L) int64, visible (B, L) bool.
-
-    keep: the patches with the smallest noise, smallest first. restore: the inverse of the whole shuffle, so that
-    gathering [kept patches, others] with it brings each patch back to its place. Equal noise: in reading order.
-    """
-    order = noise.argsort(dim=1, stable=True)  # patch numbers, smallest noise first
-    restore = order.argsort(dim=1)  # where each patch went
-    return order[:, :kept], restore, restore < kept
+from course_lib.augment.masks import kept_count, random_masking, visible_count
+from course_lib.augment.pixels import standardize
+from course_lib.augment.views import Augment
+from course_lib.collectives import all_reduce_sum
+from course_lib.methods.base import Method
+from course_lib.models.blocks import Block
+from course_lib.models.patches import normalize_patches, paint, patchify
+from course_lib.models.positions import positions_for, sincos_positions
+from course_lib.models.vit import init_xavier, require_vit
+from course_lib.precision import in_float32
 
 
 def unshuffle(tokens: Tensor, mask_token: Tensor, restore: Tensor) -> Tensor:
@@ -56,6 +42,8 @@ def unshuffle(tokens: Tensor, mask_token: Tensor, restore: Tensor) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------------ the loss
+
+
 @in_float32
 def mae_loss(prediction: Tensor, images: Tensor, visible: Tensor, normalized: bool = True) -> Tensor:
     """Mean squared error on hidden patches, one mean over the hidden patches of the whole (global) batch.
@@ -72,6 +60,8 @@ def mae_loss(prediction: Tensor, images: Tensor, visible: Tensor, normalized: bo
 
 
 # ------------------------------------------------------------------------------------------------ the method
+
+
 class Decoder(nn.Module):
     """Encoded tokens, class token first, (B, 1 + kept, dim) -> predicted patches (B, L, pixels).
 
@@ -102,27 +92,29 @@ class Decoder(nn.Module):
         return self.pred(self.norm(x[:, 1:]))
 
 
-class MAE(nn.Module):
+class MAE(Method):
     """The method over a ViT with absolute positions.
 
-    hidden: share of hidden patches. width, depth, heads: the decoder's (512, 8, 16 in the paper). normalized: targets
-    normalised per patch (the paper) or plain pixels. drop=False is the paper's ablation: hidden patches stay in the
-    encoder, as mask tokens, which costs four times as much.
+    mask_ratio: share of hidden patches. width, depth, heads: the decoder's (512, 8, 16 in the paper). normalized:
+    targets normalised per patch (the paper) or plain pixels. drop=False is the paper's ablation: hidden patches stay in
+    the encoder, as mask tokens, which costs four times as much.
     """
 
+    title = "MAE"
+    week = 12
     recipe = {"lr": 1.5e-3}
 
-    def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: float = 0.75, width: int = 96,
+    def __init__(self, backbone: nn.Module, image_size: int = 32, mask_ratio: float = 0.75, width: int = 96,
                  depth: int = 1, heads: int = 3, normalized: bool = True, drop: bool = True,
                  augment: Augment | None = None):
         super().__init__()
         require_vit(backbone, "MAE drops patches, which a {} cannot", image_size)
         self.backbone, self.grid, self.patch = backbone, backbone.grid, backbone.patch
-        self.kept = kept_count(self.grid**2, hidden)
+        self.kept = kept_count(self.grid**2, mask_ratio)
         if not 1 <= self.kept < self.grid**2:
-            raise ValueError(f"hidden={hidden} leaves {self.kept} of {self.grid**2} patches visible: at least one must be "
-                             "visible and one hidden; use another share or smaller patches")
-        self.hidden, self.normalized, self.drop = hidden, normalized, drop
+            raise ValueError(f"mask_ratio={mask_ratio} leaves {self.kept} of {self.grid**2} patches visible: at least "
+                             "one must be visible and one hidden; use another share or smaller patches")
+        self.mask_ratio, self.normalized, self.drop = mask_ratio, normalized, drop
         self.augment = augment or Augment(image_size, scale=(0.2, 1.0), jitter_p=0.0, gray_p=0.0)
         self.decoder = Decoder(backbone.dim, self.grid, 3 * self.patch**2, width, depth, heads)
         if not drop:
@@ -142,19 +134,17 @@ class MAE(nn.Module):
         kept: the number of visible patches of each image, if it is known already.
         """
         if not self.drop:
-            return self.decoder(self.backbone.tokens(images, hidden=~visible, mask_token=self.mask_token), None)
+            return self.decoder(self.backbone.tokens(images, visible, mask_token=self.mask_token), None)
         kept = visible_count(visible) if kept is None else kept
-        keep, restore, _ = random_masking((~visible.flatten(1)).to(torch.uint8), kept)  # any order does: visible ones first
+        # any order does: visible ones first
+        keep, restore, _ = random_masking((~visible.flatten(1)).to(torch.uint8), kept)
         return self.decoder(self.backbone.tokens(images, keep=keep), restore)
 
     def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict:
         images, visible = views
-        images = normalize(images)
+        images = standardize(images)
         loss = mae_loss(self.decode(images, visible, self.kept), images, visible, self.normalized)
         return {"loss": loss, "views_per_image": 1}
-
-    def embed(self, images: Tensor) -> Tensor:
-        return self.backbone(normalize(images))
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:
@@ -164,4 +154,4 @@ class MAE(nn.Module):
         see `spark.paint`.
         """
         where = next(self.parameters()).device
-        return paint(images, self.decode(normalize(images).to(where), visible.to(where)), visible, self.normalized)
+        return paint(images, self.decode(standardize(images).to(where), visible.to(where)), visible, self.normalized)

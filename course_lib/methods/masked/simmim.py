@@ -17,48 +17,34 @@ them, (row, column, channel), where PixelShuffle means (channel, row, column).
 
 from __future__ import annotations
 
-import math
-
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ...augment import Augment, normalize
-from ...collectives import all_reduce_sum
-from ...layers import in_float32
-from ...optim import position_bias_groups
-from ...vit import init_truncated, require_vit
-from .spark import enlarge, normalize_patches, paint, patchify, unpatchify
-
+from course_lib.augment.masks import coarse_mask, enlarge, hidden_count
+from course_lib.augment.pixels import standardize
+from course_lib.augment.views import Augment
+from course_lib.collectives import all_reduce_sum
+from course_lib.methods.base import Method
+from course_lib.models.patches import normalize_patches, paint, patchify, unpatchify
+from course_lib.models.vit import init_truncated, require_vit
+from course_lib.optim import Group, position_bias_groups
+from course_lib.precision import in_float32
 
 # the paper's ViT: no absolute positions, one relative bias for all layers, layer scale, keys without bias
 SIMMIM_VIT = {"positions": "none", "relative": "shared", "layer_scale": 0.1, "key_bias": False, "pool": "mean"}
 
 
-# ------------------------------------------------------------------------------------------------ the mask
-def hidden_count(length: int, hidden: float) -> int:
-    """How many of `length` mask patches are hidden: rounded *up*, as the official code does."""
-    return math.ceil(length * hidden)
-
-
-def coarse_mask(noise: Tensor, hidden: float, scale: int = 1) -> Tensor:
-    """(B, m, m) noise -> hidden (B, m * scale, m * scale) bool, True = hidden.
-
-    The ceil(m^2 * hidden) mask patches with the smallest noise are hidden; each covers scale x scale of the encoder's.
-    """
-    ranks = noise.flatten(1).argsort(dim=1, stable=True).argsort(dim=1)
-    mask = (ranks < hidden_count(ranks.shape[1], hidden)).view(noise.shape)
-    return mask.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
-
-
 # ------------------------------------------------------------------------------------------------ the loss
+
+
 @in_float32
-def simmim_loss(prediction: Tensor, images: Tensor, hidden: Tensor, eps: float = 1e-5) -> Tensor:
+def simmim_loss(prediction: Tensor, images: Tensor, visible: Tensor, eps: float = 1e-5) -> Tensor:
     """Mean absolute error over the hidden pixels of the whole (global) batch.
 
-    prediction, images (B, C, H, W); hidden (B, g, g) bool, True = hidden -> scalar (0 if nothing is hidden).
+    prediction, images (B, C, H, W); visible (B, g, g) bool, True = visible -> scalar (0 if nothing is hidden).
     """
-    mask = enlarge(hidden.unsqueeze(1), images.shape[-1]).to(images)  # (B, 1, H, W)
+    mask = enlarge(~visible.unsqueeze(1), images.shape[-1]).to(images)  # (B, 1, H, W), 1 where hidden
     error = ((prediction - images).abs() * mask).sum()
     return all_reduce_sum(error) / (all_reduce_sum(mask.sum()) + eps) / images.shape[1]
 
@@ -71,62 +57,66 @@ def pixel_shuffle(maps: Tensor, stride: int) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------------ the method
-class SimMIM(nn.Module):
+
+
+class SimMIM(Method):
     """The method over a ViT.
 
-    hidden: share of hidden mask patches. mask_patch: their width in pixels, a multiple of the ViT's patch (None: twice
-    that, as 32 against 16 in the paper). normalized: targets normalised per patch, which the paper does not do. The
-    ViT is initialised anew, from normals of deviation `std` cut at one deviation (0.02 for widths of 768; narrow ViTs
-    start faster from more). bias_lr: the position bias's learning rate over that of the rest (1 in the paper; short runs
-    need more). The paper's ViT has the options `SIMMIM_VIT`, which `build_method` gives a ViT by name.
+    mask_ratio: share of hidden mask patches. mask_patch: their width in pixels, a multiple of the ViT's patch (None:
+    twice that, as 32 against 16 in the paper). normalized: targets normalised per patch, which the paper does not do.
+    The ViT is initialised anew, from normals of deviation `std` cut at one deviation (0.02 for widths of 768; narrow
+    ViTs start faster from more). bias_lr: the position bias's learning rate over that of the rest (1 in the paper;
+    short runs need more). The paper's ViT has the options `SIMMIM_VIT`, which `build_method` gives a ViT by name.
     """
 
+    title = "SimMIM"
+    week = 13
     recipe = {"lr": 1.5e-3, "clip": 5.0}
     backbone_options = SIMMIM_VIT
 
-    def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: float = 0.6, mask_patch: int | None = None,
-                 normalized: bool = False, std: float = 0.02, bias_lr: float = 20.0, augment: Augment | None = None):
+    def __init__(self, backbone: nn.Module, image_size: int = 32, mask_ratio: float = 0.6,
+                 mask_patch: int | None = None, normalized: bool = False, std: float = 0.02, bias_lr: float = 20.0,
+                 augment: Augment | None = None):
         super().__init__()
         require_vit(backbone, "SimMIM puts mask tokens into a sequence, a {} has none", image_size)
         mask_patch = 2 * backbone.patch if mask_patch is None else mask_patch
         if mask_patch % backbone.patch or image_size % mask_patch:
-            raise ValueError(f"mask_patch {mask_patch} must be a multiple of the ViT's patch {backbone.patch} and divide "
+            raise ValueError(f"mask_patch {mask_patch} must be a multiple of the ViT's patch {backbone.patch} and "
+                             f"divide "
                              f"the image size {image_size}")
         self.backbone, self.grid, self.patch = backbone, backbone.grid, backbone.patch
-        self.hidden, self.mask_patch, self.normalized, self.bias_lr = hidden, mask_patch, normalized, bias_lr
+        self.mask_ratio, self.mask_patch, self.normalized, self.bias_lr = mask_ratio, mask_patch, normalized, bias_lr
         self.mask_grid = image_size // mask_patch
-        if not 1 <= hidden_count(self.mask_grid**2, hidden) < self.mask_grid**2:
-            raise ValueError(f"hidden={hidden} of {self.mask_grid**2} mask patches must leave one hidden and one visible")
+        if not 1 <= hidden_count(self.mask_grid**2, mask_ratio) < self.mask_grid**2:
+            raise ValueError(f"mask_ratio={mask_ratio} of {self.mask_grid**2} mask patches must leave one hidden "
+                             "and one visible")
         self.augment = augment or Augment(image_size, scale=(0.67, 1.0), jitter_p=0.0, gray_p=0.0)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, backbone.dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
         self.head = nn.Conv2d(backbone.dim, 3 * self.patch**2, 1)  # one linear layer for each position
         init_truncated(backbone, std)
 
-    def param_groups(self, weight_decay: float) -> list[dict]:
+    def param_groups(self, weight_decay: float) -> list[Group]:
         return position_bias_groups(self, weight_decay, self.bias_lr)
 
     def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images (B, 3, H, W) in [0, 1] and visible (B, g, g) bool."""
         images = self.augment(batch.images, generator)
         noise = torch.rand(len(images), self.mask_grid, self.mask_grid, generator=generator, device=generator.device)
-        return images, ~coarse_mask(noise.to(images.device), self.hidden, self.mask_patch // self.patch)
+        return images, coarse_mask(noise.to(images.device), self.mask_ratio, self.mask_patch // self.patch)
 
     def decode(self, images: Tensor, visible: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) and visible (B, g, g) -> the drawn image (B, 3, H, W)."""
-        tokens = self.backbone.tokens(images, hidden=~visible, mask_token=self.mask_token)[:, 1:]
+        tokens = self.backbone.tokens(images, visible, mask_token=self.mask_token)[:, 1:]
         return pixel_shuffle(self.head(rearrange(tokens, "b (h w) d -> b d h w", h=self.grid)), self.patch)
 
     def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict:
         images, visible = views
-        target = normalize(images)
+        target = standardize(images)
         prediction = self.decode(target, visible)
         if self.normalized:
             target = unpatchify(normalize_patches(patchify(target, self.patch))[0], self.patch)
-        return {"loss": simmim_loss(prediction, target, ~visible), "views_per_image": 1}
-
-    def embed(self, images: Tensor) -> Tensor:
-        return self.backbone(normalize(images))
+        return {"loss": simmim_loss(prediction, target, visible), "views_per_image": 1}
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:
@@ -136,5 +126,5 @@ class SimMIM(nn.Module):
         see `spark.paint`.
         """
         where = next(self.parameters()).device
-        drawn = self.decode(normalize(images).to(where), visible.to(where))
+        drawn = self.decode(standardize(images).to(where), visible.to(where))
         return paint(images, patchify(drawn, self.patch), visible, self.normalized)

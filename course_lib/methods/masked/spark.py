@@ -22,31 +22,19 @@ import math
 from contextlib import contextmanager
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
-from ...augment import MEAN, STD, Augment, normalize, patch_mask
-from ...collectives import all_reduce_sum
-from ...layers import BatchNorm2d, convert_batch_norm, in_float32
+from course_lib.augment.masks import enlarge, patch_mask
+from course_lib.augment.pixels import standardize
+from course_lib.augment.views import Augment
+from course_lib.collectives import all_reduce_sum
+from course_lib.methods.base import Method
+from course_lib.models.batch_norm import BatchNorm2d, convert_batch_norm
+from course_lib.models.patches import normalize_patches, paint, patchify
+from course_lib.moved import signpost
+from course_lib.precision import in_float32
 
-
-# ------------------------------------------------------------------------------------------------ the loss
-def patchify(images: Tensor, patch: int) -> Tensor:
-    """(B, C, H, W) -> (B, patches, patch*patch*C), each patch as (row, column, channel)."""
-    return rearrange(images, "b c (h p) (w q) -> b (h w) (p q c)", p=patch, q=patch)
-
-
-def unpatchify(patches: Tensor, patch: int) -> Tensor:
-    """The inverse of `patchify`, for square images: (B, patches, patch*patch*C) -> (B, C, H, H)."""
-    grid = math.isqrt(patches.shape[1])
-    return rearrange(patches, "b (h w) (p q c) -> b c (h p) (w q)", h=grid, p=patch, q=patch)
-
-
-def normalize_patches(patches: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, L, n) -> patches of mean 0 and deviation 1, with the means and deviations (B, L, 1); unbiased variance."""
-    mean = patches.mean(-1, keepdim=True)
-    std = (patches.var(-1, keepdim=True) + eps).sqrt()
-    return (patches - mean) / std, mean, std
+__getattr__ = signpost(__name__)  # says where names are that have left this file
 
 
 @in_float32
@@ -63,30 +51,6 @@ def spark_loss(prediction: Tensor, images: Tensor, visible: Tensor, normalized: 
     error = (guess - target).square().mean(-1)  # (B, L)
     hidden = (~visible).to(error)
     return all_reduce_sum((error * hidden).sum()) / (all_reduce_sum(hidden.sum()) + 1e-8)
-
-
-@torch.no_grad()
-def paint(images: Tensor, patches: Tensor, visible: Tensor, normalized: bool) -> Tensor:
-    """Images in [0, 1] with their hidden patches replaced by predicted ones: (B, 3, H, H).
-
-    patches (B, L, n) in the scale of normalised images, visible (B, f, f) bool. With normalised targets a prediction
-    lacks each hidden patch's mean and deviation: the *true* ones are put in, as in the papers' figures. That shows
-    texture, but it leaks; error figures need normalized=False.
-    """
-    inputs, patch = normalize(images), images.shape[-1] // visible.shape[-1]
-    patches = patches.float().to(images.device)
-    if normalized:
-        _, mean, std = normalize_patches(patchify(inputs, patch))
-        patches = patches * std + mean
-    seen = enlarge(visible.unsqueeze(1), images.shape[-1])
-    return torch.where(seen, inputs, unpatchify(patches, patch)).mul(STD).add(MEAN).clamp(0, 1)
-
-
-# ------------------------------------------------------------------------------------------------ sparse layers
-def enlarge(visible: Tensor, size: int) -> Tensor:
-    """(B, 1, f, f) -> (B, 1, size, size): each patch's flag for all its positions."""
-    times = size // visible.shape[-1]
-    return visible.repeat_interleave(times, 2).repeat_interleave(times, 3)
 
 
 @contextmanager
@@ -170,16 +134,20 @@ class LightDecoder(nn.Module):
 
 
 # ------------------------------------------------------------------------------------------------ the method
-class SparK(nn.Module):
+
+
+class SparK(Method):
     """The method over any staged encoder (`stages(images)`, `widths`, `strides`), which stays a plain dense network.
 
-    hidden: share of hidden patches. width: the decoder's, at the smallest map. normalized: targets normalised per
+    mask_ratio: share of hidden patches. width: the decoder's, at the smallest map. normalized: targets normalised per
     patch (the paper) or plain pixels. densify_norm: "bn" (ResNets in the paper) or "none".
     """
 
+    title = "SparK"
+    week = 2
     recipe = {"lr": 3e-3}
 
-    def __init__(self, backbone: nn.Module, image_size: int = 32, hidden: float = 0.6, width: int = 64,
+    def __init__(self, backbone: nn.Module, image_size: int = 32, mask_ratio: float = 0.6, width: int = 64,
                  normalized: bool = True, densify_norm: str = "bn", augment: Augment | None = None):
         super().__init__()
         if not hasattr(backbone, "stages"):
@@ -193,7 +161,7 @@ class SparK(nn.Module):
         if densify_norm not in ("bn", "none"):
             raise ValueError(f"densify_norm must be 'bn' or 'none', got {densify_norm!r}")
         self.backbone = convert_batch_norm(backbone)
-        self.hidden, self.normalized, self.grid = hidden, normalized, image_size // self.patch
+        self.mask_ratio, self.normalized, self.grid = mask_ratio, normalized, image_size // self.patch
         self.augment = augment or Augment(image_size, scale=(0.67, 1.0), jitter_p=0.0, gray_p=0.0)
         scales = [s for s in reversed(backbone.strides) if s > 1]  # a stride-1 map has no block left to enter
         widths = list(reversed(backbone.widths))[: len(scales)]
@@ -209,7 +177,7 @@ class SparK(nn.Module):
 
     def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         images = self.augment(batch.images, generator)
-        return images, patch_mask(len(images), self.grid, self.hidden, generator, images.device)
+        return images, patch_mask(len(images), self.grid, self.mask_ratio, generator, images.device)
 
     def decode(self, images: Tensor, visible: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) and visible (B, f, f) -> the decoder's image (B, 3, H, W)."""
@@ -226,18 +194,16 @@ class SparK(nn.Module):
 
     def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict:
         images, visible = views
-        images = normalize(images)
+        images = standardize(images)
         loss = spark_loss(self.decode(images, visible), images, visible, self.normalized)
         return {"loss": loss, "views_per_image": 1}
-
-    def embed(self, images: Tensor) -> Tensor:
-        return self.backbone(normalize(images))
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:
         """Images in [0, 1] with their hidden patches replaced by the prediction, (B, 3, H, W), in the mode (train or
-        eval) that the method is in; from any device, and back on the images'. With normalised targets it leaks: `paint`.
+        eval) that the method is in; from any device, and back on the images'. With normalised targets it leaks:
+        `paint`.
         """
         where = next(self.parameters()).device
-        drawn = self.decode(normalize(images).to(where), visible.to(where))
+        drawn = self.decode(standardize(images).to(where), visible.to(where))
         return paint(images, patchify(drawn, self.patch), visible, self.normalized)

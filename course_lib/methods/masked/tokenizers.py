@@ -1,26 +1,30 @@
 """Visual words: tokenizers that turn an image into a grid of integers, for BEiT's targets.
 
-The paper takes DALL-E's dVAE, trained on 250 M pictures; here are two that are trained on the images at hand within
-seconds or a minute, and their codebook can be looked at:
+The paper takes DALL-E's dVAE, trained on 250 M pictures; these two train on your own images in seconds or a minute, and
+their codebooks can be inspected:
 
 - `KMeansTokenizer`: k-means on patches. Between raw pixels nearly all of the distance is mean colour. `whiten` (PCA)
   gives every direction of patches the same variance, faint noise excepted: an edge then counts as much as the colour.
 - `VQVAE` (van den Oord et al., NeurIPS 2017, arXiv 1711.00937): a convolutional autoencoder whose code at each place is
-  replaced by the nearest of K vectors; its words know their surroundings. It is trained by `course_lib.train.fit`.
+  replaced by the nearest of K vectors; its words know their surroundings. It is trained by `course_lib.train.loop.fit`.
 
 Both: `encode(images) -> (B, g, g) int64`, `decode(tokens) -> images`, `pictures() -> (codes, 3, patch, patch)`; images
-are in [0, 1]. `perplexity` says how many of the words are really used: that is what counts, not how many there are.
+are in [0, 1]. `perplexity` says how many words are really in use, which matters more than the size of the codebook.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ...augment import MEAN, STD, Augment, normalize, to_float
-from ...collectives import all_reduce_sum, gather
-from ...layers import at_least_float32, in_float32
+from course_lib.augment.pixels import MEAN, STD, standardize, to_float
+from course_lib.augment.views import Augment
+from course_lib.collectives import all_reduce_sum, gather
+from course_lib.methods.base import Method
+from course_lib.precision import at_least_float32, in_float32
 
 
 def word_counts(tokens: Tensor, codes: int) -> Tensor:
@@ -29,36 +33,28 @@ def word_counts(tokens: Tensor, codes: int) -> Tensor:
 
 
 def perplexity(counts: Tensor) -> Tensor:
-    """exp(entropy) of the words' shares, from their counts (K,): K if all are used alike, 1 if one is used only."""
+    """exp(entropy) of the words' shares, from their counts (K,): K if all are used equally, 1 if only one is used."""
     share = counts / counts.sum()
     return torch.exp(torch.special.entr(share).sum())
 
 
 # ------------------------------------------------------------------------------------------------ k-means
-@torch.no_grad()
 def kmeans(points: Tensor, clusters: int, generator: torch.Generator, iterations: int = 20) -> Tensor:
-    """Centres (clusters, D) of the points (N, D): k-means++ start, Lloyd's steps; an empty cluster takes a point.
+    """Centres (clusters, D) of the points (N, D), by scikit-learn, seeded by the generator.
 
-    Of the points an empty cluster takes the one that is farthest from its centre: no code stays dead while training.
+    An empty cluster takes the point farthest from its own centre.
     """
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
     if len(points) < clusters:
         raise ValueError(f"{clusters} clusters need as many points at least, got {len(points)}: fewer codes, or more "
                          "images")
-    first = int(torch.randint(len(points), (1,), generator=generator))
-    centres, nearest = [points[first]], torch.full((len(points),), torch.inf, dtype=points.dtype, device=points.device)
-    for _ in range(clusters - 1):  # a far point is a likely new centre
-        nearest = torch.minimum(nearest, (points - centres[-1]).square().sum(1))
-        draw = torch.rand((), generator=generator) * nearest.cumsum(0)[-1].cpu()
-        centres.append(points[int(torch.searchsorted(nearest.cumsum(0).cpu(), draw).clamp(max=len(points) - 1))])
-    centres = torch.stack(centres)
-    for _ in range(iterations):
-        distance, label = _nearest(points, centres)
-        counts = torch.bincount(label, minlength=clusters)
-        sums = torch.zeros_like(centres).index_add_(0, label, points)
-        empty = (counts == 0).nonzero()[:, 0]
-        centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
-        centres[empty] = points[distance.topk(len(empty)).indices]
-    return centres
+    seed = int(torch.randint(2**31, (1,), generator=generator))
+    with threadpool_limits(1):  # with several threads the order of sums varies
+        means = KMeans(clusters, max_iter=iterations, n_init=1, random_state=seed)  # pyright: ignore[reportArgumentType]
+        found = means.fit(points.cpu().numpy())  # the stub above takes n_init for a text, by its default
+    return torch.from_numpy(found.cluster_centers_).to(points)
 
 
 def _nearest(points: Tensor, centres: Tensor, block: int = 8192) -> tuple[Tensor, Tensor]:
@@ -72,19 +68,24 @@ def _nearest(points: Tensor, centres: Tensor, block: int = 8192) -> tuple[Tensor
 
 
 class KMeansTokenizer(nn.Module):
-    """A word is the nearest of K centres of (whitened) patches. Call `learn(images)` once; then it is frozen.
+    """A word is the nearest of K centres of (whitened) patches. Call `learn(images)` once; after that it is frozen.
 
     whiten: patches are projected on their principal axes and divided by sqrt(variance + floor), floor being a tenth of
-    the mean variance: without it the faintest axes, which are noise, would count as much as edges. False: raw pixels.
+    the mean variance: without it the faintest axes, mere noise, would count as much as edges. False: raw pixels.
     """
+
+    axes: Tensor     # (pixels, pixels): whitened = x @ axes
+    centres: Tensor  # (codes, pixels)
+    means: Tensor    # (codes, 3, patch, patch): the mean patch of each word
+    fitted: Tensor   # () bool
 
     def __init__(self, codes: int = 256, patch: int = 4, whiten: bool = True):
         super().__init__()
         self.codes, self.patch, self.whiten = codes, patch, whiten
         size = 3 * patch * patch
-        self.register_buffer("axes", torch.eye(size))  # (pixels, pixels): whitened = x @ axes
+        self.register_buffer("axes", torch.eye(size))
         self.register_buffer("centres", torch.zeros(codes, size))
-        self.register_buffer("means", torch.zeros(codes, 3, patch, patch))  # the mean patch of each word
+        self.register_buffer("means", torch.zeros(codes, 3, patch, patch))
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
 
     def _vectors(self, images: Tensor) -> Tensor:
@@ -142,14 +143,18 @@ def vq_loss(prediction: Tensor, images: Tensor, z: Tensor, quantised: Tensor, be
     return {"loss": error + beta * commitment, "reconstruction": error, "commitment": commitment}
 
 
-class VQVAE(nn.Module):
+class VQVAE(Method):
     """A small VQ-VAE: train it with `fit`, hand it to BEiT as its tokenizer. 0.25 M parameters at width 64.
 
     The words follow their codes by moving averages (the paper's appendix A.1). A word whose average count falls below a
-    hundredth of its fair share gets a code of the batch: otherwise most words die in the first steps.
+    hundredth of its fair share is replaced by a code of the batch: otherwise most words die in the first steps.
     """
 
     recipe = {"lr": 2e-3}
+    words: Tensor    # (codes, dim)
+    counts: Tensor   # (codes,): moving average of how often a batch uses each word
+    sums: Tensor     # (codes, dim): and of the sum of the codes that went to it
+    updates: Tensor  # () int64
 
     def __init__(self, codes: int = 256, patch: int = 4, width: int = 64, dim: int = 16, beta: float = 0.25,
                  decay: float = 0.98, revive: bool = True, augment: Augment | None = None):
@@ -168,8 +173,8 @@ class VQVAE(nn.Module):
             up += [nn.ReLU(inplace=True), nn.ConvTranspose2d(width, 3 if i == halvings - 1 else width, 4, 2, 1)]
         self.decoder = nn.Sequential(*up)
         self.register_buffer("words", torch.randn(codes, dim))
-        self.register_buffer("counts", torch.ones(codes))  # moving average of how often a batch uses each word
-        self.register_buffer("sums", self.words.clone())  # and of the sum of the codes that went to it
+        self.register_buffer("counts", torch.ones(codes))
+        self.register_buffer("sums", self.words.clone())
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 
     @property
@@ -179,8 +184,8 @@ class VQVAE(nn.Module):
     def views(self, batch, generator: torch.Generator) -> Tensor:
         return self.augment(batch.images, generator) if self.augment else to_float(batch.images)
 
-    def loss(self, images: Tensor, progress: float = 0.0) -> dict[str, Tensor]:
-        inputs = normalize(images)
+    def loss(self, images: Tensor, progress: float = 0.0) -> dict[str, Any]:
+        inputs = standardize(images)
         z = at_least_float32(rearrange(self.backbone(inputs), "b d h w -> b h w d"))
         token = self._assign(z)
         if self.training:
@@ -213,7 +218,7 @@ class VQVAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        return self._assign(at_least_float32(rearrange(self.backbone(normalize(images)), "b d h w -> b h w d")))
+        return self._assign(at_least_float32(rearrange(self.backbone(standardize(images)), "b d h w -> b h w d")))
 
     @torch.no_grad()
     def decode(self, tokens: Tensor) -> Tensor:
@@ -222,7 +227,7 @@ class VQVAE(nn.Module):
 
     @torch.no_grad()
     def pictures(self) -> Tensor:
-        """Each word decoded in the middle of a field of itself."""
+        """Each word decoded with itself all around."""
         grid = torch.arange(self.codes, device=self.words.device).view(-1, 1, 1).expand(-1, 5, 5)
         return self.decode(grid)[:, :, 2 * self.patch : 3 * self.patch, 2 * self.patch : 3 * self.patch]
 

@@ -1,0 +1,87 @@
+"""Where a view looks: random resized crops, and turns, shifts and zooms, for a whole batch at once.
+
+Images are float tensors (B, C, H, W); every sample has parameters of its own. Each operation equals torchvision's of
+the same name and parameters, except beyond the edge (tests/augment/test_augment.py).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def _resize_weights(start: Tensor, length: Tensor, source: int, size: int) -> Tensor:
+    """(B,), (B,) -> (B, size, source): row o holds the weights of source pixels in output pixel o.
+
+    Bilinear with antialiasing: a triangle as wide as an output pixel (at least 2 source pixels), cut off at the crop's
+    edges and normalised, as torchvision's resize(antialias=True) has it.
+    """
+    stretch = length / size
+    reach = stretch.clamp(min=1)
+    centre = start[:, None] + stretch[:, None] * (torch.arange(size, device=start.device) + 0.5)
+    pixel = torch.arange(source, device=start.device) + 0.5
+    weights = (1 - (pixel - centre[..., None]).abs() / reach[:, None, None]).clamp_(min=0)
+    inside = (pixel > start[:, None]) & (pixel < (start + length)[:, None])
+    weights = weights * inside[:, None, :]
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def resized_crop(images: Tensor, boxes: Tensor, size: int, flip: Tensor | None = None) -> Tensor:
+    """Crop box b = (top, left, height, width) of image b, whole pixels, resize to size x size, flip where asked.
+
+    Two small matrix products per image: rows, then columns; a flip reverses the columns' weights.
+    images (B, C, H, W), boxes (B, 4), flip (B,) bool -> (B, C, size, size).
+    """
+    top, left, height, width = boxes.to(torch.float32).unbind(1)
+    rows = _resize_weights(top, height, images.shape[2], size)
+    columns = _resize_weights(left, width, images.shape[3], size)
+    if flip is not None:
+        # by 0 or 1: faster than torch.where
+        columns = columns.lerp(columns.flip(1), flip.to(columns.dtype)[:, None, None])
+    rows, columns = rows.to(images.dtype), columns.mT.to(images.dtype)
+    # channel by channel, so that no copy of the weights is made for each
+    return torch.stack([rows @ (channel @ columns) for channel in images.unbind(1)], 1)
+
+
+def sample_boxes(batch: int, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float],
+                 generator: torch.Generator, device: torch.device | str = "cpu") -> Tensor:
+    """Boxes of RandomResizedCrop, (B, 4) whole pixels: area uniform in `scale`, aspect log-uniform in `ratio`.
+
+    torchvision redraws a box that does not fit up to ten times, then takes the largest centred box of a permitted
+    aspect. Here all ten are drawn at once and the first that fits is taken, so nothing waits for the device.
+    """
+    draws = torch.rand(2, batch, 10, generator=generator, device=generator.device).to(device)
+    area = height * width * (scale[0] + (scale[1] - scale[0]) * draws[0])
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = (low + (high - low) * draws[1]).exp()
+    w, h = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
+    fits = (w >= 1) & (h >= 1) & (w <= width) & (h <= height)
+    first = fits.to(torch.uint8).argmax(1, keepdim=True)
+    found = fits.any(1)
+    h = torch.where(found, h.gather(1, first)[:, 0], min(height, round(width / ratio[0])))
+    w = torch.where(found, w.gather(1, first)[:, 0], min(width, round(height * ratio[1])))
+    place = torch.rand(2, batch, generator=generator, device=generator.device).to(device)
+    place = torch.where(found, place, 0.5)
+    top = (place[0] * (height - h + 1)).floor().clamp_(max=height - h)
+    left = (place[1] * (width - w + 1)).floor().clamp_(max=width - w)
+    return torch.stack([top, left, h, w], 1)
+
+
+def affine(images: Tensor, angle: Tensor, shift: Tensor, zoom: Tensor) -> Tensor:
+    """Turn around the centre, zoom, then shift; bilinear, with the image mirrored beyond its edges.
+
+    images (B, C, H, W), angle (B,) in degrees, clockwise, shift (B, 2) in pixels to the right and down, zoom (B,),
+    above 1 larger -> (B, C, H, W).
+    """
+    height, width = images.shape[2:]
+    angle = torch.deg2rad(angle)
+    cos, sin = angle.cos() / zoom, angle.sin() / zoom
+    right, down = shift.unbind(1)
+    # where each output pixel comes from, in units of half the width and half the height
+    rows = torch.stack([cos, sin * (height / width), -(cos * right + sin * down) * (2 / width),
+                        -sin * (width / height), cos, (sin * right - cos * down) * (2 / height)], 1).view(-1, 2, 3)
+    grid = F.affine_grid(rows.to(images.dtype), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)

@@ -1,0 +1,127 @@
+"""Batched augmentations: the whole batch at once, on its device, every sample with parameters of its own.
+
+Images are float tensors (B, 3, H, W) in [0, 1]; parameters are (B,) tensors or boxes (B, 4). The operations match
+torchvision.transforms.functional given the same parameters (tests/augment/test_augment.py states each tolerance), but
+one call serves a batch. All randomness comes from the torch.Generator that is passed in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from course_lib.augment.colour import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+    gaussian_blur,
+    solarize,
+)
+from course_lib.augment.geometry import affine, resized_crop, sample_boxes
+from course_lib.augment.pixels import to_float
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Turn, random resized crop, flip, colour jitter, grayscale, blur and solarize: one random view of each image.
+
+    Call it with uint8 (or float in [0, 1]) images (B, 3, H, W) and a generator; it returns float (B, 3, size, size) in
+    [0, 1]. The defaults are VICReg's (BYOL's) colours without blur, which SimCLR leaves out at 32 pixels, on
+    CIFAR. jitter: strengths (brightness, contrast, saturation, hue); their order is drawn once per batch, strengths
+    and whether a sample is changed at all per sample. turn: degrees either way; shift: share of the side, each way;
+    zoom: between these; all three at once, before the crop, and skipped where they would change nothing.
+    """
+
+    size: int = 32
+    scale: tuple[float, float] = (0.2, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.2, 0.1)
+    jitter_p: float = 0.8
+    gray_p: float = 0.2
+    blur_p: float = 0.0
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    solarize_p: float = 0.0
+    turn: float = 0.0
+    shift: float = 0.0
+    zoom: tuple[float, float] = (1.0, 1.0)
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        images = to_float(images)
+        batch, device = images.shape[0], images.device
+
+        def uniform(low: float, high: float) -> Tensor:
+            draw = torch.rand(batch, generator=generator, device=generator.device)
+            return (low + (high - low) * draw).to(device, non_blocking=True)
+
+        if self.turn or self.shift or self.zoom != (1.0, 1.0):
+            sides = images.shape[3], images.shape[2]
+            move = torch.stack([uniform(-self.shift, self.shift) * side for side in sides], 1)
+            images = affine(images, uniform(-self.turn, self.turn), move, uniform(*self.zoom))
+        boxes = sample_boxes(batch, images.shape[2], images.shape[3], self.scale, self.ratio, generator, device)
+        images = resized_crop(images, boxes, self.size, uniform(0, 1) < self.flip)
+        images = self._jitter(images, uniform, generator)
+        if self.gray_p:
+            gray = uniform(0, 1) < self.gray_p
+            images = adjust_saturation(images, 1.0 - gray.float())
+        if self.blur_p:
+            sigma = uniform(*self.blur_sigma) * (uniform(0, 1) < self.blur_p)
+            images = gaussian_blur(images, sigma, max(3, self.size // 10 // 2 * 2 + 1))
+        if self.solarize_p:
+            images = solarize(images, torch.where(uniform(0, 1) < self.solarize_p, 0.5, 2.0))
+        return images
+
+    def _jitter(self, images: Tensor, uniform, generator: torch.Generator) -> Tensor:
+        if not (self.jitter_p and any(self.jitter)):
+            return images
+        changed = uniform(0, 1) < self.jitter_p
+        ops = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
+        for index in torch.randperm(4, generator=generator, device=generator.device).tolist():
+            strength = self.jitter[index]
+            if not strength:
+                continue
+            if index == 3:
+                images = adjust_hue(images, torch.where(changed, uniform(-strength, strength), 0.0))
+            else:
+                factor = uniform(max(0.0, 1 - strength), 1 + strength)
+                images = ops[index](images, torch.where(changed, factor, 1.0))
+        return images
+
+
+# for generated shapes: colour says nothing about the class, and smaller crops slow most methods down
+SHAPES_VIEWS = Augment(scale=(0.8, 1.0), jitter=(0.4, 0.4, 0.4, 0.5), jitter_p=1.0, gray_p=0.3)
+
+# the same colours; two views share neither place nor angle, and their sizes only roughly
+TURNED_VIEWS = replace(SHAPES_VIEWS, scale=(1.0, 1.0), ratio=(1.0, 1.0), turn=180.0, shift=0.2, zoom=(0.8, 1.2))
+
+
+def many_views(images: Tensor, augments: list[Augment], generator: torch.Generator) -> list[Tensor]:
+    """One independent view of every image per entry of `augments` (sizes may differ: multi-crop)."""
+    images = to_float(images)
+    return [augment(images, generator) for augment in augments]
+
+
+def two_views(images: Tensor, augment: Augment, generator: torch.Generator, other: Augment | None = None):
+    """Two independent views of every image; `other` makes the pair asymmetric (BYOL, Barlow Twins, VICReg)."""
+    first, second = many_views(images, [augment, other or augment], generator)
+    return first, second
+
+
+def byol_views(image_size: int) -> tuple[Augment, Augment]:
+    """BYOL's asymmetric pair, also Barlow Twins' and VICReg's: blur always, never solarize; blur 0.1, solarize 0.2.
+
+    Up to 64 pixels both are the plain view, without blur and solarize.
+    """
+    if image_size <= 64:
+        plain = Augment(image_size)
+        return plain, plain
+    first = Augment(image_size, scale=(0.08, 1.0), blur_p=1.0)
+    return first, Augment(image_size, scale=(0.08, 1.0), blur_p=0.1, solarize_p=0.2)
+
+
+def moco_view(image_size: int) -> Augment:
+    """MoCo v2's view, also SimSiam's: hue jitter as weak as BYOL's, stronger saturation; blur above 64 pixels."""
+    return Augment(image_size, jitter=(0.4, 0.4, 0.4, 0.1), blur_p=0.5 if image_size > 64 else 0.0)

@@ -1,0 +1,1 @@
+"""The command line: `course lab`, `course train` and the others."""

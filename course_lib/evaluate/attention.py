@@ -1,0 +1,68 @@
+"""What to read from attention maps: where tokens look, how far, through all layers, and which patches correspond.
+
+Maps are (layers, B, heads, T, T) as `vit.ViT.attention` gives them, T = 1 + patches, the class token first; row =
+query, rows sum to 1. They show where information *may* come from, not what a network's answer depends on.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from course_lib.models.layers import normalize
+
+
+def to_grid(weights: Tensor) -> Tensor:
+    """Weights on tokens (..., T) -> on patches (..., g, g); the class token's is dropped, nothing is rescaled."""
+    side = math.isqrt(weights.shape[-1] - 1)
+    if side * side != weights.shape[-1] - 1:
+        raise ValueError(f"{weights.shape[-1]} tokens are not a class token and a square of patches")
+    return weights[..., 1:].unflatten(-1, (side, side))
+
+
+def rollout(maps: Tensor, residual: float = 0.5) -> Tensor:
+    """Attention rollout (Abnar and Zuidema, ACL 2020, arXiv 2005.00928): (layers, B, heads, T, T) -> (B, T, T).
+
+    Heads are averaged, the residual connection counts as attention to oneself with weight `residual`, and the layers
+    are multiplied, the first rightmost: row i says how much of each input token may have arrived in token i. Rows sum
+    to 1.
+    """
+    mean = maps.mean(2)
+    eye = torch.eye(maps.shape[-1], dtype=mean.dtype, device=mean.device)
+    mixed = (1 - residual) * mean + residual * eye
+    total = mixed[0]
+    for layer in mixed[1:]:
+        total = layer @ total
+    return total
+
+
+def attention_distance(maps: Tensor) -> Tensor:
+    """(layers, B, heads, T, T) -> (layers, heads): mean attention distance of the patches, in patches.
+
+    The mean is over images and queries; the class token is left out on both sides, and each row rescaled to sum to 1.
+    """
+    side = math.isqrt(maps.shape[-1] - 1)
+    axis = torch.arange(side, dtype=maps.dtype, device=maps.device)
+    place = torch.cartesian_prod(axis, axis)
+    among = maps[..., 1:, 1:]
+    among = among / among.sum(-1, keepdim=True).clamp_min(1e-12)
+    return (among * torch.cdist(place, place)).sum(-1).mean((1, 3))
+
+
+def similarity(first: Tensor, second: Tensor, center: bool = True) -> Tensor:
+    """Cosines of patch features (L, D) and (M, D) -> (L, M), about their common mean, which tells nothing apart."""
+    if center:
+        mean = torch.cat([first, second]).mean(0)
+        first, second = first - mean, second - mean
+    return normalize(first) @ normalize(second).T
+
+
+def mutual_matches(cosines: Tensor) -> Tensor:
+    """(L, M) -> (pairs, 2) int64: i and j that are each other's nearest, the best pair first."""
+    forth, back = cosines.argmax(1), cosines.argmax(0)
+    own = torch.arange(len(cosines), device=cosines.device)
+    mutual = own[back[forth] == own]
+    pairs = torch.stack([mutual, forth[mutual]], 1)
+    return pairs[cosines[pairs[:, 0], pairs[:, 1]].argsort(descending=True)]

@@ -1,0 +1,67 @@
+"""kNN by one protocol: cosine of centred features, k = 20, temperature 0.07."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.data.images import Splits
+from course_lib.evaluate.features import embed
+from course_lib.evaluate.measures import check_features, check_labels
+from course_lib.models.layers import normalize
+from course_lib.threads import well_threaded
+
+
+@torch.no_grad()
+def knn_votes(bank: Tensor, bank_labels: Tensor, queries: Tensor, k: int = 20, temperature: float = 0.07,
+              center: bool = True, classes: int | None = None) -> Tensor:
+    """Votes of the k nearest bank images for each class: bank (N, D), queries (M, D) -> float (M, classes).
+
+    Cosine similarity of features centred on the bank's mean; each neighbour votes with weight exp(cosine /
+    temperature). center=False is the protocol of InstDisc, MoCo's demo and DINO. Runs on the bank's device
+    in blocks of queries: no (M, N) matrix is kept.
+    """
+    bank, queries = check_features(bank, "bank features"), check_features(queries, "query features")
+    labels = check_labels(bank_labels, len(bank), "bank labels").to(bank.device)
+    if bank.shape[1] != queries.shape[1]:
+        raise ValueError(f"the bank has {bank.shape[1]} features per image, the queries {queries.shape[1]}.")
+    if not 1 <= k <= len(bank):
+        raise ValueError(f"k={k} neighbours asked of {len(bank)} images; expected 1 to {len(bank)}.")
+    mean = bank.mean(dim=0) if center else None
+
+    def directions(features: Tensor) -> Tensor:
+        return normalize(features if mean is None else features - mean)
+
+    bank, classes = directions(bank), classes or int(labels.max()) + 1
+    votes = []
+    for block in queries.to(bank).split(max(1, 2**24 // len(bank))):
+        near = (directions(block) @ bank.T).topk(k, dim=1)
+        weights = ((near.values - near.values[:, :1]) / temperature).exp()  # minus the largest: no overflow
+        votes.append(weights.new_zeros(len(block), classes).scatter_add_(1, labels[near.indices], weights))
+    return torch.cat(votes)
+
+
+def knn_predict(bank: Tensor, bank_labels: Tensor, queries: Tensor, k: int = 20, temperature: float = 0.07,
+                center: bool = True) -> Tensor:
+    """The class with the most votes, int64 (M,); see `knn_votes`."""
+    return knn_votes(bank, bank_labels, queries, k, temperature, center).argmax(dim=1)
+
+
+@well_threaded()
+def knn_accuracy(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tensor, k: int = 20,
+                 temperature: float = 0.07, center: bool = True) -> float:
+    """Share of queries that kNN classifies correctly, by the course's protocol (k=20, temperature 0.07, centred)."""
+    labels = check_labels(labels, len(queries), "query labels")
+    if bank is queries:
+        raise ValueError("The bank and the queries are the same images: each would find itself. "
+                         "Use the training images as the bank.")
+    predicted = knn_predict(bank, bank_labels, queries, k, temperature, center)
+    return float((predicted.cpu() == labels.cpu()).float().mean())
+
+
+def knn(model: nn.Module, splits: Splits) -> float:
+    """`knn_accuracy` of a model's representations of test images, with all training images as the bank."""
+    train, test = splits.train, splits.test
+    bank, queries = embed(model, train), embed(model, test)
+    return knn_accuracy(bank, check_labels(train.labels, len(train), "bank labels"), queries,
+                        check_labels(test.labels, len(test), "query labels"))

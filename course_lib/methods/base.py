@@ -1,0 +1,76 @@
+"""What `train.fit` trains: the contract of a method. Nothing of any paper is in here."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.augment.pixels import standardize
+from course_lib.augment.views import SHAPES_VIEWS, Augment, two_views
+from course_lib.data.images import Batch
+from course_lib.optim import Group, parameter_groups
+
+
+class Method(nn.Module):
+    """A self-supervised method over a backbone: define `views` and `loss`; override the hooks that the paper needs.
+
+    The backbone maps normalised images (B, 3, H, W) to (B, D). State that matters (a queue, a centre, a teacher) is a
+    persistent buffer or a submodule, so a resumed run is the same run.
+    """
+
+    title: ClassVar[str] = ""                         # in lessons and tables
+    week: ClassVar[int] = 0                           # the lesson that builds it
+    recipe: ClassVar[dict[str, Any]] = {}             # defaults of `fit`'s settings
+    backbone_options: ClassVar[dict[str, Any]] = {}   # the paper's ViT, where the backbone is a name
+    shapes_options: ClassVar[dict[str, Any]] = {}     # options that suit the generated images
+    backbone: nn.Module
+    settings: dict[str, Any] = {}                     # what `build_method` made it from
+
+    def views(self, batch: Batch, generator: torch.Generator) -> Any:
+        """What the method sees of a batch of uint8 images (B, 3, H, W); all randomness comes from the generator."""
+        raise NotImplementedError
+
+    def loss(self, views: Any, progress: float = 0.0) -> dict[str, Any]:
+        """"loss" and its named parts, scalars; progress in [0, 1] is counted in steps.
+
+        Optionally also "embedding" (B, D), watched for collapse, and "views_per_image" (2 if not given).
+        """
+        raise NotImplementedError
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The representation that is evaluated: (B, 3, H, W), uint8 or in [0, 1] -> (B, D)."""
+        return self.evaluated(standardize(images))
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The backbone that is evaluated and exported."""
+        return self.backbone
+
+    def param_groups(self, weight_decay: float) -> list[Group]:
+        """The parameters as the optimizer takes them; see `optim.Group`."""
+        return parameter_groups(self, weight_decay)
+
+    def prepare(self, images: Tensor) -> None:
+        """Before the first step of a new run: learn what is needed from all images (uint8)."""
+
+    def on_epoch(self, epoch: int) -> None:
+        """At the first step of each epoch."""
+
+    def before_update(self) -> None:
+        """Between backward and update, with gradients unscaled and clipped."""
+
+    def after_update(self, progress: float) -> None:
+        """After each update."""
+
+
+class TwoViewMethod(Method):
+    """A method that sees two random views of each image, of one kind or of two."""
+
+    shapes_options = {"augment": SHAPES_VIEWS}
+    augment: Augment
+    other: Augment
+
+    def views(self, batch: Batch, generator: torch.Generator) -> Any:
+        return two_views(batch.images, self.augment, generator, self.other)

@@ -1,0 +1,1 @@
+"""Networks: backbones, the vision transformer, and the layers that methods share."""

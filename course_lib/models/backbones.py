@@ -1,0 +1,131 @@
+"""Backbones: a small conv net for CPUs, ResNets with a 32-pixel stem, and the ViT of vit.py, by name.
+
+Each maps normalised images (B, 3, H, W) to a representation (B, dim). Convolutional ones also give `stages(images)`,
+their feature maps from the largest to the smallest, with `widths` and `strides`, which SparK needs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import Tensor, nn
+
+from course_lib.models.batch_norm import BatchNorm2d
+from course_lib.models.layers import Backbone
+from course_lib.models.vit import ViT
+
+
+def mean_of_positions(maps: Tensor) -> Tensor:
+    """(B, D, H, W) -> (B, D): a convolutional backbone's representation of an image.
+
+    Channels come last while it averages, so the gradient has the map's memory layout and the ReLU before it need not
+    reorder either, which on a CPU costs several times as much as the averaging itself.
+    """
+    return maps.permute(0, 2, 3, 1).mean((1, 2))
+
+
+class ConvNet(Backbone):
+    """A plain conv net of about 0.3 M parameters for CPUs: stages of 3x3 convolutions, each halving the resolution.
+
+    depth (1..5) is the number of stages, so the total stride, and SparK's patch, is 2^depth.
+    """
+
+    def __init__(self, depth: int = 3, widths: tuple[int, ...] = (32, 64, 128, 256, 256), convs: int = 1):
+        super().__init__()
+        if not 1 <= depth <= len(widths):
+            raise ValueError(f"depth must be between 1 and {len(widths)}, got {depth}")
+        self.widths = tuple(widths[:depth])
+        self.strides = tuple(2 ** (i + 1) for i in range(depth))
+        self.dim = self.widths[-1]
+        blocks, before = [], 3
+        for width in self.widths:
+            layers: list[nn.Module] = []
+            for i in range(convs + 1):
+                stride = 2 if i == 0 else 1
+                conv = nn.Conv2d(before, width, 3, stride, 1, bias=False)
+                layers += [conv, BatchNorm2d(width), nn.ReLU(inplace=True)]
+                before = width
+            blocks.append(nn.Sequential(*layers))
+        self.blocks = nn.ModuleList(blocks)
+
+    def stages(self, images: Tensor) -> list[Tensor]:
+        maps = [images]
+        for block in self.blocks:
+            maps.append(block(maps[-1]))
+        return maps[1:]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return mean_of_positions(self.stages(images)[-1])
+
+
+class ResNet(Backbone):
+    """torchvision's ResNet without its classifier; up to 64 pixels with a 3x3 stride-1 stem and no max-pool.
+
+    `export()` gives a state dict that torchvision's model of the same name loads (strict=False: no fc; for the small
+    stem conv1 is 3x3).
+    """
+
+    def __init__(self, name: str = "resnet18", image_size: int = 32):
+        super().__init__()
+        import torchvision
+
+        self.net = getattr(torchvision.models, name)(weights=None, norm_layer=BatchNorm2d, zero_init_residual=False)
+        self.dim = self.net.fc.in_features
+        self.net.fc = nn.Identity()
+        self.small = image_size <= 64
+        if self.small:
+            self.net.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+            nn.init.kaiming_normal_(self.net.conv1.weight, mode="fan_out", nonlinearity="relu")
+            self.net.maxpool = nn.Identity()
+        growth = self.dim // 512
+        self.widths = tuple(growth * w for w in (64, 128, 256, 512))
+        self.strides = (1, 2, 4, 8) if self.small else (4, 8, 16, 32)
+
+    def stages(self, images: Tensor) -> list[Tensor]:
+        net = self.net
+        maps = [net.maxpool(net.relu(net.bn1(net.conv1(images))))]
+        for layer in (net.layer1, net.layer2, net.layer3, net.layer4):
+            maps.append(layer(maps[-1]))
+        return maps[1:]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return mean_of_positions(self.stages(images)[-1])
+
+    def export(self) -> dict[str, Tensor]:
+        return self.net.state_dict()
+
+
+BACKBONES = ("convnet", "resnet18", "resnet50", "vit-tiny", "vit-small")
+VITS = {"vit-tiny": {}, "vit-small": {"dim": 384, "depth": 12, "heads": 6}}
+
+
+def options_of(cls: type) -> dict[str, inspect.Parameter]:
+    """The keyword options of a class, with those of its bases where it passes **options on to them."""
+    found: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(base.__init__).parameters
+            found = {**{n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)},
+                     **found}
+            if all(p.kind != p.VAR_KEYWORD for p in parameters.values()):
+                break
+    return {name: p for name, p in found.items() if name not in ("self", "backbone", "image_size", "name")}
+
+
+def build_backbone(name: str = "convnet", image_size: int = 32, **options: Any) -> nn.Module:
+    """A backbone by name, with its `dim`; options go to its class (depth=, patch=, ...). ValueError for unknown ones.
+
+    stem=(32, 64), of a ViT: the widths of a `ConvNet` before its patches.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"unknown backbone {name!r}: choose one of {', '.join(BACKBONES)}")
+    cls = ViT if name in VITS else ConvNet if name == "convnet" else ResNet
+    known = options_of(cls)
+    if unknown := [option for option in options if option not in known]:
+        raise ValueError(f"{name} has no option {unknown[0]!r}; it has {', '.join(sorted(known)) or 'none'}")
+    if name in VITS:
+        if options.get("stem"):
+            options["stem"] = ConvNet(len(options["stem"]), tuple(options["stem"]))
+        return ViT(image_size, **{"patch": max(2, image_size // 8), **VITS[name], **options})
+    return ConvNet(**options) if name == "convnet" else ResNet(name, image_size)

@@ -1,0 +1,58 @@
+"""A live picture of a run in a notebook: `fit(..., watch=LiveCurves())`."""
+
+from __future__ import annotations
+
+import time
+
+from course_lib.train.history import History
+
+
+class LiveCurves:
+    """Loss, standard deviation and effective rank while `fit` runs: one display, updated at most every `every` seconds.
+
+    floors: horizontal lines to compare the loss with, label -> value. A static picture remains after the run.
+    """
+
+    def __init__(self, floors: dict[str, float] | None = None, every: float = 2.0):
+        self.floors, self.every = floors or {}, every
+        self.handle, self.drawn = None, 0.0
+
+    def __call__(self, history: History) -> None:
+        done = history.steps >= history.total_steps
+        if not done and time.monotonic() - self.drawn < self.every:
+            return
+        from IPython.display import display
+
+        figure = self.draw(history)
+        if self.handle is None:
+            self.handle = display(figure, display_id=True)
+        else:
+            self.handle.update(figure)
+        self.drawn = time.monotonic()
+        import matplotlib.pyplot as plt
+
+        plt.close(figure)
+
+    def draw(self, history: History):
+        """The figure for a History, also without a notebook: losses, and the two collapse measures where they exist."""
+        import matplotlib.pyplot as plt
+
+        columns, width = (3, 9) if history.rank_steps else (1, 5)
+        figure, axes = plt.subplots(1, columns, figsize=(width, 2.4), squeeze=False, layout="constrained")
+        axes = axes[0]
+        axes[0].plot(history.curve_steps, history.loss, color="#0072B2")
+        for label, value in self.floors.items():
+            axes[0].axhline(value, color="#666666", linestyle="--", linewidth=1)
+            above = value < sum(axes[0].get_ylim()) / 2  # the words stay inside the axes
+            axes[0].annotate(label, (0.98, value), xycoords=("axes fraction", "data"), xytext=(0, 2 if above else -2),
+                             textcoords="offset points", ha="right", va="bottom" if above else "top", fontsize=8,
+                             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1})
+        axes[0].set(xlabel="step", ylabel="loss",
+                    title=f"{history.steps}/{history.total_steps} steps, {history.views_per_second:.0f} views/s")
+        axes[0].title.set_fontsize(9)
+        if history.rank_steps:
+            axes[1].plot(history.rank_steps, history.std, color="#D55E00")
+            axes[1].set(xlabel="step", ylabel="std per dimension", ylim=(0, 1.1 * max(history.std) or None))
+            axes[2].plot(history.rank_steps, history.rank, color="#009E73")
+            axes[2].set(xlabel="step", ylabel="effective rank", ylim=(0, None))
+        return figure

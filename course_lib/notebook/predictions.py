@@ -1,0 +1,112 @@
+"""A guess made before the result is shown. It has a default, so Run All never waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from course_lib.notebook.cards import BLUE, ORANGE, card, display, shell, show
+from course_lib.notebook.controls import Choice, Slider
+
+
+class Prediction:
+    """A question with the learner's `guess`. `reveal(value, text)` in a later cell shows guess against outcome."""
+
+    def __init__(self, question: str, options: Sequence, default: Any = None, unit: str = ""):
+        self.question, self.unit = question, unit
+        numeric = isinstance(options, tuple) and len(options) == 2 and all(map(_is_number, options))
+        if numeric:
+            low, high = options
+            whole = all(isinstance(o, int) for o in options) and high - low >= 10
+            step = 1 if whole else (high - low) / 100
+            middle = (low + high) // 2 if whole else (low + high) / 2
+            self.control: Slider | Choice = Slider(low, high, middle if default is None else default, step)
+        else:
+            self.control = Choice(list(options), default)
+        self.guess: Any = self.control.start
+        self.changed = False
+        self._widget: Any = None
+        self._handle: Any = None
+        self._outcome: tuple | None = None
+
+    def _text(self, value: Any) -> str:
+        return f"{value:.4g} {self.unit}".strip() if _is_number(value) else str(value)
+
+    def show(self) -> None:
+        """Draw the question and its control here; silent outside IPython."""
+        if shell() is None:
+            return
+        import ipywidgets as widgets
+
+        if isinstance(self.control, Choice):
+            offered = "; ".join(map(str, self.control.options))
+        else:
+            offered = " to ".join(self._text(end) for end in self.control.ends)
+        note = f"<small>{escape(offered)}. The guess stands at {escape(self._text(self.guess))}.</small>"
+        head = f"Your guess first: {escape(self.question)}"
+        self._widget = self.control.widget(self.unit or "guess", True)
+        self._widget.observe(self._moved, "value")
+        show(card(BLUE, head, note), repr(self), widgets.VBox([widgets.HTML(card(BLUE, head)), self._widget]))
+
+    def _moved(self, change: dict) -> None:
+        self.guess, self.changed = change["new"], True
+        if self._handle is not None and self._outcome is not None:
+            self._handle.update(self._bundle(*self._outcome), raw=True)
+
+    def verdict(self, value: Any) -> str:
+        """Guess against outcome in words."""
+        mine = self._text(self.guess) if self.changed else f"{self._text(self.guess)} (the default)"
+        said = f"Guess: {mine}. Outcome: {self._text(value)}."
+        if isinstance(self.control, Choice):
+            return f"{said} {'✓ As guessed.' if value == self.guess else '✗ Otherwise than guessed.'}"
+        off, span = self.guess - float(value), self.control.high - self.control.low
+        if abs(off) <= 0.05 * span:
+            return f"{said} ✓ Close."
+        return f"{said} The guess was {self._text(abs(off))} too {'high' if off > 0 else 'low'}."
+
+    def _bundle(self, value: Any, text: str) -> dict:
+        said = self.verdict(value)
+        html = card(ORANGE, escape(said), self._line(value), escape(text))
+        return {"text/html": html, "text/plain": f"{said} {text}".strip()}
+
+    def _line(self, value: Any) -> str:
+        """Guess and outcome as two marks on a line, for numbers."""
+        if isinstance(self.control, Choice):
+            return ""
+        low, span = self.control.low, self.control.high - self.control.low
+        marks = ""
+        for symbol, word, at, colour in (("◇", "guess", self.guess, BLUE), ("◆", "outcome", float(value), ORANGE)):
+            percent = 100 * min(1.0, max(0.0, (at - low) / span))
+            marks += (f"<div style='margin-left:calc({percent:.1f}% - .5em);white-space:nowrap;"
+                      f"color:rgb({colour})'>{symbol} {word}</div>")
+        frame = "max-width:24em;border-bottom:1px solid gray;margin:.4em 4em .4em .5em"
+        return f"<div style='{frame}'>{marks}</div>"
+
+    def reveal(self, value: Any, text: str = "") -> None:
+        """Show the outcome beside the guess. value: in the unit of the question's range, or one of its options."""
+        if isinstance(self.control, Choice):
+            self.control.check(value)
+        self._outcome = (value, text)
+        self._handle = display(self._bundle(value, text), update=True)
+
+    def __repr__(self) -> str:
+        return f"Prediction({self.question!r}, guess {self._text(self.guess)})"
+
+    def _ipython_display_(self) -> None:
+        """Nothing: it was drawn when it was made."""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def predict(question: str, options: Sequence, default: Any = None, unit: str = "") -> Prediction:
+    """Ask for a guess here and go on; it is `default` until the learner moves it.
+
+    options: (low, high), a tuple of two numbers, for a slider; else a list of choices. default: the middle, or the
+    first choice. unit: printed after numbers, as in "%"; range, guess and outcome are all in that unit.
+    """
+    made = Prediction(question, options, default, unit)
+    made.show()
+    return made

@@ -1,0 +1,89 @@
+"""Toy problems for lessons: points on a circle that a loss moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from course_lib.models.layers import normalize
+from course_lib.seeds import generator
+
+
+def circle_descent(attract: Callable[[Tensor, Tensor], Tensor], repel: Callable[[Tensor], Tensor],
+                   attraction: float = 1.0, repulsion: float = 0.0, steps: int = 100, images: int = 24,
+                   seed: int = 2) -> Tensor:
+    """Where a small encoder puts images on the unit circle, before each of `steps` updates: (steps + 1, images, 2).
+
+    An image is 8 random numbers, a view of it the same numbers with noise; the encoder is a network of 16 hidden units
+    whose two outputs are scaled to length 1. The loss of two views x, y is
+    attraction * attract(x, y) + repulsion * (repel(x) + repel(y)) / 2. All draws come from `seed`.
+    """
+    source = generator(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=source)
+
+    inputs = draw(images, 8)
+    weights = [draw(8, 16) / 8**0.5, torch.zeros(16), draw(16, 2) / 4, torch.zeros(2)]
+    w1, b1, w2, b2 = (weight.requires_grad_() for weight in weights)
+    optimizer = torch.optim.Adam(weights, lr=0.1)
+    path = []
+    for _ in range(steps + 1):
+        x, y = (torch.tanh((inputs + 0.7 * draw(images, 8)) @ w1 + b1) @ w2 + b2 for _ in range(2))
+        with torch.no_grad():
+            path.append(normalize(torch.tanh(inputs @ w1 + b1) @ w2 + b2))
+        loss = attraction * attract(x, y) + repulsion * (repel(x) + repel(y)) / 2
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return torch.stack(path)
+
+
+def simsiam_descent(loss: Callable[..., Tensor], stop: bool = True, predictor: bool = True, rate: float = 1.0,
+                    every: int = 1, batch_norm: bool = False, outputs: int = 2, steps: int = 200, images: int = 24,
+                    seed: int = 0) -> dict[str, Tensor]:
+    """SimSiam on the images and with the encoder of `circle_descent`, before each of `steps` updates.
+
+    loss(p1, p2, z1, z2, stop) -> scalar, with the predictions p of a network of 8 hidden units (predictor=False: p is
+    z), whose learning rate is `rate` times the encoder's. every: the targets z come from a copy of the encoder that is
+    renewed every so many steps (1: the encoder itself). batch_norm: the encoder's outputs are standardised over the
+    images. Returns "points" and "predictions", (steps + 1, images, outputs) of length 1 without noise, and "loss".
+    """
+    source = generator(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=source)
+
+    def network(weights: list[Tensor], x: Tensor) -> Tensor:
+        return torch.tanh(x @ weights[0] + weights[1]) @ weights[2] + weights[3]
+
+    def encode(x: Tensor, weights: list[Tensor]) -> Tensor:
+        z = network(weights, x)
+        return (z - z.mean(0)) / (z.var(0, correction=0) + 1e-5).sqrt() if batch_norm else z
+
+    inputs = draw(images, 8)
+    encoder = [draw(8, 16) / 8**0.5, torch.zeros(16), draw(16, outputs) / 4, torch.zeros(outputs)]
+    head = [draw(outputs, 8) / outputs**0.5, torch.zeros(8), draw(8, outputs) / 8**0.5, torch.zeros(outputs)]
+    for weight in encoder + head:
+        weight.requires_grad_()
+    predict = (lambda z: network(head, z)) if predictor else (lambda z: z)
+    optimizer = torch.optim.SGD([{"params": encoder}, {"params": head, "lr": 0.05 * rate}], lr=0.05, momentum=0.9)
+    path: dict[str, list[Tensor]] = {"points": [], "predictions": [], "loss": []}
+    for step in range(steps + 1):
+        if step % every == 0:
+            frozen = [weight.detach().clone() for weight in encoder]
+        views = [inputs + 0.7 * draw(images, 8) for _ in range(2)]
+        z = [encode(view, encoder) for view in views]
+        targets = z if every == 1 else [encode(view, frozen) for view in views]
+        value = loss(predict(z[0]), predict(z[1]), *targets, stop)
+        with torch.no_grad():
+            clean = encode(inputs, encoder)
+            found = {"points": normalize(clean), "predictions": normalize(predict(clean)), "loss": value}
+            for name in path:
+                path[name].append(found[name].detach())
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    return {name: torch.stack(values) for name, values in path.items()}

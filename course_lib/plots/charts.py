@@ -1,0 +1,220 @@
+"""Figures from data: each function takes tensors, draws one idea, and returns a matplotlib Figure.
+
+The colours, by Okabe and Ito, suit the common kinds of colour blindness. Figures are closed in pyplot, so a notebook
+shows them once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from torch import Tensor
+
+from course_lib.evaluate.measures import few_threads
+from course_lib.evaluate.scoring import COLUMNS, PERCENT
+from course_lib.models.layers import normalize
+from course_lib.plots.drawing import BLACK, BLUE, CYCLE, GREY, RED, WIDTH, as_array, as_pixels, drawn
+from course_lib.plots.sketch import numbers
+
+MARKERS = "osD^vP*X"
+DASHES = ("-", "--", "-.", ":")
+
+
+# ------------------------------------------------------------------------------------- curves and points
+@drawn
+def curves(series: Mapping[str, Any], floors: Mapping[str, float] | None = None, xlabel: str = "step",
+           ylabel: str = "loss", log: bool = False, title: str = "") -> Figure:
+    """Lines from name -> values or name -> (x, values); `floors` are dotted lines with labels."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.4))
+    for number, (name, values) in enumerate(series.items()):
+        x, y = values if isinstance(values, tuple) else (range(len(values)), values)
+        marker = "o" if len(y) <= 12 else None
+        axes.plot(as_array(x), as_array(y), DASHES[number // len(CYCLE) % 4], marker=marker, ms=4, label=name)
+    for name, value in (floors or {}).items():
+        axes.axhline(value, color=GREY, ls=":", lw=1.4, zorder=1)
+        axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), xytext=(4, 0), va="center",
+                      textcoords="offset points", color="#555555", annotation_clip=False)
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title, yscale="log" if log else "linear")
+    axes.grid(axis="y")
+    if len(series) > 1:
+        figure.legend(loc="outside lower center", ncols=min(4, len(series)))
+    return figure
+
+
+def project(features: Tensor, method: str = "pca", seed: int = 0) -> Tensor:
+    """Features (N, D) -> points (N, 2), float32, by "pca" (fast, distances keep their meaning) or "tsne".
+
+    t-SNE keeps neighbourhoods only: the sizes and distances of its groups mean nothing. 1000 images take seconds.
+    """
+    features = torch.as_tensor(features).detach().float().cpu()
+    centred = features - features.mean(dim=0)
+    if method == "pca":
+        axes = torch.linalg.svd(centred.double(), full_matrices=False)[2][:2]
+        # the sign of an axis is arbitrary; a positive largest entry makes figures reproducible
+        axes = axes * axes.gather(1, axes.abs().argmax(dim=1, keepdim=True)).sign()
+        points = (centred.double() @ axes.T).float()
+        return torch.nn.functional.pad(points, (0, 2 - points.shape[1]))
+    if method != "tsne":
+        raise ValueError(f"method is {method!r}; expected 'pca' or 'tsne'.")
+    from sklearn.manifold import TSNE
+
+    tsne = TSNE(2, perplexity=min(30, (len(centred) - 1) / 3), init="pca", random_state=seed)
+    with few_threads(centred.numel()):
+        return torch.from_numpy(tsne.fit_transform(normalize(centred).numpy())).float()
+
+
+@drawn
+def embedding(points: Tensor | np.ndarray, labels: Tensor | None = None, classes: Sequence[str] = (),
+              values: Tensor | None = None, thumbnails: Tensor | None = None, label: str = "",
+              circular: bool = False, title: str = "", most: int = 150) -> Figure:
+    """Points (N, 2) coloured by class (`labels`, with `classes`) or by a number (`values`, named `label`).
+
+    NaN values are pale grey; circular=True uses a cyclic colour map. thumbnails (N, 3, H, W): draw up to `most` of
+    these images at their points, without overlap.
+    """
+    points = as_array(points)
+    figure, axes = plt.subplots(figsize=(WIDTH, 5.6))
+    size = float(np.clip(9000 / max(1, len(points)), 10, 40))
+    edge = {"edgecolors": "#444444", "linewidths": 0.25}
+    if values is not None:
+        known = np.isfinite(as_array(values))
+        axes.scatter(*points[~known].T, s=size, c="#dddddd", linewidths=0)
+        shown = axes.scatter(*points[known].T, s=size, c=as_array(values)[known],
+                             cmap="twilight_shifted" if circular else "cividis", **edge)
+        figure.colorbar(shown, ax=axes, label=label, shrink=0.7)
+    elif labels is not None:
+        for number in np.unique(as_array(labels)).astype(int):
+            axes.scatter(*points[as_array(labels) == number].T, s=size, color=CYCLE[number % 8],
+                         marker=MARKERS[(number + number // 8) % 8],
+                         label=classes[number] if len(classes) else str(number), **edge)
+        figure.legend(loc="outside right center", title=label or "class", markerscale=max(1, 6 / size ** 0.5))
+    else:
+        axes.scatter(*points.T, s=size, color=BLUE, **edge)
+    if thumbnails is not None:
+        pixels, taken = as_pixels(thumbnails), []
+        cells = points / (np.ptp(points, axis=0) + 1e-12) / (0.062, 0.088)  # one cell per thumbnail
+        for index, place in enumerate(cells):
+            if len(taken) < most and all(np.abs(place - other).max() > 1 for other in taken):
+                taken.append(place)
+                box = OffsetImage(pixels[index], zoom=22 / pixels.shape[1])
+                colour = CYCLE[int(labels[index]) % 8] if labels is not None else "none"
+                axes.add_artist(AnnotationBbox(box, points[index], pad=0.08,
+                                               bboxprops={"edgecolor": colour, "lw": 1.5}))
+    axes.set(xticks=[], yticks=[], xlabel="first coordinate", ylabel="second coordinate", title=title)
+    axes.margins(0.06)
+    return figure
+
+
+# ------------------------------------------------------------------------------------------------ numbers
+def _bars(axes, values: Sequence[float | None], colours: str | Sequence[str], text: Callable[[float], str],
+          offset: float = 0.0, height: float = 0.7, **options) -> None:
+    here = np.arange(len(values)) + offset
+    known = [math.nan if value is None else value for value in values]
+    axes.barh(here, [0.0 if math.isnan(value) else value for value in known], height, color=colours, **options)
+    for y, value in zip(here, known):
+        missing = math.isnan(value)
+        axes.annotate("–" if missing else text(value), (0 if missing else max(value, 0), y), xytext=(3, 0),
+                      textcoords="offset points", va="center", fontsize=8 if height < 0.3 else 9)
+
+
+@drawn
+def score_bars(rows: Sequence[dict], metric: str = "knn", chance: float | None = None, label: str = "",
+               title: str = "") -> Figure:
+    """One measure from the rows of `evaluate.score`: methods blue, controls grey, chance dotted."""
+    scale = 100 if metric in PERCENT else 1
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.42 * len(rows) + 1.0))
+    colours = [GREY if row.get("kind") == "control" else BLUE for row in rows]
+    values = [None if row.get(metric) is None else scale * row[metric] for row in rows]
+    _bars(axes, values, colours, lambda v: f"{v:.1f}" if scale == 100 or v >= 10 else f"{v:.2f}")
+    if chance is not None:
+        axes.axvline(scale * chance, color=BLACK, ls=":", lw=1.4)
+        axes.annotate("chance", (scale * chance, 1), xycoords=("data", "axes fraction"), ha="center",
+                      va="bottom")
+    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    axes.set_xlabel(label or COLUMNS.get(metric, metric) + (" accuracy (%)" if scale == 100 else ""))
+    axes.set_title(title, pad=18 if chance is not None else None)
+    axes.invert_yaxis()
+    if scale == 100:
+        axes.set_xlim(0, 105)
+    return figure
+
+
+@drawn
+def factor_bars(scores: Mapping[str, Mapping[str, float]], title: str = "") -> Figure:
+    """What can be read from each representation: name -> scores of `factor_probe`, in [0, 1]."""
+    factors = list(dict.fromkeys(factor for row in scores.values() for factor in row))
+    height = 0.8 / len(scores)
+    figure, axes = plt.subplots(figsize=(WIDTH, len(factors) * max(0.35, 0.17 * len(scores)) + 1.1))
+    for number, (name, row) in enumerate(scores.items()):
+        control = name in ("raw pixels", "random encoder")
+        _bars(axes, [row.get(factor) for factor in factors], GREY if control else CYCLE[number % 8],
+              lambda v: f"{v:.2f}", (number - (len(scores) - 1) / 2) * height, 0.9 * height, label=name,
+              hatch="//" if name == "raw pixels" else None, edgecolor="white")
+    axes.set_yticks(range(len(factors)), [factor.replace("_", " ") for factor in factors])
+    axes.set(xlim=(0, 1.08), title=title, xlabel="read linearly: 0 not at all, 1 exactly")
+    axes.invert_yaxis()
+    if len(scores) > 1:
+        figure.legend(loc="outside lower center", ncols=min(4, len(scores)))
+    return figure
+
+
+@drawn
+def factor_map(scores: Mapping[str, Mapping[str, float]], highest: float = 1.0, signed: bool = False,
+               frame: str | None = None, label: str = "read linearly: 0 not at all, 1 exactly") -> Figure:
+    """`factor_bars` for many rows, as a heat map with numbers; `frame` names a row to frame.
+
+    signed=True: colours from -highest (red) to highest (blue), for differences.
+    """
+    columns = list(next(iter(scores.values())))
+    values = torch.tensor([[row.get(name, torch.nan) for name in columns] for row in scores.values()])
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.34 * len(scores) + 0.9))
+    numbers(axes, values, list(scores), columns, highest, signed, list(scores).index(frame) if frame else None)
+    axes.set_xlabel(label)
+    return figure
+
+
+@drawn
+def paper_map(papers: Sequence, highlight: Sequence[str] = (), title: str = "") -> Figure:
+    """The reading list as dots, family by year: filled in the study group's schedule, ringed if in `highlight`."""
+    families = sorted({paper.family for paper in papers},
+                      key=lambda family: (family == "other", -sum(p.family == family for p in papers)))
+    years = sorted({paper.year for paper in papers})
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.55 * len(families) + 1.2))
+    wide, dots, rings = 7, [], []
+    for (column, year), (line, family) in itertools.product(enumerate(years), enumerate(families)):
+        here = [paper for paper in papers if (paper.year, paper.family) == (year, family)]
+        here.sort(key=lambda paper: not paper.in_schedule)
+        deep = -(-len(here) // wide)
+        for number, paper in enumerate(here):
+            x = column + (number % wide - (min(len(here), wide) - 1) / 2) * 0.125
+            y = line + (number // wide - (deep - 1) / 2) * min(0.26, 0.8 / max(1, deep - 1))
+            dots.append((x, y, *((BLUE, BLUE) if paper.in_schedule else ("white", GREY))))
+            if paper.key in highlight:
+                rings.append((x, y))
+    if dots:  # a single call, as one per dot takes 0.3 s, too slow for a knob
+        x, y, face, edge = zip(*dots)
+        axes.scatter(x, y, s=30, c=face, edgecolors=edge, linewidths=1)
+    if rings:
+        axes.scatter(*zip(*rings), s=110, facecolors="none", edgecolors=RED, linewidths=2)
+    axes.set_xticks(range(len(years)), years)
+    axes.set_yticks(range(len(families)), families)
+    gaps = years and len(years) < years[-1] - years[0] + 1
+    axes.set(xlim=(-0.55, max(len(years), 1) - 0.45), ylim=(max(len(families), 1) - 0.5, -0.5), title=title,
+             xlabel="year (years without a paper left out)" if gaps else "year")
+    for line in range(1, len(families)):
+        axes.axhline(line - 0.5, color="#e5e5e5", lw=0.8, zorder=0)
+    key = {"in the study group's schedule": (BLUE, BLUE, 6), "on its reading lists": ("white", GREY, 6)}
+    if highlight:
+        key["this lesson"] = ("none", RED, 10)
+    handles = [Line2D([], [], ls="", marker="o", ms=size, mfc=face, mec=edge) for face, edge, size in key.values()]
+    figure.legend(handles, key, loc="outside lower center", ncols=3)
+    return figure

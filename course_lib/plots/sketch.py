@@ -1,0 +1,85 @@
+"""Pieces of drawings for figures that lessons compose: each draws on the given axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from course_lib.augment.masks import enlarge
+from course_lib.plots.drawing import as_pixels
+
+
+def unit_circle(axes, edge: float = 1.3) -> None:
+    """A pale circle of radius 1 on axes of equal scale up to `edge`, without ticks or frame."""
+    turn = torch.linspace(0, 2 * torch.pi, 200)
+    axes.plot(turn.cos(), turn.sin(), color="#cccccc", lw=1, zorder=0)
+    axes.set(aspect="equal", xlim=(-edge, edge), ylim=(-edge, edge))
+    axes.set_axis_off()
+
+
+def box(axes, x: float, y: float, text: str, color: str = "#999999") -> None:
+    """A word in a rounded box, centred at (x, y)."""
+    axes.text(x, y, text, ha="center", va="center", fontsize=9,
+              bbox={"boxstyle": "round,pad=0.4", "fc": "white", "ec": color, "lw": 1.8})
+
+
+def arrow(axes, start: tuple[float, float], end: tuple[float, float], color: str = "#444444", **look) -> None:
+    """An arrow from start to end; `look` is matplotlib's, for example ls="--"."""
+    axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": color, "lw": 1.4, **look})
+
+
+def picture(axes, image: Tensor | np.ndarray, title: str = "") -> None:
+    """One picture without ticks and frame: a tensor (3, H, W), or an array (H, W, 3), as from `mosaic`."""
+    axes.imshow(as_pixels(image[None])[0] if isinstance(image, Tensor) else image)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, fontsize=9.5)
+
+
+def mosaic(images: Tensor, columns: int) -> np.ndarray:
+    """(N, 3, h, w), uint8 or float in [0, 1] -> one picture (H, W, 3), `columns` in a row, white lines between."""
+    pixels = torch.from_numpy(as_pixels(images)).permute(0, 3, 1, 2)
+    cells = F.pad(pixels, (0, 1, 0, 1), value=1.0)
+    cells = torch.cat([cells, torch.ones(-len(cells) % columns, *cells.shape[1:])])
+    return rearrange(cells, "(r c) k h w -> (r h) (c w) k", c=columns).numpy()
+
+
+def striped(images: Tensor, visible: Tensor) -> Tensor:
+    """Images (B, 3, H, W) in [0, 1], with diagonal stripes where `visible` (B, f, f) is False."""
+    place = torch.arange(images.shape[-1])
+    stripes = 0.72 + 0.23 * (((place[:, None] + place) // 2) % 2)
+    return torch.where(enlarge(visible.unsqueeze(1), images.shape[-1]), images, stripes)
+
+
+def heat_pictures(maps: Sequence[Tensor], size: int = 32) -> Tensor:
+    """Maps (h, w) in [0, 1], NaN where empty -> pictures (N, 3, size, size): dark blue to yellow, white where empty."""
+    import matplotlib
+
+    colors = matplotlib.colormaps["viridis"].with_extremes(bad="white")
+    painted = [torch.from_numpy(colors(np.ma.masked_invalid(m.numpy()))[..., :3]).float() for m in maps]
+    return torch.cat([F.interpolate(p.permute(2, 0, 1)[None], size=(size, size), mode="nearest") for p in painted])
+
+
+def numbers(axes, values: Tensor, rows: Sequence[str], columns: Sequence[str], highest: float = 1.0,
+            signed: bool = False, frame: int | None = None) -> None:
+    """A heat map with numbers: values (rows, columns) from 0, or -highest if signed; `frame`: the row to frame."""
+    low, colours = (-highest, "RdBu") if signed else (0.0, "cividis")
+    axes.imshow(values.numpy(), aspect="auto", cmap=colours, vmin=low, vmax=highest)
+    for (i, j), value in np.ndenumerate(values.numpy()):
+        dark = abs(value) > 0.6 * highest if signed else value < 0.55 * highest
+        text = axes.text(j, i, f"{value:+.2f}" if signed else f"{value:.2f}", ha="center", va="center",
+                         fontsize=8.5, color="white" if dark else "black")
+        text.set_in_layout(False)  # faster, for knobs
+    if frame is not None:
+        axes.plot([-0.48, len(columns) - 0.52, len(columns) - 0.52, -0.48, -0.48],
+                  [frame - 0.48, frame - 0.48, frame + 0.48, frame + 0.48, frame - 0.48],
+                  color="#D55E00", lw=2.5, clip_on=False)
+    axes.set_xticks(range(len(columns)), [name.replace("_", "\n") for name in columns], fontsize=8)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)

@@ -1,0 +1,34 @@
+"""Rows of cells as a table in text, Markdown or HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+Rows = Sequence[Sequence[str]]
+
+
+def text_table(rows: Rows, align: str = "<", markdown: bool = False) -> str:
+    """Rows of equal length as an aligned table, in Markdown with the first row as heading.
+
+    align: "<" or ">" for each column; the last one also holds for the columns that follow.
+    """
+    align = align.ljust(len(rows[0]), align[-1])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [[f"{cell:{side}{width}}" for cell, side, width in zip(row, align, widths)] for row in rows]
+    if not markdown:
+        return "\n".join("  ".join(line).rstrip() for line in lines)
+    rule = ["-" * max(3, width) if side == "<" else "-" * max(2, width - 1) + ":" for side, width in zip(align, widths)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]])
+
+
+def html_table(rows: Rows, head: bool = False, edges: Sequence[str] = ()) -> str:
+    """Rows as a left-aligned HTML table; head: the first row is a heading; edges: a colour "r,g,b" next to each row."""
+    lines = []
+    for number, row in enumerate(rows):
+        kind = "th" if head and number == 0 else "td"
+        looks = ["text-align:left"] * len(row)
+        if edges:
+            looks[0] += f";border-left:6px solid rgb({edges[number]})"
+        lines.append("".join(f"<{kind} style='{look}'>{escape(cell)}</{kind}>" for look, cell in zip(looks, row)))
+    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"

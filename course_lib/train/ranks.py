@@ -1,0 +1,79 @@
+"""Several processes of one run: joining them, checking that they agree, and the error when one of them dies."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from course_lib.collectives import rank, world_size
+from course_lib.moved import signpost
+from course_lib.train.checkpoint import CheckpointError
+
+__getattr__ = signpost(__name__)  # names the new name of what has been renamed here
+
+# The others notice a rank that dies at once, by its closed connections; for a silent one they wait this long.
+SILENCE = timedelta(minutes=10)
+LOADING = timedelta(days=1)  # while one process downloads or decodes
+
+
+class RankLost(RuntimeError):
+    """Another rank of the run has died or hangs; the message says how to resume."""
+
+
+def join() -> int:
+    """Under torchrun, join the process group (NCCL on GPUs, else gloo); the rank, 0 without torchrun."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return 0
+    gpu = torch.cuda.is_available()
+    if gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if gpu else "gloo", timeout=SILENCE)
+    return rank()
+
+
+def download_once_per_machine(load: Callable[[bool], Any]) -> Any:
+    """load(first) on every rank: first on one process of each machine, which downloads; the others read its files."""
+    first = int(os.environ.get("LOCAL_RANK", 0)) == 0
+    if world_size() == 1:
+        return load(first)
+    waiting: Any = dist.new_group(timeout=LOADING, backend="gloo")
+    if not first:
+        dist.barrier(waiting)
+    loaded = load(first)
+    if first:
+        dist.barrier(waiting)
+    return loaded
+
+
+def check_same_start(step: int, path: Path | None, device: torch.device) -> None:
+    """CheckpointError on every rank, unless all are about to start from the same step."""
+    if world_size() == 1:
+        return
+    steps = torch.tensor([step, -step], device=device)
+    dist.all_reduce(steps, dist.ReduceOp.MAX)
+    last, first = int(steps[0]), -int(steps[1])
+    if first != last:
+        raise CheckpointError(f"the ranks would start from different steps, {first} to {last}: not all of them see "
+                              f"the same {path}. The out folder must be on a disk that all machines share.")
+
+
+def is_lost(error: RuntimeError) -> bool:
+    """Whether ranks could not reach each other. Only the text tells: gloo raises plain RuntimeErrors."""
+    return isinstance(error, dist.DistError) or bool(re.search("gloo|NCCL", str(error)))
+
+
+def lost(step: int, path: Path | None) -> RankLost:
+    """What a surviving rank raises when another one is gone in the middle of a step."""
+    kept = "there is no checkpoint: start again"
+    if path is not None and path.exists():
+        kept = f"the last checkpoint is {path}: go on from it with --resume (resume=True)"
+    return RankLost(f"rank {rank()} of {world_size()} stops at step {step + 1}: another rank has died or "
+                    f"hangs; its own message, if it left one, says why. Nothing half-done was saved; {kept}, on any "
+                    "number of ranks.")

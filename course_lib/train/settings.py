@@ -1,0 +1,75 @@
+"""Settings of a run: the caller's, else the method's recipe, else the defaults here; all checked before it starts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from course_lib.methods.base import Method
+from course_lib.optim import OPTIMIZERS
+
+# learning rate and weight decay of each optimizer; per 256 images for SGD and LARS
+DEFAULTS = {"adamw": {"lr": 1e-3, "weight_decay": 0.05}, "sgd": {"lr": 0.06, "weight_decay": 5e-4},
+            "lars": {"lr": 0.3, "weight_decay": 1e-6}}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `fit` trains with. ValueError for what cannot be.
+
+    batch_size: images per update. lr: absolute for adamw, per 256 images for the others. warmup: share of the steps.
+    final_lr: share of lr. clip: the largest norm of all gradients, inf for none. accumulate: parts that a batch is
+    computed in.
+    """
+
+    optimizer: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    batch_size: int = 256
+    warmup: float = 0.1
+    final_lr: float = 0.0
+    clip: float = math.inf
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"unknown optimizer {self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
+        for name, lowest in (("batch_size", 1), ("accumulate", 1)):
+            whole_number(name, getattr(self, name), lowest)
+        for name, fits, expected in (
+                ("lr", self.lr > 0, "a number above 0"), ("weight_decay", self.weight_decay >= 0, "0 or more"),
+                ("warmup", 0 <= self.warmup < 1, "a share of the steps, from 0 to below 1"),
+                ("final_lr", 0 <= self.final_lr <= 1, "a share of lr, from 0 to 1"),
+                ("clip", self.clip > 0, "the largest norm of the gradients, above 0, or None")):
+            if not fits or math.isnan(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected {expected}")
+
+    @classmethod
+    def resolve(cls, method: Method | type[Method], **asked: Any) -> Settings:
+        """The caller's (None: not given), else the method's recipe, else the defaults.
+
+        With an optimizer other than the recipe's, only the recipe's batch size applies.
+        """
+        recipe, asked = method.recipe, {name: value for name, value in asked.items() if value is not None}
+        if asked.get("optimizer", recipe.get("optimizer", "adamw")) != recipe.get("optimizer", "adamw"):
+            recipe = {name: value for name, value in recipe.items() if name == "batch_size"}
+        chosen = {**recipe, **asked}
+        defaults = DEFAULTS.get(str(chosen.get("optimizer", "adamw")).split("-")[0], {})
+        return cls(**{**defaults, **chosen})
+
+    @property
+    def peak_lr(self) -> float:
+        """The highest learning rate, for this batch size."""
+        return self.lr if self.optimizer == "adamw" else self.lr * self.batch_size / 256
+
+    def record(self) -> dict[str, Any]:
+        """Plain values for a checkpoint; clip None if there is none."""
+        return {**asdict(self), "clip": None if math.isinf(self.clip) else self.clip}
+
+
+def whole_number(name: str, value: Any, lowest: int) -> int:
+    """The value, if it is a whole number from `lowest` up; else a ValueError that says so."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+        raise ValueError(f"{name} is {value!r}; expected a whole number from {lowest} up")
+    return value

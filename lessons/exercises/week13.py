@@ -1,0 +1,310 @@
+"""Exercises of week 13, SimMIM: a mask coarser than the patches, how far it hides, pixels from channels, the loss."""
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+from torch.nn import functional as F
+
+from course_lib.augment.masks import hidden_count
+from course_lib.exercises.spec import Exercise
+from course_lib.models.patches import normalize_patches, patchify, unpatchify
+from lessons.exercises.shared import rand, randn
+
+
+# ------------------------------------------------------------------------------------------------ 13.coarse_mask
+def _noise_probes(generator, dtype):
+    noise = partial(rand, generator, dtype)
+    # 9 * 0.6 = 5.4, 16 * 0.3 = 4.8, 4 * 0.6 = 2.4: rounding up
+    return [(noise(4, 3, 3), 0.6, 2), (noise(3, 4, 4), 0.3, 3), (noise(2, 2, 2), 0.6),
+            dict(noise=noise(5, 4, 4), mask_ratio=0.5, scale=1)]
+
+
+def _but_smallest(noise: Tensor, count: int) -> Tensor:
+    """(B, m, m) bool, False for the `count` smallest of each image."""
+    ranks = noise.flatten(1).argsort(dim=1, stable=True).argsort(1)
+    return (ranks >= count).view(noise.shape)
+
+
+def _enlarged(mask: Tensor, scale: int) -> Tensor:
+    return mask.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+
+
+def _count(noise: Tensor, mask_ratio: float) -> int:
+    return hidden_count(noise.shape[1] * noise.shape[2], mask_ratio)
+
+
+def _places_for_ranks(noise, mask_ratio, scale=1):
+    order = noise.flatten(1).argsort(dim=1, stable=True)
+    return _enlarged((order >= _count(noise, mask_ratio)).view(noise.shape), scale)
+
+
+coarse_mask = Exercise(
+    key="13.coarse_mask", title="A mask coarser than the patches", minutes=7, difficulty=2,
+    reference="course_lib.augment.masks:coarse_mask", probes=_noise_probes,
+    wrong={
+        "the mask is tiled": (
+            lambda noise, mask_ratio, scale=1: _but_smallest(noise, _count(noise, mask_ratio)).repeat(1, scale, scale),
+            "repeat() sets copies of the whole mask side by side: hidden cells come in fine grains again. Each flag "
+            "must "
+            "cover a block of scale x scale patches: repeat_interleave along both axes."),
+        "rounded down": (
+            lambda noise, mask_ratio, scale=1: _enlarged(_but_smallest(
+                noise, int(noise.shape[1] * noise.shape[2] * mask_ratio)), scale),
+            "SimMIM rounds the number of hidden mask patches *up*: math.ceil. (MAE rounds the number of visible ones "
+            "down; of "
+            "an even split both make the same.)"),
+        "True marks what is hidden": (
+            lambda noise, mask_ratio, scale=1: ~_enlarged(_but_smallest(noise, _count(noise, mask_ratio)), scale),
+            "True = visible, as everywhere in this course: the cells with the smallest noise are False. (SimMIM's own "
+            "code has it the other way round.)"),
+        "a coin for every mask patch": (
+            lambda noise, mask_ratio, scale=1: _enlarged(noise >= mask_ratio, scale),
+            "Right on average, but images hide different numbers. Take the k smallest of each image."),
+        "argsort taken for ranks": (
+            _places_for_ranks, "argsort gives the place that has each rank, not the rank of each place. Argsort twice, "
+                               "or "
+                               "scatter False to the first k places."),
+        "the visible ones are counted": (
+            lambda noise, mask_ratio, scale=1: _enlarged(_but_smallest(
+                noise, math.ceil(noise.shape[1] * noise.shape[2] * (1 - mask_ratio))), scale),
+            "`mask_ratio` is the share that is hidden: ceil(m * m * mask_ratio) cells are False."),
+    },
+    right={
+        "threshold and kron": lambda noise, mask_ratio, scale=1: torch.stack([
+            torch.kron((n > n.flatten().kthvalue(_count(noise, mask_ratio)).values).int(),
+                       torch.ones(scale, scale, dtype=torch.int)).bool() for n in noise]),
+        "scatter and nearest": lambda noise, mask_ratio, scale=1: F.interpolate(
+            torch.ones(noise.flatten(1).shape)
+            .scatter_(1, noise.flatten(1).argsort(1)[:, :_count(noise, mask_ratio)], 0.0).view(noise.shape)[:, None],
+            scale_factor=float(scale), mode="nearest")[:, 0].bool(),
+    },
+    hints=("First the coarse mask, (B, m, m): how many cells are False in each image? Then enlarge it.",
+           "The rank of each cell among its image's noise is noise.flatten(1).argsort(1).argsort(1).",
+           "mask = (ranks >= math.ceil(m * m * mask_ratio)).view(noise.shape), then repeat_interleave(scale, 1) and "
+           "repeat_interleave(scale, 2)."),
+)
+
+
+# ------------------------------------------------------------------------------------------------ 13.average_distance
+def _distance_probes(generator, dtype):
+    def visible(batch, grid, kept):
+        noise = torch.rand(batch, grid * grid, generator=generator)
+        ranks = noise.argsort(1).argsort(1)
+        return (ranks < torch.tensor(kept)[:, None]).view(batch, grid, grid)
+
+    return [(visible(3, 4, (1, 5, 15)), 8), (visible(2, 3, (2, 4)), 12), dict(visible=visible(1, 2, (1,)), size=8)]
+
+
+def _pixel_flags(visible: Tensor, size: int) -> Tensor:
+    times = size // visible.shape[-1]
+    return visible.repeat_interleave(times, 1).repeat_interleave(times, 2).flatten(1)
+
+
+def _nearest(visible: Tensor, size: int, p: float = 2.0) -> list[Tensor]:
+    """Of each image: the distance of every pixel to the nearest visible one (0 for visible ones)."""
+    axis = torch.arange(size, dtype=torch.float64)
+    place = torch.cartesian_prod(axis, axis)
+    distance = torch.cdist(place, place, p=p, compute_mode="donot_use_mm_for_euclid_dist")
+    return [distance[:, flags].amin(1) for flags in _pixel_flags(visible, size)]
+
+
+def _over_hidden(visible, size, p=2.0, reduce=lambda d: float(d.mean())):
+    flags = _pixel_flags(visible, size)
+    return reduce(torch.cat([d[~f] for d, f in zip(_nearest(visible, size, p), flags)]))
+
+
+def _mean_visible(visible, size):
+    axis = torch.arange(size, dtype=torch.float64)
+    place = torch.cartesian_prod(axis, axis)
+    return float(torch.cat([torch.cdist(place[~f], place[f]).mean(1) for f in _pixel_flags(visible, size)]).mean())
+
+
+average_distance = Exercise(
+    key="13.average_distance", title="How far is the nearest visible pixel?", minutes=9, difficulty=3,
+    reference="course_lib.evaluate.reconstruction:average_distance", probes=_distance_probes, tolerance=1e-4,
+    wrong={
+        "counted in patches": (
+            lambda visible, size: _over_hidden(visible, visible.shape[-1]),
+            "You measure between patches of the grid. AvgDist is in pixels: enlarge the mask to the image first, so "
+            "that "
+            "masks with different patches can be compared."),
+        "visible pixels count as 0": (
+            lambda visible, size: float(torch.cat(_nearest(visible, size)).mean()),
+            "The mean is over hidden pixels only: with visible ones as zeros, the ratio would be in it a second time."),
+        "city blocks": (
+            lambda visible, size: _over_hidden(visible, size, p=1.0),
+            "The distance is Euclidean: the root of the sum of squares, not the sum of both axes' distances."),
+        "distance to all visible pixels": (
+            _mean_visible, "This is the mean distance to all visible pixels. Only the nearest matters: a minimum for "
+                           "each "
+                           "hidden pixel, then the mean."),
+        "mean of per-image means": (
+            lambda visible, size: sum(float(d[~f].mean()) for d, f in zip(
+                _nearest(visible, size), _pixel_flags(visible, size))) / len(visible),
+            "Each image counts the same here. Take one mean over the hidden pixels of all images."),
+        "the squared distance": (
+            lambda visible, size: _over_hidden(visible, size, reduce=lambda d: float(d.square().mean())),
+            "Pixels, not pixels squared: take the root of each distance before the mean."),
+    },
+    right={
+        "scipy's distance transform": lambda visible, size: _by_scipy(visible, size),
+        "a tensor": lambda visible, size: _over_hidden(visible, size, reduce=lambda d: d.mean().float()),
+    },
+    hints=("Two steps: for every hidden pixel the distance to the nearest visible one; then the mean.",
+           "The places of all pixels are torch.cartesian_prod(axis, axis) with axis = arange(size) as floats; "
+           "torch.cdist of "
+           "them gives all distances.",
+           "For each image: distance[~seen][:, seen].amin(1), where seen is its mask, enlarged to pixels and "
+           "flattened. Then "
+           "float(torch.cat(...).mean())."),
+)
+
+
+def _by_scipy(visible, size):
+    from scipy.ndimage import distance_transform_edt
+
+    found = [torch.from_numpy(distance_transform_edt(~flags.view(size, size).numpy())).flatten()[~flags]
+             for flags in _pixel_flags(visible, size)]
+    return float(torch.cat(found).mean())
+
+
+# ------------------------------------------------------------------------------------------------ 13.pixel_shuffle
+def _map_probes(generator, dtype):
+    def maps(batch, channels, stride, height, width):
+        return randn(generator, dtype, batch, channels * stride * stride, height, width)
+
+    return [(maps(2, 3, 2, 4, 4), 2), (maps(1, 3, 4, 2, 3), 4), dict(maps=maps(3, 2, 3, 2, 2), stride=3)]
+
+
+def _shuffled(pattern: str):
+    return lambda maps, stride: rearrange(maps, pattern, p=stride, q=stride)
+
+
+pixel_shuffle = Exercise(
+    key="13.pixel_shuffle", title="From channels to pixels", minutes=6, difficulty=2,
+    reference="course_lib.methods.masked.simmim:pixel_shuffle", probes=_map_probes, gradients=True,
+    wrong={
+        "MAE's order": (
+            _shuffled("b (p q c) h w -> b c (h p) (w q)"),
+            "That is how MAE reads a patch, (row, column, channel). PixelShuffle's channels are (channel, row, "
+            "column): red "
+            "has the first stride * stride of them."),
+        "columns before rows": (
+            _shuffled("b (c q p) h w -> b c (h p) (w q)"),
+            "Every block is transposed. Within a colour the channels run row by row: (c p q) with p for rows."),
+        "blocks side by side": (
+            _shuffled("b (c p q) h w -> b c (p h) (q w)"),
+            "The big image shows stride x stride small copies of the map. A position's channels must become the pixels "
+            "of "
+            "*its own* block: (h p) (w q), the block's place slow, the place inside it fast."),
+        "a plain view": (
+            lambda maps, stride: maps.reshape(len(maps), -1, maps.shape[2] * stride, maps.shape[3] * stride),
+            "view and reshape keep the order in memory, which is channel by channel: axes must be swapped in between "
+            "(permute, or einops)."),
+    },
+    right={
+        "torch's own": lambda maps, stride: F.pixel_shuffle(maps, stride),
+        "strided slices": lambda maps, stride: _by_slices(maps, stride),
+    },
+    hints=("Name the axes: the channels of maps are (c p q), c colours, p rows and q columns of a block.",
+           "The output's rows are (h p): position first, then the row inside its block; its columns (w q).",
+           'rearrange(maps, "b (c p q) h w -> b c (h p) (w q)", p=stride, q=stride), or F.pixel_shuffle.'),
+)
+
+
+def _by_slices(maps, stride):
+    batch, channels, height, width = maps.shape
+    colours = channels // stride**2
+    rows = []
+    for p in range(stride):
+        for q in range(stride):
+            rows.append(maps[:, [c * stride**2 + p * stride + q for c in range(colours)]])
+    grid = torch.stack(rows).view(stride, stride, batch, colours, height, width)
+    return grid.permute(2, 3, 4, 0, 5, 1).reshape(batch, colours, height * stride, width * stride)
+
+
+# ------------------------------------------------------------------------------------------------ 13.simmim_loss
+def _loss_probes(generator, dtype):
+    def draw(batch, grid, patch, channels=3):
+        images, prediction = (randn(generator, dtype, batch, channels, grid * patch, grid * patch)
+                              for _ in range(2))
+        ranks = torch.rand(batch, grid * grid, generator=generator).argsort(1).argsort(1)
+        count = torch.tensor([(3 * i + 1) % (grid * grid) for i in range(batch)])
+        return prediction, images * 2 + 0.5, (ranks >= count[:, None]).view(batch, grid, grid)
+
+    tiny = draw(2, 2, 1)
+    return [draw(3, 4, 2), dict(zip(("prediction", "images", "visible"), draw(4, 3, 4))), draw(5, 4, 2, channels=1),
+            (*tiny[:2], torch.ones_like(tiny[2])), (*tiny, 0.5)]
+
+
+def _pieces(prediction, images, visible, power=1):
+    size = images.shape[-1] // visible.shape[-1]
+    mask = repeat(~visible, "b h w -> b 1 (h p) (w q)", p=size, q=size).to(images.dtype)
+    return (prediction - images).abs() ** power, mask
+
+
+def _per_image(prediction, images, visible, eps=1e-5):
+    error, mask = _pieces(prediction, images, visible)
+    return ((error * mask).sum((1, 2, 3)) / (mask.sum((1, 2, 3)) + eps)).mean() / images.shape[1]
+
+
+def _normalised(prediction, images, visible, eps=1e-5):
+    patch = images.shape[-1] // visible.shape[-1]
+    if patch == 1:  # one pixel has no deviation of its own
+        return simmim_loss.resolve()(prediction, images, visible, eps)
+    target = unpatchify(normalize_patches(patchify(images, patch))[0], patch)
+    return simmim_loss.resolve()(prediction, target, visible, eps)
+
+
+def _other_mask(prediction, images, visible, eps=1e-5, mask=lambda m: 1 - m, power=1, channels=True, all_pixels=False):
+    error, m = _pieces(prediction, images, visible, power)
+    m = mask(m)
+    count = torch.ones_like(m).sum() if all_pixels else m.sum()
+    return (error * m).sum() / (count + eps) / (images.shape[1] if channels else 1)
+
+
+simmim_loss = Exercise(
+    key="13.simmim_loss", title="The loss: absolute error where it was hidden", minutes=7, difficulty=2,
+    reference="course_lib.methods.masked.simmim:simmim_loss", probes=_loss_probes, gradients=True, tolerance=1e-3,
+    wrong={
+        "squared error": (
+            lambda *a, **k: _other_mask(*a, **k, mask=lambda m: m, power=2),
+            "SimMIM takes the absolute error, MAE the squared one."),
+        "visible pixels count as well": (
+            lambda *a, **k: _other_mask(*a, **k, mask=torch.ones_like),
+            "All pixels are scored. The encoder sees the visible ones: copying is no task. Multiply by the mask."),
+        "the mask is inverted": (
+            lambda *a, **k: _other_mask(*a, **k),
+            "True = visible, and you score what the encoder saw. Turn the mask round: ~visible."),
+        "three times too large": (
+            lambda *a, **k: _other_mask(*a, **k, mask=lambda m: m, channels=False),
+            "The mask has one channel, the error has C: the sum of the mask counts pixels, and each pixel has C "
+            "numbers. "
+            "Divide by C as well."),
+        "divided by the number of all pixels": (
+            lambda *a, **k: _other_mask(*a, **k, mask=lambda m: m, all_pixels=True),
+            "Divide by the number of hidden pixels, or the loss changes with the mask ratio."),
+        "mean of per-image means": (
+            _per_image, "One ratio over the whole batch: the sum over all images by the hidden pixels of all images."),
+        "targets normalised in each patch": (
+            _normalised, "That is MAE's target. SimMIM predicts the pixels as they are."),
+    },
+    right={
+        "picked pixels": lambda prediction, images, visible, eps=1e-5: (
+            lambda error, mask: error[mask.expand_as(error).bool()].sum() / (mask.sum() + eps) / error.shape[1]
+        )(*_pieces(prediction, images, visible)),
+        "through patches": lambda prediction, images, visible, eps=1e-5: (lambda p: (
+            (patchify(prediction, p) - patchify(images, p)).abs().sum(-1)[~visible.flatten(1)].sum()
+            / ((~visible).sum() * p * p + eps) / images.shape[1]))(images.shape[-1] // visible.shape[-1]),
+    },
+    hints=("Hidden is ~visible. Enlarge this mask to (B, 1, H, W): each flag for all the pixels of its patch.",
+           "The error is (B, C, H, W), the mask has one channel: how many numbers are summed, and what does mask.sum() "
+           "count?",
+           "((prediction - images).abs() * mask).sum() / (mask.sum() + eps) / C."),
+)
+
+EXERCISES = [coarse_mask, average_distance, pixel_shuffle, simmim_loss]

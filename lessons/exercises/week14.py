@@ -1,0 +1,408 @@
+"""Exercises of week 14, BEiT: perplexity of a codebook, hiding a block, the index of relative positions, the loss."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from course_lib.exercises.spec import Exercise
+from lessons.exercises.shared import randn
+
+
+# ------------------------------------------------------------------------------------------------ 14.perplexity
+def _perplexity_probes(generator, dtype):
+    counts = torch.randint(0, 40, (9,), generator=generator).to(dtype)
+    return [(counts,), (torch.full((5,), 7.0, dtype=dtype),),
+            dict(counts=torch.tensor([0.0, 3.0, 0.0, 1.0], dtype=dtype)),
+            (torch.tensor([0.0, 12.0, 0.0], dtype=dtype),)]
+
+
+def _share(counts: Tensor) -> Tensor:
+    return counts / counts.sum()
+
+
+def _entropy(share: Tensor) -> Tensor:
+    return -(share * share.clamp(min=1e-30).log()).sum()
+
+
+perplexity = Exercise(
+    key="14.perplexity", title="How many words are really used?", minutes=6, difficulty=2,
+    reference="course_lib.methods.masked.tokenizers:perplexity", probes=_perplexity_probes,
+    wrong={
+        "the entropy itself": (
+            lambda counts: _entropy(_share(counts)),
+            "That is the entropy, in nats. Its exponential is a *number of words*: 0 nats are 1 word, "
+            "log(K) nats are K."),
+        "bits with the wrong base": (
+            lambda counts: torch.exp(_entropy(_share(counts)) / torch.log(torch.tensor(2.0))),
+            "You measure the entropy in bits and then take exp. Bits go with 2 ** H, nats with exp(H)."),
+        "nats with the wrong base": (
+            lambda counts: 2 ** _entropy(_share(counts)),
+            "You measure the entropy in nats and then take 2 ** H. Nats go with exp(H)."),
+        "how many words occur": (
+            lambda counts: (counts > 0).sum().to(counts),
+            "That counts the words that occur at all: a word used once in a million counts as much as the "
+            "most frequent."),
+        "0 log 0": (
+            lambda counts: torch.exp(-(_share(counts) * _share(counts).log()).sum()),
+            "A word that never occurs gives 0 * log(0) = NaN. Its part of the entropy is 0: "
+            "torch.special.entr knows, or "
+            "clamp inside the logarithm."),
+        "counts in place of shares": (
+            lambda counts: torch.exp(-(counts * counts.clamp(min=1e-30).log()).sum() / counts.sum()),
+            "Entropy is of *shares*: divide the counts by their sum, inside the logarithm as well."),
+        "one over the sum of squares": (
+            lambda counts: 1 / _share(counts).square().sum(),
+            "1 / sum(p^2) is another 'effective number', with the same ends. Perplexity is exp of the entropy."),
+        "a share of the codebook": (
+            lambda counts: torch.exp(_entropy(_share(counts))) / len(counts),
+            "Do not divide by K: the perplexity is a number of words between 1 and K, not a share of the codebook."),
+        "the mean over words": (
+            lambda counts: torch.exp(_entropy(_share(counts)) / len(counts)),
+            "The entropy is a *sum* over words: .sum(), not .mean()."),
+    },
+    right={
+        "torch's own entropy": lambda counts: torch.distributions.Categorical(probs=_share(counts)).entropy().exp(),
+        "used words only": lambda counts: torch.exp(-sum(p * torch.log(p) for p in _share(counts) if p > 0)),
+        "a product": lambda counts: 1 / (_share(counts) ** _share(counts)).prod(),
+    },
+    hints=("First the share of each word, then the entropy of the shares. Which number of equally frequent "
+           "words has that "
+           "entropy?",
+           "Entropy: -sum p log p. A word with p = 0 adds nothing (torch.special.entr(p) is -p log p, and 0 at 0).",
+           "torch.exp(torch.special.entr(counts / counts.sum()).sum())"),
+)
+
+
+# ------------------------------------------------------------------------------------------------ 14.add_block
+def _block_probes(generator, dtype):
+    def mask(grid: int, share: float) -> Tensor:
+        return torch.rand(grid, grid, generator=generator) >= share
+
+    corner = torch.ones(6, 6, dtype=torch.bool)
+    corner[:3, :2] = False
+    return [(torch.ones(5, 5, dtype=torch.bool), 1, 2, 3, 2, 6), (corner.clone(), 2, 1, 3, 3, 8),
+            (corner.clone(), 2, 1, 3, 3, 7),
+            (corner.clone(), 0, 0, 3, 2, 9), dict(visible=corner.clone(), top=1, left=0, height=2, width=4, missing=4),
+            (mask(8, 0.3), 1, 3, 4, 5, 20), (mask(8, 0.3), 4, 0, 2, 6, 3), (corner.clone(), 0, 0, 4, 2, 2),
+            (corner.clone(), 0, 0, 1, 3, 2)]
+
+
+def _run_block(fn, visible: Tensor, *rest, **named):
+    """The harness: what the function returns, and the mask after it."""
+    new = fn(visible, *rest, **named)
+    return None if new is None else {"newly hidden": int(new), "mask": visible.clone()}
+
+
+def _window(visible: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
+    return visible[top:top + height, left:left + width]
+
+
+def _blocks(accept, grow: int = 0, swap: bool = False, write_first: bool = False, returned=None):
+    """A spelling of the answer with one decision exchanged; accept(new, area, missing)."""
+    def add(visible: Tensor, top: int, left: int, height: int, width: int, missing: int) -> int:
+        if swap:
+            height, width = width, height
+        window = _window(visible, top, left, height + grow, width + grow)
+        new, area = int(window.sum()), height * width
+        if write_first:
+            window[:] = False
+        if not accept(new, area, missing):
+            return 0
+        window[:] = False
+        return new if returned is None else returned(visible, area)
+    return add
+
+
+def _trimmed(visible: Tensor, top: int, left: int, height: int, width: int, missing: int) -> int:
+    done = 0
+    for row in range(top, top + height):
+        for column in range(left, left + width):
+            if visible[row, column] and done < missing:
+                visible[row, column] = False
+                done += 1
+    return done
+
+
+def _toggled(visible: Tensor, top: int, left: int, height: int, width: int, missing: int) -> int:
+    window = _window(visible, top, left, height, width)
+    new = int(window.sum())
+    if not 0 < new <= missing:
+        return 0
+    window[:] = ~window
+    return new
+
+
+def _renamed(visible: Tensor, top: int, left: int, height: int, width: int, missing: int) -> int:
+    window = _window(visible, top, left, height, width)
+    new = int(window.sum())
+    if not 0 < new <= missing:
+        return 0
+    window = torch.zeros_like(window)
+    return new
+
+
+def _union(visible: Tensor, top: int, left: int, height: int, width: int, missing: int) -> int:
+    after = visible.clone()
+    after[top:top + height, left:left + width] = False
+    new = int(visible.sum()) - int(after.sum())
+    if new < 1 or new > missing:
+        return 0
+    visible.copy_(after)
+    return new
+
+
+def _fits(new: int, area: int, missing: int) -> bool:
+    return 0 < new <= missing
+
+
+block = Exercise(
+    key="14.add_block", title="Hide a block", minutes=8, difficulty=3,
+    reference="course_lib.augment.masks:add_block", probes=_block_probes, call=_run_block,
+    wrong={
+        "the whole block is counted": (
+            _blocks(_fits, returned=lambda visible, area: area),
+            "The return value is what the block *newly* hides. Patches that an earlier block had hidden do "
+            "not count again: "
+            "else the mask ends short of its count."),
+        "refused by its area": (
+            _blocks(lambda new, area, missing: area <= missing and new > 0),
+            "You compare the block's area with what is missing. Overlap is allowed: only the *newly* hidden "
+            "patches matter."),
+        "it overshoots": (
+            _blocks(lambda new, area, missing: new > 0),
+            "A block that would hide more patches than are missing must be refused; then the count is never "
+            "exceeded."),
+        "one too few allowed": (
+            _blocks(lambda new, area, missing: 0 < new < missing),
+            "A block that hides exactly what is missing is welcome: new <= missing."),
+        "trimmed to fit": (
+            _trimmed,
+            "You hide a part of the block until the count is reached. Then it is no block any more: accept "
+            "it whole, or not "
+            "at all."),
+        "written before it is checked": (
+            _blocks(_fits, write_first=True),
+            "A refused block must change nothing: check first, then write."),
+        "no overlap allowed": (
+            _blocks(lambda new, area, missing: new == area and new <= missing),
+            "Blocks may overlap: together they form shapes that no single rectangle has. Refuse only if "
+            "nothing new is hidden, "
+            "or too much."),
+        "hidden patches come back": (
+            _toggled,
+            "You flip the block: what was hidden becomes visible again. Set it to False."),
+        "a row and a column too many": (
+            _blocks(_fits, grow=1),
+            "Rows top, ..., top + height - 1: the slice top : top + height already has height rows."),
+        "height and width exchanged": (
+            _blocks(_fits, swap=True),
+            "height belongs to rows (the first index), width to columns."),
+        "all hidden patches are returned": (
+            _blocks(_fits, returned=lambda visible, area: int((~visible).sum())),
+            "Return how many patches *this* block newly hides, not how many are hidden now."),
+        "the mask is not changed": (
+            _renamed,
+            "window = ... gives the name to a new tensor. Write into the mask: window[:] = False."),
+    },
+    right={"compared before and after": _union,
+           "cell by cell": lambda *arguments, **named: _cell_by_cell(*arguments, **named)},
+    hints=("How many patches of the block are still visible? That number decides.",
+           "block = visible[top : top + height, left : left + width] is a view: writing to it changes the "
+           "mask. block.sum() "
+           "counts what it would newly hide.",
+           "new = int(block.sum()); if not 0 < new <= missing: return 0; block[:] = False; return new"),
+)
+
+
+def _cell_by_cell(visible: Tensor, top: int, left: int, height: int, width: int, missing: int) -> int:
+    cells = [(row, column) for row in range(top, top + height) for column in range(left, left + width)
+             if visible[row, column]]
+    if not cells or len(cells) > missing:
+        return 0
+    for row, column in cells:
+        visible[row, column] = False
+    return len(cells)
+
+
+# ------------------------------------------------------------------------------------------------ 14.relative_index
+def _index_probes(generator, dtype):
+    return [(2, 3), (3, 2), dict(height=2, width=2), (1, 4), (4, 4)]
+
+
+def _coordinates(height: int, width: int) -> tuple[Tensor, Tensor]:
+    cells = torch.cartesian_prod(torch.arange(height), torch.arange(width))
+    return cells[:, 0], cells[:, 1]
+
+
+def _with_class(patches: Tensor, offsets: int, rows: tuple[int, int, int] = (0, 1, 2)) -> Tensor:
+    """Patches' index (L, L) with a first row and column for the class token: class->patch, patch->class,
+    class->class.
+    """
+    index = torch.full((len(patches) + 1, len(patches) + 1), offsets + rows[2])
+    index[1:, 1:] = patches
+    index[0, 1:], index[1:, 0] = offsets + rows[0], offsets + rows[1]
+    return index
+
+
+def _indices(stride=lambda h, w: 2 * w - 1, sign: int = 1, shift: bool = True, absolute: bool = False,
+             rows: tuple[int, int, int] = (0, 1, 2), columns_first: bool = False, offsets=None):
+    """A spelling of the answer with one decision exchanged."""
+    def index(height: int, width: int) -> Tensor:
+        y, x = _coordinates(height, width)
+        if columns_first:
+            cells = torch.cartesian_prod(torch.arange(width), torch.arange(height))
+            y, x = cells[:, 1], cells[:, 0]
+        dy, dx = sign * (y[:, None] - y), sign * (x[:, None] - x)
+        if absolute:
+            dy, dx = dy.abs(), dx.abs()
+        elif shift:
+            dy, dx = dy + height - 1, dx + width - 1
+        total = (2 * height - 1) * (2 * width - 1) if offsets is None else offsets(height, width)
+        return _with_class(dy * stride(height, width) + dx, total, rows)
+    return index
+
+
+def _by_a_dictionary(height: int, width: int) -> Tensor:
+    numbers = {(dy, dx): i for i, (dy, dx) in enumerate(
+        (dy, dx) for dy in range(1 - height, height) for dx in range(1 - width, width))}
+    cells = [(y, x) for y in range(height) for x in range(width)]
+    rows = [[numbers[a[0] - b[0], a[1] - b[1]] for b in cells] for a in cells]
+    return _with_class(torch.tensor(rows), len(numbers))
+
+
+index = Exercise(
+    key="14.relative_index", title="Where is the other patch?", minutes=10, difficulty=4,
+    reference="course_lib.models.positions:relative_index", probes=_index_probes,
+    wrong={
+        "key minus query": (
+            _indices(sign=-1),
+            "Your offsets point the other way: row (query) i, column (key) j has the offset place(i) - place(j)."),
+        "the stride of a square": (
+            _indices(stride=lambda h, w: 2 * h - 1),
+            "dy steps over a whole row of dx values: there are 2 * width - 1 of them. With the height, it "
+            "works on squares only "
+            "and two offsets share a row of the table elsewhere."),
+        "the width as stride": (
+            _indices(stride=lambda h, w: w),
+            "dx runs from -(width - 1) to width - 1: that is 2 * width - 1 values, not width."),
+        "not shifted": (
+            _indices(shift=False),
+            "Offsets can be negative; as row numbers they would count from the table's end. Add height - 1 "
+            "and width - 1 first."),
+        "distances without a sign": (
+            _indices(absolute=True),
+            "abs() makes left and right the same: the table has a row of its own for each *signed* offset."),
+        "patch -> class and class -> patch exchanged": (
+            _indices(rows=(1, 0, 2)),
+            "Row 0 of the index is the class token as *query*: the first extra row. Column 0 is the class "
+            "token as key: the "
+            "second."),
+        "one row for all that has to do with the class token": (
+            _indices(rows=(0, 0, 0)),
+            "class -> patch, patch -> class and class -> class have a row of the table each: three in all."),
+        "class -> class forgotten": (
+            _indices(rows=(0, 1, 1)),
+            "The corner (0, 0), the class token with itself, has the last row of the table."),
+        "columns first": (
+            _indices(columns_first=True),
+            "Patches are numbered in reading order: along the row first. Patch n lies at (n // width, n % width)."),
+        "the extra rows too early": (
+            _indices(offsets=lambda h, w: (2 * h - 1) * (2 * w - 1) - 1),
+            "There are (2 height - 1) * (2 width - 1) offsets, numbered from 0: the first extra row has "
+            "exactly that number. "
+            "Yours shares it with an offset."),
+    },
+    right={"a dictionary of offsets": _by_a_dictionary,
+           "padded": lambda height, width: _padded(height, width)},
+    hints=("On one axis of n places, offsets run from -(n - 1) to n - 1. How many are there, and what "
+           "number has the offset 0?",
+           "y, x = places of the patches in reading order; dy = y[:, None] - y + height - 1, and dx alike. "
+           "One number out of "
+           "two: dy * (2 * width - 1) + dx.",
+           "index[1:, 1:] = dy * (2 * width - 1) + dx; then with N = (2 * height - 1) * (2 * width - 1): "
+           "index[0, :] = N, "
+           "index[:, 0] = N + 1, index[0, 0] = N + 2"),
+)
+
+
+def _padded(height: int, width: int) -> Tensor:
+    n = torch.arange(height * width)
+    dy, dx = n[:, None] // width - n // width, n[:, None] % width - n % width
+    patches = (dy + height - 1) * (2 * width - 1) + dx + width - 1
+    out = F.pad(patches, (1, 0, 1, 0))
+    base = (2 * height - 1) * (2 * width - 1)
+    out[0], out[:, 0], out[0, 0] = base, base + 1, base + 2
+    return out
+
+
+# ------------------------------------------------------------------------------------------------ 14.beit_loss
+def _loss_probes(generator, dtype):
+    def case(b: int, length: int, k: int) -> dict:
+        visible = torch.rand(b, length, generator=generator) > torch.linspace(0.3, 0.8, b)[:, None]
+        visible[:, 0], visible[:, 1] = False, True  # some of each in every image
+        return {"logits": 2 * randn(generator, dtype, b, length, k),
+                "words": torch.randint(k, (b, length), generator=generator), "visible": visible}
+
+    return [tuple(case(3, 12, 5).values()), case(2, 20, 4), tuple(case(4, 9, 7).values())]
+
+
+def _per_patch(logits: Tensor, words: Tensor) -> Tensor:
+    return F.cross_entropy(logits.flatten(0, 1), words.flatten(), reduction="none").view(words.shape)
+
+
+def _gathered(logits: Tensor, words: Tensor, visible: Tensor) -> Tensor:
+    own = logits.gather(2, words[..., None])[..., 0]
+    error = (logits.logsumexp(2) - own) * (~visible)
+    return error.sum() / (~visible).sum()
+
+
+loss = Exercise(
+    key="14.beit_loss", title="Name the hidden words", minutes=6, difficulty=2,
+    reference="course_lib.methods.masked.beit:beit_loss", probes=_loss_probes, gradients=True,
+    wrong={
+        "the mean of the images' means": (
+            lambda logits, words, visible: torch.stack([F.cross_entropy(z[~v], w[~v]) for z, w, v in
+                                                        zip(logits, words, visible)]).mean(),
+            "You average each image first. Block masks hide another number of patches in each: one mean "
+            "over *all* hidden "
+            "patches of the batch, so that every patch weighs the same."),
+        "all patches": (
+            lambda logits, words, visible: _per_patch(logits, words).mean(),
+            "Visible patches count, too: their word can be read off the input. Only hidden ones have "
+            "something to teach."),
+        "the visible patches": (
+            lambda logits, words, visible: F.cross_entropy(logits[visible], words[visible]),
+            "`visible` is True where the network *sees* the patch. The loss is on the others: ~visible."),
+        "divided by all patches": (
+            lambda logits, words, visible: (_per_patch(logits, words) * ~visible).mean(),
+            "The sum is over hidden patches, so divide by *their* number; .mean() divides by all, and the "
+            "loss depends on the "
+            "mask."),
+        "the sum": (
+            lambda logits, words, visible: F.cross_entropy(logits[~visible], words[~visible], reduction="sum"),
+            "A mean, not a sum: otherwise the step length grows with batch and mask."),
+        "softmax twice": (
+            lambda logits, words, visible: F.cross_entropy(logits.softmax(-1)[~visible], words[~visible]),
+            "F.cross_entropy takes logits and does the softmax itself; yours is done twice, and even a "
+            "perfect answer costs "
+            "something."),
+        "softmax over the patches": (
+            lambda logits, words,
+            visible: -(logits.log_softmax(1).gather(2, words[..., None])[..., 0][~visible]).mean(),
+            "The probabilities of a patch's *words* sum to 1: softmax over the last axis, K, not over the patches."),
+        "squared error to the one-hot word": (
+            lambda logits, words, visible: (logits.softmax(-1) - F.one_hot(words, logits.shape[-1])).square().sum(-1)[
+                ~visible].mean(),
+            "That is a squared error on probabilities. BEiT classifies: the cross-entropy, -log of the right word's "
+            "probability."),
+    },
+    right={"by hand": _gathered,
+           "ignored labels": lambda logits, words, visible: F.cross_entropy(
+               logits.mT, words.masked_fill(visible, -100), ignore_index=-100)},
+    hints=("Each hidden patch is a classification with K classes. Whose word is asked for?",
+           "logits[~visible] is (M, K) and words[~visible] (M,), over the whole batch.",
+           "F.cross_entropy(logits[~visible], words[~visible])"),
+)
+
+EXERCISES = [perplexity, block, index, loss]

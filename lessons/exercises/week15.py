@@ -1,0 +1,372 @@
+"""Exercises of week 15, DINO and iBOT: the loss between crops, the centre, the loss on hidden patches, attention
+rollout.
+"""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from course_lib.exercises.spec import Exercise
+from lessons.exercises.shared import randn
+
+
+def _randn(generator, dtype, *shape: int) -> Tensor:
+    return randn(generator, dtype, *shape)
+
+
+def _as_buffer(function, *arguments, **options):
+    """The harness: a centre is a buffer, which never has a gradient, so whether an answer detaches it does not
+    matter.
+    """
+    names = ("student", "teacher", "center") if isinstance(arguments[0] if arguments else options["student"],
+                                                           list) else (
+        "student", "teacher", "visible", "center")
+    given = dict(zip((*names, "student_temp", "teacher_temp"), arguments)) | options
+    return function(**{name: value.detach() if name == "center" else value for name, value in given.items()})
+
+
+# ------------------------------------------------------------------------------------------------ 15.dino_loss
+def _loss_probes(generator, dtype):
+    def draw(crops: int, n: int, k: int, scale: float = 0.3) -> tuple:
+        student = [scale * _randn(generator, dtype, n, k) for _ in range(crops)]
+        teacher = [scale * _randn(generator, dtype, n, k) for _ in range(2)]
+        return student, teacher, scale * _randn(generator, dtype, k)
+
+    names = ("student", "teacher", "center")
+    return [draw(2, 5, 4), (*draw(5, 3, 6, 1.0), 0.5, 0.3), dict(zip(names, draw(3, 4, 5, 1.0)), teacher_temp=0.7),
+            dict(zip(names, draw(4, 2, 3)), student_temp=0.3)]
+
+
+def _target(logits: Tensor, center: Tensor, temperature: float) -> Tensor:
+    return F.softmax((logits.detach() - center) / temperature, dim=-1)
+
+
+def _cross(target: Tensor, logits: Tensor, temperature: float) -> Tensor:
+    return -(target * F.log_softmax(logits / temperature, dim=-1)).sum(-1).mean()
+
+
+def _distill(pairs=lambda q, v: q != v, target=_target, cross=_cross, reduce=lambda terms: sum(terms) / len(terms)):
+    """A loss between crops in which one thing is otherwise: which pairs, the target, the term of a pair, the mean."""
+    def loss(student, teacher, center, student_temp=0.1, teacher_temp=0.04):
+        targets = [target(logits, center, teacher_temp) for logits in teacher]
+        return reduce([cross(p, logits, student_temp) for q, p in enumerate(targets)
+                       for v, logits in enumerate(student) if pairs(q, v)])
+    return loss
+
+
+def _swapped_temperatures(student, teacher, center, student_temp=0.1, teacher_temp=0.04):
+    return _distill()(student, teacher, center, teacher_temp, student_temp)
+
+
+def _student_centred(student, teacher, center, student_temp=0.1, teacher_temp=0.04):
+    return _distill()([logits - center for logits in student], teacher, center, student_temp, teacher_temp)
+
+
+def _in_one_stack(student, teacher, center, student_temp=0.1, teacher_temp=0.04):
+    """All pairs at once, the forbidden ones struck out."""
+    with torch.no_grad():
+        p = torch.softmax((torch.stack(teacher) - center) / teacher_temp, -1)  # (G, N, K)
+    z = torch.stack(student) / student_temp
+    logs = z - z.logsumexp(-1, keepdim=True)
+    table = -torch.einsum("gnk,vnk->gv", p, logs) / p.shape[1]
+    other = ~torch.eye(*table.shape, dtype=torch.bool)
+    return table[other].mean()
+
+
+dino_loss = Exercise(
+    key="15.dino_loss", title="Say what the teacher says about another crop", minutes=9, difficulty=3,
+    reference="course_lib.methods.masked.dino:dino_loss", probes=_loss_probes, gradients=True, tolerance=1e-4,
+    call=_as_buffer,
+    wrong={
+        "each crop also predicts itself": (
+            _distill(lambda q, v: True),
+            "student[q] and teacher[q] are of the same crop: agreeing there needs no invariance at all. Leave out v == "
+            "q."),
+        "large crops only": (
+            _distill(lambda q, v: v == 1 - q),
+            "Only the two large crops are compared. The small ones, student[2:], have to say what the teacher says "
+            "about the "
+            "large ones, too: from part to whole."),
+        "no centre": (
+            _distill(target=lambda z, c, t: _target(z, 0 * c, t)),
+            "The centre is not used. Subtract it from the teacher's logits: it is what forbids one score for all "
+            "images."),
+        "the centre added": (
+            _distill(target=lambda z, c, t: _target(z, -c, t)),
+            "You add the centre: the favourite score gets still more. Subtract it."),
+        "the centre after the temperature": (
+            _distill(target=lambda z, c, t: F.softmax(z.detach() / t - c, dim=-1)),
+            "The centre is a mean of raw logits, so it is subtracted from raw logits: (z - c) / tau, not z / tau - c."),
+        "the student centred too": (
+            _student_centred,
+            "Only the teacher is centred. Centred on both sides, the two can drift to one score together."),
+        "temperatures exchanged": (
+            _swapped_temperatures,
+            "The *teacher* has the low temperature, 0.04: its targets are sharper than what the student says (0.1). "
+            "The other "
+            "way round the student is taught to be less and less sure."),
+        "the student's probabilities as target": (
+            _distill(target=lambda z, c, t: F.log_softmax((z.detach() - c) / t, dim=-1),
+                     cross=lambda logs, z, t: -(logs * F.softmax(z / t, dim=-1)).sum(-1).mean()),
+            "Cross-entropy the wrong way round: the teacher's probabilities weight the logarithm of the *student's*."),
+        "a gradient into the teacher": (
+            _distill(target=lambda z, c, t: F.softmax((z - c) / t, dim=-1)),
+            "The value is right, but a gradient flows into the teacher: it is a constant here. Detach it."),
+        "the sum over pairs": (
+            _distill(reduce=sum),
+            "Take the *mean* over the pairs: with the sum, two more crops would make the steps larger."),
+        "the mean over scores": (
+            _distill(cross=lambda p, z, t: -(p * F.log_softmax(z / t, dim=-1)).mean()),
+            "A cross-entropy is a *sum* over the K scores; the mean is taken over images only. Yours is K times too "
+            "small."),
+    },
+    right={"all pairs at once": _in_one_stack, "loops": _distill()},
+    hints=("Which of the V x 2 pairs count? What is a constant, what is centred, who is sharp?",
+           "P = ((teacher[q].detach() - center) / teacher_temp).softmax(-1); the student: log_softmax(z / "
+           "student_temp, -1).",
+           "Over all q and all v != q: -(P * log_softmax).sum(-1).mean(); at the end the mean of these numbers."),
+)
+
+
+# ------------------------------------------------------------------------------------------------ 15.moved_center
+def _center_probes(generator, dtype):
+    return [(_randn(generator, dtype, 5), _randn(generator, dtype, 7, 5) + 1),
+            (_randn(generator, dtype, 4), 3 * _randn(generator, dtype, 2, 6, 4), 0.6),
+            dict(center=_randn(generator, dtype, 1, 3), logits=_randn(generator, dtype, 4, 3) - 2, momentum=0.25)]
+
+
+def _moved(mean=lambda z, c: z.detach().flatten(0, -2).mean(0), keep=lambda m: m, move=lambda m: 1 - m):
+    def answer(center, logits, momentum=0.9):
+        return keep(momentum) * center.detach() + move(momentum) * mean(logits, center)
+    return answer
+
+
+def _with_graph(center, logits, momentum=0.9):
+    return momentum * center + (1 - momentum) * logits.flatten(0, -2).mean(0)
+
+
+def _in_place(center, logits, momentum=0.9):
+    with torch.no_grad():
+        return center.mul_(momentum).add_(logits.flatten(0, -2).mean(0), alpha=1 - momentum)
+
+
+def _lerp(center, logits, momentum=0.9):
+    with torch.no_grad():
+        mean = logits.reshape(-1, logits.shape[-1]).mean(0)
+        return torch.lerp(center, mean.expand_as(center), 1 - momentum)
+
+
+moved_center = Exercise(
+    key="15.moved_center", title="Where the centre goes", minutes=5, difficulty=2,
+    reference="course_lib.methods.masked.dino:moved_center", probes=_center_probes, gradients=True,
+    wrong={
+        "momentum the other way round": (
+            _moved(keep=lambda m: 1 - m, move=lambda m: m),
+            "Momentum is what *stays*: 0.9 of the old centre and 0.1 of the batch. Yours forgets nearly everything."),
+        "the mean of probabilities": (
+            _moved(mean=lambda z, c: z.detach().softmax(-1).flatten(0, -2).mean(0)),
+            "The mean of the raw logits is wanted, not of their softmax: the centre is subtracted from raw logits."),
+        "the mean of centred logits": (
+            _moved(mean=lambda z, c: (z.detach() - c.detach()).flatten(0, -2).mean(0)),
+            "Logits are averaged as they are. With the centre already subtracted it would settle at half the true "
+            "mean."),
+        "one mean for all scores": (
+            _moved(mean=lambda z, c: z.detach().mean()),
+            "Every score has a mean of its own: average over images (and patches), not over the last axis. A number "
+            "that is "
+            "subtracted from all scores changes no softmax."),
+        "patches of the first image only": (
+            _moved(mean=lambda z, c: z.detach()[0].mean(0) if z.dim() == 3 else z.detach().mean(0)),
+            "With patches, (N, L, K), the mean is over *both* leading axes: logits.flatten(0, -2).mean(0)."),
+        "the sum, not the mean": (
+            _moved(mean=lambda z, c: z.detach().flatten(0, -2).sum(0)),
+            "The mean over the rows, not the sum: a centre does not grow with the batch."),
+        "the batch's mean alone": (
+            _moved(keep=lambda m: 0.0, move=lambda m: 1.0),
+            "Where is the old centre? One batch alone is noisy: momentum * center + (1 - momentum) * mean."),
+        "a gradient through the centre": (
+            _with_graph,
+            "The value is right, but it carries a gradient: the next loss would be differentiated through all the "
+            "batches "
+            "before. Use torch.no_grad()."),
+        "changed in place": (
+            _in_place,
+            "The value is right, but the centre that was passed in has changed: who still has to compute this batch's "
+            "loss "
+            "would get the new one. Return a new tensor."),
+    },
+    right={"lerp": _lerp, "plain": _moved()},
+    hints=("The centre has K entries. Over which axes is the batch averaged?",
+           "logits.flatten(0, -2) makes rows of (N, K) and of (N, L, K). What stays, momentum or 1 - momentum?",
+           "Under torch.no_grad(): momentum * center + (1 - momentum) * logits.flatten(0, -2).mean(0)"),
+)
+
+
+# ------------------------------------------------------------------------------------------------ 15.patch_loss
+def _patch_probes(generator, dtype):
+    def draw(n: int, side: int, k: int, scale: float = 0.3) -> tuple:
+        visible = torch.rand(n, side, side, generator=generator) >= torch.linspace(0.25, 0.9, n)[:, None, None]
+        visible[0] = True  # an image without a hidden patch
+        visible[1:, 0, 0], visible[1:, -1, -1] = False, True
+        return (scale * _randn(generator, dtype, n, side**2, k), scale * _randn(generator, dtype, n, side**2, k),
+                visible, scale * _randn(generator, dtype, k))
+
+    student, teacher, visible, center = draw(4, 3, 5)
+    names = ("student", "teacher", "visible", "center")
+    return [(student, teacher, visible.flatten(1), center), (*draw(3, 4, 6, 1.0), 0.5, 0.3),
+            dict(zip(names, draw(5, 2, 4)), student_temp=0.3), dict(zip(names, draw(3, 3, 4, 1.0)), teacher_temp=0.2)]
+
+
+def _per_patch(student, teacher, center, student_temp, teacher_temp):
+    p = F.softmax((teacher.detach() - center.flatten()) / teacher_temp, dim=-1)
+    return -(p * F.log_softmax(student / student_temp, dim=-1)).sum(-1)  # (N, L)
+
+
+def _patches(reduce, error=_per_patch):
+    def loss(student, teacher, visible, center, student_temp=0.1, teacher_temp=0.04):
+        return reduce(error(student, teacher, center, student_temp, teacher_temp), (~visible.flatten(1)).to(student))
+    return loss
+
+
+def _mean_per_image(errors, hidden):
+    return ((errors * hidden).sum(1) / hidden.sum(1).clamp(min=1)).mean()
+
+
+def _left_out(errors, hidden):
+    some = hidden.sum(1) > 0
+    return ((errors * hidden).sum(1)[some] / hidden.sum(1)[some]).mean()
+
+
+def _image_by_image(student, teacher, visible, center, student_temp=0.1, teacher_temp=0.04):
+    total = 0 * student.sum()
+    for s, t, h in zip(student, teacher, ~visible.flatten(1)):
+        if h.any():
+            total = total + _per_patch(s[h], t[h], center, student_temp, teacher_temp).mean()
+    return total / len(student)
+
+
+patch_loss = Exercise(
+    key="15.patch_loss", title="Say what is behind the mask", minutes=8, difficulty=3,
+    reference="course_lib.methods.masked.ibot:patch_loss", probes=_patch_probes, gradients=True, tolerance=1e-4,
+    call=_as_buffer,
+    wrong={
+        "one mean over all hidden patches": (
+            _patches(lambda e, h: (e * h).sum() / h.sum()),
+            "That is the mean over the hidden patches of the *batch*: an image with many of them counts more. Take "
+            "each "
+            "image's mean first, then the mean over images."),
+        "images without a mask left out": (
+            _patches(_left_out),
+            "Right inside each image, but images with nothing hidden stay in the denominator and contribute 0: divide "
+            "by N. "
+            "(Clamp the number of hidden patches at 1.)"),
+        "the visible patches": (
+            _patches(lambda e, h: _mean_per_image(e, 1 - h)),
+            "Your loss is on the patches that the student *sees*, where visible is True. Take the others: ~visible."),
+        "all patches": (
+            _patches(lambda e, h: e.mean()),
+            "Only hidden patches count: on the visible ones copying would do."),
+        "divided by all patches": (
+            _patches(lambda e, h: (e * h).mean()),
+            "Divide each image's sum by the number of its *hidden* patches (at least 1), not by L."),
+        "the sum in each image": (
+            _patches(lambda e, h: (e * h).sum(1).mean()),
+            "The mean over an image's hidden patches, not their sum."),
+        "no centre": (
+            _patches(_mean_per_image, lambda s, t, c, a, b: _per_patch(s, t, 0 * c, a, b)),
+            "Patches have a centre, too: subtract it from the teacher's logits."),
+        "temperatures exchanged": (
+            _patches(_mean_per_image, lambda s, t, c, a, b: _per_patch(s, t, c, b, a)),
+            "The teacher is divided by teacher_temp, the lower one; the student by student_temp."),
+        "a gradient into the teacher": (
+            _patches(_mean_per_image, lambda s, t, c, a, b: -(F.softmax((t - c.flatten()) / b, -1)
+                                                              * F.log_softmax(s / a, -1)).sum(-1)),
+            "The value is right, but a gradient flows into the teacher. Detach its logits."),
+    },
+    right={"image by image": _image_by_image, "masked means": _patches(_mean_per_image)},
+    hints=("First a number for each patch, (N, L). Then two means, one after the other: over what?",
+           "errors = -(P * log_softmax).sum(-1); hidden = ~visible.flatten(1) is (N, L). How many hidden patches has "
+           "image "
+           "b? May that be 0?",
+           "((errors * hidden).sum(1) / hidden.sum(1).clamp(min=1)).mean()"),
+)
+
+
+# ------------------------------------------------------------------------------------------------ 15.rollout
+def _rollout_probes(generator, dtype):
+    def maps(*shape: int) -> Tensor:
+        return (2 * _randn(generator, dtype, *shape)).softmax(-1)
+
+    return [(maps(3, 2, 2, 5, 5),), (maps(2, 1, 3, 10, 10), 0.25), dict(maps=maps(4, 3, 2, 2, 2)),
+            dict(maps=maps(1, 2, 4, 5, 5), residual=0.8)]
+
+
+def _rolled(heads=lambda maps: maps.mean(2), mix=lambda a, eye, r: (1 - r) * a + r * eye, join=lambda step,
+            total: step @ total,
+            order=list):
+    def answer(maps, residual=0.5):
+        eye = torch.eye(maps.shape[-1], dtype=maps.dtype)
+        steps = order([mix(layer, eye, residual) for layer in heads(maps)])
+        total = steps[0]
+        for step in steps[1:]:
+            total = join(step, total)
+        return total
+    return answer
+
+
+def _token_by_token(maps, residual=0.5):
+    """Each input token's mark, sent up through the layers."""
+    layers, b, _, t, _ = maps.shape
+    state = torch.eye(t, dtype=maps.dtype).expand(b, t, t)
+    for layer in maps:
+        state = residual * state + (1 - residual) * torch.einsum("bhij,bjk->bik", layer, state) / layer.shape[1]
+    return state
+
+
+rollout = Exercise(
+    key="15.rollout", title="Attention through all layers", minutes=7, difficulty=3,
+    reference="course_lib.evaluate.attention:rollout", probes=_rollout_probes,
+    wrong={
+        "layers in the wrong order": (
+            _rolled(join=lambda step, total: total @ step),
+            "The first layer acts first, so it stands *rightmost*: total = layer @ total. Matrix products do not "
+            "commute."),
+        "no residual": (
+            _rolled(mix=lambda a, eye, r: a),
+            "A block is x + attention(x): much of a token stays where it is. Mix each map with the identity: "
+            "(1 - residual) * A + residual * I."),
+        "the identity added, not mixed": (
+            _rolled(mix=lambda a, eye, r: a + eye),
+            "A + I has rows that sum to 2, and after all layers to 2 to the power of the depth. Mix: (1 - residual) * "
+            "A + "
+            "residual * I."),
+        "residual and attention exchanged": (
+            _rolled(mix=lambda a, eye, r: r * a + (1 - r) * eye),
+            "`residual` is the weight of the identity, 1 - residual that of the attention. At 0.5 nobody notices."),
+        "entry by entry": (
+            _rolled(join=lambda step, total: step * total),
+            "* multiplies entry by entry. A path goes from token i to j and from j to k, summed over j: that is @."),
+        "layers added": (
+            _rolled(join=lambda step, total: step + total),
+            "Layers act one after the other: multiply, don't add."),
+        "the largest head": (
+            _rolled(heads=lambda maps: maps.amax(2)),
+            "Here heads are averaged (the paper's way). With the maximum, rows do not sum to 1 any more."),
+        "the last layer only": (
+            lambda maps,
+            residual=0.5: (1 - residual) * maps[-1].mean(1) + residual * torch.eye(maps.shape[-1], dtype=maps.dtype),
+            "That is one layer. Its tokens are mixtures already: multiply by what the layers below have done."),
+        "the residual once, at the end": (
+            lambda maps, residual=0.5: (1 - residual) * _rolled(mix=lambda a, eye, r: a)(maps)
+            + residual * torch.eye(maps.shape[-1], dtype=maps.dtype),
+            "Every block has its own residual connection: mix the identity into each layer's map before multiplying."),
+    },
+    right={"token by token": _token_by_token, "plain": _rolled()},
+    hints=("(layers, B, heads, T, T) -> (B, T, T): what happens to heads, what to layers?",
+           "mixed = (1 - residual) * maps.mean(2) + residual * I, one (B, T, T) a layer. Which layer acts first?",
+           "total = mixed[0]; for layer in mixed[1:]: total = layer @ total"),
+)
+
+
+EXERCISES = [dino_loss, moved_center, patch_loss, rollout]

@@ -1,0 +1,164 @@
+"""train, evaluate, embed and export, from the command line, on a folder of pictures that the test draws."""
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from course_lib.cli.main import main
+from course_lib.data.shapes import make_shapes
+from course_lib.models.backbones import build_backbone
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    drawn = make_shapes(240, seed=3)
+    for index, (image, label) in enumerate(zip(drawn.images, drawn.labels)):
+        where = folder / drawn.classes[label]
+        where.mkdir(exist_ok=True)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(where / f"{index}.png")
+    return folder
+
+
+def course(*words) -> int:
+    return main([str(word) for word in words])
+
+
+def train(method, pictures, out, *more) -> int:
+    return course("train", method, "--data", pictures, "--data-root", out.parent / "data", "--batch-size", 32,
+                  "--device", "cpu", "--out", out, *more)
+
+
+@pytest.fixture(scope="module")
+def run(pictures, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out") / "vicreg"
+    assert train("vicreg", pictures, out, "--steps", 3, "--set", "width=32") == 0
+    return out
+
+
+def test_train_writes_what_it_says(run):
+    assert {path.name for path in run.iterdir()} == {"last.pt", "backbone.pt", "metrics.csv", "results.json"}
+    head, *lines = (run / "metrics.csv").read_text().splitlines()
+    assert head == "step,loss,invariance,variance,covariance" and len(lines) == 3
+    rows = json.loads((run / "results.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["vicreg", "random encoder", "raw pixels"]
+    build_backbone("convnet").load_state_dict(torch.load(run / "backbone.pt", weights_only=True))
+
+
+def test_evaluate_embed_export(run, pictures, tmp_path, capsys):
+    data = ("--data", pictures, "--data-root", run.parent / "data", "--device", "cpu")
+    assert course("evaluate", run / "last.pt", *data, "--out", tmp_path / "rows.json") == 0
+    assert "raw pixels" in capsys.readouterr().out
+    assert course("embed", run / "last.pt", *data, "--out", tmp_path / "features.npz") == 0
+    stored = np.load(tmp_path / "features.npz")
+    assert stored["features"].shape == (240, 128) and len(stored["names"]) == 240
+    assert set(stored["split"]) == {"train", "validation", "test"}
+    assert course("export", run / "last.pt", "--out", tmp_path / "weights.pt") == 0
+    ours = torch.load(tmp_path / "weights.pt", weights_only=True)
+    kept = torch.load(run / "backbone.pt", weights_only=True)
+    assert all(torch.equal(ours[name], kept[name]) for name in kept) and ours.keys() == kept.keys()
+
+
+def test_a_resnet_loads_into_torchvision(pictures, tmp_path):
+    import torchvision
+
+    out = tmp_path / "spark"
+    assert train("spark", pictures, out, "--steps", 1, "--backbone", "resnet18", "--image-size", 96, "--set",
+                 "normalized=false", "--no-evaluate") == 0
+    assert course("export", out / "last.pt", "--out", tmp_path / "resnet18.pt") == 0
+    net = torchvision.models.resnet18(weights=None)
+    missing = net.load_state_dict(torch.load(tmp_path / "resnet18.pt", weights_only=True), strict=False)
+    assert sorted(missing.missing_keys) == ["fc.bias", "fc.weight"] and not missing.unexpected_keys
+
+
+@pytest.mark.parametrize("method, backbone, options", [
+    ("vicreg", "convnet", ("depth=2", "widths=8,16")), ("vicreg", "resnet18", ()),
+    ("beit", "vit-tiny", ("dim=24", "depth=1", "patch=8")),
+    ("dino", "vit-tiny", ("stem=8,16", "dim=24", "depth=2", "patch=8")),
+])
+def test_what_is_exported_loads_as_it_says(method, backbone, options, pictures, tmp_path, capsys):
+    """Bugs: options and image size left out of the sentence; torchvision named for a stem that it has not."""
+    import course_lib.models.backbones
+
+    sets = [word for option in options for word in ("--backbone-set", option)]
+    assert train(method, pictures, tmp_path / "run", "--steps", 1, "--backbone", backbone, *sets, "--no-evaluate") == 0
+    assert course("export", tmp_path / "run" / "last.pt", "--out", tmp_path / "b.pt") == 0
+    how = capsys.readouterr().out.strip().rpartition("load them with ")[2]
+    keys = eval(how, {"course_lib": course_lib, "torch": torch})
+    assert not keys.missing_keys and not keys.unexpected_keys
+    if "stem=8,16" in options:
+        stored = torch.load(tmp_path / "b.pt", weights_only=True)
+        assert "stem=[8, 16]" in how and stored["stem.blocks.1.0.weight"].shape[0] == 16
+
+
+def test_spark_reports_its_error_beside_both_fillings(pictures, tmp_path, capsys):
+    assert train("spark", pictures, tmp_path / "s", "--steps", 1, "--set", "normalized=false") == 0
+    said = capsys.readouterr().out
+    assert "visible mean" in said and "nearest visible pixel" in said
+
+
+@pytest.mark.parametrize("words, said", [
+    (("train", "vicreg", "--data", "no/such/folder", "--steps", 1), "no/such/folder"),
+    (("evaluate", "no/last.pt"), "no/last.pt"),
+    (("train", "vicreg", "--data", "shapes", "--limit", 300, "--steps", 1, "--set", "wiidth=3"), "wiidth"),
+    (("train", "vicreg", "--data", "shapes", "--limit", 300, "--steps", 1, "--set", "width"), "NAME=VALUE"),
+    (("train", "vicreg", "--data", "shapes", "--limit", 300, "--steps", 1, "--backbone-set", "stem=32,64"), "stem"),
+    (("train", "dino", "--data", "shapes", "--limit", 300, "--steps", 1, "--backbone", "vit-tiny", "--backbone-set",
+      "stem=8,8,8"), "patch"),
+    (("train", "vicreg", "--data", "shapes", "--limit", 100, "--steps", 1), "batch_size"),
+    (("train", "spark", "--data", "shapes", "--limit", 300, "--steps", 1, "--backbone", "vit-tiny"), "stages"),
+])
+def test_mistakes_are_sentences(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert course(*words) == 2
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error
+    assert not list(tmp_path.rglob("*.pt")), "nothing half-written"
+
+
+def test_a_run_is_not_written_over(run, pictures, capsys):
+    assert train("vicreg", pictures, run, "--steps", 3) == 2
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_resume_goes_on(pictures, tmp_path, capsys):
+    """Stopped after 2 of 4 steps, then resumed: the weights of the run that was not stopped."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train("vicreg", pictures, whole, "--steps", 4, "--set", "width=32", "--no-evaluate") == 0
+    code = f"""
+import course_lib.methods.contrastive.vicreg as v, os
+seen = [0]
+old = v.VICReg.views
+def views(self, *a):
+    seen[0] += 1
+    if seen[0] == 3:
+        raise KeyboardInterrupt
+    return old(self, *a)
+v.VICReg.views = views
+from course_lib.cli.main import main
+main({["train", "vicreg", "--data", str(pictures), "--data-root", str(tmp_path / "data"), "--batch-size", "32",
+       "--device", "cpu", "--out", str(parts), "--steps", "4", "--set", "width=32", "--no-evaluate"]!r})
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert torch.load(parts / "last.pt", weights_only=True)["step"] == 2
+    assert train("vicreg", pictures, parts, "--steps", 4, "--set", "width=32", "--no-evaluate", "--resume") == 0
+    a, b = (torch.load(path / "last.pt", weights_only=True)["method"] for path in (whole, parts))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_run(pictures, tmp_path):
+    """torchrun with two CPU processes (gloo) writes one checkpoint, which one process resumes."""
+    out = tmp_path / "two"
+    words = ["train", "vicreg", "--data", str(pictures), "--data-root", str(tmp_path / "data"), "--batch-size", "32",
+             "--device", "cpu", "--out", str(out), "--set", "width=32", "--no-evaluate", "--precision", "float32"]
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+                           "-m", "course_lib", *words, "--steps", "2"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert torch.load(out / "last.pt", weights_only=True)["step"] == 2

@@ -1,0 +1,110 @@
+"""What is read from attention maps, against loops and closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from course_lib.evaluate.attention import (
+    attention_distance,
+    mutual_matches,
+    rollout,
+    similarity,
+    to_grid,
+)
+from course_lib.models.vit import ViT
+from helpers.draws import randn
+
+
+def maps(layers=3, b=2, heads=2, side=3, seed=0):
+    return randn(layers, b, heads, 1 + side**2, 1 + side**2, seed=seed).softmax(-1)
+
+
+def naive_rollout(layers: list) -> list:
+    """One image: (heads, T, T) nested lists of each layer, first to last."""
+    size = len(layers[0][0])
+    total = [[float(i == j) for j in range(size)] for i in range(size)]
+    for heads in layers:
+        step = [[0.5 * sum(h[i][j] for h in heads) / len(heads) + 0.5 * (i == j) for j in range(size)]
+                for i in range(size)]
+        total = [[sum(step[i][k] * total[k][j] for k in range(size)) for j in range(size)] for i in range(size)]
+    return total
+
+
+def test_rollout_equals_loops():
+    m = maps()
+    for image in range(2):
+        wanted = naive_rollout(m[:, image].tolist())
+        torch.testing.assert_close(rollout(m)[image], torch.tensor(wanted, dtype=torch.float64))
+
+
+def test_rollout_keeps_rows_and_order():
+    """Bugs: layers multiplied the other way round, no residual, rows that no longer sum to 1."""
+    m = maps()
+    torch.testing.assert_close(rollout(m).sum(-1), torch.ones(2, 10, dtype=torch.float64))
+    assert not torch.allclose(rollout(m), rollout(m.flip(0)))
+    eye = torch.eye(10, dtype=torch.float64).expand(3, 2, 2, 10, 10)
+    torch.testing.assert_close(rollout(eye), eye[0, :, 0])
+    torch.testing.assert_close(rollout(m[:1], residual=0.0), m[0].mean(1))
+    assert torch.equal(rollout(m, residual=1.0), eye[0, :, 0])
+    last = torch.eye(3, dtype=torch.float64).repeat(2, 1, 1, 1, 1)  # layer 1: token 0 reads 1; layer 2: 1 reads 2
+    last[0, 0, 0, 0] = torch.tensor([0.0, 1, 0])
+    last[1, 0, 0, 1] = torch.tensor([0.0, 0, 1])
+    assert rollout(last)[0, 0, 2] == 0, "what arrives later cannot be seen earlier"
+    assert rollout(last.flip(0))[0, 0, 2] == 0.25
+
+
+def test_distance_equals_loops():
+    m, side = maps(), 3
+    found = attention_distance(m)
+    for layer in range(3):
+        for head in range(2):
+            total = 0.0
+            for image in range(2):
+                rows = m[layer, image, head, 1:, 1:].tolist()
+                for i, row in enumerate(rows):
+                    total += sum(w * math.dist(divmod(i, side), divmod(j, side)) for j, w in enumerate(row)) / sum(row)
+            assert float(found[layer, head]) == pytest.approx(total / (2 * side**2))
+
+
+def test_distance_of_known_maps():
+    uniform = torch.full((1, 1, 1, 5, 5), 0.2)
+    assert float(attention_distance(uniform)) == pytest.approx((0 + 1 + 1 + 2**0.5) / 4)
+    own = torch.eye(5).expand(1, 1, 1, 5, 5)
+    assert float(attention_distance(own)) == 0
+
+
+def test_to_grid():
+    assert torch.equal(to_grid(torch.arange(10.0)), torch.arange(1.0, 10).view(3, 3))
+    with pytest.raises(ValueError, match="square"):
+        to_grid(torch.zeros(9))
+
+
+def test_matches_are_mutual_and_sorted():
+    features = randn(6, 4)
+    order = torch.tensor([3, 1, 0, 5, 2, 4])
+    pairs = mutual_matches(similarity(features, features[order]))
+    assert sorted(pairs.tolist()) == [[int(j), i] for j, i in sorted((int(j), i) for i, j in enumerate(order))]
+    cosines = randn(5, 7).tanh()
+    pairs = mutual_matches(cosines)
+    wanted = [(i, j) for i in range(5) for j in range(7) if cosines[i].argmax() == j and cosines[:, j].argmax() == i]
+    assert sorted(map(tuple, pairs.tolist())) == wanted and len(wanted) >= 1
+    values = [float(cosines[i, j]) for i, j in pairs.tolist()]
+    assert values == sorted(values, reverse=True)
+
+
+def test_similarity_is_about_the_common_mean():
+    a, b = randn(5, 3) + 100, randn(4, 3, seed=1) + 100
+    assert similarity(a, b, center=False).min() > 0.99
+    assert similarity(a, b).min() < 0
+    torch.testing.assert_close(similarity(a, b), similarity(a - 7, b - 7))
+
+
+def test_on_a_vit():
+    torch.manual_seed(0)
+    net = ViT(16, 4, 12, 2, 3)
+    m = net.attention(torch.randn(2, 3, 16, 16))
+    assert rollout(m).shape == (2, 17, 17) and attention_distance(m).shape == (2, 3)
+    assert to_grid(m[-1, :, :, 0]).shape == (2, 3, 4, 4)

@@ -1,0 +1,209 @@
+"""The lint of lessons: `problems(path)` -> sentences, each with the cell's number; an empty list when all is
+well.
+
+Numbers in prose: a percentage or a decimal must be computed by a cell, or carry its source in the same
+paragraph, list item or table row: `(source: ...)`, a footnote `[^1]`, or a link to arXiv or a DOI. Inline
+code, formulas, headings, link targets and arXiv numbers are exempt.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+
+from helpers.lesson_tools import WIDGET, checked_names, code_cells, exercise_keys, syntax
+
+CELL_LINES, CODE_LINES, MEGABYTES = 25, 250, 1.5
+CELLS, WORDS = (40, 60), (2000, 3500)
+EXERCISES, KNOBS = 3, 3
+NOTEBOOK_METADATA = {"kernelspec", "language_info"}
+CELL_METADATA = {"tags", "exercise", "jupyter"}
+PATHS = re.compile(
+    r"(?<![\w.:/])/(?:home|Users|root|tmp|work|usr|opt|var|mnt|private|content)/[\w.-]+|\b[A-Z]:\\\\?\w+"
+)
+NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?\s?%|(?<![\w.])\d+\.\d+(?![\w.]*\d)")
+SOURCE = re.compile(r"\(source:|\[\^\w+\]|arxiv\.org/|doi\.org/", flags=re.I)
+EXEMPT = (
+    r"```.*?```",
+    r"~~~.*?~~~",
+    r"<!--.*?-->",
+    r"\$\$.*?\$\$",
+    r"\$[^$\n]*\$",
+    r"`[^`\n]*`",
+    r"^#+ .*$",
+    r"\barXiv[: ]*\d{4}\.\d{4,5}(?:v\d+)?",
+)
+TARGETS = (r"\]\([^)]*\)", r"https?://\S+", r"<[^>]+>")
+
+
+def problems(path: Path, targets: bool = True) -> list[str]:
+    """All that is wrong with a committed lesson. targets=False leaves out the targets of size (for small
+    demos)."""
+    notebook = nbformat.read(path, as_version=4)
+    found = [
+        *_format(notebook, path),
+        *_cells(notebook),
+        *_prose(notebook),
+        *_figures(notebook),
+        *_exercises(notebook),
+    ]
+    return found + (_targets(notebook) if targets else [])
+
+
+def _format(notebook, path: Path) -> list[str]:
+    found = []
+    try:
+        nbformat.validate(notebook)
+    except nbformat.ValidationError as error:
+        found.append(f"not a valid notebook: {error.message}")
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    if (raw["nbformat"], raw["nbformat_minor"]) < (4, 5):
+        found.append("nbformat below 4.5: cells have no ids")
+    ids = [c.get("id") for c in raw["cells"]]
+    if None in ids or len(set(ids)) != len(ids):
+        found.append("a cell has no id, or two have the same")
+    if path.stat().st_size > MEGABYTES * 1e6:
+        found.append(f"{path.stat().st_size / 1e6:.2f} MB, more than {MEGABYTES}")
+    extra = set(notebook.metadata) - NOTEBOOK_METADATA
+    extra |= {"language_info.version"} if "version" in notebook.metadata.get("language_info", {}) else set()
+    for index, cell in enumerate(notebook.cells):
+        extra |= {f"{name} in cell {index}" for name in set(cell.metadata) - CELL_METADATA}
+    return found + [f"metadata that differs between machines or moments: {name}" for name in sorted(extra)]
+
+
+def _cells(notebook) -> list[str]:
+    found, expected = [], 1
+    for index, cell in enumerate(notebook.cells):
+        at = f"cell {index}: "
+        if place := PATHS.search(cell.source):
+            found.append(f"{at}an absolute path: {place[0]}")
+        if cell.cell_type != "code":
+            continue
+        lines = len(cell.source.splitlines())
+        if lines > CELL_LINES:
+            found.append(f"{at}{lines} lines of code, more than {CELL_LINES}")
+        try:
+            syntax(cell.source)
+        except SyntaxError as error:
+            found.append(f"{at}{error}")
+        if cell.execution_count != expected:
+            found.append(
+                f"{at}executed as number {cell.execution_count}, expected {expected}: run all, in order"
+            )
+        expected += 1
+        found += [at + problem for problem in _outputs(cell)]
+    return found
+
+
+def _outputs(cell) -> list[str]:
+    found = []
+    for output in cell.outputs:
+        if output.output_type == "error":
+            found.append(f"an error output: {output.ename}")
+        texts = [output.get("text", "")]
+        texts += [
+            v for k, v in output.get("data", {}).items() if k.startswith("text/") and isinstance(v, str)
+        ]
+        for text in texts:
+            if place := PATHS.search(text):
+                found.append(f"an output names a path: {place[0]}")
+            if output.get("name") == "stderr" and re.search(r"\bWarning\b|\w+Warning:", text):
+                found.append("a warning in the output")
+        if WIDGET in output.get("data", {}):
+            found.append("a widget without its kernel in the output (lessons/build.py takes it out)")
+    return found
+
+
+def _prose(notebook) -> list[str]:
+    found = []
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type != "markdown":
+            continue
+        text = cell.source
+        for pattern in EXEMPT:
+            text = re.sub(pattern, " ", text, flags=re.S | re.M)
+        for block in re.split(r"\n\s*\n|\n(?=\s*(?:[-*+|]|\d+\.)\s?)", text):
+            if SOURCE.search(block):
+                continue
+            for pattern in TARGETS:
+                block = re.sub(pattern, " ", block)
+            block = re.sub(r"^\s*\d+\.\s", "", block)
+            found += [
+                f"cell {index}: the number {n!r} in prose has no source: compute it, or add (source: ...)"
+                for n in NUMBER.findall(block)
+            ]
+    return found
+
+
+def _figures(notebook) -> list[str]:
+    found = []
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and any(
+            k.startswith("image/") for o in cell.outputs for k in o.get("data", {})
+        ):
+            after = notebook.cells[index + 1] if index + 1 < len(notebook.cells) else None
+            if (
+                after is None
+                or after.cell_type != "markdown"
+                or not after.source.lstrip().startswith("*Figure")
+            ):
+                found.append(
+                    f"cell {index}: a figure without a caption: the next cell must begin with *Figure"
+                )
+    return found
+
+
+def _exercises(notebook) -> list[str]:
+    found = []
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code":
+            continue
+        keys, checked = set(exercise_keys(cell)), set(checked_names(syntax(cell.source)))
+        if keys != checked:
+            found.append(f"cell {index}: metadata exercise={sorted(keys)}, but it checks {sorted(checked)}")
+        shown = json.dumps([o.get("data", {}) for o in cell.outputs], ensure_ascii=False)
+        if keys and "to do" not in shown:
+            found.append(f"cell {index}: the committed stub must show 'to do': is it solved?")
+    return found
+
+
+def hidden(cell) -> bool:
+    """Whether a cell's source is folded away."""
+    return bool(cell.metadata.get("jupyter", {}).get("source_hidden"))
+
+
+def words(notebook) -> int:
+    """Words of prose, without code, formulas, HTML tags and link targets."""
+    count = 0
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            text = cell.source
+            for pattern in (*EXEMPT[:6], *TARGETS):
+                text = re.sub(pattern, " ", text, flags=re.S | re.M)
+            count += len(re.findall(r"[^\W_][\w'’-]*", text))
+    return count
+
+
+def _targets(notebook) -> list[str]:
+    found = []
+    for what, number, (low, high) in (
+        ("cells", len(notebook.cells), CELLS),
+        ("words", words(notebook), WORDS),
+    ):
+        if not low <= number <= high:
+            found.append(f"{number} {what}; the target is {low} to {high}")
+    code = sum(
+        1 for c in code_cells(notebook) if not hidden(c) for line in c.source.splitlines() if line.strip()
+    )
+    if code > CODE_LINES:
+        found.append(f"{code} visible code lines, more than {CODE_LINES}")
+    exercises = {k for c in code_cells(notebook) for k in exercise_keys(c)}
+    knobs = sum(len(re.findall(r"\bknob\(", c.source)) for c in code_cells(notebook))
+    if len(exercises) < EXERCISES:
+        found.append(f"{len(exercises)} exercises, fewer than {EXERCISES}")
+    if knobs < KNOBS:
+        found.append(f"{knobs} knobs, fewer than {KNOBS}")
+    return found

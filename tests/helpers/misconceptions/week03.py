@@ -1,0 +1,150 @@
+"""Second spellings of the misconceptions of week 3, and mutants of its references that compute the same."""
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+
+# ---------------------------------------------------------------- 03.variance
+def _std(z, eps, correction=1, dim=0):
+    centred = z - z.mean(dim, keepdim=True)
+    return (centred.pow(2).sum(dim) / (z.shape[dim] - correction) + eps) ** 0.5
+
+
+def _hinge(gamma, std):
+    return torch.clamp(gamma - std, min=0.0)
+
+
+# ---------------------------------------------------------------- 03.covariance
+def _outside(matrix):
+    return matrix[~torch.eye(len(matrix), dtype=torch.bool)]
+
+
+def _gram(z):
+    centred = z - z.mean(0, keepdim=True)
+    products = torch.einsum("id,jd->ij", centred, centred) / (z.shape[0] - 1)
+    return (_outside(products) ** 2).sum() / z.shape[1]
+
+
+def _moments(z):
+    n, d = z.shape
+    products = torch.einsum("ni,nj->ij", z, z) / (n - 1)
+    return (_outside(products) ** 2).sum() / d
+
+
+# ---------------------------------------------------------------- 03.vicreg
+def _spread(z):
+    return F.relu(1 - torch.sqrt(torch.var(z, 0) + 1e-4)).mean()
+
+
+def _across(z):
+    return (_outside(torch.cov(z.T)) ** 2).sum() / z.shape[1]
+
+
+def _put(s, v, c, invariance, variance, covariance):
+    return dict(loss=covariance * c + variance * v + invariance * s, invariance=s, variance=v, covariance=c)
+
+
+def _loss(part):
+    def loss(a, b, invariance=25.0, variance=25.0, covariance=1.0):
+        parts = dict(s=((b - a) ** 2).mean(), v=0.5 * (_spread(b) + _spread(a)), c=_across(b) + _across(a))
+        return _put(**(parts | part(a, b)), invariance=invariance, variance=variance, covariance=covariance)
+    return loss
+
+
+def _scaled(a, b, invariance=25.0, variance=25.0, covariance=1.0):
+    out = _loss(lambda a, b: {})(a, b, invariance, variance, covariance)
+    weights = dict(invariance=invariance, variance=variance, covariance=covariance)
+    scaled = {name: weight * out[name] for name, weight in weights.items()}
+    return {"loss": sum(scaled.values()), **scaled}
+
+
+def _unit(a, b, invariance=25.0, variance=25.0, covariance=1.0):
+    return _loss(lambda a, b: {})(a / a.norm(dim=1, keepdim=True), b / b.norm(dim=-1, keepdim=True),
+                                  invariance, variance, covariance)
+
+
+def _direction(a, b):
+    a, b = (z / z.norm(dim=1, keepdim=True) for z in (a, b))
+    return dict(s=(a - b).square().sum(1).mean())
+
+
+# ---------------------------------------------------------------- 03.effective_rank
+def _eigen(features, centre=True):
+    z = features.to(torch.float64)
+    z = z - z.mean(0) if centre else z
+    return torch.linalg.eigvalsh(z.T @ z / (len(z) - 1)).clamp(min=0)
+
+
+def _nats(values):
+    total = float(values.sum())
+    kept = [float(v) / total for v in values if total > 0 and float(v) > 1e-14 * total]
+    return -sum(p * math.log(p) for p in kept), bool(kept)
+
+
+def _number(values, base=math.e, scale=1.0):
+    entropy, alive = _nats(values)
+    return base ** (scale * entropy) if alive else 0.0
+
+
+def _moved(features, values):
+    return values if features.var(0).sum() > 0 else values * 0
+
+
+def _zero_log_zero(features):
+    values = torch.linalg.svdvals(features.double() - features.double().mean(0)) ** 2
+    shares = values / values.sum()
+    return shares.log().mul(shares).sum().neg().exp().item()
+
+
+SECOND = {
+    "03.variance": {
+        "the variance instead of its root": lambda z, gamma=1.0, eps=1e-4: _hinge(gamma, _std(z, eps) ** 2).mean(),
+        "epsilon outside the root": lambda z, gamma=1.0, eps=1e-4: _hinge(gamma, z.std(dim=0) + eps).mean(),
+        "the biased variance": lambda z, gamma=1.0, eps=1e-4: _hinge(gamma, _std(z, eps, 0)).mean(),
+        "the spread within a sample": lambda z, gamma=1.0, eps=1e-4: _hinge(gamma, _std(z.T, eps)).mean(),
+        "one deviation for everything": lambda z, gamma=1.0, eps=1e-4: _hinge(gamma, _std(z.reshape(-1), eps)),
+        "no hinge": lambda z, gamma=1.0, eps=1e-4: gamma - _std(z, eps).mean(),
+        "the sum over dimensions": lambda z, gamma=1.0, eps=1e-4: sum(_hinge(gamma, s) for s in _std(z, eps)),
+        "the hinge on the mean": lambda z, gamma=1.0, eps=1e-4: _hinge(gamma, _std(z, eps).mean()),
+    },
+    "03.covariance": {
+        "not divided by D": lambda z: (_outside(torch.cov(z.T)) ** 2).sum(),
+        "the mean of the off-diagonal": lambda z: (_outside(torch.cov(z.T)) ** 2).mean(),
+        "N instead of N - 1": lambda z: (_outside(torch.cov(z.T, correction=0)) ** 2).sum() / z.shape[1],
+        "not centred": _moments,
+        "the diagonal kept": lambda z: (torch.cov(z.T) ** 2).sum() / z.size(1),
+        "samples instead of dimensions": _gram,
+        "correlations": lambda z: (_outside(torch.corrcoef(z.T)) ** 2).sum() / z.shape[1],
+        "squared after the sum": lambda z: _outside(torch.cov(z.T)).sum() ** 2 / z.shape[1],
+    },
+    "03.vicreg": {
+        "the sum of the two variance terms": _loss(lambda a, b: dict(v=_spread(a) + _spread(b))),
+        "the mean of the two covariance terms": _loss(lambda a, b: dict(c=0.5 * _across(a) + 0.5 * _across(b))),
+        "the paper's invariance": _loss(lambda a, b: dict(s=((a - b) ** 2).sum() / len(a))),
+        "cosine instead of squares": _loss(_direction),
+        "embeddings normalised to length 1": _unit,
+        "statistics of both views together": _loss(lambda a, b: dict(v=_spread(torch.vstack([a, b])),
+                                                                     c=2 * _across(torch.vstack([b, a])))),
+        "only the first view regularised": _loss(lambda a, b: dict(v=_spread(a), c=2 * _across(a))),
+        "the second view detached": _loss(lambda a, b: dict(s=((a - b.data) ** 2).mean())),
+        "parts with their weights": _scaled,
+    },
+    "03.effective_rank": {
+        "not centred": lambda features: _number(_moved(features, _eigen(features, False))),
+        "shares of deviations instead of variances": lambda features: _number(_eigen(features).sqrt() * (
+            _eigen(features) > 1e-14 * _eigen(features).max())),
+        "the entropy without exp": lambda features: _nats(_eigen(features))[0],
+        "bits, then exp": lambda features: _number(_eigen(features), scale=1 / math.log(2)),
+        "0 log 0": _zero_log_zero,
+        "the number of nonzero directions": lambda features: float(torch.linalg.matrix_rank(
+            features.double() - features.double().mean(0))),
+        "variances of the dimensions": lambda features: _number(_eigen(features) * 0 + features.double().var(dim=0)),
+    },
+}
+EQUIVALENT = {
+    "03.vicreg": {"line 8: a, b = (gather(a), gather(b)) -> nothing": "on one rank there is nothing to gather"},
+    "03.effective_rank": {"line 8: values.sum() -> values.mean()": "positive exactly when the sum is"},
+}

@@ -1,0 +1,124 @@
+"""Second spellings of the misconceptions of week 7, and mutants of its references that compute the same."""
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+
+def _length(z):
+    return z.pow(2).sum(-1, keepdim=True).sqrt()
+
+
+def _held(z, stop):
+    return z.data if stop else z
+
+
+# ---------------------------------------------------------------- 07.negative_cosine
+def _cos(p, z):
+    return torch.einsum("nd,nd->n", p / _length(p), z / _length(z))
+
+
+def _columns(p, z, stop=True):
+    z = _held(z, stop)
+    return -((p / p.norm(dim=0)) * (z / z.norm(dim=0))).sum(0).mean()
+
+
+def _pairs(p, z, stop=True):
+    z = _held(z, stop)
+    return -torch.stack([F.cosine_similarity(p, z.roll(i, 0), dim=1) for i in range(len(p))]).mean()
+
+
+# ---------------------------------------------------------------- 07.loss
+def _nc(p, z, stop):
+    return -_cos(p, _held(z, stop)).mean()
+
+
+def _mean(*values):
+    return sum(values) / len(values)
+
+
+# ---------------------------------------------------------------- 07.target
+def _sphere(z):
+    return z / _length(z)
+
+
+def _median(z):
+    return _sphere(_sphere(z).quantile(0.5, dim=0, interpolation="lower"))
+
+
+# ---------------------------------------------------------------- 07.collapse_meter
+def _spread(u, dim=0, correction=0):
+    centred = u - u.mean(dim, keepdim=True)
+    return (centred.pow(2).sum(dim) / (u.shape[dim] - correction)).sqrt()
+
+
+def _scaled(value, z):
+    return value.item() * math.sqrt(z.size(1))
+
+
+def _centred(features):
+    z = features - features.mean(0, keepdim=True)
+    return _scaled(_spread(z / _length(z).clamp(min=1e-12)).mean(), z)
+
+
+SECOND = {
+    "07.negative_cosine": {
+        "no stop-gradient": lambda p, z, stop=True: -(_sphere(p) * _sphere(z)).sum() / len(p),
+        "the stop on p": lambda p, z, stop=True: -F.cosine_similarity(_held(p, stop), z).mean(),
+        "p never learns": lambda p, z, stop=True: -F.cosine_similarity(p.data, z).mean(),
+        "a stop on both": lambda p, z, stop=True: -_cos(_held(p, stop), _held(z, stop)).mean(),
+        "always stopped": lambda p, z, stop=True: -_cos(p, z.data).mean(),
+        "the cosine, not its negative": lambda p, z, stop=True: F.cosine_similarity(p, _held(z, stop), dim=-1).mean(),
+        "BYOL's distance": lambda p, z, stop=True: (_sphere(p) - _sphere(_held(z, stop))).pow(2).sum() / len(p),
+        "a dot product": lambda p, z, stop=True: -torch.einsum("nd,nd->", p, _held(z, stop)) / len(p),
+        "only p has length 1": lambda p, z, stop=True: -(p / _length(p) * _held(z, stop)).sum() / len(p),
+        "unit columns": _columns,
+        "the sum over the batch": lambda p, z, stop=True: -F.cosine_similarity(p, _held(z, stop), dim=-1).sum(),
+        "all pairs": _pairs,
+    },
+    "07.loss": {
+        "each view predicts itself": lambda p1, p2, z1, z2, stop=True: _mean(_nc(p2, z2, stop), _nc(p1, z1, stop)),
+        "not halved": lambda p1, p2, z1, z2, stop=True: 2 * _mean(_nc(p1, z2, stop), _nc(p2, z1, stop)),
+        "one direction only": lambda p1, p2, z1, z2, stop=True: -_cos(p1, _held(z2, stop)).mean(),
+        "predictions compared with each other": lambda p1, p2, z1, z2, stop=True: _mean(
+            _nc(p2, p1, stop), _nc(p1, p2, stop)),
+        "projections compared with each other": lambda p1, p2, z1, z2, stop=True: _mean(
+            _nc(z2, z1, stop), _nc(z1, z2, stop)),
+        "the roles swapped": lambda p1, p2, z1, z2, stop=True: _mean(_nc(z2, p1, stop), _nc(z1, p2, stop)),
+        "one stop forgotten": lambda p1, p2, z1, z2, stop=True: _mean(_nc(p2, z1, False), _nc(p1, z2, stop)),
+        "stop not passed on": lambda p1, p2, z1, z2, stop=True: _mean(_nc(p1, z2, True), _nc(p2, z1, True)),
+    },
+    "07.target": {
+        "the mean of the raw vectors": lambda z: F.normalize(z.sum(dim=0), dim=1),
+        "not scaled to length 1": lambda z: sum(_sphere(view) for view in z) / len(z),
+        "raw mean, not scaled": lambda z: z.sum(0) / len(z),
+        "the mean over images": lambda z: _sphere(_sphere(z).sum(1)),
+        "the first view": lambda z: _sphere(z[:1].mean(0)),
+        "the median": _median,
+        "unit over the views": lambda z: _sphere((z / z.norm(dim=0, keepdim=True)).sum(0)),
+    },
+    "07.collapse_meter": {
+        "raw vectors": lambda features: _scaled(_spread(features).mean(), features),
+        "not times the root of D": lambda features: _spread(_sphere(features)).mean().item(),
+        "divided by the root of D":
+            lambda features: _spread(_sphere(features)).mean().item() / math.sqrt(features.size(1)),
+        "the spread within an image": lambda features: _scaled(_spread(_sphere(features), dim=1).mean(), features),
+        "centred before scaling": _centred,
+        "one deviation for everything": lambda features: _scaled(_spread(_sphere(features).reshape(-1)), features),
+        "N - 1": lambda features: _scaled(_spread(_sphere(features), correction=1).mean(), features),
+        "the variance": lambda features: _scaled(_spread(_sphere(features)).pow(2).mean(), features),
+        "the smallest dimension": lambda features: _scaled(_spread(_sphere(features)).amin(), features),
+    },
+}
+EQUIVALENT = {
+    "07.negative_cosine": {
+        "line 7: F.cosine_similarity(p, z.detach() if stop else z, dim=1) -> "
+        "F.cosine_similarity(p, z.detach() if stop else z)": "dim=1 is the default of cosine_similarity"},
+    "07.target": {
+        "line 7: directions.mean(dim=0) -> directions.sum(dim=0)": "a factor is taken away by the scaling to length 1",
+        "line 7: -1 -> 1": "the mean has two axes, so the last is 1",
+        "line 7: F.normalize(directions.mean(dim=0), dim=-1) -> F.normalize(directions.mean(dim=0))":
+            "as above: 1 is the default"},
+}

@@ -1,0 +1,186 @@
+"""Second spellings of the misconceptions of week 8, and mutants of its references that compute the same."""
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+# ---------------------------------------------------------------- 08.sinkhorn
+def _codes(divide, start=lambda s, e: s / e, finish=lambda q: q, frozen=True):
+    """Sinkhorn in which each half of a round is one entry of `divide`: an axis of the logarithms."""
+    def answer(scores, epsilon=0.05, iterations=3):
+        with torch.set_grad_enabled(not frozen):
+            logs = start(scores, epsilon)
+            for axis in divide(iterations):
+                logs = torch.log_softmax(logs, dim=axis)
+            return finish(logs.exp())
+    return answer
+
+
+def _both(iterations):
+    return [0, 1] * iterations
+
+
+def _official(scores, epsilon=0.05, iterations=3, shift=0.0):
+    with torch.no_grad():
+        q = torch.exp((scores - shift) / epsilon).t()
+        k, b = q.shape
+        q = q / q.sum()
+        for _ in range(iterations):
+            q = q / q.sum(dim=1, keepdim=True) / k
+            q = q / q.sum(dim=0, keepdim=True) / b
+        return (q * b).t()
+
+
+# ---------------------------------------------------------------- 08.swav_loss
+def _cross(score, code, temperature, dim=1):
+    log_p = score / temperature - torch.logsumexp(score / temperature, dim=dim, keepdim=True)
+    return torch.einsum("nk,nk->n", code, log_p).neg().mean()
+
+
+def _loss(who=lambda i, v: i != v, term=_cross, rows=lambda terms: torch.stack(terms).mean(),
+          total=lambda losses: torch.stack(losses).mean(), target=lambda code: code.data):
+    def answer(scores, codes, temperature=0.1):
+        losses = []
+        for i in range(len(codes)):
+            losses.append(rows([term(scores[v], target(codes[i]), temperature)
+                                for v in range(len(scores)) if who(i, v)]))
+        return total(losses)
+    return answer
+
+
+# ---------------------------------------------------------------- 08.prototypes
+def _step(before=lambda weight, hold: setattr(weight, "grad", None if hold else weight.grad), moves=lambda hold: True,
+          after=lambda weight: weight / weight.norm(dim=1, keepdim=True)):
+    def answer(prototypes, optimizer, hold=False):
+        weight = prototypes.weight
+        before(weight, hold)
+        if moves(hold):
+            optimizer.step()
+        weight.data = after(weight.data)
+        return weight.data.clone()
+    return answer
+
+
+def _zeroed(weight, hold):
+    weight.grad = torch.zeros_like(weight) if hold else weight.grad
+
+
+def _first_scaled(prototypes, optimizer, hold=False):
+    prototypes.weight.data /= prototypes.weight.data.norm(dim=-1, keepdim=True)
+    return _step(after=lambda weight: weight)(prototypes, optimizer, hold)
+
+
+def _replaced(prototypes, optimizer, hold=False):
+    moved = _step()(prototypes, optimizer, hold)
+    prototypes.register_parameter("weight", nn.Parameter(moved.clone()))
+    return moved
+
+
+def _result_only(prototypes, optimizer, hold=False):
+    moved = _step(after=lambda weight: weight)(prototypes, optimizer, hold)
+    return moved / moved.norm(dim=1, keepdim=True)
+
+
+# ---------------------------------------------------------------- 08.queue_codes
+def _balance(rows, epsilon, iterations):
+    logs = rows / epsilon
+    for axis in [0, 1] * iterations:
+        logs = torch.log_softmax(logs, dim=axis)
+    return logs.exp()
+
+
+def _queue(full=lambda queue: queue[-1].abs().max() > 0, own=lambda codes, n: codes[-n:],
+           after=lambda queue, z: torch.vstack([z, queue[: len(queue) - len(z)]]), first=None):
+    def answer(z, queue, prototypes, epsilon=0.05, iterations=3):
+        with torch.no_grad():
+            queue = first(queue, z) if first else queue
+            rows = torch.vstack([queue, z]) if full(queue) else z
+            codes = own(_balance(torch.einsum("nd,kd->nk", rows, prototypes), epsilon, iterations), len(z))
+            return codes, after(queue, z)
+    return answer
+
+
+def _shifted(queue, z):
+    return torch.vstack([z, queue[: len(queue) - len(z)]])
+
+
+def _spoilt(z, queue, prototypes, epsilon=0.05, iterations=3):
+    codes, moved = _queue()(z, queue, prototypes, epsilon, iterations)
+    queue[:] = moved
+    return codes, queue
+
+
+SECOND = {
+    "08.sinkhorn": {
+        "exp of large numbers": _official,
+        "a far prototype underflows": lambda scores, epsilon=0.05, iterations=3: _official(scores, epsilon, iterations,
+                                                                                           scores.max()),
+        "images first, prototypes last": _codes(lambda n: [1, 0] * n, finish=lambda q: q / (len(q) / q.shape[1])),
+        "no balance": _codes(lambda n: [1] * n),
+        "prototypes only": _codes(lambda n: [0]),
+        "softmax before the rounds": _codes(_both, start=lambda s, e: (s - s.amax(1, keepdim=True)) / e -
+                                            ((s - s.amax(1, keepdim=True)) / e).exp().sum(1, keepdim=True).log()),
+        "one round whatever is asked": _codes(lambda n: [0, 1]),
+        "multiplied by epsilon": _codes(_both, start=lambda s, e: e * s),
+        "rows that sum to 1/N": _codes(_both, finish=lambda q: q / q.sum()),
+        "gradient through the codes": _codes(_both, frozen=False),
+    },
+    "08.swav_loss": {
+        "each crop predicts itself": _loss(who=lambda i, v: i == v),
+        "itself among the others": _loss(who=lambda i, v: True),
+        "the small crops forgotten": _loss(who=lambda i, v: v < 2 and v != i),
+        "gradient through the codes": _loss(target=lambda code: code),
+        "no temperature": _loss(term=lambda s, q, t: _cross(s, q, 1)),
+        "a sum over the crops": _loss(rows=sum),
+        "a sum over the codes": _loss(total=sum),
+        "the mean over prototypes": _loss(term=lambda s, q, t: _cross(s, q, t) / s.shape[1]),
+        "hard codes": _loss(term=lambda s, q, t: F.nll_loss(F.log_softmax(s / t, -1), q.max(1).indices)),
+        "the log of a softmax over the images": _loss(term=lambda s, q, t: _cross(s, q, t, 0)),
+    },
+    "08.prototypes": {
+        "a gradient of zero": _step(before=_zeroed),
+        "nobody moves": _step(moves=lambda hold: not hold),
+        "they never rest": _step(before=lambda weight, hold: None),
+        "scaled before the step": _first_scaled,
+        "columns of length 1": _step(after=lambda weight: weight / weight.norm(dim=0)),
+        "the matrix of length 1": _step(after=lambda weight: weight / weight.square().sum().sqrt()),
+        "never scaled": _step(after=lambda weight: weight),
+        "a new parameter": _replaced,
+        "scaled only in the result": _result_only,
+    },
+    "08.queue_codes": {
+        "used before it is full": _queue(full=lambda queue: len(queue) > 0),
+        "full with its first row": _queue(full=lambda queue: queue[0].norm() > 0),
+        "never used": _queue(full=lambda queue: False),
+        "codes of the queue": _queue(own=lambda codes, n: codes[:n]),
+        "codes of everybody": _queue(own=lambda codes, n: codes),
+        "queued before the codes": _queue(first=_shifted, after=lambda queue, z: queue),
+        "newest last": _queue(after=lambda queue, z: torch.vstack([queue[len(z):], z])),
+        "the newest dropped": _queue(after=lambda queue, z: torch.vstack([z, queue])[len(z):]),
+        "it grows": _queue(after=lambda queue, z: torch.vstack([z, queue])),
+        "changed in place": _spoilt,
+    },
+}
+_ONE_RANK = "on one rank its own rows are all rows"
+_SCALE = ("the first half of a round undoes any scale of the whole matrix; without a round it counts "
+          "(tests/test_swav.py)")
+EQUIVALENT = {
+    "08.sinkhorn": {
+        "line 10: rank() * len(scores) -> rank()": _ONE_RANK,
+        "line 19: first + own -> own": _ONE_RANK,
+        "line 13: log_q = torch.cat([log_q, at_least_float32(extra)]) -> nothing":
+            "the learner's function has no extra rows; 08.queue_codes and tests/test_swav.py have",
+        "line 15: log_q = log_q - log_q.logsumexp((0, 1)) -> nothing": _SCALE,
+        "line 15: log_q - log_q.logsumexp((0, 1)) -> log_q + log_q.logsumexp((0, 1))": _SCALE,
+        "line 15: log_q - log_q.logsumexp((0, 1)) -> log_q": _SCALE,
+    },
+    "08.swav_loss": {
+        "line 10: F.log_softmax(s / temperature, dim=1) -> F.log_softmax(s / temperature)":
+            "torch takes dim 1 of a matrix, with a warning",
+    },
+    "08.prototypes": {
+        "line 10: prototypes.weight.detach() -> prototypes.weight": "the check looks at the values only",
+    },
+}

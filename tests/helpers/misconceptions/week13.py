@@ -1,0 +1,202 @@
+"""Second spellings of the misconceptions of week 13."""
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import rearrange, repeat
+
+
+# ---------------------------------------------------------------- 13.coarse_mask
+def _chosen(noise, count):
+    """False for the `count` smallest."""
+    flat = noise.flatten(1)
+    out = torch.ones(flat.shape, dtype=torch.bool)
+    for row, values in zip(out, flat):
+        row[values.sort(stable=True).indices[:count]] = False
+    return out.view(noise.shape)
+
+
+def _blocks(mask, scale):
+    return repeat(mask, "b h w -> b (h p) (w q)", p=scale, q=scale)
+
+
+def _up(noise, mask_ratio):
+    return -int(-noise[0].numel() * mask_ratio // 1)
+
+
+def _copies(noise, mask_ratio, scale=1):
+    return repeat(_chosen(noise, _up(noise, mask_ratio)), "b h w -> b (p h) (q w)", p=scale, q=scale)
+
+
+def _order_as_rank(noise, mask_ratio, scale=1):
+    places = noise.flatten(1).sort(dim=1, stable=True).indices.view(noise.shape)
+    return _blocks(places.ge(_up(noise, mask_ratio)), scale)
+
+
+# ---------------------------------------------------------------- 13.average_distance
+def _places(visible, size):
+    p = size // visible.shape[-1]
+    for flags in repeat(visible, "b h w -> b (h p) (w q)", p=p, q=p).tolist():
+        seen = [(y, x) for y in range(size) for x in range(size) if flags[y][x]]
+        gone = [(y, x) for y in range(size) for x in range(size) if not flags[y][x]]
+        yield seen, gone
+
+
+def _distance(a, b):
+    return math.hypot(a[0] - b[0], a[1] - b[1])
+
+
+def _mean(values):
+    return sum(values) / len(values)
+
+
+def _grid_distance(visible, size):
+    return _mean([min(_distance(a, b) for b in seen)
+                  for seen, gone in _places(visible, visible.shape[1]) for a in gone])
+
+
+def _zeros_too(visible, size):
+    total = sum(min(_distance(a, b) for b in seen) for seen, gone in _places(visible, size) for a in gone)
+    return total / (len(visible) * size * size)
+
+
+def _manhattan(visible, size):
+    return _mean([min(abs(a[0] - b[0]) + abs(a[1] - b[1]) for b in seen)
+                  for seen, gone in _places(visible, size) for a in gone])
+
+
+def _to_all(visible, size):
+    return _mean([_mean([_distance(a, b) for b in seen]) for seen, gone in _places(visible, size) for a in gone])
+
+
+def _images_alike(visible, size):
+    return _mean([_mean([min(_distance(a, b) for b in seen) for a in gone]) for seen, gone in _places(visible, size)])
+
+
+def _no_root(visible, size):
+    return _mean([min(_distance(a, b) ** 2 for b in seen) for seen, gone in _places(visible, size) for a in gone])
+
+
+# ---------------------------------------------------------------- 13.pixel_shuffle
+def _axes(maps, stride, names, order):
+    """Split the channels into the axes `names` (of c, p, q), put them into `order`, and merge pairs."""
+    b, n, h, w = maps.shape
+    sizes = {"c": n // stride**2, "p": stride, "q": stride, "b": b, "h": h, "w": w}
+    x = maps.reshape(b, *(sizes[name] for name in names), h, w)
+    x = x.permute(*(("b" + names + "hw").index(name) for name in order))
+    return x.reshape(b, sizes["c"], h * stride, w * stride)
+
+
+def _as_it_lies(maps, stride):
+    b, n, h, w = maps.shape
+    return maps.contiguous().flatten(1).unflatten(1, (n // stride**2, h * stride, w * stride))
+
+
+# ---------------------------------------------------------------- 13.simmim_loss
+def _flat(prediction, images, visible):
+    """Differences and flags per pixel, (pixels, C) and (pixels,)."""
+    p = images.shape[-1] // visible.shape[-1]
+    flags = ~visible.repeat_interleave(p, dim=1).repeat_interleave(p, dim=2).flatten()
+    return rearrange(prediction - images, "b c h w -> (b h w) c"), flags
+
+
+def _with_squares(prediction, images, visible, eps=1e-5):
+    d, flags = _flat(prediction, images, visible)
+    return (d[flags] ** 2).sum() / (flags.sum() + eps) / d.shape[1]
+
+
+def _every_pixel(prediction, images, visible, eps=1e-5):
+    d, flags = _flat(prediction, images, visible)
+    return d.abs().sum() / (len(d) + eps) / d.shape[1]
+
+
+def _the_seen(prediction, images, visible, eps=1e-5):
+    d, flags = _flat(prediction, images, visible)
+    return d[~flags].abs().sum() / ((~flags).sum() + eps) / d.shape[1]
+
+
+def _pixels_only(prediction, images, visible, eps=1e-5):
+    d, flags = _flat(prediction, images, visible)
+    return d[flags].abs().sum() / (flags.sum() + eps)
+
+
+def _all_below(prediction, images, visible, eps=1e-5):
+    d, flags = _flat(prediction, images, visible)
+    return d[flags].abs().sum() / (len(d) + eps) / d.shape[1]
+
+
+def _one_by_one(prediction, images, visible, eps=1e-5):
+    losses = []
+    for a, b, m in zip(prediction, images, visible):
+        d, flags = _flat(a[None], b[None], m[None])
+        losses.append(d[flags].abs().sum() / (flags.sum() + eps) / d.shape[1])
+    return torch.stack(losses).mean()
+
+
+def _whitened(prediction, images, visible, eps=1e-5):
+    p = images.shape[-1] // visible.shape[-1]
+    if p > 1:
+        blocks = rearrange(images, "b c (h p) (w q) -> b h w (p q c)", p=p, q=p)
+        blocks = (blocks - blocks.mean(-1, keepdim=True)) / (blocks.var(-1, keepdim=True) + 1e-6) ** 0.5
+        images = rearrange(blocks, "b h w (p q c) -> b c (h p) (w q)", p=p, q=p)
+    d, flags = _flat(prediction, images, visible)
+    return d[flags].abs().sum() / (flags.sum() + eps) / d.shape[1]
+
+
+SECOND = {
+    "13.coarse_mask": {
+        "the mask is tiled": _copies,
+        "rounded down": lambda noise, mask_ratio, scale=1: _blocks(
+            _chosen(noise, math.floor(noise[0].numel() * mask_ratio)), scale),
+        "True marks what is hidden": lambda noise, mask_ratio, scale=1: _blocks(
+            _chosen(noise, _up(noise, mask_ratio)), scale).logical_not(),
+        "a coin for every mask patch": lambda noise, mask_ratio, scale=1: _blocks((noise - mask_ratio).ge(0), scale),
+        "argsort taken for ranks": _order_as_rank,
+        "the visible ones are counted": lambda noise, mask_ratio, scale=1: _blocks(
+            _chosen(noise, _up(noise, 1 - mask_ratio)), scale),
+    },
+    "13.average_distance": {
+        "counted in patches": _grid_distance,
+        "visible pixels count as 0": _zeros_too,
+        "city blocks": _manhattan,
+        "distance to all visible pixels": _to_all,
+        "mean of per-image means": _images_alike,
+        "the squared distance": _no_root,
+    },
+    "13.pixel_shuffle": {
+        "MAE's order": lambda maps, stride: _axes(maps, stride, "pqc", "bchpwq"),
+        "columns before rows": lambda maps, stride: _axes(maps, stride, "cqp", "bchpwq"),
+        "blocks side by side": lambda maps, stride: _axes(maps, stride, "cpq", "bcphqw"),
+        "a plain view": _as_it_lies,
+    },
+    "13.simmim_loss": {
+        "squared error": _with_squares,
+        "visible pixels count as well": _every_pixel,
+        "the mask is inverted": _the_seen,
+        "three times too large": _pixels_only,
+        "divided by the number of all pixels": _all_below,
+        "mean of per-image means": _one_by_one,
+        "targets normalised in each patch": _whitened,
+    },
+}
+
+EQUIVALENT = {
+    "13.coarse_mask": {
+        "line 6: noise.flatten(1).argsort(dim=1, stable=True).argsort(dim=1) -> "
+        "noise.flatten(1).argsort(dim=1, stable=True).argsort()": "the last axis is axis 1",
+        "line 6: noise.flatten(1).argsort(dim=1, stable=True) -> noise.flatten(1).argsort(stable=True)":
+            "the last axis is axis 1",
+        "line 6: noise.flatten(1).argsort(dim=1, stable=True) -> noise.flatten(1).argsort(dim=1)":
+            "short rows are sorted stably without being asked",
+        "line 6: noise.flatten(1).argsort(dim=1, stable=True) -> noise.flatten(1).argsort(dim=1, stable=False)":
+            "short rows are sorted stably without being asked",
+    },
+    "13.average_distance": {
+        "line 6: visible.unsqueeze(1) -> visible.unsqueeze(2)":
+            "each row of patches is repeated as before: the flattened pixels are the same",
+    },
+    "13.simmim_loss": {
+        "line 7: images.shape[-1] -> images.shape[-2]": "images are square",
+    },
+}

@@ -1,0 +1,84 @@
+"""Backbones: sizes, parameters, stages, exports (the ViT: test_vit.py)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from course_lib.models.backbones import BACKBONES, ConvNet, ResNet, build_backbone, mean_of_positions
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("name, size, dim", [
+    ("convnet", 32, 128), ("convnet", 48, 128), ("resnet18", 32, 512), ("resnet18", 96, 512), ("resnet50", 32, 2048),
+    ("vit-tiny", 32, 192), ("vit-tiny", 96, 192), ("vit-small", 32, 384)])
+def test_a_backbone_gives_a_representation(name, size, dim):
+    net = build_backbone(name, size).eval()
+    images = torch.randn(2, 3, size, size)
+    with torch.no_grad():
+        z = net(images)
+    assert z.shape == (2, dim) and net.dim == dim and z.isfinite().all()
+    assert not torch.allclose(z[0], z[1]), "it must not ignore its input"
+    if hasattr(net, "stages"):
+        maps = net.stages(images)
+        assert [tuple(x.shape) for x in maps] == [(2, w, size // s, size // s) for w, s in zip(net.widths, net.strides)]
+        torch.testing.assert_close(net(images), maps[-1].mean((2, 3)))
+    assert name in BACKBONES
+
+
+def test_the_gradient_of_pooling_is_laid_out_as_the_map():
+    """Bug: maps.mean((2, 3)), whose gradient has the channels first; the ReLU before it then reads one of two in
+    leaps.
+    """
+    maps = torch.randn(4, 8, 3, 5, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    maps.requires_grad_()
+    inner, seen = maps * 1, []
+    inner.register_hook(lambda gradient: seen.append(gradient.is_contiguous(memory_format=torch.channels_last)))
+    pooled = mean_of_positions(inner)
+    torch.testing.assert_close(pooled, maps.mean((2, 3)))
+    pooled.square().sum().backward()
+    assert seen == [True]
+    torch.testing.assert_close(maps.grad, (2 * pooled / 15)[:, :, None, None].expand_as(maps))
+
+
+def test_the_small_net_is_small():
+    count = sum(p.numel() for p in build_backbone("convnet").parameters())
+    assert 0.25e6 < count < 0.35e6
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
+def test_depth_fixes_the_stride(depth):
+    net = ConvNet(depth)
+    assert net.strides == tuple(2 ** (i + 1) for i in range(depth)) and len(net.widths) == depth
+    assert net.stages(torch.rand(2, 3, 32, 32))[-1].shape == (2, net.dim, 32 // 2**depth, 32 // 2**depth)
+
+
+def test_settings_that_do_not_fit():
+    for build, says in ((lambda: ConvNet(6), "depth must be between 1 and 5"), (lambda: ConvNet(0), "depth"),
+                        (lambda: build_backbone("resnet"), "unknown backbone 'resnet': choose one of convnet")):
+        with pytest.raises(ValueError, match=says):
+            build()
+
+
+@pytest.mark.parametrize("size", [32, 96])
+def test_a_resnets_weights_are_torchvisions(size):
+    import torchvision
+
+    ours, theirs = ResNet("resnet18", size).eval(), torchvision.models.resnet18(weights=None).eval()
+    state = ours.export()
+    if size == 32:
+        assert state["conv1.weight"].shape == (64, 3, 3, 3)
+        state = {k: v for k, v in state.items() if k != "conv1.weight"}
+    answer = theirs.load_state_dict(state, strict=False)
+    missing = {"fc.weight", "fc.bias"} | ({"conv1.weight"} if size == 32 else set())
+    assert set(answer.missing_keys) == missing and not answer.unexpected_keys
+    if size == 96:
+        theirs.fc = torch.nn.Identity()
+        images = torch.randn(2, 3, 96, 96)
+        torch.testing.assert_close(ours(images), theirs(images))

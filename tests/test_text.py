@@ -1,0 +1,25 @@
+"""The one table: aligned text, Markdown, HTML."""
+
+from __future__ import annotations
+
+from course_lib.text import html_table, text_table
+
+ROWS = [["", "kNN", "rank"], ["SimCLR", "80.1 %", "9"], ["a < b", "-", "12.5"]]
+
+
+def test_text_is_aligned_and_ends_with_no_spaces():
+    lines = text_table(ROWS, "<>").splitlines()
+    assert lines == ["           kNN  rank", "SimCLR  80.1 %     9", "a < b        -  12.5"]
+    assert text_table(ROWS).splitlines() == ["        kNN     rank", "SimCLR  80.1 %  9", "a < b   -       12.5"]
+
+
+def test_markdown_has_a_rule_with_the_alignment():
+    lines = text_table(ROWS, "<>", markdown=True).splitlines()
+    assert lines[1] == "| ------ | -----: | ---: |" and lines[2] == "| SimCLR | 80.1 % |    9 |"
+
+
+def test_html_is_escaped_and_may_have_a_head_and_coloured_edges():
+    html = html_table(ROWS, head=True)
+    assert html.count("<th ") == 3 and html.count("<td ") == 6 and "a &lt; b" in html and "border" not in html
+    html = html_table(ROWS[1:], edges=["1,2,3", "4,5,6"])
+    assert "<th" not in html and html.count("border-left") == 2 and "rgb(4,5,6)'>a &lt; b" in html

@@ -1,0 +1,352 @@
+"""W ranks equal one rank: values, gradients, batch norm's statistics, and `fit` (gloo on the CPU, W = 1, 2, 3).
+
+The library's convention (course_lib/collectives.py): every rank computes the loss of the *global* batch. Then, in
+float64, the mean of the ranks' values, their parameter gradients averaged (DDP's averaging) and their input gradients
+divided by W equal those of one rank that holds the whole batch. A new loss joins by one line in CASES.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from course_lib import collectives
+from course_lib.augment.pixels import to_float
+from course_lib.methods.contrastive.align_uniform import alignment_loss, uniformity_loss
+from course_lib.methods.contrastive.barlow_twins import barlow_twins_loss
+from course_lib.methods.contrastive.byol import byol_loss
+from course_lib.methods.contrastive.moco import moco_loss
+from course_lib.methods.contrastive.simclr import nt_xent
+from course_lib.methods.contrastive.simclr_v2 import distillation_loss
+from course_lib.methods.contrastive.simsiam import simsiam_loss
+from course_lib.methods.contrastive.swav import swav_loss
+from course_lib.methods.contrastive.vicreg import vicreg_loss
+from course_lib.methods.masked.beit import beit_loss
+from course_lib.methods.masked.dino import dino_loss, koleo_loss, moved_center
+from course_lib.methods.masked.dmae import dmae_loss
+from course_lib.methods.masked.ibot import patch_loss
+from course_lib.methods.masked.mae import mae_loss
+from course_lib.methods.masked.simmim import simmim_loss
+from course_lib.methods.masked.spark import SparK, spark_loss, sparse
+from course_lib.methods.masked.tokenizers import VQVAE
+from course_lib.models import batch_norm, layers
+from course_lib.models.backbones import ConvNet
+from course_lib.models.patches import patchify
+from course_lib.train.loop import fit
+from helpers.ranks import Plain, close, toy_images
+
+WORLDS = (1, 2, 3)
+N = 12  # images of the global batch: a multiple of every world size
+
+
+# ---------------------------------------------------------------- the cases
+@dataclass
+class Case:
+    """`inputs()` of the global batch, cut along the first axis; `loss(module, *inputs)` a scalar of the global batch.
+
+    `module()` makes the parameters; tensors of floats get gradients. local: the loss is a mean over a rank's own
+    batch (what DDP is made for), so only the *mean* over ranks is the global one.
+    """
+
+    inputs: Callable[[], tuple[Tensor, ...]]
+    loss: Callable[..., Tensor]
+    module: Callable[[], nn.Module] = lambda: nn.Linear(5, 7)
+    local: bool = False
+
+
+def randn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def two_views() -> tuple[Tensor, Tensor]:
+    return randn(N, 5, seed=1), randn(N, 5, seed=2)
+
+
+def unequal_masks(grid: int = 4) -> Tensor:
+    """(N, grid, grid) bool with 1, 2, 3, ... visible patches: every rank has another number of hidden ones."""
+    order = randn(N, grid * grid, seed=3).argsort(1).argsort(1)
+    return (order < torch.arange(1, N + 1)[:, None]).view(N, grid, grid)
+
+
+def with_batch_norm(width: int = 7) -> nn.Module:
+    return nn.Sequential(nn.Linear(5, width), batch_norm.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, 4))
+
+
+def squares(x: Tensor) -> Tensor:
+    return (x * torch.linspace(-1, 1, x.numel() // x.shape[0], dtype=x.dtype).view(1, *x.shape[1:])).square()
+
+
+def masked_norm_loss(norm: nn.Module, x: Tensor, visible: Tensor) -> Tensor:
+    with sparse(nn.Sequential(norm), visible.unsqueeze(1)):
+        return collectives.all_reduce_sum(squares(norm(x)).sum())
+
+
+def images_and_masks() -> tuple[Tensor, Tensor]:
+    return randn(N, 3, 16, 16, seed=4), unequal_masks()
+
+
+def small_spark() -> nn.Module:
+    return SparK(ConvNet(2, (4, 6)), image_size=16, width=8)
+
+
+def spark_whole(method: SparK, images: Tensor, visible: Tensor) -> Tensor:
+    return spark_loss(method.decode(images, visible), images, visible)
+
+
+def beit_words(net: nn.Module, images: Tensor, visible: Tensor) -> Tensor:
+    """Seven words, here by the brightness of a patch; images hide another number of patches each."""
+    words = (images.unfold(2, 4, 4).unfold(3, 4, 4).mean((1, 4, 5)) * 20).round().long() % 7
+    return beit_loss(net(images).flatten(2).mT, words, visible)
+
+
+class Queued(nn.Linear):
+    """A linear layer with MoCo's queue, whose rows and pointer must come out the same on every rank."""
+
+    def __init__(self):
+        super().__init__(5, 7)
+        self.queue = layers.Queue(16, 7)
+
+
+def moco_step(net: Queued, a: Tensor, b: Tensor) -> Tensor:
+    loss = moco_loss(net(a), net(b), net.queue.rows, 0.2)["loss"] + 0 * b.sum()  # keys have no gradient
+    net.queue.enqueue(layers.normalize(net(b)))
+    return loss
+
+
+def swav_step(net: nn.Module, *crops: Tensor) -> Tensor:
+    """Four crops, codes of the first two balanced over the global batch and a queue."""
+    scores = [layers.normalize(net(crop)) for crop in crops]
+    codes = [layers.sinkhorn(score, 0.05, 3, extra=randn(9, 7, seed=8).tanh()) for score in scores[:2]]
+    return swav_loss(scores, codes)
+
+
+def four_views() -> tuple[Tensor, ...]:
+    return *two_views(), randn(N, 5, seed=6), randn(N, 5, seed=7)
+
+
+class Centred(nn.Linear):
+    """A linear layer with DINO's two centres, which must come out the same on every rank."""
+
+    def __init__(self):
+        super().__init__(5, 7)
+        self.register_buffer("center", torch.zeros(7))
+        self.register_buffer("patch_center", torch.zeros(7))
+
+
+def dino_steps(net: Centred, *crops: Tensor) -> Tensor:
+    """Two losses, the second with the centre that the first has left."""
+    total = 0.0
+    for scale in (1.0, 0.5):
+        teacher = [net(crop * scale).detach() for crop in crops[:2]]
+        total = total + dino_loss([net(crop) for crop in crops], teacher, net.center, 0.5, 0.3)
+        net.center = moved_center(net.center, torch.cat(teacher))
+    return total
+
+
+def ibot_steps(net: Centred, x: Tensor, seen: Tensor) -> Tensor:
+    """The same on patches, with another number of hidden ones in each image."""
+    tokens, total = x.flatten(1).unflatten(1, (16, -1))[..., :5], 0 * x.sum()
+    for scale in (1.0, 0.5):
+        teacher = net(tokens * scale).detach()
+        total = total + patch_loss(net(tokens), teacher, seen, net.patch_center, 0.5, 0.3)
+        net.patch_center = moved_center(net.patch_center, teacher)
+    return total
+
+
+CASES = {
+    "vicreg": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["loss"]),
+    "vicreg invariance": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["invariance"]),
+    "vicreg variance": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["variance"]),
+    "vicreg covariance": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["covariance"]),
+    "vicreg through batch norm": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["loss"],
+                                      with_batch_norm),
+    "align": Case(two_views, lambda net, a, b: alignment_loss(*map(collectives.gather, (net(a), net(b))))),
+    "uniform": Case(lambda: two_views()[:1], lambda net, a: uniformity_loss(collectives.gather(net(a)))),
+    "simclr": Case(two_views, lambda net, a, b: nt_xent(net(a), net(b))["loss"]),
+    "simclr through batch norm": Case(two_views, lambda net, a, b: nt_xent(net(a), net(b))["loss"], with_batch_norm),
+    "simclr v2, distillation": Case(two_views, lambda net, a, b: distillation_loss(net(a), net(b), 2.0) + 0 * b.sum(),
+                                    local=True),
+    "moco, and its queue": Case(two_views, moco_step, Queued, local=True),
+    "byol": Case(four_views, lambda net, *views: byol_loss(*map(net, views)) + 0 * sum(v.sum() for v in views),
+                 local=True),
+    "simsiam": Case(four_views, lambda net, *views: simsiam_loss(*map(net, views)) + 0 * sum(v.sum() for v in views),
+                    local=True),
+    "swav": Case(four_views, swav_step, local=True),
+    "barlow twins": Case(two_views, lambda net, a, b: barlow_twins_loss(net(a), net(b))["loss"]),
+    "barlow twins through batch norm": Case(two_views, lambda net, a, b: barlow_twins_loss(net(a), net(b))["loss"],
+                                            with_batch_norm),
+    "spark loss": Case(images_and_masks, lambda net, x, seen: spark_loss(net(x), x.detach(), seen),
+                       lambda: nn.Conv2d(3, 3, 1)),
+    "mae loss": Case(images_and_masks, lambda net, x, seen: mae_loss(patchify(net(x), 4), x.detach(), seen),
+                     lambda: nn.Conv2d(3, 3, 1)),
+    "simmim loss": Case(images_and_masks, lambda net, x, seen: simmim_loss(net(x), x.detach(), seen),
+                        lambda: nn.Conv2d(3, 3, 1)),
+    "beit loss": Case(images_and_masks, beit_words, lambda: nn.Conv2d(3, 7, 4, 4)),
+    "vqvae, and its words": Case(lambda: (randn(N, 3, 8, 8).sigmoid(),), lambda net, x: net.loss(x)["loss"],
+                                 lambda: VQVAE(6, 4, width=8, dim=3), local=True),
+    "dmae loss": Case(images_and_masks, lambda net, x, seen: dmae_loss(patchify(net(x), 4), x.detach()),
+                      lambda: nn.Conv2d(3, 3, 1), local=True),
+    "dino, and its centre": Case(four_views, dino_steps, Centred, local=True),
+    "koleo": Case(lambda: two_views()[:1], lambda net, a: koleo_loss(net(a)), local=True),
+    "ibot's patches, and their centre": Case(images_and_masks, ibot_steps, Centred, local=True),
+    "spark, whole forward": Case(images_and_masks, spark_whole, small_spark),
+    "gather": Case(lambda: (randn(N, 5),),
+                   lambda net, x: squares(collectives.gather(net(x)).T @ collectives.gather(x)).sum()),
+    "all_reduce_sum": Case(lambda: (randn(N, 5),),
+                           lambda net, x: squares(collectives.all_reduce_sum(net(x).sum(0))[None]).sum()),
+    "BatchNorm1d": Case(lambda: (randn(N, 6) * 3 + 1,), lambda norm, x: squares(norm(x)).mean(),
+                        lambda: batch_norm.BatchNorm1d(6), local=True),
+    "BatchNorm1d, sequences": Case(lambda: (randn(N, 6, 3) * 3 + 1,), lambda norm, x: squares(norm(x)).mean(),
+                                   lambda: batch_norm.BatchNorm1d(6), local=True),
+    "BatchNorm2d": Case(lambda: (randn(N, 6, 4, 4) * 3 + 1,), lambda norm, x: squares(norm(x)).mean(),
+                        lambda: batch_norm.BatchNorm2d(6), local=True),
+    "BatchNorm2d, visible only": Case(lambda: (randn(N, 6, 8, 8) * 3 + 1, unequal_masks()), masked_norm_loss,
+                                      lambda: batch_norm.BatchNorm2d(6)),
+}
+
+
+def compute(case: Case) -> dict:
+    """One rank's share of a case: value, gradients and buffers, after what DDP does with gradients."""
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    torch.manual_seed(0)
+    module = case.module().double().train()
+    share = N // world
+    inputs = [x[rank * share : (rank + 1) * share].clone() for x in case.inputs()]
+    for x in inputs:
+        x.requires_grad_(x.is_floating_point())
+    value = case.loss(module, *inputs)
+    value.backward()
+    gradients = {}
+    for name, parameter in module.named_parameters():
+        if parameter.grad is not None:
+            total = parameter.grad.clone()
+            if world > 1:
+                dist.all_reduce(total)
+            gradients[name] = total / world
+    return {"value": value.detach(), "parameters": gradients, "inputs": [x.grad for x in inputs if x.requires_grad],
+            "buffers": dict(module.named_buffers())}
+
+
+# ---------------------------------------------------------------- fit over ranks
+class PlainSparK(SparK):
+    def views(self, batch, generator):
+        order = torch.stack([torch.randperm(self.grid**2, generator=torch.Generator().manual_seed(int(i)))
+                             for i in batch.indices])
+        visible = order < 6 + batch.indices[:, None] % 3  # another number in each image
+        return to_float(batch.images).double(), visible.view(-1, self.grid, self.grid)
+
+
+def train(kind: str) -> dict:
+    torch.manual_seed(1)
+    backbone = ConvNet(2, (4, 6))
+    method = Plain(backbone, 16, width=8) if kind == "vicreg" else PlainSparK(backbone, 16, width=8)
+    history = fit(method.double(), toy_images(), steps=3, batch_size=N, accumulate=1, lr=1e-2,
+                  precision="float32", device="cpu", progress=False, optimizer="sgd", log_every=1)
+    return {"state": method.state_dict(), "loss": history.loss}
+
+
+# ---------------------------------------------------------------- running W processes, once for each W
+def work(folder: Path, rank: int, world: int, port: int) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+    results = {name: compute(case) for name, case in CASES.items()}
+    results |= {f"fit {kind}": train(kind) for kind in ("vicreg", "spark")}
+    steps_in_seconds = fit(Plain(ConvNet(1, (4,)), 16, width=4).double(), toy_images(), seconds=0.3, batch_size=6,
+                           device="cpu", precision="float32", progress=False)
+    results["seconds"] = [steps_in_seconds.total_steps, steps_in_seconds.steps]
+    torch.save(results, folder / f"{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@cache
+def ranks(world: int) -> list[dict]:
+    """The results of all ranks of a world of `world` processes."""
+    import tempfile
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        env = {**os.environ, "OMP_NUM_THREADS": "1",
+               "PYTHONPATH": os.environ["PYTHONPATH"]}
+        processes = [subprocess.Popen([sys.executable, __file__, folder, str(rank), str(world), str(port)], env=env,
+                                      stderr=subprocess.PIPE, text=True) for rank in range(world)]
+        errors = []
+        for process in processes:
+            try:
+                errors.append(process.communicate(timeout=300)[1])
+            except subprocess.TimeoutExpired:
+                for each in processes:
+                    each.kill()
+                errors.append("timed out")
+        assert all(process.returncode == 0 for process in processes), "\n".join(errors)
+        return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(world)]
+
+
+@cache
+def one_rank() -> dict:
+    """The same in this process, without any process group."""
+    torch.set_num_threads(1)
+    return {name: compute(case) for name, case in CASES.items()} | {f"fit {k}": train(k) for k in ("vicreg", "spark")}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("name", CASES)
+def test_ranks_equal_one_rank(name, world):
+    one, many = one_rank()[name], [result[name] for result in ranks(world)]
+    if not CASES[name].local:  # each rank has the global loss, not its share
+        for result in many:
+            close(result["value"], one["value"], "value of a rank")
+    close(torch.stack([result["value"] for result in many]).mean(), one["value"], "mean of the values")
+    assert one["parameters"].keys() == many[0]["parameters"].keys() and one["parameters"]
+    for key, wanted in one["parameters"].items():
+        for result in many:
+            close(result["parameters"][key], wanted, f"gradient of {key}")
+    for number, wanted in enumerate(one["inputs"]):
+        close(torch.cat([result["inputs"][number] for result in many]) / world, wanted, f"gradient of input {number}")
+    for key, wanted in one["buffers"].items():
+        for result in many:
+            close(result["buffers"][key].double(), wanted.double(), f"buffer {key}")
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("kind", ["vicreg", "spark"])
+def test_fit_on_ranks_equals_fit_on_one(kind, world):
+    one, many = one_rank()[f"fit {kind}"], [result[f"fit {kind}"] for result in ranks(world)]
+    start = train_start(kind)
+    for result in many:
+        assert result["loss"] == pytest.approx(one["loss"], rel=1e-6)
+        for key, wanted in one["state"].items():
+            close(result["state"][key].double(), wanted.double(), f"{kind} {key}", 1e-6)
+    moved = [key for key in start if not torch.equal(start[key], one["state"][key])]
+    assert len(moved) == len(start), f"not trained: {set(start) - set(moved)}"
+
+
+def train_start(kind: str) -> dict:
+    torch.manual_seed(1)
+    backbone = ConvNet(2, (4, 6))
+    method = Plain(backbone, 16, width=8) if kind == "vicreg" else PlainSparK(backbone, 16, width=8)
+    return {name: p.detach() for name, p in method.double().named_parameters()
+            if p.ndim > 1 and name != "mask_tokens.0"}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_budget_in_seconds_is_one_number_of_steps(world):
+    """Each rank measures its own time; all must still make the same steps, or they wait for each other for ever."""
+    assert len({tuple(result["seconds"]) for result in ranks(world)}) == 1
+
+
+if __name__ == "__main__":
+    work(Path(sys.argv[1]), *map(int, sys.argv[2:]))
