@@ -67,6 +67,7 @@ class BEiT(Method):
     week = 14
     recipe = {"lr": 1e-3, "clip": 3.0}
     backbone_options = BEIT_VIT
+    explored = ("mask_token", "head", "tokenizer")
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, tokenizer: str | nn.Module = "kmeans",
                  codes: int = 256, mask_ratio: float = 75 / 196, masks: str = "block", bias_lr: float = 20.0,

@@ -90,6 +90,7 @@ class IBOT(DINO):
 
     title = "iBOT"
     week = 15
+    explored = ("teacher", "center", "patch_center", "mask_token")
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, *, weights: tuple[float, float] = (1.0, 1.0),
                  patch_temp: tuple[float, float] = (0.03, 0.04), patch_out: int | None = None, masks: str = "block",

@@ -103,6 +103,7 @@ class MAE(Method):
     title = "MAE"
     week = 12
     recipe = {"lr": 1.5e-3}
+    explored = ("decoder", "mask_token")
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, mask_ratio: float = 0.75, width: int = 96,
                  depth: int = 1, heads: int = 3, normalized: bool = True, drop: bool = True,

@@ -73,6 +73,7 @@ class SimMIM(Method):
     week = 13
     recipe = {"lr": 1.5e-3, "clip": 5.0}
     backbone_options = SIMMIM_VIT
+    explored = ("mask_token", "head")
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, mask_ratio: float = 0.6,
                  mask_patch: int | None = None, normalized: bool = False, std: float = 0.02, bias_lr: float = 20.0,

@@ -146,6 +146,7 @@ class SparK(Method):
     title = "SparK"
     week = 2
     recipe = {"lr": 3e-3}
+    explored = ("mask_tokens", "densify_norms", "densify_projs", "dense_decoder")
 
     def __init__(self, backbone: nn.Module, image_size: int = 32, mask_ratio: float = 0.6, width: int = 64,
                  normalized: bool = True, densify_norm: str = "bn", augment: Augment | None = None):
