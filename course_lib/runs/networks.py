@@ -11,6 +11,7 @@ import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -124,7 +125,7 @@ def learned(name: str, on: str = "shapes", folder: str | Path | None = None) -> 
 def _method(path: Path) -> Method:
     """The method of a file of `keep`, in evaluation mode; parts that it does not hold are `NotStored`."""
     state = checkpoint.load(path)
-    settings = state.get("settings")
+    settings: Any = state.get("settings")
     try:
         method = build_method(settings["method"], settings["backbone"], settings["image_size"],
                               backbone_options=settings["backbone_options"], **settings["options"])
@@ -132,8 +133,9 @@ def _method(path: Path) -> Method:
         if unexpected or (lost := kept_names(method) & set(missing)):
             raise ValueError(f"{(unexpected or sorted(lost))[0]!r} is not what this network has")
     except checkpoint.MALFORMED as error:
-        raise checkpoint.CheckpointError(f"{path.name} is not a learned network of this version of the course "
-                                         f"({type(error).__name__}: {error}). Restore it from the repository.") from error
+        why = f"{type(error).__name__}: {error}"
+        raise checkpoint.CheckpointError(f"{path.name} is not a learned network of this version of the course ({why}). "
+                                         "Restore it from the repository.") from error
     there = {key.partition(".")[0] for key in state["method"]}
     for part, module in list(method.named_children()):
         if part not in there and any(True for _ in module.parameters()):

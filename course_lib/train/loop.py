@@ -38,12 +38,12 @@ from course_lib.train.settings import Settings, whole_number
 @holding_out_folder
 @threads_put_back()
 def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps: int | None = None,
-        seconds: float | None = None, schedule_steps: int | None = None, batch_size: int | None = None, optimizer: str | None = None,
-        lr: float | None = None, weight_decay: float | None = None, warmup: float | None = None,
-        final_lr: float | None = None, clip: float | None = None, accumulate: int | None = None,
-        precision: str = "auto", device: str | torch.device = "auto", seed: int = 0, compile: bool = False,
-        stream: bool | None = None, threads: int | None = None, out: str | Path | None = None, resume: bool = False,
-        save_every: float = 60.0, log_every: int = 10, progress: bool = True,
+        seconds: float | None = None, schedule_steps: int | None = None, batch_size: int | None = None,
+        optimizer: str | None = None, lr: float | None = None, weight_decay: float | None = None,
+        warmup: float | None = None, final_lr: float | None = None, clip: float | None = None,
+        accumulate: int | None = None, precision: str = "auto", device: str | torch.device = "auto", seed: int = 0,
+        compile: bool = False, stream: bool | None = None, threads: int | None = None, out: str | Path | None = None,
+        resume: bool = False, save_every: float = 60.0, log_every: int = 10, progress: bool = True,
         watch: Callable[[History], None] | None = None) -> History:
     """Train `method` on `images` for `epochs`, `steps` or `seconds` (exactly one of them) and return its History.
 

@@ -128,7 +128,7 @@ def measures(method: nn.Module, untrained: nn.Module, name: str, seed: int, spli
 
 
 def table(folder: Path) -> str:
-    """Per method and set: kNN, linear probe and fine-tuning beside raw pixels and the untrained network, of all seeds."""
+    """Per method and set: kNN, linear probe and fine-tuning, raw pixels and the untrained network; means of seeds."""
     lines = [["network", "set", "seeds", "kNN", "raw pixels", "untrained", "linear", "untrained", "fine-tuned",
               "untrained", "minutes"]]
     runs = read_runs(folder) if folder.is_dir() else []

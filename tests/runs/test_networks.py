@@ -25,8 +25,8 @@ def build(name: str):
 def stored(method, name: str, folder):
     keep(method, name, "shapes", folder)
     for seed in (0, 1):
-        write_run(StoredRun(name, "shapes", id=f"shapes-{name}-s{seed}", seed=seed, scores=[
-            {"name": name, "kind": "method", "knn": 0.7}, {"name": "raw pixels", "kind": "control", "knn": 0.4}]), folder)
+        rows = [{"name": name, "kind": "method", "knn": 0.7}, {"name": "raw pixels", "kind": "control", "knn": 0.4}]
+        write_run(StoredRun(name, "shapes", id=f"shapes-{name}-s{seed}", seed=seed, scores=rows), folder)
     return folder / f"shapes-{name}.pt"
 
 

@@ -269,6 +269,7 @@ def test_the_first_steps_of_a_long_run_are_those_of_the_long_run(tmp_path):
     assert (first.steps, first.total_steps) == (4, 9)
     fit(parts, images(), steps=9, schedule_steps=9, out=tmp_path, resume=True, **SMALL)
     assert same(state(whole), state(parts))
-    for wrong in ({"steps": 5, "schedule_steps": 4}, {"epochs": 1, "schedule_steps": 9}, {"steps": 1, "schedule_steps": 0}):
+    for wrong in ({"steps": 5, "schedule_steps": 4}, {"epochs": 1, "schedule_steps": 9},
+                  {"steps": 1, "schedule_steps": 0}):
         with pytest.raises(ValueError, match="schedule_steps"):
             fit(vicreg(), images(), **wrong, **SMALL)
