@@ -26,6 +26,7 @@ class Method(nn.Module):
     recipe: ClassVar[dict[str, Any]] = {}             # defaults of `fit`'s settings
     backbone_options: ClassVar[dict[str, Any]] = {}   # the paper's ViT, where the backbone is a name
     shapes_options: ClassVar[dict[str, Any]] = {}     # options that suit the generated images
+    explored: ClassVar[tuple[str, ...]] = ()          # parts that are looked into, beside the evaluated backbone
     backbone: nn.Module
     settings: dict[str, Any] = {}                     # what `build_method` made it from
 

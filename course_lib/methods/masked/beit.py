@@ -70,6 +70,7 @@ class BEiT(ReconstructionMethod):
     week = 14
     recipe = {"lr": 1e-3, "clip": 3.0}
     backbone_options = BEIT_VIT
+    explored = ("mask_token", "head", "tokenizer")
     normalized = pixels = False  # its targets are words
     backbone: ViT
     tokenizer: KMeansTokenizer | VQVAE

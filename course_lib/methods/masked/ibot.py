@@ -94,6 +94,7 @@ class IBOT(DINO):
 
     title = "iBOT"
     week = 15
+    explored = ("teacher", "center", "patch_center", "mask_token")
     backbone: ViT
     head: IBOTHead
     patch_center: Tensor  # (patch_out or out,)

@@ -107,6 +107,7 @@ class MAE(ReconstructionMethod):
     title = "MAE"
     week = 12
     recipe = {"lr": 1.5e-3}
+    explored = ("decoder", "mask_token")
     backbone: ViT
 
     def __init__(self, backbone: ViT, image_size: int = 32, mask_ratio: float = 0.75, width: int = 96,

@@ -76,6 +76,7 @@ class SimMIM(ReconstructionMethod):
     week = 13
     recipe = {"lr": 1.5e-3, "clip": 5.0}
     backbone_options = SIMMIM_VIT
+    explored = ("mask_token", "head")
     backbone: ViT
     mask_grid: int
 

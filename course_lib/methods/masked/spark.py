@@ -149,6 +149,7 @@ class SparK(ReconstructionMethod):
     title = "SparK"
     week = 2
     recipe = {"lr": 3e-3}
+    explored = ("mask_tokens", "densify_norms", "densify_projs", "dense_decoder")
     backbone: ConvBackbone
 
     def __init__(self, backbone: ConvBackbone, image_size: int = 32, mask_ratio: float = 0.6, width: int = 64,
