@@ -96,6 +96,7 @@ class train:
     def run(args: argparse.Namespace) -> int:
         import torch
 
+        from course_lib.evaluate.scoring import missing_lines, unmeasurable
         from course_lib.files import write_text
         from course_lib.methods import build_method, method_class
         from course_lib.train.loop import fit
@@ -118,8 +119,11 @@ class train:
         out = Path(args.out or f"out/{args.method}-{Path(args.data).name}")
         if (out / "last.pt").exists() and not args.resume:
             raise ValueError(f"{out} already holds a run: add --resume to continue it, or choose another --out")
+        missing = unmeasurable(splits)
         if rank == 0:
-            print(images.describe())
+            print("\n".join([images.describe(), *([] if args.no_evaluate else missing_lines(missing))]))
+        if args.record and missing:
+            raise ValueError(f"--record stores runs with all their scores. {' '.join(missing_lines(missing))}")
         history = fit(method, images, epochs=args.epochs, steps=args.steps, seconds=args.seconds, **settings.record(),
                       precision=args.precision, device=args.device, seed=args.seed, compile=args.compile,
                       stream=args.stream or None, out=out, resume=args.resume)
@@ -129,7 +133,7 @@ class train:
         if args.no_evaluate or history.interrupted:
             return 0
         rows = _score(method, splits, args.method, args.device)
-        if hasattr(method, "reconstruct") and not getattr(method, "normalized", True):
+        if hasattr(method, "reconstruct") and not getattr(method, "normalized", True) and len(splits.test):
             from course_lib.evaluate.reconstruction import hidden_errors
 
             errors = hidden_errors(method, splits.test, args.seed, args.method)

@@ -103,6 +103,28 @@ def test_spark_reports_its_error_beside_both_fillings(pictures, tmp_path, capsys
     assert "visible mean" in said and "nearest visible pixel" in said
 
 
+@pytest.mark.parametrize("layout, said", [
+    ({"train/a": 12, "train/b": 12, "val/a": 2, "val/b": 2, "test": 4}, "test has no labels"),
+    ({"train/a": 24, "val/a": 4, "test/a": 4}, "train has one class only"),
+    ({"train": 24, "val": 4, "test/a": 4}, "train has no labels"),
+    ({"a": 2, "b": 2}, "test has no images"),
+])
+def test_what_a_folder_cannot_measure_is_said_before_step_1(layout, said, tmp_path, capsys):
+    """Bug: training ran to its end and failed there."""
+    drawn = iter(make_shapes(60, seed=5, size=8).images)
+    for where, count in layout.items():
+        (tmp_path / "data" / where).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(next(drawn).permute(1, 2, 0).numpy()).save(tmp_path / "data" / where / f"{i}.png")
+    assert train("vicreg", tmp_path / "data", tmp_path / "run", "--steps", 2, "--set", "width=16", "--batch-size",
+                 2) == 0
+    out = capsys.readouterr().out
+    before, after = out.split("Written: ")
+    assert said in before and said in after
+    rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
+    assert len(rows) == 3 and rows[0]["knn"] is None
+
+
 @pytest.mark.parametrize("words, said", [
     (("train", "vicreg", "--data", "no/such/folder", "--steps", 1), "no/such/folder"),
     (("evaluate", "no/last.pt"), "no/last.pt"),
