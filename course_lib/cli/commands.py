@@ -16,6 +16,7 @@ def _data_arguments(parser: argparse.ArgumentParser, default: str | None = "shap
     parser.add_argument("--data", default=default, required=default is None, metavar="SET", help=SETS)
     parser.add_argument("--image-size", type=int, metavar="PIXELS", help="resize to this (default: the set's own)")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N images per split")
+    parser.add_argument("--depth", type=int, metavar="BITS", help="bits that a folder's 16-bit PNG files use, such as 12")
     parser.add_argument("--data-root", metavar="FOLDER", help="where downloads and caches live (or $COURSE_DATA)")
     parser.add_argument("--stream", action="store_true",
                         help="read each batch from disk (default: only if the images do not fit into memory)")
@@ -33,7 +34,8 @@ def _load(args: argparse.Namespace, size: int | None = None):
     if args.threads is not None:  # for everything this process computes, not only training
         os.environ[VARIABLE] = str(requested_threads(args.threads) or "auto")
     return download_once_per_machine(lambda first: load(args.data, size=args.image_size or size, root=args.data_root,
-                                                        limit=args.limit, progress=first, stream=args.stream or None))
+                                                        limit=args.limit, progress=first, stream=args.stream or None,
+                                                        depth=args.depth))
 
 
 def _options(pairs: list[str]) -> dict:
