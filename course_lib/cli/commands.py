@@ -16,7 +16,7 @@ def _data_arguments(parser: argparse.ArgumentParser, default: str | None = "shap
     parser.add_argument("--data", default=default, required=default is None, metavar="SET", help=SETS)
     parser.add_argument("--image-size", type=int, metavar="PIXELS", help="resize to this (default: the set's own)")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N images per split")
-    parser.add_argument("--depth", type=int, metavar="BITS", help="bits that a folder's 16-bit PNG files use, such as 12")
+    parser.add_argument("--depth", type=int, metavar="BITS", help="bits that 16-bit PNG files use, such as 12")
     parser.add_argument("--data-root", metavar="FOLDER", help="where downloads and caches live (or $COURSE_DATA)")
     parser.add_argument("--stream", action="store_true",
                         help="read each batch from disk (default: only if the images do not fit into memory)")

@@ -214,7 +214,7 @@ def _save_cache(path: Path, key: str, decoded: Decoded, report: FolderReport) ->
         write_cache(path, key, *decoded)
     except WriteError as error:
         report.notes.append(f"The decoded pictures could not be kept in {shown(path.parent)} "
-                            f"({error.reason}); they will be decoded again next time.")
+                            f"({error.reason}); they will be decoded again next time. Another place: --data-root.")
 
 
 def _note_dark(bits: np.ndarray, names: list[str], report: FolderReport) -> None:
