@@ -213,24 +213,42 @@ class embed:
 
 
 class export:
-    """Write a checkpoint's backbone as a plain state dict; torchvision's model loads a ResNet for large images."""
+    """Write a checkpoint's backbone as a plain state dict, and beside it, as JSON, what its input has to look like.
+
+    torchvision's model loads a ResNet; the three lines that are printed (and in the JSON) turn images into features.
+    """
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("checkpoint", help="a last.pt that `course train` wrote")
         parser.add_argument("--out", default="backbone.pt", metavar="FILE.pt", help="default: %(default)s")
+        parser.add_argument("--safetensors", action="store_true",
+                            help="also FILE.safetensors (needs the package safetensors)")
+        parser.add_argument("--onnx", action="store_true", help="also FILE.onnx (needs onnx and onnxscript)")
 
     @staticmethod
     def run(args: argparse.Namespace) -> int:
         import torch
 
-        from course_lib.files import atomic
+        from course_lib.files import atomic, write_bytes, write_text
         from course_lib.train.checkpoint import export as backbone_state
         from course_lib.train.checkpoint import load_method
+        from course_lib.train.exported import as_onnx, as_safetensors, sidecar
 
-        method = load_method(args.checkpoint)
-        with atomic(Path(args.out)) as file:
+        method, out = load_method(args.checkpoint), Path(args.out)
+        more = {ending: make(method) for ending, wanted, make in (
+            (".safetensors", args.safetensors, as_safetensors), (".onnx", args.onnx, as_onnx)) if wanted}
+        with atomic(out) as file:
             torch.save(backbone_state(method), file)
+        for ending, content in more.items():
+            write_bytes(out.with_suffix(ending), content)
+        about = sidecar(method, args.out)
+        write_text(out.with_suffix(".json"), json.dumps(about, indent=1))
+        written = [str(out.with_suffix(ending)) for ending in (".json", *more)]
+        print("\n".join([f"Input: {about['input']}", f"Scaling: {about['scaling']['rule']}",
+                         f"Pooling: {about['pooling']}", f"Output: {about['output']}",
+                         "From images, uint8 (B, 3, height, width), to features:",
+                         *(f"    {line}" for line in about["recipe"]), f"Also written: {', '.join(written)}"]))
         name, size = method.settings["backbone"], method.settings["image_size"]
         stored = f"torch.load('{args.out}', weights_only=True)"
         options = "".join(f", {key}={value!r}" for key, value in method.settings["backbone_options"].items())
