@@ -47,6 +47,17 @@ def data_root(path: str | os.PathLike | None = None) -> Path:
     return Path(platformdirs.user_cache_dir("ssl-course", appauthor=False, opinion=False))
 
 
+def refusal(folder: str | Path) -> str:
+    """Why nothing can be written into `folder`, or be made there if it does not exist; "" if something can."""
+    folder = Path(folder).absolute()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
+
+
 # ------------------------------------------------------------------------------------------------ writing
 @contextmanager
 def atomic(path: str | Path) -> Iterator[IO[bytes]]:
@@ -72,7 +83,8 @@ def atomic(path: str | Path) -> Iterator[IO[bytes]]:
         if isinstance(error, WriteError) or not isinstance(cause, OSError):
             raise
         raise WriteError(f"could not write {path} ({cause.strerror}); what was there before is untouched. "
-                         "Free some disk space or choose another folder with --out.", str(cause.strerror)) from error
+                         "Free some disk space, or choose another folder with --out (--workspace for your copy of the "
+                         "lessons, --data-root for data).", str(cause.strerror)) from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)

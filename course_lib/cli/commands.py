@@ -16,6 +16,7 @@ def _data_arguments(parser: argparse.ArgumentParser, default: str | None = "shap
     parser.add_argument("--data", default=default, required=default is None, metavar="SET", help=SETS)
     parser.add_argument("--image-size", type=int, metavar="PIXELS", help="resize to this (default: the set's own)")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N images per split")
+    parser.add_argument("--depth", type=int, metavar="BITS", help="bits that 16-bit PNG files use, such as 12")
     parser.add_argument("--data-root", metavar="FOLDER", help="where downloads and caches live (or $COURSE_DATA)")
     parser.add_argument("--stream", action="store_true",
                         help="read each batch from disk (default: only if the images do not fit into memory)")
@@ -33,7 +34,8 @@ def _load(args: argparse.Namespace, size: int | None = None):
     if args.threads is not None:  # for everything this process computes, not only training
         os.environ[VARIABLE] = str(requested_threads(args.threads) or "auto")
     return download_once_per_machine(lambda first: load(args.data, size=args.image_size or size, root=args.data_root,
-                                                        limit=args.limit, progress=first, stream=args.stream or None))
+                                                        limit=args.limit, progress=first, stream=args.stream or None,
+                                                        depth=args.depth))
 
 
 def _options(pairs: list[str]) -> dict:
@@ -96,6 +98,7 @@ class train:
     def run(args: argparse.Namespace) -> int:
         import torch
 
+        from course_lib.evaluate.scoring import missing_lines, unmeasurable
         from course_lib.files import write_text
         from course_lib.methods import build_method, method_class
         from course_lib.methods.base import ReconstructionMethod
@@ -119,8 +122,11 @@ class train:
         out = Path(args.out or f"out/{args.method}-{Path(args.data).name}")
         if (out / "last.pt").exists() and not args.resume:
             raise ValueError(f"{out} already holds a run: add --resume to continue it, or choose another --out")
+        missing = unmeasurable(splits)
         if rank == 0:
-            print(images.describe())
+            print("\n".join([images.describe(), *([] if args.no_evaluate else missing_lines(missing))]))
+        if args.record and missing:
+            raise ValueError(f"--record stores runs with all their scores. {' '.join(missing_lines(missing))}")
         history = fit(method, images, epochs=args.epochs, steps=args.steps, seconds=args.seconds, **settings.record(),
                       precision=args.precision, device=args.device, seed=args.seed, compile=args.compile,
                       stream=args.stream or None, out=out, resume=args.resume)
@@ -130,7 +136,7 @@ class train:
         if args.no_evaluate or history.interrupted:
             return 0
         rows = _score(method, splits, args.method, args.device)
-        if isinstance(method, ReconstructionMethod) and method.pixels and not method.normalized:
+        if isinstance(method, ReconstructionMethod) and method.pixels and not method.normalized and len(splits.test):
             from course_lib.evaluate.reconstruction import hidden_errors
 
             errors = hidden_errors(method, splits.test, args.seed, args.method)
@@ -208,24 +214,42 @@ class embed:
 
 
 class export:
-    """Write a checkpoint's backbone as a plain state dict; torchvision's model loads a ResNet for large images."""
+    """Write a checkpoint's backbone as a plain state dict, and beside it, as JSON, what its input has to look like.
+
+    torchvision's model loads a ResNet; the three lines that are printed (and in the JSON) turn images into features.
+    """
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("checkpoint", help="a last.pt that `course train` wrote")
         parser.add_argument("--out", default="backbone.pt", metavar="FILE.pt", help="default: %(default)s")
+        parser.add_argument("--safetensors", action="store_true",
+                            help="also FILE.safetensors (needs the package safetensors)")
+        parser.add_argument("--onnx", action="store_true", help="also FILE.onnx (needs onnx and onnxscript)")
 
     @staticmethod
     def run(args: argparse.Namespace) -> int:
         import torch
 
-        from course_lib.files import atomic
+        from course_lib.files import atomic, write_bytes, write_text
         from course_lib.train.checkpoint import export as backbone_state
         from course_lib.train.checkpoint import load_method
+        from course_lib.train.exported import as_onnx, as_safetensors, sidecar
 
-        method = load_method(args.checkpoint)
-        with atomic(Path(args.out)) as file:
+        method, out = load_method(args.checkpoint), Path(args.out)
+        more = {ending: make(method) for ending, wanted, make in (
+            (".safetensors", args.safetensors, as_safetensors), (".onnx", args.onnx, as_onnx)) if wanted}
+        with atomic(out) as file:
             torch.save(backbone_state(method), file)
+        for ending, content in more.items():
+            write_bytes(out.with_suffix(ending), content)
+        about = sidecar(method, args.out)
+        write_text(out.with_suffix(".json"), json.dumps(about, indent=1))
+        written = [str(out.with_suffix(ending)) for ending in (".json", *more)]
+        print("\n".join([f"Input: {about['input']}", f"Scaling: {about['scaling']['rule']}",
+                         f"Pooling: {about['pooling']}", f"Output: {about['output']}",
+                         "From images, uint8 (B, 3, height, width), to features:",
+                         *(f"    {line}" for line in about["recipe"]), f"Also written: {', '.join(written)}"]))
         name, size = method.settings["backbone"], method.settings["image_size"]
         stored = f"torch.load('{args.out}', weights_only=True)"
         options = "".join(f", {key}={value!r}" for key, value in method.settings["backbone_options"].items())

@@ -1,4 +1,4 @@
-"""Check packages, devices, precision, data, lessons and disk; each is OK, or FAIL with its fix."""
+"""Check packages, devices, precision, data, lessons, disk, and write to folders; each is OK, or FAIL with its fix."""
 from __future__ import annotations
 
 import argparse
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from course_lib.files import CHECKOUT
+from course_lib.files import CHECKOUT, refusal
 from course_lib.text import text_table
 
 FREE_GB = 2.0                      # for checkpoints and CIFAR-10; the lessons need almost nothing
@@ -158,7 +158,10 @@ def check_data(root: str | Path | None = None) -> list[Check]:
         return [Check("data", f"unknown without {error.name}", "", SETUP)]
     there = sorted(path.name for path in folder.glob("[!.]*"))
     held = ", ".join(there[:8]) + (" ..." if len(there) > 8 else "")
-    rows = [Check("data", f"{folder}: {held or 'nothing downloaded yet; generated images need no data'}")]
+    why = refusal(folder)
+    rows = [Check("data", f"{folder}: {held or 'nothing downloaded yet; generated images need no data'}"
+                  + (f"; it cannot be written ({why})" if why else ""), "",
+                  "Choose a folder that you can write to: --data-root FOLDER, or COURSE_DATA=FOLDER" if why else "")]
     needed = f">={FREE_GB:.0f} GB"
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
@@ -173,8 +176,12 @@ def check_lessons() -> Check:
     from course_lib.cli.lessons import list_lessons
     from course_lib.files import lessons_folder, workspace_folder
     try:
-        count = len(list_lessons(lessons_folder()))
-        return Check("lessons", f"{count}; your copy: {workspace_folder()}")
+        count, mine = len(list_lessons(lessons_folder())), workspace_folder()
+        if why := refusal(mine):
+            return Check("lessons", f"{count}; your copy, {mine}, cannot be written ({why})", "",
+                         "Choose a folder that you can write to: course lab --workspace FOLDER, or "
+                         "COURSE_WORKSPACE=FOLDER")
+        return Check("lessons", f"{count}; your copy: {mine}")
     except FileNotFoundError as error:
         return Check("lessons", str(error), "", "Clone the course's repository, start its course.py there.")
 

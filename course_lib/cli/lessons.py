@@ -8,7 +8,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from course_lib.files import CHECKOUT, PACKAGE, lessons_folder, workspace_folder, write_text
+from course_lib.files import CHECKOUT, PACKAGE, lessons_folder, refusal, workspace_folder, write_text
 
 NO_JUPYTER = "JupyterLab is not installed here ({}). Run: python course.py setup"
 LESSON_SECONDS = 600    # per cell
@@ -52,9 +52,22 @@ def kernel_environment(workspace: Path) -> dict[str, str]:
                               if p and p != package_root]
     # its labconfig/page_config.json turns off the pop-up about Jupyter news
     configs = [str(PACKAGE / "jupyter"), os.environ.get("JUPYTER_CONFIG_PATH", "")]
-    return {**os.environ, "COURSE_WORKSPACE": str(workspace), "PYTHONPATH": os.pathsep.join(paths),
+    return {**os.environ, **_jupyter_folders(workspace),
+            "COURSE_WORKSPACE": str(workspace), "PYTHONPATH": os.pathsep.join(paths),
             "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, configs)),
             "JUPYTER_PREFER_ENV_PATH": "1"}   # rather than a python3 kernel in the home folder
+
+
+def _jupyter_folders(workspace: Path) -> dict[str, str]:
+    """Variables that move Jupyter's own folders into the workspace, where a class room's home is read-only."""
+    from jupyter_core import paths
+
+    usual = (paths.jupyter_runtime_dir(), paths.jupyter_data_dir(), paths.jupyter_config_dir())
+    if not any(map(refusal, usual)):
+        return {}
+    names = {"JUPYTER_RUNTIME_DIR": "runtime", "JUPYTER_DATA_DIR": "data", "JUPYTER_CONFIG_DIR": "config",
+             "IPYTHONDIR": "ipython", "MPLCONFIGDIR": "matplotlib"}
+    return {name: str(workspace / ".jupyter" / folder) for name, folder in names.items()}
 
 
 def render_lesson(wanted: str | int, out: str | Path | None = None, solved: bool = False, mine: bool = False,
@@ -69,6 +82,8 @@ def render_lesson(wanted: str | int, out: str | Path | None = None, solved: bool
     out = Path(out) if out else Path(f"{path.stem}.html")
     if not out.resolve().parent.is_dir():
         raise FileNotFoundError(f"The folder {out.resolve().parent} does not exist; create it first.")
+    if why := refusal(out.resolve().parent):
+        raise ValueError(f"{out.resolve().parent} cannot be written ({why}): choose another place with --out.")
     try:
         import nbformat
         from nbclient import NotebookClient
@@ -81,6 +96,7 @@ def render_lesson(wanted: str | int, out: str | Path | None = None, solved: bool
     with tempfile.TemporaryDirectory(prefix="course-lesson-") as scratch:
         environment = kernel_environment(workspace_folder() if mine else Path(scratch))
         environment |= {"COURSE_SOLVED": "1"} if solved else {}
+        os.environ.update(_jupyter_folders(Path(scratch)))  # the kernel's connection file is written from here
         client = NotebookClient(notebook, timeout=timeout, kernel_name="python3",
                                 extra_arguments=["--IPKernelApp.log_level=40"],  # errors only
                                 resources={"metadata": {"path": str(path.parent) if mine else scratch}})

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from course_lib.cli.lessons import NO_JUPYTER, find_lesson, kernel_environment, list_lessons
 from course_lib.cli.rewriting import write_updated_copies
-from course_lib.files import lessons_folder, workspace_folder, write_bytes
+from course_lib.files import lessons_folder, refusal, workspace_folder, write_bytes
 
 MANIFEST = ".course-manifest.json"
 REPLACED = ".replaced"  # earlier copies that the learner had only executed
@@ -88,7 +88,7 @@ def sync_lessons(source: Path | None = None, workspace: str | Path | None = None
     the new one goes next to it as `NAME.new.ipynb`. Removed from the course: the copy stays. Deleted by the learner:
     copied again. Notebooks with outdated imports get `NAME.moved.ipynb`, the learner's own with new imports.
 
-    Raises FileNotFoundError without lessons, ValueError if `workspace` is `source`.
+    Raises FileNotFoundError without lessons, ValueError if `workspace` is `source` or cannot be written.
     """
     source = Path(source) if source else lessons_folder()
     if not source.is_dir():
@@ -96,6 +96,9 @@ def sync_lessons(source: Path | None = None, workspace: str | Path | None = None
     workspace = workspace_folder(workspace)
     if workspace == source.resolve():
         raise ValueError(f"The workspace {workspace} is the course's own lessons folder; give another one.")
+    if why := refusal(workspace):
+        raise ValueError(f"Your copy of the lessons cannot be written into {workspace} ({why}): choose another folder "
+                         "with --workspace FOLDER, or $COURSE_WORKSPACE.")
     workspace.mkdir(parents=True, exist_ok=True)
     manifest, report = _read_manifest(workspace), SyncReport()
     course = _course_files(source)

@@ -6,6 +6,7 @@ again. (CIFAR-10 comes as Python pickles, which could run code: torchvision chec
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import socket
 import warnings
@@ -128,9 +129,12 @@ def _construct(name: str, home: Path, progress: bool, **arguments):
         else:
             source, place, what = cls.url, home, f"the file {cls.filename} (md5 {cls.tgz_md5})"
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        again = "Try again once you are online"
+        if isinstance(error, PermissionError) or getattr(error, "errno", None) in (errno.EROFS, errno.ENOSPC):
+            again = "Choose another folder with --data-root or $COURSE_DATA"
         raise DataError(
-            f"{title} is not in {home} and could not be downloaded ({reason}). Try again once you are "
-            f"online, or get {what}, {weight}, from {source} and put it, still packed, into {place}: the next start "
+            f"{title} is not in {home} and could not be downloaded ({reason}). {again}, or "
+            f"get {what}, {weight}, from {source} and put it, still packed, into {place}: the next start "
             "checks and unpacks it. The data set shapes needs no download.") from error
     finally:
         socket.setdefaulttimeout(timeout)

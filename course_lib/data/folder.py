@@ -5,7 +5,8 @@ Three layouts are recognised:
   validation or test set takes 10 % of train. `unlabelled/` next to them is a set of its own.
 - one sub-folder per class: 80 % train, 10 % validation, 10 % test.
 - pictures only, or a single sub-folder: the same, without labels.
-A picture's split is a hash of its name inside the folder, so adding others does not move it.
+A picture's split is a hash of its name inside the folder, so adding others does not move it. Of exact copies, one
+that train has too is left out of validation and test, and one that validation has too out of test (`copies`).
 
 JPEG, PNG and WebP files are read (`course_lib.data.photo` makes them `size` x `size` pixels); unreadable ones are
 skipped and listed in one summary. Folders larger than memory are decoded into a file on disk and used from there
@@ -27,20 +28,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from course_lib.data.cache import cache_file, map_cache, read_cache, stream_cache, write_cache
+from course_lib.data.cache import Decoded, cache_file, map_cache, read_cache, stream_cache, write_cache
+from course_lib.data.copies import fingerprints, leave_out_copies
 from course_lib.data.images import SPLITS, DataError, ImageSet, Splits
-from course_lib.data.photo import ENDINGS, PASSING, decode_photo, failure_reason
+from course_lib.data.photo import ENDINGS, PASSING, bits_used, decode_photo, failure_reason
 from course_lib.data.splits import FolderReport, Plan, plan_splits, shown, walk
 from course_lib.device import free_memory
 from course_lib.files import WriteError, data_root
 
-CACHE_VERSION = 1                   # increase it when the same file would give other pixels
+CACHE_VERSION = 2                   # increase it when the same file would give other pixels
 CHUNK = 64                          # pictures per decoding task
 
 
 def load_folder(path: str | os.PathLike, size: int = 32, seed: int = 0, progress: bool = True,
                 cache: str | os.PathLike | bool | None = None, workers: int | None = None,
-                stream: bool | None = None) -> Splits:
+                stream: bool | None = None, depth: int = 16) -> Splits:
     """The pictures under `path` as Splits of uint8 (N, 3, size, size); see above for layouts.
 
     seed: salt of the hash that splits. workers: decoding threads (None: one per CPU core).
@@ -49,10 +51,11 @@ def load_folder(path: str | os.PathLike, size: int = 32, seed: int = 0, progress
     length, time or permission changes.
     stream: leave the decoded pictures in the cache and read them as needed, for folders larger than memory. None: if
     there is a cache and they would take more than half of the memory.
+    depth: how many bits the PNG files of 16 bits use; 12 for most scientific cameras.
 
     Raises DataError if `path` is no folder or has no readable picture.
     """
-    splits, report = read_folder(path, size, seed, progress, cache, workers, stream)
+    splits, report = read_folder(path, size, seed, progress, cache, workers, stream, depth)
     if progress or report.skipped or report.notes:
         _print(report.summary())
     return splits
@@ -60,8 +63,10 @@ def load_folder(path: str | os.PathLike, size: int = 32, seed: int = 0, progress
 
 def read_folder(path: str | os.PathLike, size: int = 32, seed: int = 0, progress: bool = True,
                 cache: str | os.PathLike | bool | None = None, workers: int | None = None,
-                stream: bool | None = None) -> tuple[Splits, FolderReport]:
+                stream: bool | None = None, depth: int = 16) -> tuple[Splits, FolderReport]:
     """As `load_folder`, but returns the FolderReport as well instead of printing it."""
+    if not isinstance(depth, int) or not 8 <= depth <= 16:
+        raise ValueError(f"depth is {depth!r}; expected the bits that 16-bit files use, from 8 to 16, such as 12.")
     if not isinstance(size, int) or size < 1:
         raise ValueError(f"size is {size!r}; expected a number of pixels, such as 32.")
     root = Path(os.path.abspath(Path(path).expanduser()))
@@ -74,18 +79,15 @@ def read_folder(path: str | os.PathLike, size: int = 32, seed: int = 0, progress
     plan = plan_splits([name for name, *_ in files], seed, report)
     order = [i for split in SPLITS for i, its in enumerate(plan.splits) if its == split]
 
-    key = hashlib.blake2b(json.dumps([CACHE_VERSION, files]).encode(), digest_size=16).hexdigest()
+    key = hashlib.blake2b(json.dumps([CACHE_VERSION, depth, files]).encode(), digest_size=16).hexdigest()
     folder = data_root() / "folders" if cache in (None, True) else Path(cache).expanduser() if cache else None
     chosen = [files[i] for i in order]
     if stream is None:
         stream = folder is not None and len(chosen) * 3 * size * size > free_memory(torch.device("cpu")) / 2
-    if stream:
-        images, failures = _streamed(folder, root, chosen, key, size, seed, progress, workers, report)
-    else:
-        images, failures = _in_memory(folder, root, chosen, key, size, seed, progress, workers, report)
+    how: dict = dict(progress=progress, workers=workers, depth=depth)
+    load = _streamed if stream else _in_memory
+    images, failures, prints = load(folder, root, chosen, key, size, seed, report, how)
     report.skipped += [(files[order[j]][0], reason) for j, reason in failures.items()]
-    report.skipped.sort()
-    report.used = len(images)
     if not len(images):
         endings = Counter(Path(name).suffix.lower() or "no ending" for name, _ in report.skipped)
         listing = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(6)) or "no files"
@@ -94,12 +96,18 @@ def read_folder(path: str | os.PathLike, size: int = 32, seed: int = 0, progress
             f"({' '.join(ENDINGS)}) in it, in one sub-folder per class, and in train/, validation/ and test/ "
             f"with such sub-folders. Left out: {listing}.\n{report.summary()}")
     order = [i for j, i in enumerate(order) if j not in failures]
-    return _assemble(images, order, [name for name, *_ in files], plan, report), report
+    names, placed = [files[i][0] for i in order], [(plan.splits[i], plan.groups[i]) for i in order]
+    _note_dark(prints[:, 2], names, report)
+    out = leave_out_copies(images, prints, names, placed, report)
+    report.skipped.sort()
+    report.used = len(images) - len(out)
+    return _assemble(images, order, out, [name for name, *_ in files], plan, report), report
 
 
-def _in_memory(folder: Path | None, root: Path, files: list[tuple], key: str, size: int, seed: int, progress: bool,
-               workers: int | None, report: FolderReport) -> tuple[np.ndarray, dict[int, str]]:
-    """uint8 (N, 3, size, size) of the files that can be read, cached or decoded; position -> reason for the others."""
+def _in_memory(folder: Path | None, root: Path, files: list[tuple], key: str, size: int, seed: int,
+               report: FolderReport, how: dict) -> Decoded:
+    """uint8 (N, 3, size, size) of the files that can be read, cached or decoded; position -> reason for the others;
+    int64 (N, 3) fingerprints."""
     path = None if folder is None else cache_file(folder, root, size, seed)
     found = None if path is None else _load_cache(lambda: read_cache(path, key), report)
     if found is not None:
@@ -111,22 +119,24 @@ def _in_memory(folder: Path | None, root: Path, files: list[tuple], key: str, si
             raise MemoryError
         images = np.empty((len(files), 3, size, size), dtype=np.uint8)
     except MemoryError:
+        report.skipped.sort()
         raise DataError(f"{len(files):,} pictures of {size}x{size} need {need / 1e9:.1f} GB of memory, more "
                         "than this machine has. Ask for a smaller size, give a smaller folder, or leave them on disk "
                         "(stream=True, with a cache).") from None
+    prints = np.empty((len(files), 3), dtype=np.int64)
     count, failures = 0, {}
-    for pixels, failed in _decoded(root, files, size, progress, workers):
-        images[count:count + len(pixels)] = pixels
+    for pixels, failed, lines in _decoded(root, files, size, **how):
+        images[count:count + len(pixels)], prints[count:count + len(pixels)] = pixels, lines
         count += len(pixels)
         failures |= failed
-    images = images[:count]
+    images, prints = images[:count], prints[:count]
     if path is not None and count and not any(reason.startswith(PASSING) for reason in failures.values()):
-        _save_cache(path, key, images, failures, report)
-    return images, failures
+        _save_cache(path, key, (images, failures, prints), report)
+    return images, failures, prints
 
 
-def _streamed(folder: Path | None, root: Path, files: list[tuple], key: str, size: int, seed: int, progress: bool,
-              workers: int | None, report: FolderReport) -> tuple[np.ndarray, dict[int, str]]:
+def _streamed(folder: Path | None, root: Path, files: list[tuple], key: str, size: int, seed: int,
+              report: FolderReport, how: dict) -> Decoded:
     """As `_in_memory`, but the pictures stay in the memory-mapped cache file."""
     if folder is None:
         raise DataError("Pictures that are streamed lie in the cache: stream=True and cache=False do not go together.")
@@ -135,7 +145,7 @@ def _streamed(folder: Path | None, root: Path, files: list[tuple], key: str, siz
     report.cached = found is not None
     try:
         if found is None:
-            key = stream_cache(path, key, _decoded(root, files, size, progress, workers))
+            key = stream_cache(path, key, _decoded(root, files, size, **how))
             found = map_cache(path, key, size)
     except WriteError as error:
         raise DataError(f"The decoded pictures, {len(files) * 3 * size * size / 1e9:.1f} GB, could not be written into "
@@ -145,22 +155,30 @@ def _streamed(folder: Path | None, root: Path, files: list[tuple], key: str, siz
     return found
 
 
-def _decoded(root: Path, files: list[tuple], size: int, progress: bool,
-             workers: int | None) -> Iterator[tuple[np.ndarray, dict[int, str]]]:
-    """In the files' order, a chunk at a time: uint8 (n, 3, size, size), and position -> reason for skipped files."""
+def _decoded(root: Path, files: list[tuple], size: int, progress: bool, workers: int | None,
+             depth: int) -> Iterator[Decoded]:
+    """As `_in_memory`, in the files' order, a chunk at a time."""
     from tqdm.auto import tqdm
 
-    def decode(start: int) -> tuple[np.ndarray, dict[int, str]]:
+    options = {} if depth == 16 else {"depth": depth}
+
+    def decode(start: int) -> Decoded:
         pixels, failures = np.empty((min(CHUNK, len(files) - start), 3, size, size), dtype=np.uint8), {}
+        bits = []
         for i in range(start, start + len(pixels)):
             if files[i][1] == 0:
                 failures[i] = "empty file"
                 continue
             try:
-                pixels[i - start - len(failures)] = decode_photo(root / files[i][0], size).transpose(2, 0, 1)
+                photo = decode_photo(root / files[i][0], size, **options)
+                pixels[i - start - len(failures)] = photo.transpose(2, 0, 1)
+                bits.append(bits_used(root / files[i][0], photo) if depth == 16 else 0)
             except Exception as error:      # a broken file may make a decoder raise anything
                 failures[i] = failure_reason(error)
-        return pixels[:len(pixels) - len(failures)], failures
+        pixels = pixels[:len(pixels) - len(failures)]
+        prints = fingerprints(pixels)
+        prints[:, 2] = bits
+        return pixels, failures, prints
 
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -173,15 +191,15 @@ def _decoded(root: Path, files: list[tuple], size: int, progress: bool,
             # only a few chunks ahead, as decoded pictures wait in memory
             ahead = deque(pool.submit(decode, start) for start in islice(starts, 4 * workers))
             while ahead:
-                pixels, failures = ahead.popleft().result()
+                pixels, failures, prints = ahead.popleft().result()
                 ahead.extend(pool.submit(decode, start) for start in islice(starts, 1))
                 bar.update(len(pixels) + len(failures))
-                yield pixels, failures
+                yield pixels, failures, prints
     finally:
         pool.shutdown(cancel_futures=True)          # immediately when interrupted
 
 
-def _load_cache(read, report: FolderReport) -> tuple[np.ndarray, dict[int, str]] | None:
+def _load_cache(read, report: FolderReport) -> Decoded | None:
     try:
         return read()
     except FileNotFoundError:
@@ -191,27 +209,42 @@ def _load_cache(read, report: FolderReport) -> tuple[np.ndarray, dict[int, str]]
         return None
 
 
-def _save_cache(path: Path, key: str, images: np.ndarray, failures: dict[int, str], report: FolderReport) -> None:
+def _save_cache(path: Path, key: str, decoded: Decoded, report: FolderReport) -> None:
     try:
-        write_cache(path, key, images, failures)
+        write_cache(path, key, *decoded)
     except WriteError as error:
         report.notes.append(f"The decoded pictures could not be kept in {shown(path.parent)} "
-                            f"({error.reason}); they will be decoded again next time.")
+                            f"({error.reason}); they will be decoded again next time. Another place: --data-root.")
 
 
-def _assemble(images: np.ndarray, order: list[int], names: list[str], plan: Plan,
+def _note_dark(bits: np.ndarray, names: list[str], report: FolderReport) -> None:
+    """A note where pictures of 16 bits use fewer, and so are nearly black."""
+    if (used := int(bits.max())) and used < 16:
+        report.notes.append(
+            f"{(bits > 0).sum():,} pictures of 16 bits use {used} of them, so they are nearly black, such as "
+            f"{shown(names[int(bits.argmax())])}: depth={max(used, 8)} (--depth {max(used, 8)}) makes "
+            f"{2 ** max(used, 8) - 1:,} white. Of 16-bit colour only the upper 8 bits can be read.")
+
+
+def _assemble(images: np.ndarray, order: list[int], out: set[int], names: list[str], plan: Plan,
               report: FolderReport) -> Splits:
     index = {group: i for i, group in enumerate(plan.classes)}
     tensor, sets, start = torch.from_numpy(images), {}, 0
     for split in SPLITS:
-        members = [i for i in order if plan.splits[i] == split]
+        places = [j for j, i in enumerate(order) if plan.splits[i] == split]
+        kept = [j for j in places if j not in out]
+        # the last pictures move into the gaps: of mapped ones only these are read
+        gaps = [j for j in places[:len(kept)] if j in out]
+        moved = dict(zip(gaps, kept[len(kept) - len(gaps):]))
+        images[gaps] = images[list(moved.values())]
+        members = [order[moved.get(j, j)] for j in places[:len(kept)]]
         groups = [plan.groups[i] for i in members]
         labels = torch.tensor([index[group] for group in groups], dtype=torch.int64) if all(groups) else None
         sets[split] = ImageSet(
             tensor[start:start + len(members)], labels if plan.classes else None,
             plan.classes if labels is not None else (), name=report.path.name, split=split,
             names=tuple(names[i] for i in members))
-        start += len(members)
+        start += len(places)
         if not members and split != "unlabelled":
             report.notes.append(f"No picture fell to {split}: the folder has too few.")
     return Splits(sets["train"], sets["validation"], sets["test"],

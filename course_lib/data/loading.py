@@ -16,7 +16,7 @@ TORCHVISION_SETS = ("cifar10", "stl10", "fashion-mnist")
 
 def load(name: str | os.PathLike, *, size: int | None = None, root: str | os.PathLike | None = None,
          seed: int = 0, limit: int | None = None, progress: bool = True, stream: bool | None = None,
-         **options) -> Splits:
+         depth: int | None = None, **options) -> Splits:
     """Train, validation and test images of a data set.
 
     name: "shapes" (generated, nothing to download), "cifar10", "stl10", "fashion-mnist", or the path of a folder with
@@ -27,6 +27,7 @@ def load(name: str | os.PathLike, *, size: int | None = None, root: str | os.Pat
     root: see `data_root`. limit: at most this many images per split. progress: show bars for downloads and decoding.
     seed: for generated shapes, and for the images that `limit` keeps.
     stream: leave a folder's decoded pictures on disk (see `load_folder`); other sets are held in memory.
+    depth: how many bits a folder's 16-bit PNG files use (None: 16; see `load_folder`).
     options: shapes: those of `make_shapes` (relation, style, n) for all three splits; stl10: unlabelled=False skips
     those images; folders: `load_folder`'s (cache, workers).
 
@@ -38,6 +39,10 @@ def load(name: str | os.PathLike, *, size: int | None = None, root: str | os.Pat
         raise ValueError(f"size is {size!r}; expected a number of pixels, such as 32, or None.")
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit!r}; expected at least 1, or None for all images.")
+    if depth is not None:
+        if not Path(name).expanduser().is_dir():
+            raise ValueError(f"depth is of a folder's 16-bit files; {str(name)!r} has 8 bits. Leave it out.")
+        options["depth"] = depth
     key = str(name).lower().replace("-", "").replace("_", "")
     known = {known.replace("-", ""): known for known in TORCHVISION_SETS}
     if key == "shapes":

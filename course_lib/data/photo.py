@@ -1,9 +1,9 @@
 """One photograph file as a small square of pixels.
 
-The picture is rotated as its EXIF tag says and converted to RGB: 16-bit grey is scaled to 8 bits, transparency becomes
-white, an animation gives its first frame. The short side is resized to `size` pixels (bilinear with antialiasing, like
-torchvision's Resize), and the centre is cropped. Large JPEGs are decoded at a reduced scale, at least twice the final
-size, which is several times faster.
+The picture is rotated as its EXIF tag says and converted to RGB: 16 bits are scaled to 8 (of colour, Pillow reads the
+upper 8 only), transparency becomes white, an animation gives its first frame. The short side is resized to `size`
+pixels (bilinear with antialiasing, like torchvision's Resize), and the centre is cropped. Large JPEGs are decoded at a
+reduced scale, at least twice the final size, which is several times faster.
 """
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ MAX_PIXELS = 178_956_970            # Pillow's limit for a decompression bomb
 PASSING = "cannot be read now"      # starts the reasons that may not recur
 
 
-def decode_photo(path: str | os.PathLike, size: int) -> np.ndarray:
-    """One file as uint8 (size, size, 3), as described above. Raises whatever Pillow does if it cannot read it."""
+def decode_photo(path: str | os.PathLike, size: int, depth: int = 16) -> np.ndarray:
+    """One file as uint8 (size, size, 3), as described above. Raises whatever Pillow does if it cannot read it.
+
+    depth: how many bits a 16-bit PNG uses, 8 to 16; with 12, as of many cameras, 4095 is white.
+    """
     with Image.open(path, formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise Image.DecompressionBombError
+        deep = image.format == "PNG" and "16" in str(image.tile[0][3])
         image.draft(image.mode, (2 * size, 2 * size))
         image.load()
         turned = 1
@@ -31,6 +35,8 @@ def decode_photo(path: str | os.PathLike, size: int) -> np.ndarray:
                 turned = image.getexif().get(0x0112, 1)
             except Exception:           # a damaged tag says nothing about the pixels
                 pass
+        if deep and depth < 16:
+            image = _stretched(image, depth)
         image = _rgb(image)
         if image.size != (size, size):
             side = min(image.size)
@@ -48,13 +54,36 @@ _TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
           7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
 
 
+def _stretched(image: Image.Image, depth: int) -> Image.Image:
+    """A picture of 16 bits of which only the lower `depth` are used, as one of 8 bits."""
+    white = 2 ** depth - 1
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64).clip(0, white)
+        return Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
+    table = [min(255, round(upper * 256 * 255 / white)) for upper in range(256)]
+    return image.point(table * len(image.getbands()))
+
+
+def bits_used(path: str | os.PathLike, pixels: np.ndarray) -> int:
+    """How many bits the highest value of a 16-bit PNG needs (16 if `pixels`, decoded from it, are bright); or 0."""
+    with open(path, "rb") as file:
+        head = file.read(25)
+    if head[:8] != b"\x89PNG\r\n\x1a\n" or head[24:] != b"\x10":
+        return 0
+    if pixels.max() >= 128:
+        return 16
+    with Image.open(path, formats=("PNG",)) as image:
+        grey = image.mode.startswith("I")
+        ranges = [image.getextrema()] if grey else image.getextrema()[:3]
+    highest = int(max(high for _, high in ranges))      # type: ignore[misc]
+    return (highest if grey else 256 * highest).bit_length()
+
+
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode == "I" or image.mode.startswith("I;16"):
-        # Pillow's convert("L") would clip at 255, to an all-white picture
-        values = np.asarray(image).astype(np.int64).clip(0, 65535)
-        image = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+        image = _stretched(image, 16)       # Pillow's convert("L") would clip at 255, to an all-white picture
     elif image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

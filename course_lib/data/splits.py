@@ -14,6 +14,8 @@ from course_lib.data.photo import ENDINGS
 SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
                  "validation": "validation", "test": "test", "testing": "test",
                  "unlabelled": "unlabelled", "unlabeled": "unlabelled"}
+NO_READER = (".tif", ".tiff", ".npy", ".npz", ".mat", ".h5", ".dcm", ".nii", ".gz", ".heic", ".avif", ".jp2", ".exr",
+             ".dng")       # pictures all the same, often of more channels
 QUIET = ("thumbs.db", "desktop.ini", "__macosx")        # left by file managers, like .names
 
 
@@ -74,7 +76,9 @@ def walk(root: Path, report: FolderReport) -> list[tuple[str, int, int, int]]:
             if stat.S_ISDIR(facts.st_mode):
                 visit(entry.path, name + "/", (*above, real))
             elif not name.lower().endswith(ENDINGS):
-                report.skipped.append((name, "not a JPEG, PNG or WebP file"))
+                ending = Path(name.lower()).suffix
+                report.skipped.append((name, f"no reader for {ending}: save it as PNG, of 1 or 3 channels"
+                                       if ending in NO_READER else "not a JPEG, PNG or WebP file"))
             elif not stat.S_ISREG(facts.st_mode):
                 report.skipped.append((name, "not a regular file"))
             else:

@@ -9,7 +9,7 @@ from course_lib.evaluate.measures import (
 from course_lib.evaluate.neighbours import knn, knn_accuracy, knn_predict, knn_votes
 from course_lib.evaluate.probes import COMPONENTS, WIDE, LabelledFeatures, ProbeResult, factor_probe, linear_probe
 from course_lib.evaluate.reconstruction import average_distance, fill_mean, fill_nearest, hidden_error, hidden_errors
-from course_lib.evaluate.scoring import COLUMNS, PERCENT, score, table
+from course_lib.evaluate.scoring import COLUMNS, PERCENT, missing_lines, score, table, unmeasurable
 from course_lib.evaluate.smoothing import (
     ABSTAIN, certified_accuracy, certified_radius, certify, count_votes, lower_bound,
 )
@@ -20,6 +20,6 @@ __all__ = [
     "check_labels", "cluster_accuracy", "cluster_match", "cluster_scores", "count_votes", "covariance_spectrum",
     "effective_rank", "embed", "embed_projected", "factor_probe", "feature_std", "few_threads", "fill_mean",
     "fill_nearest", "hidden_error", "hidden_errors", "knn", "knn_accuracy", "knn_predict", "knn_votes",
-    "linear_probe", "lower_bound", "mutual_matches", "rankme", "raw_pixels", "reinitialise", "rollout", "score",
-    "similarity", "table", "to_grid", "uniformity",
+    "linear_probe", "lower_bound", "missing_lines", "mutual_matches", "rankme", "raw_pixels", "reinitialise", "rollout",
+    "score", "similarity", "table", "to_grid", "uniformity", "unmeasurable",
 ]

@@ -16,6 +16,37 @@ from course_lib.evaluate.probes import factor_probe, linear_probe
 from course_lib.text import text_table
 from course_lib.threads import well_threaded
 
+CLUSTERS = ("cluster_acc", "cluster_nmi", "cluster_ari")
+
+
+def unmeasurable(splits: Splits, clusters: bool = False) -> dict[str, str]:
+    """Column of `score` -> why it cannot be measured on these images: known from the splits, before any training."""
+    train, validation, test = splits.train, splits.validation, splits.test
+    why = next((why for why, holds in (
+        ("test has no images", not len(test)),
+        ("train has no labels", train.labels is None),
+        ("test has no labels", test.labels is None),
+        ("train has one class only", train.labels is not None and len(train.labels.unique()) < 2)) if holds), "")
+    picked = ("validation has no images" if not len(validation) else
+              "validation has no labels" if validation.labels is None else "")
+    reasons = {"knn": why, "linear": why or picked and f"{picked} to pick its penalty on"}
+    if clusters:
+        labels = test.labels if len(test) else None
+        classes = 0 if labels is None else len(labels.unique())
+        few = f"test has {len(test)} images of {classes} classes: with fewer than two a class, any clustering fits"
+        unlabelled = "test has no images" if not len(test) else "test has no labels" if labels is None else ""
+        one = "test has one class only" if classes < 2 else ""
+        reasons |= dict.fromkeys(CLUSTERS, unlabelled or one or (few if len(test) < 2 * classes else ""))
+    if not len(test):
+        reasons["feature_std"] = "test has no images"
+    return {column: reason for column, reason in reasons.items() if reason}
+
+
+def missing_lines(reasons: dict[str, str]) -> list[str]:
+    """The reasons of `unmeasurable` as sentences, columns of one reason together."""
+    return [f"Not measured: {', '.join(COLUMNS[c] for c in reasons if reasons[c] == why)} ({why})."
+            for why in dict.fromkeys(reasons.values())]
+
 
 def score(model: nn.Module | None, splits: Splits, *, name: str = "method", controls: bool = True,
           linear: bool = True, clusters: bool = False, factors: bool = False, supervised: nn.Sequential | None = None,
@@ -27,16 +58,16 @@ def score(model: nn.Module | None, splits: Splits, *, name: str = "method", cont
     images), knn, linear (with linear_train images, at most probe_limit), linear_setting, rankme and
     effective_rank (of at most 4096 training images; None where there are fewer images than twice the
     dimensions), feature_std (of test); on request cluster_acc, cluster_nmi and cluster_ari (of test),
-    factors (dict of `factor_probe`). Without labels, what needs them is None. supervised: (backbone, linear
-    head) trained with labels (`train.supervised_control`), which gets a row of its own, "supervised".
+    factors (dict of `factor_probe`). What `unmeasurable` names is None, its reasons are `missing`.
+    supervised: (backbone, linear head) trained with labels (`train.supervised_control`), which gets a row of
+    its own, "supervised".
 
     The random encoder is `random_encoder` or, if None, `reinitialise(model, seed)`: the same network, never
     trained, in evaluation mode with batch norm's untouched statistics (mean 0, variance 1).
     """
     splits = Splits(splits.train, splits.validation, splits.test)  # without the unlabelled images
-    if not len(splits.train) or not len(splits.test):
-        raise ValueError(f"score needs images in train and test; there are {len(splits.train)} and "
-                         f"{len(splits.test)}.")
+    if not len(splits.train):
+        raise ValueError("train has no images, so there is nothing to measure: give images for train.")
     fresh = (random_encoder or reinitialise(model, seed)) if model is not None and controls else None
     encoders: list[tuple[str, str, nn.Module | None]] = [] if model is None else [(name, "method", model)]
     if controls:
@@ -51,8 +82,10 @@ def score(model: nn.Module | None, splits: Splits, *, name: str = "method", cont
                      **_measure(parts, splits, linear, clusters, factors, probe_limit, seed, device)})
     if supervised is not None:
         features = {split: embed(supervised[0], part, device=device)
-                    for split, part in vars(splits).items() if part is not None}
-        rows.append({"name": "supervised", "kind": "control", "fine_tuned": accuracy(supervised, splits.test, device),
+                    for split, part in vars(splits).items() if part is not None and len(part)}
+        can = len(splits.test) and splits.test.labels is not None
+        rows.append({"name": "supervised", "kind": "control",
+                     "fine_tuned": accuracy(supervised, splits.test, device) if can else None,
                      **_measure(features, splits, linear, clusters, factors, probe_limit, seed, device)})
     return rows
 
@@ -60,25 +93,32 @@ def score(model: nn.Module | None, splits: Splits, *, name: str = "method", cont
 @well_threaded()
 def _measure(parts: dict[str, Tensor], splits: Splits, linear: bool, clusters: bool, factors: bool,
              probe_limit: int | None, seed: int, device: str | torch.device) -> dict:
-    bank, queries = parts["train"], parts["test"]
-    bank_labels, labels = splits.train.labels, splits.test.labels
-    row = dict.fromkeys(("knn", "linear", "linear_setting", "linear_train", "rankme", "effective_rank"))
-    row |= {"dim": bank.shape[1], "bank": len(bank), "queries": len(queries), "feature_std": feature_std(queries)}
-    if bank_labels is not None and labels is not None:
+    bank, queries = parts["train"], parts.get("test", parts["train"][:0])
+    missing, (bank_labels, held_out, labels) = unmeasurable(splits, clusters), (
+        part.labels for part in (splits.train, splits.validation, splits.test))
+    row = dict.fromkeys(("knn", "linear", "linear_setting", "linear_train", "rankme", "effective_rank",
+                         *(CLUSTERS if clusters else ())))
+    row |= {"dim": bank.shape[1], "bank": len(bank), "queries": len(queries),
+            "feature_std": feature_std(queries) if len(queries) else None}
+    if "knn" not in missing:
         where = pick_device(str(device))
         where = where if where.type == "cuda" else "cpu"  # older MPS finds at most 16 neighbours
-        row["knn"] = knn_accuracy(bank.to(where), bank_labels, queries, labels, k=min(20, len(bank)))
-        if linear and "validation" in parts:
-            held_out = check_labels(splits.validation.labels, len(splits.validation), "validation labels")
-            probe = linear_probe((bank, bank_labels), (parts["validation"], held_out), (queries, labels),
-                                 limit=probe_limit, seed=seed)
-            row |= {"linear": probe.accuracy, "linear_setting": probe.setting, "linear_train": probe.train_size}
-        if clusters:
-            row |= {f"cluster_{key}": value for key, value in cluster_scores(queries, labels, seed).items()}
+        row["knn"] = knn_accuracy(bank.to(where), check_labels(bank_labels, len(bank)), queries,
+                                  check_labels(labels, len(queries)), k=min(20, len(bank)))
+    if linear and "linear" not in missing:
+        assert bank_labels is not None and held_out is not None and labels is not None  # else it would be missing
+        probe = linear_probe((bank, bank_labels), (parts["validation"], held_out), (queries, labels),
+                             limit=probe_limit, seed=seed)
+        row |= {"linear": probe.accuracy, "linear_setting": probe.setting, "linear_train": probe.train_size}
+    if clusters and CLUSTERS[0] not in missing:
+        found = cluster_scores(queries, check_labels(labels, len(queries)), seed)
+        row |= {f"cluster_{key}": value for key, value in found.items()}
     sample = bank[torch.randperm(len(bank), generator=torch.Generator().manual_seed(seed))[:4096]]
     if len(sample) >= 2 * sample.shape[1]:  # a rank cannot be larger than the number of images
         row |= {"rankme": rankme(sample), "effective_rank": effective_rank(sample)}
-    if factors and splits.train.factors:
+    if missing := {column: reason for column, reason in missing.items() if linear or column != "linear"}:
+        row["missing"] = missing
+    if factors and splits.train.factors and len(queries):
         row["factors"] = factor_probe(bank, splits.train, queries, splits.test, limit=probe_limit, seed=seed)
     return row
 
@@ -91,8 +131,12 @@ PERCENT = ("knn", "linear", "fine_tuned", "cluster_acc")
 
 
 def table(rows: list[dict], markdown: bool = False) -> str:
-    """The rows of `score` as aligned text or as a Markdown table; accuracies in percent, what is missing as "-"."""
-    keys = [key for key in COLUMNS if any(row.get(key) is not None for row in rows)]
+    """The rows of `score` as aligned text or as a Markdown table; accuracies in percent, what is missing as "-".
+
+    Below it a sentence for each reason in `missing`.
+    """
+    missing = {column: reason for row in rows for column, reason in row.get("missing", {}).items()}
+    keys = [key for key in COLUMNS if key in missing or any(row.get(key) is not None for row in rows)]
 
     def show(key: str, value: float | None) -> str:
         if value is None or math.isnan(value):
@@ -103,4 +147,5 @@ def table(rows: list[dict], markdown: bool = False) -> str:
 
     lines = [["", *(COLUMNS[key] for key in keys)]]
     lines += [[row["name"], *(show(key, row.get(key)) for key in keys)] for row in rows]
-    return text_table(lines, "<>", markdown)
+    below = ([""] if markdown and missing else []) + missing_lines(missing)
+    return "\n".join([text_table(lines, "<>", markdown), *below])

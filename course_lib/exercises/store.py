@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from contextlib import suppress
+import tempfile
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock
 
 from course_lib.files import write_text
 
+LOCK_SECONDS = 10  # a check holds the file for milliseconds
 _MEMORY: dict[str, dict] = {}
 
 
@@ -29,22 +34,41 @@ def read() -> dict[str, dict]:
 def record(key: str, state: str, answer: str = "") -> dict:
     """Record one check -> the entry. Once solved stays solved, also in a fresh copy of a lesson.
 
-    A full or read-only disk raises nothing: memory remembers.
+    Several kernels may check at once: each waits for the others' writing. A full or read-only disk raises nothing:
+    memory remembers.
     """
     file = path()
-    document = _load(file) if file else {"exercises": _MEMORY}
-    exercises = document.setdefault("exercises", {})
-    entry = dict(exercises.get(key, {}))
-    entry["state"] = state
-    entry["checks"] = int(entry.get("checks", 0)) + (state != "todo")
-    entry["solved"] = bool(entry.get("solved")) or state == "right"
-    if state == "right":
-        entry["answer"] = answer
-    exercises[key] = _MEMORY[key] = entry
-    if file:
-        with suppress(OSError):
-            write_text(file, json.dumps(document, indent=1, sort_keys=True))
+    with _locked(file):
+        document = _load(file) if file else {"exercises": _MEMORY}
+        exercises = document.setdefault("exercises", {})
+        entry = dict(exercises.get(key, {}))
+        entry["state"] = state
+        entry["checks"] = int(entry.get("checks", 0)) + (state != "todo")
+        entry["solved"] = bool(entry.get("solved")) or state == "right"
+        if state == "right":
+            entry["answer"] = answer
+        exercises[key] = _MEMORY[key] = entry
+        if file:
+            with suppress(OSError):
+                write_text(file, json.dumps(document, indent=1, sort_keys=True))
     return entry
+
+
+@contextmanager
+def _locked(file: Path | None):
+    """Nobody else on this machine records while this is held; where no lock can be had, nothing is held."""
+    if file is None:
+        yield
+        return
+    name = hashlib.blake2b(os.fsencode(os.path.realpath(file)), digest_size=8).hexdigest()
+    # not in the workspace, which holds the learner's files only
+    lock = FileLock(Path(tempfile.gettempdir()) / f"course-progress-{name}.lock", timeout=LOCK_SECONDS)
+    with suppress(OSError):  # filelock's Timeout is one too
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _load(file: Path) -> dict:

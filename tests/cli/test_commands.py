@@ -97,10 +97,95 @@ def test_what_is_exported_loads_as_it_says(method, backbone, options, pictures, 
         assert "stem=[8, 16]" in how and stored["stem.blocks.1.0.weight"].shape[0] == 16
 
 
+@pytest.mark.parametrize("method, backbone, size, options", [
+    ("vicreg", "convnet", 32, ()), ("vicreg", "resnet18", 32, ()), ("vicreg", "resnet18", 72, ()),
+    ("dino", "vit-tiny", 32, ("dim=24", "depth=2", "patch=8")),
+])
+def test_the_printed_recipe_gives_the_features(method, backbone, size, options, tmp_path, capsys, monkeypatch):
+    """Bug: nobody said how pixels are scaled; with ImageNet's scaling features were off by 12 %."""
+    import torchvision
+
+    import course_lib.models.backbones
+    from course_lib.methods import build_method
+    from course_lib.train.checkpoint import load_method, save_small
+
+    monkeypatch.chdir(tmp_path)
+    chosen = dict(pair.split("=") for pair in options)
+    made = build_method(method, backbone, size, backbone_options={name: int(value) for name, value in chosen.items()})
+    save_small("small.pt", made)
+    assert course("export", "small.pt", "--out", "b.pt") == 0
+    out = capsys.readouterr().out
+    about = json.loads((tmp_path / "b.json").read_text())
+    recipe = [line.strip() for line in out.splitlines() if line.startswith("    ")]
+    assert recipe == about["recipe"] and len(recipe) == 3
+    assert about["size"] == size and about["scaling"]["mean"] == [0.45] * 3 and about["scaling"]["std"] == [0.25] * 3
+    assert "not ImageNet's" in out and "Pooling: " in out and "fc = Identity" in out
+    assert ("torchvision.models" in recipe[0]) is backbone.startswith("resnet")
+    images = torch.randint(256, (3, 3, size, size), dtype=torch.uint8)
+    found = {"torch": torch, "torchvision": torchvision, "course_lib": course_lib, "images": images}
+    exec("\n".join(recipe), found)
+    with torch.no_grad():
+        expected = load_method("small.pt").embed(images)
+    assert found["features"].shape == (3, about["dim"])
+    assert torch.allclose(found["features"].detach(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("extra, package", [("safetensors", "safetensors"), ("onnx", "onnx and onnxscript")])
+def test_a_missing_extra_is_a_sentence_and_nothing_is_written(run, extra, package, tmp_path, monkeypatch, capsys):
+    from course_lib.train import exported
+
+    monkeypatch.setattr(exported.importlib.util, "find_spec", lambda name: None)
+    assert course("export", run / "last.pt", "--out", tmp_path / "b.pt", f"--{extra}") == 2
+    said = capsys.readouterr().err
+    assert f"--{extra} needs the package {package}" in said and "pip install" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_safetensors_and_onnx_give_the_same(run, tmp_path):
+    pytest.importorskip("safetensors", reason="the extra safetensors is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    from safetensors.torch import load_file
+
+    from course_lib.augment.pixels import standardize
+    from course_lib.train.checkpoint import load_method
+
+    assert course("export", run / "last.pt", "--out", tmp_path / "b.pt", "--safetensors", "--onnx") == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"b.pt", "b.json", "b.safetensors", "b.onnx"}
+    ours = torch.load(tmp_path / "b.pt", weights_only=True)
+    assert all(torch.equal(ours[name], tensor) for name, tensor in load_file(tmp_path / "b.safetensors").items())
+    images = torch.randint(256, (5, 3, 32, 32), dtype=torch.uint8)
+    got, = runtime.InferenceSession(tmp_path / "b.onnx").run(None, {"images": standardize(images).numpy()})
+    with torch.no_grad():
+        assert np.allclose(got, load_method(run / "last.pt").embed(images).numpy(), atol=1e-4)
+
+
 def test_spark_reports_its_error_beside_both_fillings(pictures, tmp_path, capsys):
     assert train("spark", pictures, tmp_path / "s", "--steps", 1, "--set", "normalized=false") == 0
     said = capsys.readouterr().out
     assert "visible mean" in said and "nearest visible pixel" in said
+
+
+@pytest.mark.parametrize("layout, said", [
+    ({"train/a": 12, "train/b": 12, "val/a": 2, "val/b": 2, "test": 4}, "test has no labels"),
+    ({"train/a": 24, "val/a": 4, "test/a": 4}, "train has one class only"),
+    ({"train": 24, "val": 4, "test/a": 4}, "train has no labels"),
+    ({"a": 2, "b": 2}, "test has no images"),
+])
+def test_what_a_folder_cannot_measure_is_said_before_step_1(layout, said, tmp_path, capsys):
+    """Bug: training ran to its end and failed there."""
+    drawn = iter(make_shapes(60, seed=5, size=8).images)
+    for where, count in layout.items():
+        (tmp_path / "data" / where).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(next(drawn).permute(1, 2, 0).numpy()).save(tmp_path / "data" / where / f"{i}.png")
+    assert train("vicreg", tmp_path / "data", tmp_path / "run", "--steps", 2, "--set", "width=16", "--batch-size",
+                 2) == 0
+    out = capsys.readouterr().out
+    before, after = out.split("Written: ")
+    assert said in before and said in after
+    rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
+    assert len(rows) == 3 and rows[0]["knn"] is None
 
 
 @pytest.mark.parametrize("words, said", [

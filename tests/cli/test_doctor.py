@@ -94,6 +94,17 @@ def test_data_that_is_there_is_listed_and_a_full_disk_fails(monkeypatch, tmp_pat
     assert not check.ok and check.found.startswith("0.5 GB") and "COURSE_DATA" in check.fix
 
 
+def test_folders_that_cannot_be_written_fail_with_their_fix(monkeypatch, tmp_path):
+    """Bug: "all OK" in a class room with a read-only home, then "Permission denied"."""
+    (tmp_path / "file").write_text("")      # nothing can be made below a file, not even by root
+    check = row(doctor.check_data(tmp_path / "file" / "data"), "data")
+    assert not check.ok and "cannot be written (Not a directory)" in check.found and "--data-root" in check.fix
+    monkeypatch.setenv("COURSE_WORKSPACE", str(tmp_path / "file" / "mine"))
+    assert not doctor.check_lessons().ok and "--workspace" in doctor.check_lessons().fix
+    monkeypatch.setenv("COURSE_WORKSPACE", str(tmp_path / "not" / "yet"))
+    assert doctor.check_lessons().ok and not (tmp_path / "not").exists()
+
+
 def test_without_lessons_the_row_says_what_to_do(monkeypatch):
     monkeypatch.setattr(files, "CHECKOUT", ROOT / "elsewhere")
     assert "Clone" in doctor.check_lessons().fix

@@ -163,6 +163,24 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     assert target.read_bytes() == b"old" and list(tmp_path.iterdir()) == [target]
 
 
+def test_a_workspace_that_cannot_be_written_is_a_sentence(course, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="cannot be written into .*Not a directory.*--workspace"):
+        ws.sync_lessons(course[0], tmp_path / "file" / "mine")
+
+
+def test_without_a_home_to_write_to_jupyter_keeps_its_files_in_the_workspace(monkeypatch, tmp_path):
+    """Bug: 60 lines of traceback, since Jupyter could not make its runtime folder."""
+    folders = ("JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR")
+    for name in folders:
+        monkeypatch.setenv(name, str(tmp_path / name))
+    assert ws.kernel_environment(tmp_path / "mine")["JUPYTER_RUNTIME_DIR"] == str(tmp_path / "JUPYTER_RUNTIME_DIR")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "file" / "runtime"))
+    found = ws.kernel_environment(tmp_path / "mine")
+    assert all(found[name].startswith(str(tmp_path / "mine")) for name in (*folders, "IPYTHONDIR", "MPLCONFIGDIR"))
+
+
 def test_the_workspace_is_not_the_course(course):
     lessons, _ = course
     with pytest.raises(ValueError, match="own lessons folder"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -636,6 +637,36 @@ def test_score_without_labels_and_with_test_as_validation():
     data = splits()
     with pytest.raises(ValueError, match="validation and test are the same images"):
         E.score(Tiny(), Splits(data.train, data.test, data.test), device="cpu")
+
+
+@pytest.mark.parametrize("change, gone, why", [
+    (lambda s: Splits(s.train, s.validation, s.test.head(0)), {"knn", "linear", "feature_std"}, "test has no images"),
+    (lambda s: Splits(s.train, s.validation, replace(s.test, labels=None)), {"knn", "linear"}, "test has no labels"),
+    (lambda s: Splits(replace(s.train, labels=None), s.validation, s.test), {"knn", "linear"}, "train has no labels"),
+    (lambda s: Splits(s.train, s.validation.head(0), s.test), {"linear"}, "validation has no images"),
+    (lambda s: Splits(s.train, replace(s.validation, labels=None), s.test), {"linear"}, "validation has no labels"),
+    (lambda s: Splits(s.train.select(s.train.labels == 1), s.validation, s.test), {"knn", "linear"}, "one class"),
+])
+def test_what_splits_cannot_measure_is_said_and_the_rest_is_measured(change, gone, why):
+    """Bug: a folder without a test set trained to the end, and then failed."""
+    data = change(splits())
+    reasons = E.unmeasurable(data)
+    assert set(reasons) == gone and all(why in reason for reason in reasons.values())
+    rows = E.score(Tiny(), data, device="cpu")
+    assert len(rows) == 3 and rows[0]["rankme"] > 0
+    assert all((row[column] is None) == (column in gone) for row in rows for column in ("knn", "linear"))
+    said = E.table(rows).splitlines()
+    assert said[-1].startswith("Not measured: ") and why in said[-1] and " - " in said[1]
+
+
+def test_a_clustering_of_hardly_more_images_than_classes_says_nothing():
+    """Bug: six images of six classes were clustered with 100 % accuracy, whatever the network."""
+    data = splits()
+    few = [int((data.test.labels == label).nonzero()[0]) for label in data.test.labels.unique()]
+    data = Splits(data.train, data.validation, data.test.select(few))
+    rows = E.score(Tiny(), data, clusters=True, device="cpu")
+    assert all(row[f"cluster_{key}"] is None for row in rows for key in ("acc", "nmi", "ari"))
+    assert rows[0]["knn"] is not None and "fewer than two a class" in E.table(rows).splitlines()[-1]
 
 
 def test_score_factors():

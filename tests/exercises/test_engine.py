@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from course_lib import exercises
 from course_lib.exercises import Exercise, grade, store
 from course_lib.exercises import engine as engine_module
+from helpers.environment import offline_environment
 from helpers.exercise_checks import stubs, survivors
 from helpers.misconceptions import SECOND
 from helpers.mutants import mutants
@@ -316,6 +319,20 @@ def test_progress_is_kept_and_a_solved_one_stays_solved(registered, workspace):
     assert "clamp" in exercises.answer("00.spread")
     assert [p.name for p in workspace.iterdir()] == ["progress.json"]
     assert exercises.states()["00.spread"] == "todo"
+
+
+def test_kernels_that_check_at_once_lose_nothing(workspace):
+    """Bug: 139 of 200 results kept, since each kernel wrote the file that it had read before."""
+    code = ("import sys\nfrom course_lib.exercises import store\nsys.stdin.readline()\n"
+            "for i in range(25): store.record(f'{sys.argv[1]}.{i}', 'right', 'x')")
+    kernels = [subprocess.Popen([sys.executable, "-c", code, str(i)], stdin=subprocess.PIPE,
+                                env=offline_environment(COURSE_WORKSPACE=str(workspace))) for i in range(3)]
+    for kernel in kernels:
+        kernel.stdin.write(b"\n")
+        kernel.stdin.flush()
+    assert all(kernel.wait(60) == 0 for kernel in kernels)
+    assert len(json.loads((workspace / "progress.json").read_text())["exercises"]) == 75
+    assert [p.name for p in workspace.iterdir()] == ["progress.json"]
 
 
 def test_the_librarys_own_function_does_not_count(registered, workspace):
