@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 from course_lib import __version__
 
-TRY_LESS_MEMORY = ("Out of memory. Try half the --batch-size (--accumulate 2 keeps the effective "
-                   "batch), a smaller --image-size or a smaller --backbone, and close other programs that "
-                   "use the GPU.")
+TRY_LESS_MEMORY = ("Out of memory. Close other programs, and try a smaller --image-size or --limit"
+                   "{}. What was measured or trained before is kept.")
+IN_TRAINING = ", a smaller --backbone, or half the --batch-size (--accumulate 2 keeps the effective batch)"
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ COMMANDS = (
     Command("lab", "open the lessons in JupyterLab", "course_lib.cli.main:Lab"),
     Command("lesson", "run a lesson without a screen, write it as HTML", "course_lib.cli.main:Lesson"),
     Command("guide", "print the facilitator's guide of a lesson", "course_lib.cli.main:Guide"),
-    Command("train", "train a method on your own images or a public data set", "course_lib.cli.commands:train"),
+    Command("train", "train a method on your own images or a public data set", "course_lib.cli.training:train"),
     Command("evaluate", "measure a checkpoint, next to raw pixels and a random encoder",
             "course_lib.cli.commands:evaluate"),
     Command("embed", "write the representation of every image to a file", "course_lib.cli.commands:embed"),
@@ -147,11 +147,11 @@ def overview() -> argparse.ArgumentParser:
     return parser
 
 
-def _sentence(error: BaseException) -> str | None:
-    """What to tell the user about `error`; None for a bug in the course."""
+def _sentence(error: BaseException, command: str = "") -> str | None:
+    """What to tell the user of `command` about `error`; None for a bug in the course."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, MemoryError) or re.search("out of memory|can't allocate memory", text, re.I):
-        return TRY_LESS_MEMORY
+        return TRY_LESS_MEMORY.format(IN_TRAINING if command == "train" else "")
     if isinstance(error, ModuleNotFoundError):
         name = (error.name or "").split(".")[0]
         return (f"The package {error.name} is missing here. Run `python course.py setup`, or look with "
@@ -209,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        sentence = None if traceback else _sentence(error)
+        sentence = None if traceback else _sentence(error, command.name)
         if sentence is None:
             raise
         print(f"{sentence}\n(--traceback shows where this came from)", file=sys.stderr)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import statistics
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -21,9 +24,10 @@ def load(name: str | os.PathLike, *, size: int | None = None, root: str | os.Pat
 
     name: "shapes" (generated, nothing to download), "cifar10", "stl10", "fashion-mnist", or the path of a folder with
     JPEG, PNG or WebP files (see `folder`; "./cifar10" is a folder of that name).
-    size: height and width in pixels. None: 32 for shapes, folders, CIFAR-10 and Fashion-MNIST (28 and a black edge of
-    2; size=28 has none), 96 for STL-10. Other sizes are resized with antialiasing. STL-10's 100,000 unlabelled images
-    take 2.8 GB of memory at 96 px and 0.3 GB at 32.
+    size: height and width in pixels. None: 32 for shapes, CIFAR-10 and Fashion-MNIST (28 and a black edge of 2; size=28
+    has none), 96 for STL-10, and for a folder the one of 32, 64 and 96 that suits its pictures (`suitable_size`).
+    Other sizes are resized with antialiasing. STL-10's 100,000 unlabelled images take 2.8 GB of memory at 96 px and 0.3
+    GB at 32.
     root: see `data_root`. limit: at most this many images per split. progress: show bars for downloads and decoding.
     seed: for generated shapes, and for the images that `limit` keeps.
     stream: leave a folder's decoded pictures on disk (see `load_folder`); other sets are held in memory.
@@ -56,7 +60,12 @@ def load(name: str | os.PathLike, *, size: int | None = None, root: str | os.Pat
                         f"{', '.join(TORCHVISION_SETS)}, or the path of a folder with pictures.")
     from course_lib.data.folder import load_folder
     options.setdefault("cache", data_root(root) / "folders")
-    splits = load_folder(name, size or 32, progress=progress, stream=stream, **options)
+    if size is None:
+        size, typical = suitable_size(name)
+        if progress and max(typical) > size:
+            print(f"The pictures, {typical[0]} x {typical[1]} pixels (median), are made {size} x {size}; another size: "
+                  "--image-size, or size= in Python.", file=sys.stderr)
+    splits = load_folder(name, size, progress=progress, stream=stream, **options)
     if limit is None:
         return splits
 
@@ -65,6 +74,26 @@ def load(name: str | os.PathLike, *, size: int | None = None, root: str | os.Pat
 
     return Splits(limited(splits.train), limited(splits.validation), limited(splits.test),
                   None if splits.unlabelled is None else limited(splits.unlabelled))
+
+
+def suitable_size(folder: str | os.PathLike, sample: int = 200) -> tuple[int, tuple[int, int]]:
+    """The largest of 32, 64 and 96 pixels that the median picture of a folder fills, and that picture's width, height.
+
+    96 is STL-10's, about as much as a CPU can train with. Read off the headers of `sample` files over the whole folder.
+    """
+    from PIL import Image
+
+    from course_lib.data.splits import FolderReport, walk
+    root = Path(folder).expanduser()
+    files = sorted(name for name, *_ in walk(root, FolderReport(root)))
+    found = []
+    for name in files[::max(1, len(files) // sample)]:
+        with suppress(OSError, ValueError, Image.DecompressionBombError), Image.open(root / name) as picture:
+            found.append(picture.size)
+    if not found:  # whoever reads the folder says what is wrong with it
+        return 32, (32, 32)
+    width, height = (int(statistics.median(sides)) for sides in zip(*found))
+    return max((size for size in (32, 64, 96) if size <= min(width, height)), default=32), (width, height)
 
 
 def sample_tiles(step: int = 32, left: int = 0, right: int | None = None) -> Tensor:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
 
 from course_lib.augment.pixels import standardize, to_float
 from course_lib.data.images import ImageSet
@@ -15,26 +17,40 @@ from course_lib.device import pick_device
 from course_lib.evaluate.measures import check_labels
 from course_lib.threads import well_threaded
 
+PIXELS = 32  # raw pixels of larger pictures are averaged down to this
 
-def embed(model: nn.Module, images: ImageSet | Tensor, batch_size: int = 512,
-          device: str | torch.device = "auto") -> Tensor:
+
+def embed(model: nn.Module, images: ImageSet | Tensor, batch_size: int = 512, device: str | torch.device = "auto",
+          which: Tensor | None = None, bar: str = "") -> Tensor:
     """The representations of `images`: float32 (N, D) on the CPU.
 
     images: an ImageSet or a tensor (N, 3, H, W), uint8 or float in [0, 1]. model: a method (its `embed` is used) or any
     module that maps normalised float images (B, 3, H, W) to (B, D). It runs in evaluation mode without gradients; its
-    mode and device are restored afterwards. ValueError for other shapes.
+    mode and device are restored afterwards. which: int64 (n,), only these images. bar: what to write before a progress
+    bar; "" for none. ValueError for other shapes.
     """
     images = images if isinstance(images, Tensor) else images.images
     if images.ndim != 4 or images.shape[1] != 3 or len(images) == 0:
         raise ValueError(f"images must have shape (N, 3, H, W) with N > 0, but have {tuple(images.shape)}.")
     with evaluating(model, pick_device(str(device))) as where, well_threaded(where) as pace:
         run: Callable | None = getattr(model, "embed", None) if hasattr(model, "backbone") else None
-        parts = [run(batch) if run else model(standardize(batch))
-                 for batch in (part.to(where) for part in pace.over(images.split(batch_size)))]
+        parts = []
+        for part in pace.over(_batches(images, which, batch_size, bar)):
+            part = part.to(where)
+            parts.append((run(part) if run else model(standardize(part))).float().cpu())
     if parts[0].ndim != 2:
         raise ValueError(f"the model gives {tuple(parts[0].shape)} for {len(parts[0])} images; expected "
                          "one vector per image, (B, D). Pool the map, for example with x.mean((2, 3)).")
-    return torch.cat([part.float().cpu() for part in parts])
+    return torch.cat(parts)
+
+
+def _batches(images: Tensor, which: Tensor | None, size: int, bar: str) -> Iterator[Tensor]:
+    """The images in batches, with a progress bar on a terminal; images on disk are read batch by batch."""
+    count = len(images) if which is None else len(which)
+    places = range(0, count, size)
+    for start in tqdm(places, bar, leave=False, unit="batch", disable=not bar):
+        part = slice(start, start + size)
+        yield images[part] if which is None else images[which[part]]
 
 
 def embed_projected(method: nn.Module, images: ImageSet | Tensor, batch_size: int = 512) -> Tensor:
@@ -76,9 +92,20 @@ def evaluating(model: nn.Module, device: torch.device | None = None) -> Iterator
             module.training = mode
 
 
-def raw_pixels(images: ImageSet | Tensor) -> Tensor:
-    """The pixels themselves as features, float32 (N, 3 * H * W) in [0, 1]: what a method has to beat."""
-    return to_float(images if isinstance(images, Tensor) else images.images).flatten(1)
+def raw_pixels(images: ImageSet | Tensor, which: Tensor | None = None, bar: str = "") -> Tensor:
+    """The pixels themselves as features, float32 (N, 3 * H * W) in [0, 1]: what a method has to beat.
+
+    Pictures of more than 32 pixels are averaged down to 32 x 32, as their features would not fit into memory. which,
+    bar: see `embed`.
+    """
+    images = images if isinstance(images, Tensor) else images.images
+    sides = min(images.shape[2], PIXELS), min(images.shape[3], PIXELS)
+    found = torch.empty(len(images) if which is None else len(which), images.shape[1] * sides[0] * sides[1])
+    parts = _batches(images, which, 512, bar)
+    for rows, part in zip(found.split(512), parts):
+        part = to_float(part)
+        rows.copy_((part if sides == tuple(part.shape[2:]) else F.adaptive_avg_pool2d(part, sides)).flatten(1))
+    return found
 
 
 def reinitialise(model: nn.Module, seed: int = 0) -> nn.Module:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from course_lib.data.images import Splits
+from course_lib.data.images import ImageSet, Splits, draw
 from course_lib.device import pick_device
 from course_lib.evaluate.features import accuracy, embed, raw_pixels, reinitialise
 from course_lib.evaluate.measures import check_labels, cluster_scores, effective_rank, feature_std, rankme
@@ -16,6 +19,7 @@ from course_lib.evaluate.probes import factor_probe, linear_probe
 from course_lib.text import text_table
 from course_lib.threads import well_threaded
 
+LARGEST = {"train": 100_000, "validation": 20_000, "test": 50_000}  # of larger sets this many images, drawn at random
 CLUSTERS = ("cluster_acc", "cluster_nmi", "cluster_ari")
 
 
@@ -51,7 +55,8 @@ def missing_lines(reasons: dict[str, str]) -> list[str]:
 def score(model: nn.Module | None, splits: Splits, *, name: str = "method", controls: bool = True,
           linear: bool = True, clusters: bool = False, factors: bool = False, supervised: nn.Sequential | None = None,
           random_encoder: nn.Module | None = None, probe_limit: int | None = 5000, seed: int = 0,
-          device: str | torch.device = "auto") -> list[dict]:
+          device: str | torch.device = "auto", progress: bool = False,
+          watch: Callable[[list[dict]], None] | None = None) -> list[dict]:
     """One row (a dict) for the model and, with `controls`, rows "random encoder" and "raw pixels".
 
     name, kind ("method" or "control"), dim, bank (images in the kNN bank: all of train), queries (test
@@ -64,8 +69,10 @@ def score(model: nn.Module | None, splits: Splits, *, name: str = "method", cont
 
     The random encoder is `random_encoder` or, if None, `reinitialise(model, seed)`: the same network, never
     trained, in evaluation mode with batch norm's untouched statistics (mean 0, variance 1).
+
+    progress: a bar for each part. watch: called with the rows so far after each of them. Of splits larger than LARGEST
+    so many images are drawn; images of more than 32 pixels are averaged down to that for the row "raw pixels".
     """
-    splits = Splits(splits.train, splits.validation, splits.test)  # without the unlabelled images
     if not len(splits.train):
         raise ValueError("train has no images, so there is nothing to measure: give images for train.")
     fresh = (random_encoder or reinitialise(model, seed)) if model is not None and controls else None
@@ -73,21 +80,36 @@ def score(model: nn.Module | None, splits: Splits, *, name: str = "method", cont
     if controls:
         encoders += [("random encoder", "control", fresh)] if fresh is not None else []
         encoders += [("raw pixels", "control", None)]
-    rows = []
-    for title, kind, encoder in encoders:
-        parts = {split: raw_pixels(part) if encoder is None else embed(encoder, part, device=device)
-                 for split, part in vars(splits).items()
-                 if part is not None and len(part) and (linear or split != "validation")}
-        rows.append({"name": title, "kind": kind,
-                     **_measure(parts, splits, linear, clusters, factors, probe_limit, seed, device)})
     if supervised is not None:
-        features = {split: embed(supervised[0], part, device=device)
-                    for split, part in vars(splits).items() if part is not None and len(part)}
-        can = len(splits.test) and splits.test.labels is not None
-        rows.append({"name": "supervised", "kind": "control",
-                     "fine_tuned": accuracy(supervised, splits.test, device) if can else None,
-                     **_measure(features, splits, linear, clusters, factors, probe_limit, seed, device)})
+        encoders.append(("supervised", "control", supervised[0]))
+    chosen = {split: draw(len(getattr(splits, split)), most, seed) for split, most in LARGEST.items()}
+    known = Splits(*(_without_images(getattr(splits, split), which) for split, which in chosen.items()))
+    rows: list[dict] = []
+    for title, kind, encoder in encoders:
+        parts = {}
+        for split, which in chosen.items():
+            part, bar = getattr(splits, split), f"{title}: {split}" if progress else ""
+            if len(part) and (linear or split != "validation"):
+                parts[split] = (raw_pixels(part, which, bar) if encoder is None else
+                                embed(encoder, part, device=device, which=which, bar=bar))
+        row: dict[str, Any] = {"name": title, "kind": kind}
+        if title == "supervised" and supervised is not None:
+            can = len(splits.test) and splits.test.labels is not None
+            row["fine_tuned"] = accuracy(supervised, splits.test, device) if can else None
+        with tqdm(desc=f"{title}: kNN, probes", total=1, leave=False, disable=not progress):
+            row |= _measure(parts, known, linear, clusters, factors, probe_limit, seed, device)
+        rows.append(row)
+        if watch is not None:
+            watch(rows)
     return rows
+
+
+def _without_images(part: ImageSet, which: Tensor) -> ImageSet:
+    """Labels and causes of these images, and nothing of their pixels, which may lie on disk."""
+    none = torch.empty(len(which), 3, 0, 0, dtype=torch.uint8)
+    return ImageSet(none, None if part.labels is None else part.labels[which], part.classes,
+                    {name: values[which] for name, values in part.factors.items()}, dict(part.kinds), part.name,
+                    part.split)
 
 
 @well_threaded()

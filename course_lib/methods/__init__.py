@@ -5,10 +5,12 @@ A new method is one file, whose class derives from `base.Method` (the contract),
 
 from __future__ import annotations
 
+import copy
 import importlib
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from course_lib.augment.views import Augment
@@ -50,24 +52,39 @@ def build_method(name: str, backbone: str | nn.Module = "convnet", image_size: i
     """The method over a backbone (an nn.Module, or a name for `backbones.build_backbone`); options go to its class.
 
     `method.settings` keeps what it was built from (plain values), so that `checkpoint.load_method` can rebuild it; a
-    backbone given as a module is not described there. augment= and other= may be dicts of Augment's fields. ValueError
-    for an unknown option.
+    backbone given as a module is not described there. augment= and other= may be dicts of some of Augment's fields, the
+    others as the method has them; views always have the size `image_size`. ValueError for an unknown option.
     """
     cls = method_class(name)
     vit = isinstance(backbone, str) and backbone.startswith("vit")
     backbone_options = {**(cls.backbone_options if vit else {}), **(backbone_options or {})}
-    settings = {"method": name, "image_size": image_size, "backbone": None, "backbone_options": backbone_options,
-                "options": {k: asdict(v) if isinstance(v, Augment) else v for k, v in options.items()}}
+    settings: dict[str, Any] = {"method": name, "image_size": image_size, "backbone": None,
+                                "backbone_options": backbone_options, "options": dict(options)}
     known = options_of(cls)
     if unknown := [option for option in options if option not in known]:
         raise ValueError(f"{name} has no option {unknown[0]!r}; it has {', '.join(sorted(known))}")
-    for key in ("augment", "other"):
-        if isinstance(options.get(key), dict):
-            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in options[key].items()}
-            options[key] = Augment(**fields)
     if isinstance(backbone, str):
         settings["backbone"] = backbone
         backbone = build_backbone(backbone, image_size, **backbone_options)
-    method = cls(backbone, image_size=image_size, **options)
+    given = {key: options.pop(key) for key in ("augment", "other") if options.get(key) is not None}
+    views = {key: _views(key, value, cls, backbone, image_size, options) for key, value in given.items()}
+    settings["options"] |= {key: asdict(view) for key, view in views.items()}
+    method = cls(backbone, image_size=image_size, **options, **views)
     method.settings = settings
     return method
+
+
+def _views(key: str, given: Any, cls: type[Method], backbone: nn.Module, image_size: int,
+           options: dict[str, Any]) -> Augment:
+    """The views that an option describes, of `image_size` pixels; of a dict, the other fields are the method's own."""
+    if isinstance(given, Augment):
+        return replace(given, size=image_size)
+    known = {field.name for field in fields(Augment)}
+    wrong = given if not isinstance(given, dict) else next((name for name in given if name not in known), None)
+    if wrong is not None:
+        raise ValueError(f"{key} has {wrong!r}; expected fields of Augment with their values, such as "
+                         f'{key}={{"jitter_p": 0}}: {", ".join(sorted(known))}')
+    with torch.random.fork_rng(devices=[]):  # the run's own weights are drawn as if nothing had been asked here
+        own = getattr(cls(copy.deepcopy(backbone), image_size=image_size, **options), key)
+    changed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+    return replace(own, **{**changed, "size": image_size})

@@ -43,8 +43,13 @@ def save(path: str | Path, state: dict) -> Path:
 
 
 def _read(path: str | Path):
-    """What a file holds, with `weights_only=True`: tensors and plain values, never code; its checksums must match."""
+    """What a file, or last.pt of a run's folder, holds: tensors and plain values, never code (`weights_only=True`).
+
+    Its checksums must match.
+    """
     path = Path(path)
+    if path.is_dir():
+        path = path / "last.pt"
     if not path.exists():
         raise FileNotFoundError(f"there is no checkpoint {path}; train one first, or give the path of a last.pt")
     try:
@@ -54,7 +59,7 @@ def _read(path: str | Path):
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(f"{path} is not a readable checkpoint ({type(error).__name__}): it may be cut short "
-                              "or of another program. Delete it, or resume from another one.") from error
+                              "or of another program. Give another one; this one is left as it is.") from error
 
 
 def load(path: str | Path) -> dict:
@@ -129,7 +134,7 @@ class Checkpoint:
                  scaler: torch.amp.GradScaler, device: torch.device, recipe: dict):
         self.path = Path(out) / "last.pt" if out is not None else None
         self.method, self.optimizer, self.scaler, self.device = method, optimizer, scaler, device
-        self.recipe = {"name": type(method).__name__, **recipe}
+        self.recipe = {"name": type(method).__name__, "augmentation": repr(getattr(method, "augment", None)), **recipe}
 
     def restore(self, total: int | None) -> tuple[int, int | None, History | None]:
         """Load the run found there -> its step, its total steps, its History; 0, None, None if there is none.
@@ -167,15 +172,40 @@ class Checkpoint:
             "history": asdict(history), "settings": self.method.settings})
 
     def _check_same_run(self, state: dict, total: int | None) -> None:
+        for name, theirs, ours in different(state.get("settings") or {}, self.method.settings):
+            raise CheckpointError(f"{self.path} is of a run with {name} {theirs!r}, this one has {ours!r}; resume with "
+                                  "the same settings or choose another out folder")
         recipe = state.get("recipe")
         found = {**state, **(recipe if isinstance(recipe, dict) else {})}
         expected = self.recipe if total is None else {**self.recipe, "total_steps": total}
         if found.get("ranks", 1) * found.get("accumulate", 1) == collectives.world_size() * expected["accumulate"]:
             expected = {**expected, "accumulate": found.get("accumulate")}  # the same blocks, on other ranks
         for key, value in expected.items():
+            if key == "augmentation" and key not in found:
+                continue  # a run of an earlier version
             if found.get(key) != value:
                 raise CheckpointError(f"{self.path} is of a run with {key} {found.get(key)!r}, this one has {value!r}; "
                                       "resume with the same settings or choose another out folder")
+
+
+def different(theirs: dict, ours: dict) -> list[tuple[str, Any, Any]]:
+    """(name, their value, our value) of what shapes a method in two `settings` and differs; [] where one is empty."""
+    if not theirs or not ours:
+        return []
+
+    def flat(settings: dict) -> dict[str, Any]:
+        options = {"backbone_options": {}, "options": {}, **settings}
+        found = {key: settings.get(key) for key in ("method", "backbone", "image_size")}
+        for part in ("backbone_options", "options"):
+            for name, value in options[part].items():
+                found |= {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
+
+    one, other = flat(theirs), flat(ours)
+    # a field of the views, "augment.flip", may be missing in what an earlier version wrote
+    keys = [key for key in sorted(one | other) if "." not in key or key in one and key in other]
+    pairs = [(key, one.get(key, "by default"), other.get(key, "by default")) for key in keys]
+    return [pair for pair in pairs if pair[1] != pair[2]]
 
 
 def save_small(path: str | Path, method: Method) -> Path:
@@ -183,7 +213,7 @@ def save_small(path: str | Path, method: Method) -> Path:
 
     ValueError for a method that was not made by `build_method` from a backbone's name.
     """
-    settings = method.settings
+    settings = {key: value for key, value in method.settings.items() if key != "run"}  # that names folders
     if not settings.get("backbone"):
         raise ValueError("only a method that build_method made from a backbone's name can be built again: give a name")
     weights = {name: t.detach().cpu().half() if t.is_floating_point() else t.detach().cpu()

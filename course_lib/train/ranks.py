@@ -20,6 +20,7 @@ __getattr__ = signpost(__name__)  # names the new name of what has been renamed 
 
 # The others notice a rank that dies at once, by its closed connections; for a silent one they wait this long.
 SILENCE = timedelta(minutes=10)
+RANKS = ("RANK", "LOCAL_RANK", "MASTER_PORT")
 LOADING = timedelta(days=1)  # while one process downloads or decodes
 
 
@@ -29,7 +30,12 @@ class RankLost(RuntimeError):
 
 def join() -> int:
     """Under torchrun, join the process group (NCCL on GPUs, else gloo); the rank, 0 without torchrun."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+    size = os.environ.get("WORLD_SIZE", "1")
+    if not size.isdecimal() or size != "1" and not all(os.environ.get(name, "").isdecimal() for name in RANKS):
+        raise ValueError(f"WORLD_SIZE is {size!r} in the environment, which says that torchrun started this, but "
+                         f"{', '.join(RANKS)} are not all numbers there: start it with --processes N, or unset "
+                         "WORLD_SIZE.")
+    if size == "1":
         return 0
     gpu = torch.cuda.is_available()
     if gpu:

@@ -1,0 +1,76 @@
+"""What the commands that look at images share: their arguments, loading, and the table of measures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+SETS = "shapes, cifar10, stl10, fashion-mnist, or the path of a folder of JPEG, PNG or WebP files"
+
+
+def data_arguments(parser: argparse.ArgumentParser, default: str = "shapes") -> None:
+    """The arguments that say which images, and where they are computed on. default: in words, for the help."""
+    parser.add_argument("--data", metavar="SET", help=f"{SETS} (default: {default})")
+    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="resize to this (default: the set's own; for "
+                        "a folder 32, 64 or 96, by the size of its pictures; for a trained network, its own)")
+    parser.add_argument("--limit", type=int, metavar="N", help="at most N images per split")
+    parser.add_argument("--depth", type=int, metavar="BITS", help="bits that 16-bit PNG files use, such as 12")
+    parser.add_argument("--data-root", metavar="FOLDER", help="where downloads and caches live (or $COURSE_DATA)")
+    parser.add_argument("--stream", action="store_true",
+                        help="read each batch from disk (default: only if the images do not fit into memory)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
+    parser.add_argument("--threads", metavar="N", help="CPU threads (default: $COURSE_THREADS, else auto: all, or "
+                        "fewer while other programs keep cores busy)")
+
+
+def load_images(args: argparse.Namespace, size: int | None = None):
+    """The splits; under torchrun one process per machine downloads and decodes, and the others read the result."""
+    from course_lib.data.loading import load
+    from course_lib.threads import VARIABLE, requested_threads
+    from course_lib.train.ranks import download_once_per_machine
+
+    if args.threads is not None:  # for everything this process computes, not only training
+        os.environ[VARIABLE] = str(requested_threads(args.threads) or "auto")
+    return download_once_per_machine(lambda first: load(args.data, size=args.image_size or size, root=args.data_root,
+                                                        limit=args.limit, progress=first, stream=args.stream or None,
+                                                        depth=args.depth))
+
+
+def trained(args: argparse.Namespace):
+    """The method of args.checkpoint (a last.pt or a run's folder) and its splits, by default those of its run."""
+    from course_lib.train.checkpoint import load_method
+
+    method = load_method(args.checkpoint)
+    run = method.settings.get("run") or {}
+    if args.data is None:
+        if not run.get("data"):
+            raise ValueError(f"{args.checkpoint} does not say which images it was trained on: name them with --data.")
+        for name in ("data", "limit", "depth"):
+            if getattr(args, name) is None:
+                setattr(args, name, run.get(name))
+    return method, load_images(args, method.settings["image_size"])
+
+
+def measure(method, splits, name: str, device: str, out: Path | None = None, **options) -> list[dict]:
+    """The rows of `score`, printed as a table; with `out`, each row is in that file (JSON) once it is measured."""
+    from course_lib.evaluate.scoring import score, table
+    from course_lib.files import write_text
+
+    began, rows = time.perf_counter(), []
+
+    def keep(found: list[dict]) -> None:
+        rows[:] = found
+        if out is not None:
+            write_text(out, json.dumps({"data": splits.train.name, "rows": rows}, indent=1))
+
+    try:
+        score(method, splits, name=name, device=device, progress=True, watch=keep, **options)
+    finally:
+        if rows:  # also of an evaluation that broke off: what it has measured stays
+            print(f"{splits.train.name}: {rows[0]['bank']:,} training images (the kNN bank), {rows[0]['queries']:,} "
+                  f"test images\n{table(rows)}\n(last step; probe settings picked on validation; "
+                  f"{time.perf_counter() - began:.0f} s)")
+    return rows

@@ -1,0 +1,236 @@
+"""The command train."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from course_lib.cli.common import data_arguments, load_images, measure
+
+# What does not shape a run: a resumed one may have others.
+FREE = ("out", "resume", "more_epochs", "no_evaluate", "record", "device", "threads", "data_root", "stream",
+        "processes", "traceback", "rest")
+LENGTH = ("epochs", "steps", "seconds")
+
+
+def parsed(pairs: list[str]) -> dict:
+    """["covariance=4", "stem=32,64", "pool=mean"] -> {name: number, list of numbers, or text}."""
+    found = {}
+    for pair in pairs:
+        name, given, text = pair.partition("=")
+        if not given:
+            raise ValueError(f"--set and --backbone-set expect NAME=VALUE, such as covariance=4, got {pair!r}")
+        found[name] = text
+        with suppress(ValueError):
+            found[name] = json.loads(f"[{text}]" if "," in text and text[0] not in "[{" else text)
+    return found
+
+
+class train:
+    """Train a method on images: writes last.pt, backbone.pt, metrics.csv and results.json into the out folder.
+
+    examples:
+      course train vicreg --data shapes --seconds 60 --out out/shapes
+      course train spark --data ~/photos --image-size 96 --backbone resnet18 --epochs 100 --out out/photos
+      course train --resume --out out/photos                    (goes on where it stopped, with the same settings)
+      course train --resume --more-epochs 50 --out out/photos   (after its end, with a new schedule)
+      course train vicreg --data cifar10 --processes 4 ...      (one process per GPU)
+
+    `course train METHOD --help` also lists the options of that method, for --set.
+    """
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        from course_lib.methods import METHODS
+        from course_lib.models.backbones import BACKBONES
+
+        parser.add_argument("method", nargs="?", choices=sorted(METHODS), help="may be left out with --resume")
+        data_arguments(parser)
+        parser.add_argument("--backbone", default="convnet", choices=BACKBONES, help="default: %(default)s, for CPUs")
+        length = parser.add_mutually_exclusive_group()
+        length.add_argument("--epochs", type=float, help="passes over the images (default: 10)")
+        length.add_argument("--steps", type=int, help="optimizer steps")
+        length.add_argument("--seconds", type=float, help="as many steps as fit into this time")
+        parser.add_argument("--batch-size", type=int, help="images per update (default: the method's, mostly 256)")
+        parser.add_argument("--accumulate", type=int, help="compute a batch in this many parts, to save memory")
+        parser.add_argument("--optimizer", choices=("adamw", "sgd", "lars", "lars-simclr"),
+                            help="default: the method's, with its lr, weight decay and warm-up")
+        parser.add_argument("--lr", type=float, help="learning rate")
+        parser.add_argument("--weight-decay", type=float)
+        parser.add_argument("--warmup", type=float, help="fraction of the steps (default: 0.1)")
+        parser.add_argument("--clip", type=float, help="maximum gradient norm")
+        parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--compile", action="store_true", help="torch.compile the step")
+        parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="options",
+                            help="an option of the method, such as covariance=4 or mask_ratio=0.75; may be repeated")
+        parser.add_argument("--backbone-set", action="append", default=[], metavar="NAME=VALUE",
+                            dest="backbone_options",
+                            help="an option of the backbone, such as patch=4 or, of a ViT, stem=32,64; may be repeated")
+        parser.add_argument("--out", metavar="FOLDER", help="default: out/METHOD-SET")
+        parser.add_argument("--resume", action="store_true", help="continue from last.pt in the out folder; what is "
+                            "not given is as it was when the run began")
+        parser.add_argument("--more-epochs", type=float, metavar="N",
+                            help="with --resume: train a finished run for N more epochs, with a new schedule")
+        parser.add_argument("--no-evaluate", action="store_true", help="stop after training")
+        parser.add_argument("--record", metavar="ID", help="also store the run in lessons/runs under this name")
+        parser.add_argument("--processes", type=int, metavar="N", help="on N GPUs of this machine, a process each")
+        methods = [word for word in sys.argv[1:] if word in METHODS]
+        if methods:
+            parser.epilog = options_text(methods[0])
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int:
+        import torch
+
+        from course_lib.evaluate.scoring import missing_lines, unmeasurable
+        from course_lib.methods import build_method, method_class
+        from course_lib.methods.base import ReconstructionMethod
+        from course_lib.train.checkpoint import load
+        from course_lib.train.loop import fit
+        from course_lib.train.ranks import join
+        from course_lib.train.settings import Settings
+
+        if args.processes is not None:
+            return several(args.processes)
+        before = found(args)
+        if args.more_epochs is not None:
+            args.epochs, args.steps, args.seconds = args.more_epochs, None, None
+        rank = join()
+        if args.method is None:
+            raise ValueError("name a METHOD to train, such as vicreg; or go on with a run: --resume --out FOLDER")
+        args.data = args.data or "shapes"
+        if all(getattr(args, name) is None for name in LENGTH):
+            args.epochs = 10
+        cls = method_class(args.method)
+        settings = Settings.resolve(cls, optimizer=args.optimizer, lr=args.lr, weight_decay=args.weight_decay,
+                                    batch_size=args.batch_size, warmup=args.warmup, clip=args.clip,
+                                    accumulate=args.accumulate)
+        options = on_shapes(cls, parsed(args.options)) if args.data == "shapes" else parsed(args.options)
+        splits = load_images(args)
+        images = splits.unlabelled if splits.unlabelled is not None else splits.train
+        args.image_size = images.size
+        torch.manual_seed(args.seed)
+        method = build_method(args.method, args.backbone, images.size, backbone_options=parsed(args.backbone_options),
+                              **options)
+        method.settings["run"] = {name: value for name, value in vars(args).items() if name not in FREE}
+        if Path(args.data).is_dir():  # found again from wherever the run goes on
+            method.settings["run"]["data"] = str(Path(args.data).resolve())
+        out = Path(args.out or f"out/{args.method}-{Path(args.data).name}")
+        if (out / "last.pt").exists() and not args.resume:
+            raise ValueError(f"{out} already holds a run: add --resume to continue it, or choose another --out")
+        if args.more_epochs is not None:
+            method.load_state_dict(load(out / "last.pt")["method"])
+        missing = unmeasurable(splits)
+        if rank == 0:
+            print("\n".join([images.describe(), *([] if args.no_evaluate else missing_lines(missing))]))
+        if args.record and missing:
+            raise ValueError(f"--record stores runs with all their scores. {' '.join(missing_lines(missing))}")
+        if rank == 0 and before and before["step"] == before["total_steps"]:
+            print(f"{out} holds a finished run, {before['step']} steps. " + (
+                f"It is trained for {args.more_epochs:g} more epochs with a new schedule: the learning rate warms up "
+                "and decays again." if args.more_epochs is not None else "--more-epochs N trains it further."))
+        history = fit(method, images, epochs=args.epochs, steps=args.steps, seconds=args.seconds, **settings.record(),
+                      precision=args.precision, device=args.device, seed=args.seed, compile=args.compile,
+                      stream=args.stream or None, out=out, resume=args.resume and args.more_epochs is None)
+        if rank:
+            return 0
+        print(f"{history!r}\nWritten: {out / 'last.pt'}, backbone.pt, metrics.csv")
+        if history.interrupted:
+            print(f"`course train --resume --out {out}` goes on from here.")
+        if args.no_evaluate or history.interrupted:
+            return 0
+        rows = measure(method, splits, args.method, args.device, out / "results.json")
+        if isinstance(method, ReconstructionMethod) and method.pixels and not method.normalized and len(splits.test):
+            from course_lib.evaluate.reconstruction import hidden_errors
+
+            errors = hidden_errors(method, splits.test, args.seed, args.method)
+            rows[0]["hidden_error"] = errors
+            print("squared error on hidden pixels over their variance: "
+                  + ", ".join(f"{name} {value:.3f}" for name, value in errors.items()))
+        from course_lib.files import write_text
+
+        write_text(out / "results.json", json.dumps({"data": splits.train.name, "rows": rows, "steps": history.steps,
+                                                     "seconds": history.seconds}, indent=1))
+        if args.record:
+            from course_lib.runs.stored import record_run
+
+            stored = record_run(args.record, method, splits, history, rows, {**vars(args), **settings.record()})
+            print(f"Stored: {stored}")
+        return 0
+
+
+# ------------------------------------------------------------------------------------------------ details
+def found(args: argparse.Namespace) -> dict | None:
+    """With --resume, the checkpoint in the out folder, or None; what `args` leaves open becomes as it was there."""
+    from course_lib.train.checkpoint import load
+
+    if not args.resume:
+        if args.more_epochs is not None:
+            raise ValueError("--more-epochs goes on with a run: add --resume and its --out")
+        return None
+    if args.out is None and args.method is None:
+        raise ValueError("--resume needs the --out folder of the run that goes on")
+    last = Path(args.out or f"out/{args.method}-{Path(args.data or 'shapes').name}") / "last.pt"
+    if not last.exists():
+        if args.method is None or args.more_epochs is not None:
+            raise ValueError(f"there is no {last} to resume: give the folder of a run as --out, or start one")
+        return None
+    state = load(last)
+    if args.more_epochs is not None and state["step"] < state["total_steps"]:
+        raise ValueError(f"{last} has done {state['step']} of its {state['total_steps']} steps: finish it with "
+                         "--resume before it gets --more-epochs")
+    run = (state.get("settings") or {}).get("run")
+    if not isinstance(run, dict):
+        if args.method is None:
+            raise ValueError(f"{last} does not say how it was started (an earlier version wrote it, or Python code): "
+                             "give METHOD and the settings that it was started with")
+        return state
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    given = {name for name, value in vars(args).items() if value != parser.get_default(name)}
+    for name, value in run.items():
+        if name not in given and not (name in LENGTH and given & set(LENGTH)):
+            setattr(args, name, value)
+    return state
+
+
+def on_shapes(cls: Any, options: dict) -> dict:
+    """A method's options with those that suit the generated images; single fields of the views change only those."""
+    suited = dict(cls.shapes_options)
+    for key in suited.keys() & options.keys():
+        if isinstance(options[key], dict):
+            options[key] = {**asdict(suited[key]), **options[key]}
+    return {**suited, **options}
+
+
+def several(processes: int) -> int:
+    """This same command in several processes, as torchrun starts them; their exit code."""
+    if processes < 1:
+        raise ValueError(f"--processes is {processes}; expected 1 or more, at most one per GPU")
+    words = list(sys.argv[1:])
+    at = next(i for i, word in enumerate(words) if word.split("=")[0] == "--processes")
+    del words[at:at + (1 if "=" in words[at] else 2)]
+    return subprocess.call([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
+                            str(processes), "-m", "course_lib", *words], env={"OMP_NUM_THREADS": "1", **os.environ})
+
+
+def options_text(name: str) -> str:
+    """The options of a method for --set, with their defaults, and what they mean: its class's docstring."""
+    import inspect
+
+    from course_lib.methods import method_class
+    from course_lib.models.backbones import options_of
+
+    cls = method_class(name)
+    defaults = [f"  {option}={'' if p.default is p.empty else p.default}" for option, p in options_of(cls).items()]
+    recipe = ", ".join(f"{key} {value}" for key, value in cls.recipe.items()) or "the common one"
+    return "\n".join([f"options of {name} for --set, with defaults (its recipe: {recipe}):", *defaults, "",
+                      inspect.getdoc(cls) or ""])
