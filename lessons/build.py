@@ -230,6 +230,10 @@ def clean(notebook) -> None:
                 if bare or not output.data:
                     continue
                 output.metadata.pop(WIDGET, None)
+                if "text/html" in output.data:  # and what hides the text beside a control that lives
+                    html = re.sub(r"<style>[^<]*-still\)[^<]*</style>", "", output.data["text/html"])
+                    output.data["text/html"] = re.sub(r"<div class='course-[0-9a-f]+-still'>(.*)</div>$", r"\1", html,
+                                                      flags=re.DOTALL)
                 if "image/png" in output.data:
                     output.data["image/png"] = smaller(output.data["image/png"])
             kept.append(output)

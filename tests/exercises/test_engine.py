@@ -394,10 +394,11 @@ def test_quiz_explains_every_choice():
     quiz = exercises.quiz("Why?", {"because": "Yes: so.", "it isn't": "No: look again."}, "because")
     assert quiz.pick("because") == "✓ Right. Yes: so."
     assert quiz.pick("it isn't").startswith("✗ Not quite")
-    html = quiz._repr_mimebundle_()["text/html"]
+    html = quiz._repr_html_()
     assert html.count("<details") == 2 and "<script" not in html
-    quiz._box.children[1].value = "it isn't"
-    assert "look again" in quiz._box.children[2].value
+    box = quiz._widget()
+    box.children[1].value = "it isn't"
+    assert "look again" in box.children[2].value
     with pytest.raises(ValueError, match="not one of the choices"):
         exercises.quiz("Why?", {"a": "x", "b": "y"}, "c")
     with pytest.raises(ValueError, match="explanation"):
