@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import nbformat
 import pytest
-
 from notebook.test_browser import CHROMIUM, _run_all, jupyterlab
 
 CELLS = [
