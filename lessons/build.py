@@ -214,6 +214,8 @@ def execute(notebook, timeout: int = 300) -> float:
 
 def clean(notebook) -> None:
     """Drop what differs between machines and moments: time stamps, widget models, interpreter versions."""
+    from course_lib.notebook.cards import without_widget
+
     notebook.metadata.clear()
     notebook.metadata.update(json.loads(json.dumps(METADATA)))
     notebook.nbformat, notebook.nbformat_minor = 4, 5
@@ -226,14 +228,10 @@ def clean(notebook) -> None:
         for output in cell.outputs:
             if "data" in output:
                 # The knobs and quizzes put a static picture or text beside each control: that is what stays.
-                bare = output.data.pop(WIDGET, None) is not None and set(output.data) <= {"text/plain"}
-                if bare or not output.data:
+                output.data = without_widget(output.data)
+                if not output.data:
                     continue
                 output.metadata.pop(WIDGET, None)
-                if "text/html" in output.data:  # and what hides the text beside a control that lives
-                    html = re.sub(r"<style>[^<]*-still\)[^<]*</style>", "", output.data["text/html"])
-                    output.data["text/html"] = re.sub(r"<div class='course-[0-9a-f]+-still'>(.*)</div>$", r"\1", html,
-                                                      flags=re.DOTALL)
                 if "image/png" in output.data:
                     output.data["image/png"] = smaller(output.data["image/png"])
             kept.append(output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -33,6 +34,9 @@ def mark(symbol: str) -> str:
     return f"<span aria-hidden='true'>{symbol}</span>"
 
 
+_STILL = re.compile(r"<style>[^<]*</style><div class='course-[0-9a-f]+-still'>(.*)</div>", re.DOTALL)
+
+
 # ------------------------------------------------------------------------------------------------ display
 def shell() -> Any:
     """The IPython shell that runs this code, or None."""
@@ -49,6 +53,16 @@ def show(html: str, text: str, box: Any = None) -> Still | None:
         display({"text/html": html, "text/plain": text})
         return None
     return Still(html, text, box)
+
+
+def without_widget(bundle: dict) -> dict:
+    """A saved mime bundle for where no kernel is: {} if it was a widget's alone, a card without its style."""
+    if WIDGET in bundle and bundle.keys() <= {WIDGET, "text/plain"}:
+        return {}
+    bundle = {kind: value for kind, value in bundle.items() if kind != WIDGET}
+    if "text/html" in bundle and (found := _STILL.fullmatch("".join(bundle["text/html"]))):
+        bundle["text/html"] = found.group(1)
+    return bundle
 
 
 class Still:
