@@ -24,7 +24,7 @@ def output(**data):
 def html(tmp_path_factory):
     widget = v4.new_output("display_data", {WIDGET: {"model_id": "12ab"}, "text/plain": ""})
     cells = [
-        v4.new_markdown_cell("$x_i < \\frac12$ and\n\n$$\\mathcal L = \\sum_i x_i^2$$\n\nnot `a $b$ c`, $\\unknowable$"),
+        v4.new_markdown_cell("$x < \\frac12$ and\n\n$$\\mathcal L = \\sum_i x_i^2$$\n\nbut `a $b$ c`, $\\unknowable$"),
         v4.new_code_cell("hidden = 1", metadata={"jupyter": {"source_hidden": True}}),
         v4.new_code_cell("shown = 2", outputs=[
             v4.new_output("stream", text="before\n"), widget, output(text_html=STYLED, text_plain="Knob"),
