@@ -214,6 +214,8 @@ def execute(notebook, timeout: int = 300) -> float:
 
 def clean(notebook) -> None:
     """Drop what differs between machines and moments: time stamps, widget models, interpreter versions."""
+    from course_lib.notebook.cards import without_widget
+
     notebook.metadata.clear()
     notebook.metadata.update(json.loads(json.dumps(METADATA)))
     notebook.nbformat, notebook.nbformat_minor = 4, 5
@@ -226,8 +228,8 @@ def clean(notebook) -> None:
         for output in cell.outputs:
             if "data" in output:
                 # The knobs and quizzes put a static picture or text beside each control: that is what stays.
-                bare = output.data.pop(WIDGET, None) is not None and set(output.data) <= {"text/plain"}
-                if bare or not output.data:
+                output.data = without_widget(output.data)
+                if not output.data:
                     continue
                 output.metadata.pop(WIDGET, None)
                 if "image/png" in output.data:

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from course_lib.files import CHECKOUT, PACKAGE, lessons_folder, refusal, workspace_folder, write_text
@@ -71,12 +73,13 @@ def _jupyter_folders(workspace: Path) -> dict[str, str]:
 
 
 def render_lesson(wanted: str | int, out: str | Path | None = None, solved: bool = False, mine: bool = False,
-                  timeout: int = LESSON_SECONDS) -> Path:
+                  timeout: int = LESSON_SECONDS, say: Callable[[str], None] = lambda line: None) -> Path:
     """Execute a lesson without a screen, write it as HTML (default: `NAME.html` here) and return the path.
 
     mine: the learner's copy in its current state; otherwise the course's own lesson runs in a temporary folder, which
-    leaves the learner's progress alone. solved: sets COURSE_SOLVED=1. Raises LessonFailed, naming the cell and its
-    error, after writing the HTML up to there.
+    leaves the learner's progress alone. solved: sets COURSE_SOLVED=1, with which unsolved exercises count as solved by
+    the library, and shows its functions. say: called with a line as each cell starts. Raises LessonFailed, naming the
+    cell and its error, after writing the HTML up to there.
     """
     path = find_lesson(wanted, workspace_folder() if mine else None)
     out = Path(out) if out else Path(f"{path.stem}.html")
@@ -88,17 +91,26 @@ def render_lesson(wanted: str | int, out: str | Path | None = None, solved: bool
         import nbformat
         from nbclient import NotebookClient
         from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-        from nbconvert import HTMLExporter
+
+        from course_lib.cli.page import page
     except ImportError as error:
         raise RuntimeError(NO_JUPYTER.format(error)) from error
     notebook = nbformat.read(path, as_version=4)
-    failure = None
+    if solved:
+        notebook.cells = [part for cell in notebook.cells for part in _with_solution(cell)]
+    code = [index for index, cell in enumerate(notebook.cells) if cell.cell_type == "code" and cell.source.strip()]
+    began, failure = time.perf_counter(), None
+
+    def starts(cell, cell_index: int) -> None:
+        where = f"cell {code.index(cell_index) + 1} of {len(code)}"
+        say(f"{time.perf_counter() - began:4.0f} s  {where}: {_first_line(cell)}")
+
     with tempfile.TemporaryDirectory(prefix="course-lesson-") as scratch:
         environment = kernel_environment(workspace_folder() if mine else Path(scratch))
         environment |= {"COURSE_SOLVED": "1"} if solved else {}
         os.environ.update(_jupyter_folders(Path(scratch)))  # the kernel's connection file is written from here
         client = NotebookClient(notebook, timeout=timeout, kernel_name="python3",
-                                extra_arguments=["--IPKernelApp.log_level=40"],  # errors only
+                                on_cell_execute=starts, extra_arguments=["--IPKernelApp.log_level=40"],  # errors only
                                 resources={"metadata": {"path": str(path.parent) if mine else scratch}})
         try:
             client.execute(env=environment)
@@ -108,10 +120,7 @@ def render_lesson(wanted: str | int, out: str | Path | None = None, solved: bool
             failure = f"it took longer than {timeout} s"
         except DeadKernelError:
             failure = "its kernel died (most often: out of memory)"
-    exporter = HTMLExporter(embed_images=True)
-    html, _ = exporter.from_notebook_node(notebook, resources={
-        "metadata": {"name": path.stem, "path": str(path.parent)}})
-    write_text(out, html)
+    write_text(out, page(notebook, path.stem, path.parent))
     if failure:
         where = f"{path.name}, {_failed_cell(notebook)}"
         raise LessonFailed(f"{where}: {failure}. Written up to there: {out}", out)
@@ -124,8 +133,22 @@ def _failed_cell(notebook) -> str:
     errors = [pair for pair in code if any(o.output_type == "error" for o in pair[1].get("outputs", []))]
     started = [pair for pair in code if "iopub.status.busy" in cell_times(pair[1])]
     number, cell = (errors or started or code)[-1]
-    first = next((line.strip() for line in cell.source.splitlines() if line.strip()), "")
-    return f"cell {number} (`{first[:60]}`)"
+    return f"cell {number} (`{_first_line(cell)}`)"
+
+
+def _first_line(cell) -> str:
+    return next((line.strip() for line in cell.source.splitlines() if line.strip()), "")[:60]
+
+
+def _with_solution(cell) -> list:
+    """The cell, and below an exercise's another that shows the library's function."""
+    from nbformat.v4 import new_code_cell
+
+    key = cell.metadata.get("exercise")
+    if not key:
+        return [cell]
+    source = f"from course_lib.exercises import solution\nsolution({key!r})"
+    return [cell, new_code_cell(source, metadata={"jupyter": {"source_hidden": True}})]
 
 
 def cell_times(cell) -> dict:

@@ -69,8 +69,12 @@ class Lesson:
     @staticmethod
     def run(args: argparse.Namespace) -> int:
         from course_lib.cli.lessons import LessonFailed, render_lesson
+
+        def say(line: str) -> None:
+            print(line, flush=True)
+
         try:
-            path = render_lesson(args.lesson, args.out, args.solved, args.mine, args.timeout)
+            path = render_lesson(args.lesson, args.out, args.solved, args.mine, args.timeout, say)
         except LessonFailed as error:
             if args.traceback:
                 raise

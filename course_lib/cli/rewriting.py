@@ -1,4 +1,4 @@
-"""Updates the imports of a learner's notebook in a copy next to it."""
+"""Copies next to a learner's notebook: theirs with updated imports, and the course's newer one with their answers."""
 
 from __future__ import annotations
 
@@ -40,6 +40,38 @@ def write_updated_copies(workspace: Path) -> list[tuple[str, str]]:
             write_bytes(beside, data + b"\n")
             offered.append((name.as_posix(), beside.relative_to(workspace).as_posix()))
     return offered
+
+
+def with_answers(notebook: bytes, answers: dict[str, str]) -> bytes:
+    """A lesson with each stub that the learner has solved replaced by their right answer; else unchanged.
+
+    answers: exercise -> source of a function or class. Cells name their exercise in their metadata.
+    """
+    try:
+        document, changed = json.loads(notebook), False
+        for cell in document["cells"]:
+            answer = answers.get(cell.get("metadata", {}).get("exercise"), "")
+            source = "".join(cell["source"])
+            if answer and (new := _answered(source, answer)) != source:
+                cell["source"], changed = new.splitlines(keepends=True), True
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return notebook
+    return json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n" if changed else notebook
+
+
+def _answered(source: str, answer: str) -> str:
+    """A cell with the definition that has the answer's name replaced by the answer."""
+    def definitions(code: str) -> list[ast.FunctionDef | ast.ClassDef]:
+        tree = _parsed(code)
+        return [node for node in (tree.body if tree else []) if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+
+    names = [node.name for node in definitions(answer)]
+    for node in definitions(source):
+        if node.name in names:
+            lines = source.splitlines(keepends=True)
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            return "".join([*lines[:first - 1], answer.rstrip("\n") + "\n", *lines[node.end_lineno:]])
+    return source
 
 
 def rewritten(code: str) -> str:

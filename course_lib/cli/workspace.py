@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from course_lib.cli.lessons import NO_JUPYTER, find_lesson, kernel_environment, list_lessons
-from course_lib.cli.rewriting import write_updated_copies
-from course_lib.files import lessons_folder, refusal, workspace_folder, write_bytes
+from course_lib.cli.rewriting import with_answers, write_updated_copies
+from course_lib.files import lessons_folder, refusal, workspace_folder, write_bytes, write_text
 
 MANIFEST = ".course-manifest.json"
+NEWS = "UPDATES.md"     # what JupyterLab opens with, where there are copies to look at
 REPLACED = ".replaced"  # earlier copies that the learner had only executed
 
 
@@ -40,11 +41,19 @@ class SyncReport:
         if self.updated:
             lines.append(f"Updated, you had not changed them: {', '.join(self.updated)}.")
         lines += [f"{mine} has a newer version in the course, and you have changed yours: yours stays, "
-                  f"the new one is beside it as {new}." for mine, new in self.beside]
+                  f"the new one is beside it as {new}, with your right answers." for mine, new in self.beside]
         lines += [f"{name} is no longer in the course; your copy stays." for name in self.gone]
         lines += [f"{mine} imports from places that have moved: yours stays, a copy of it that imports from the new "
                   f"ones is beside it as {copy}." for mine, copy in self.moved]
         return lines
+
+
+    def page(self) -> str:
+        """`lines` about copies as Markdown with links, "" without any."""
+        pairs = [*self.beside, *self.moved]
+        links = "\n".join(f"- [{mine}]({mine}) and [{new}]({new})" for mine, new in pairs)
+        said = "\n\n".join(line for line in self.lines() if "yours stays" in line)
+        return f"# Lessons with a copy beside yours\n\n{said}\n\n{links}\n" if pairs else ""
 
 
 # ---------------------------------------------------------------- the learner's copy
@@ -85,8 +94,9 @@ def sync_lessons(source: Path | None = None, workspace: str | Path | None = None
     """Copy the lessons of `source` into `workspace` without ever overwriting the learner's changes.
 
     Changed by the course only: replaced (an executed copy is kept in `.replaced`). By the learner only: kept. By both:
-    the new one goes next to it as `NAME.new.ipynb`. Removed from the course: the copy stays. Deleted by the learner:
-    copied again. Notebooks with outdated imports get `NAME.moved.ipynb`, the learner's own with new imports.
+    the new one goes next to it as `NAME.new.ipynb`, with their right answers, and UPDATES.md says so. Removed from the
+    course: the copy stays. Deleted by the learner: copied again. Notebooks with outdated imports get
+    `NAME.moved.ipynb`, the learner's own with new imports.
 
     Raises FileNotFoundError without lessons, ValueError if `workspace` is `source` or cannot be written.
     """
@@ -119,7 +129,7 @@ def sync_lessons(source: Path | None = None, workspace: str | Path | None = None
             report.kept.append(name)
         else:
             beside = mine.with_name(f"{mine.stem}.new{mine.suffix}")
-            write_bytes(beside, theirs.read_bytes())
+            write_bytes(beside, with_answers(theirs.read_bytes(), _answers(workspace)))
             report.beside.append((name, beside.relative_to(workspace).as_posix()))
         manifest[name] = new
     for name in sorted(set(manifest) - set(course)):
@@ -130,7 +140,18 @@ def sync_lessons(source: Path | None = None, workspace: str | Path | None = None
                        "files": manifest}, indent=1, sort_keys=True)
     write_bytes(workspace / MANIFEST, text.encode())
     report.moved = write_updated_copies(workspace)
+    if news := report.page():
+        write_text(workspace / NEWS, news)
     return report
+
+
+def _answers(workspace: Path) -> dict[str, str]:
+    """The learner's right answers, exercise -> source; {} where none can be read."""
+    try:
+        entries = json.loads((workspace / "progress.json").read_text(encoding="utf-8"))["exercises"]
+        return {key: str(entry.get("answer", "")) for key, entry in entries.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 # ---------------------------------------------------------------- JupyterLab
@@ -162,6 +183,8 @@ def open_lab(workspace: str | Path | None = None, port: int | None = None, brows
     start = lessons[0].name if first_time and lessons else None
     if lesson:
         start = find_lesson(lesson, folder).name
+    if report.page() and start in (None, *(mine for mine, _ in [*report.beside, *report.moved])):
+        start = NEWS
     try:
         from jupyterlab.labapp import LabApp
     except ImportError as error:

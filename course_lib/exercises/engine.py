@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import inspect
+import os
 import sys
 import textwrap
 from collections.abc import Callable
@@ -76,9 +77,12 @@ def check(key: str, fn: Any = None, record: bool = True) -> Check:
     """Judge a learner's function: a Check that draws itself, with `.state`, `.name`, `.hint` and `.use`.
 
     key: the exercise ("03.variance"; KeyError if there is none). fn: the learner's function. Whatever `fn` does, this
-    does not raise. With `record` the state goes into the progress; the library's own function never counts.
+    does not raise. With $COURSE_SOLVED, the library's function stands in for one that is not right. With `record` the
+    state goes into the progress; the library's own function never counts.
     """
     result = grade(exercise(key), fn)
+    if result.state != "right" and os.environ.get("COURSE_SOLVED"):  # `course lesson --solved`
+        result = grade(exercise(key), reference(key))
     if record and result.own:
         answer = ""
         if result.state == "right":

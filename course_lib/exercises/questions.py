@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from course_lib.notebook.cards import LOOK, card, fold, with_widget
+from course_lib.notebook.cards import LOOK, card, fold, show
 
 
 @dataclass
@@ -35,12 +35,12 @@ class Quiz:
     def _repr_html_(self) -> str:
         folded = [fold(escape(text), f"<div style='margin-left:1.2em'>{escape(self.pick(text))}</div>")
                   for text in self.choices]
-        return card(LOOK["todo"][2], escape(self.question), *folded)
+        return card(LOOK["todo"][2], escape(self.question), *folded, "<small>Open a choice, or run this cell.</small>")
 
-    def _repr_mimebundle_(self, **_: Any) -> dict:
+    def _ipython_display_(self) -> None:
         if self._box is None:
             self._box = self._widget()
-        return with_widget({"text/html": self._repr_html_(), "text/plain": repr(self)}, self._box)
+        show(self._repr_html_(), repr(self), self._box)
 
     def _widget(self) -> Any:
         import ipywidgets as widgets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -33,24 +34,74 @@ def mark(symbol: str) -> str:
     return f"<span aria-hidden='true'>{symbol}</span>"
 
 
+_STILL = re.compile(r"<style>[^<]*</style><div class='course-[0-9a-f]+-still'>(.*)</div>", re.DOTALL)
+
+
 # ------------------------------------------------------------------------------------------------ display
 def shell() -> Any:
     """The IPython shell that runs this code, or None."""
     return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
 
 
-def show(html: str, text: str, box: Any = None) -> None:
+def show(html: str, text: str, box: Any = None) -> Still | None:
     """Display a card at this point of the cell's output; silent outside IPython.
 
-    box: a widget that replaces it where a front end can show widgets; others, and a saved file, show the card.
+    box: a widget that replaces the card for as long as it lives. The card is an output of its own below it, for
+    front ends without widgets, and for a saved notebook, whose kernel has gone.
     """
-    display(with_widget({"text/html": html, "text/plain": text}, box))
+    if box is None or shell() is None:
+        display({"text/html": html, "text/plain": text})
+        return None
+    return Still(html, text, box)
 
 
-def with_widget(bundle: dict, box: Any = None) -> dict:
-    """A mime bundle with a widget before it."""
-    view = {} if box is None else {WIDGET: {"version_major": 2, "version_minor": 0, "model_id": box.model_id}}
-    return {**view, **bundle}
+def without_widget(bundle: dict) -> dict:
+    """A saved mime bundle for where no kernel is: {} if it was a widget's alone, a card without its style."""
+    if WIDGET in bundle and bundle.keys() <= {WIDGET, "text/plain"}:
+        return {}
+    bundle = {kind: value for kind, value in bundle.items() if kind != WIDGET}
+    if "text/html" in bundle and (found := _STILL.fullmatch("".join(bundle["text/html"]))):
+        bundle["text/html"] = found.group(1)
+    return bundle
+
+
+class Still:
+    """A card that is seen while the widget above it is not. `update` changes it, `close` ends the widget.
+
+    The widget brings the style that hides the card, so the card appears as soon as the widget is not drawn or has lost
+    its kernel. In a trusted notebook the card's own style hides what stays of the widget: an error, dead sliders.
+    """
+
+    def __init__(self, html: str, text: str, box: Any):
+        import ipywidgets as widgets
+
+        style = widgets.HTML(layout={"display": "none"})
+        self.live = widgets.VBox([box, style])
+        self.name = f"course-{self.live.model_id[:12]}"
+        self.live.add_class(self.name)
+        alive = f":root:has(.{self.name}:not(.jupyter-widgets-disconnected))"
+        style.value = f"<style>{alive} .{self.name}-still {{display: none}}</style>"
+        display({WIDGET: {"version_major": 2, "version_minor": 0, "model_id": self.live.model_id}, "text/plain": ""})
+        self.handle = display(self._bundle(html, text), update=True)
+
+    def update(self, html: str, text: str) -> None:
+        self.handle.update(self._bundle(html, text), raw=True)
+
+    def close(self) -> None:
+        """End the widget, all that it contains included."""
+
+        def close(widget: Any) -> None:
+            for child in getattr(widget, "children", ()):
+                close(child)
+            widget.close()
+
+        close(self.live)
+
+    def _bundle(self, html: str, text: str) -> dict:
+        dead = (f".jp-OutputArea-child:has(+ .jp-OutputArea-child .{self.name}-still)"
+                f":not(:has(.{self.name}:not(.jupyter-widgets-disconnected)))")
+        return {"text/html": f"<style>{dead} {{display: none}}</style><div class='{self.name}-still'>{html}</div>",
+                "text/plain": text}
 
 
 def display(bundle: dict, update: bool = False) -> Any:

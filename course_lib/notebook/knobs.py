@@ -22,7 +22,7 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
-from course_lib.notebook.cards import RED, card, display, shell, show
+from course_lib.notebook.cards import RED, Still, card, display, shell, show
 from course_lib.notebook.controls import Choice, Patch, Slider, Toggle
 
 FAST = 0.15  # seconds; a faster redraw follows the slider while it moves
@@ -51,6 +51,7 @@ class Knob:
         self._handles: list = []
         self._widgets: dict[str, Any] = {}
         self._box: Any = None
+        self._stills: list[Still] = []
         self._muted = self._waiting = False
         self._shown_in: Any = None
         self._redraw()
@@ -88,6 +89,8 @@ class Knob:
             text = f"The view failed at {self._caption()}: {what}. Move a control to go on."
             self._bundle = {"text/html": card(RED, f"✗ {escape(text)}"), "text/plain": text}
         self.seconds = time.perf_counter() - start
+        for still in self._stills:
+            still.update(self._card(), repr(self))
         for handle in self._handles:
             handle.update(self._bundle, raw=True)
 
@@ -105,11 +108,15 @@ class Knob:
         here = shell()
         if here is None:
             return
-        head = f"<b>{escape(self.title)}</b><br>" if self.title else ""
-        note = f"<small>controls: {escape(self._caption())} (run the cell to move them)</small>"
-        show(head + note, repr(self), self._controls())
+        if still := show(self._card(), repr(self), self._controls()):
+            self._stills.append(still)
         self._handles.append(display(self._bundle, update=True))
         self._shown_in = here.execution_count
+
+    def _card(self) -> str:
+        """What stands for the controls where they cannot be moved."""
+        head = f"<b>{escape(self.title)}</b><br>" if self.title else ""
+        return f"{head}<small>controls: {escape(self._caption())} (run this cell to move it)</small>"
 
     def _controls(self) -> Any:
         """The widgets of the controls in a box, made once."""
@@ -148,15 +155,9 @@ class Knob:
 
     def close(self) -> None:
         """Close the widgets; the picture stays."""
-
-        def close(widget: Any) -> None:
-            for child in getattr(widget, "children", ()):
-                close(child)
-            widget.close()
-
-        if self._box is not None:
-            close(self._box)
-        self._widgets, self._box, self._handles = {}, None, []
+        for still in self._stills:
+            still.close()
+        self._widgets, self._box, self._handles, self._stills = {}, None, [], []
 
     def _ipython_display_(self) -> None:
         here = shell()

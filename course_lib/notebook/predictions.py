@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from course_lib.notebook.cards import BLUE, ORANGE, card, display, shell, show
+from course_lib.notebook.cards import BLUE, ORANGE, Still, card, display, shell, show
 from course_lib.notebook.controls import Choice, Slider
 
 
@@ -27,6 +27,7 @@ class Prediction:
         self.guess: Any = self.control.start
         self.changed = False
         self._widget: Any = None
+        self._still: Still | None = None
         self._handle: Any = None
         self._outcome: tuple | None = None
 
@@ -39,18 +40,27 @@ class Prediction:
             return
         import ipywidgets as widgets
 
+        self._widget = self.control.widget(self.unit or "guess", True)
+        self._widget.observe(self._moved, "value")
+        box = widgets.VBox([widgets.HTML(card(BLUE, self._head())), self._widget])
+        self._still = show(self._card(), repr(self), box)
+
+    def _head(self) -> str:
+        return f"Your guess first: {escape(self.question)}"
+
+    def _card(self) -> str:
+        """What stands for the control where it cannot be moved."""
         if isinstance(self.control, Choice):
             offered = "; ".join(map(str, self.control.options))
         else:
             offered = " to ".join(self._text(end) for end in self.control.ends)
-        note = f"<small>{escape(offered)}. The guess stands at {escape(self._text(self.guess))}.</small>"
-        head = f"Your guess first: {escape(self.question)}"
-        self._widget = self.control.widget(self.unit or "guess", True)
-        self._widget.observe(self._moved, "value")
-        show(card(BLUE, head, note), repr(self), widgets.VBox([widgets.HTML(card(BLUE, head)), self._widget]))
+        stands = f"{offered}. The guess stands at {self._text(self.guess)} (run this cell to move it)."
+        return card(BLUE, self._head(), f"<small>{escape(stands)}</small>")
 
     def _moved(self, change: dict) -> None:
         self.guess, self.changed = change["new"], True
+        if self._still is not None:
+            self._still.update(self._card(), repr(self))
         if self._handle is not None and self._outcome is not None:
             self._handle.update(self._bundle(*self._outcome), raw=True)
 

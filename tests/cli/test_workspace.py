@@ -11,6 +11,7 @@ from course_lib import files as ground
 from course_lib.cli import lessons as lessons_module
 from course_lib.cli import workspace as ws
 from course_lib.cli.main import main
+from course_lib.cli.rewriting import with_answers
 
 
 def notebook(*cells: str | tuple[str, dict], outputs=()) -> str:
@@ -100,6 +101,38 @@ def test_both_changed_puts_the_new_one_beside(course):
     os.replace(mine / "03_vicreg.new.ipynb", mine / "03_vicreg.ipynb")
     (lessons / "03_vicreg.ipynb").write_text(notebook("# VICReg", "y = 4"), encoding="utf-8")
     assert ws.sync_lessons(lessons, mine).updated == ["03_vicreg.ipynb"]
+
+
+def test_right_answers_are_carried_into_the_new_one_and_a_page_tells(course, monkeypatch):
+    """Bug: told once, in the terminal above 20 lines of log, and every exercise was a stub again."""
+    lessons, mine = course
+    stub = 'def loss(z):\n    """(N, D) -> scalar"""\n    ...\n\nloss = check("03.loss", loss).use'
+    lesson = [(stub, {"exercise": "03.loss"}), (stub.replace("loss", "other"), {"exercise": "03.other"})]
+    (lessons / "03_vicreg.ipynb").write_text(notebook("# VICReg", *lesson), encoding="utf-8")
+    ws.sync_lessons(lessons, mine)
+    assert not (mine / ws.NEWS).exists()
+    (mine / "03_vicreg.ipynb").write_text(notebook("# VICReg", "edited = 1", *lesson), encoding="utf-8")
+    (mine / "progress.json").write_text(json.dumps({"exercises": {
+        "03.loss": {"solved": True, "answer": "def loss(z):\n    return z.mean()\n"},
+        "03.other": {"solved": False, "answer": ""}}}))
+    (lessons / "03_vicreg.ipynb").write_text(notebook("# VICReg, better", *lesson), encoding="utf-8")
+    report = ws.sync_lessons(lessons, mine)
+    cells = ["".join(cell["source"]) for cell in json.loads((mine / "03_vicreg.new.ipynb").read_text())["cells"]]
+    assert cells == ["# VICReg, better", 'def loss(z):\n    return z.mean()\n\nloss = check("03.loss", loss).use',
+                     lesson[1][0]]
+    page = (mine / ws.NEWS).read_text()
+    assert "[03_vicreg.new.ipynb](03_vicreg.new.ipynb)" in page and "yours stays" in page and report.page() == page
+    opened = []
+    monkeypatch.setattr("jupyterlab.labapp.LabApp.launch_instance", lambda arguments: opened.append(arguments))
+    for lesson_asked, start in ((None, "UPDATES.md"), ("03", "UPDATES.md"), ("01", "01_start.ipynb")):
+        monkeypatch.setattr(ws, "sync_lessons", lambda **_: report)
+        ws.open_lab(mine, lesson=lesson_asked)
+        assert f"--LabApp.default_url=/lab/tree/{start}" in opened[-1]
+
+
+@pytest.mark.parametrize("broken", ["{", "[]", '{"cells": 3}', '{"cells": [{"metadata": 3}]}'])
+def test_answers_leave_what_is_no_notebook(broken):
+    assert with_answers(broken.encode(), {"03.loss": "def loss(): pass"}) == broken.encode()
 
 
 def test_running_a_lesson_is_no_change_and_the_run_is_kept_all_the_same(course):
@@ -265,7 +298,8 @@ def test_a_lesson_becomes_html_and_leaves_progress_alone(course, capsys):
     assert main(["lesson", "03"]) == 0
     html = Path("03_vicreg.html").read_text(encoding="utf-8")
     assert "answer 42" in html and "solved None" in html
-    assert "Written: 03_vicreg.html" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Written: 03_vicreg.html" in said and "cell 1 of 2: import os" in said and "cell 2 of 2: import" in said
     assert "answer" not in (lessons / "03_vicreg.ipynb").read_text().replace("'answer'", "")
     assert not list(mine.iterdir()) and not list(lessons.parent.rglob("progress.json"))
     assert lessons_module.render_lesson("3", "solved.html", solved=True) == Path("solved.html")

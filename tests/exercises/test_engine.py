@@ -363,6 +363,15 @@ def test_a_workspace_that_cannot_be_written_stops_nothing(registered, monkeypatc
     assert exercises.check("00.spread", demo().right["clamp"]).state == "right"
 
 
+def test_solved_by_the_library_counts_for_nobody(registered, workspace, monkeypatch):
+    """Bug: `course lesson --solved` changed nothing."""
+    monkeypatch.setenv("COURSE_SOLVED", "1")
+    check = exercises.check("00.spread", lambda z, gamma=1.0, eps=1e-4: ...)
+    assert check.state == "right" and check.use is reference and "library's own" in repr(check)
+    assert exercises.check("00.spread", demo().right["clamp"]).own  # an own right answer stays the learner's
+    assert exercises.progress().done == 1
+
+
 def test_solution_hints_and_unknown_keys(registered):
     assert "std = torch.sqrt" in exercises.solution("00.spread").source
     assert "sqrt" in exercises.solution("00.spread")._repr_html_()
@@ -394,10 +403,11 @@ def test_quiz_explains_every_choice():
     quiz = exercises.quiz("Why?", {"because": "Yes: so.", "it isn't": "No: look again."}, "because")
     assert quiz.pick("because") == "✓ Right. Yes: so."
     assert quiz.pick("it isn't").startswith("✗ Not quite")
-    html = quiz._repr_mimebundle_()["text/html"]
+    html = quiz._repr_html_()
     assert html.count("<details") == 2 and "<script" not in html
-    quiz._box.children[1].value = "it isn't"
-    assert "look again" in quiz._box.children[2].value
+    box = quiz._widget()
+    box.children[1].value = "it isn't"
+    assert "look again" in box.children[2].value
     with pytest.raises(ValueError, match="not one of the choices"):
         exercises.quiz("Why?", {"a": "x", "b": "y"}, "c")
     with pytest.raises(ValueError, match="explanation"):

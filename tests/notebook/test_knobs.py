@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from course_lib.exercises import quiz
 from course_lib.notebook import cards, knobs, predictions
 from course_lib.notebook.controls import Choice, Patch, Slider, Toggle
 from course_lib.notebook.knobs import Knob, knob
@@ -129,21 +130,32 @@ def test_figures_are_closed_and_pictures_repeat():
 
 def test_one_display_is_updated(screen):
     k = knob(view, title="Waves", **controls())
-    assert len(screen.shown) == 2
-    assert "run the cell to move them" in screen.shown[0]["text/html"] and cards.WIDGET in screen.shown[0]
-    assert "image/png" in screen.shown[1]
+    widget, card, picture = screen.shown
+    assert cards.WIDGET in widget and "run this cell to move it" in card["text/html"] and "image/png" in picture
     k._widgets["waves"].value = 3.0  # what a moved slider does
-    assert k.state["waves"] == 3.0 and len(screen.updates) == 1
-    assert screen.updates[0]["image/png"] != screen.shown[1]["image/png"]
+    assert k.state["waves"] == 3.0 and [set(update) for update in screen.updates] == [set(card), set(picture)]
+    assert screen.updates[1]["image/png"] != picture["image/png"] and "waves = 3" in screen.updates[0]["text/html"]
     k.set(waves=2.0, double=True)  # one redraw, and the widgets follow
     assert (
-        len(screen.updates) == 2 and k._widgets["waves"].value == 2.0 and k._widgets["double"].value is True
+        len(screen.updates) == 4 and k._widgets["waves"].value == 2.0 and k._widgets["double"].value is True
     )
     k._ipython_display_()
-    assert len(screen.shown) == 2, "not drawn again at the end of its own cell"
+    assert len(screen.shown) == 3, "not drawn again at the end of its own cell"
     screen.execution_count = 2
     k._ipython_display_()
-    assert len(screen.shown) == 4
+    assert len(screen.shown) == 6
+
+
+def test_what_is_saved_holds_the_text_apart_from_the_widget(screen):
+    """Bug: opened the next day, JupyterLab showed "model not found" in place of title, question and choices."""
+    knob(view, title="Waves", **controls())
+    predict("Which?", ["dense", "sparse"])
+    quiz("Why?", {"because": "Yes: so.", "it isn't": "No: look again."}, "because")._ipython_display_()
+    for widget, card, text in ((*screen.shown[:2], "Waves"), (*screen.shown[3:5], "dense; sparse"),
+                               (*screen.shown[5:7], "it isn&#x27;t")):
+        assert set(widget) == {cards.WIDGET, "text/plain"} and set(card) == {"text/html", "text/plain"}
+        assert text in card["text/html"] and "<script" not in card["text/html"]
+        assert "run this cell" in card["text/html"].lower()
 
 
 def test_widgets_fit_their_controls(screen):
@@ -276,9 +288,9 @@ def test_same(a, b, expected):
 
 def test_prediction_stands_at_its_default_and_is_revealed(screen):
     guess = predict("How much?", (0, 100), default=50, unit="%")
-    assert guess.guess == 50 and "0 % to 100 %" in screen.shown[0]["text/html"]
+    assert guess.guess == 50 and "0 % to 100 %" in screen.shown[1]["text/html"]
     guess.reveal(20.25, "Because.")
-    said = screen.shown[1]["text/plain"]
+    said = screen.shown[2]["text/plain"]
     assert said == "Guess: 50 % (the default). Outcome: 20.25 %. The guess was 29.75 % too high. Because."
     guess._widget.value = 22
     assert "✓ Close" in screen.updates[-1]["text/plain"] and "default" not in screen.updates[-1]["text/plain"]
