@@ -12,7 +12,8 @@ TEXT = "var(--jp-ui-font-color1, inherit)"  # a text's colour: the theme's, ligh
 # state or verdict -> symbol, word, colour
 LOOK = {
     "right": ("✓", "right", GREEN), "wrong": ("✗", "not yet", RED), "crashed": ("!", "crashed", PINK),
-    "done": ("✓", "done", GREEN), "todo": ("○", "to do", SKY), "supported": ("✓", "supported", GREEN), "refuted": ("✗", "refuted", RED),
+    "done": ("✓", "done", GREEN), "todo": ("○", "to do", SKY),
+    "supported": ("✓", "supported", GREEN), "refuted": ("✗", "refuted", RED),
     "not separable": ("≈", "not separable", ORANGE),
 }
 

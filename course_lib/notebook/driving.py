@@ -90,7 +90,7 @@ def reach(made: Knob, values: int = 5, most: int = 300) -> dict[str, dict]:
         close_figure(figure)
         now = [task for task, test in made.tasks.items() if task not in found and test(data)]
         assert number or not now, f"{made}: done at the start, before anything was moved: {', '.join(now)}"
-        found |= dict.fromkeys(now, state)
+        found.update((task, state) for task in now)
         if len(found) == len(made.tasks):
             return found
     raise AssertionError(f"{made}: no setting that was tried fulfils: {', '.join(made.tasks.keys() - found.keys())}")

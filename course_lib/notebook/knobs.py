@@ -29,6 +29,7 @@ from typing import Any
 
 from course_lib.notebook.cards import LOOK, RED, TEXT, card, display, mark, shell, show
 from course_lib.notebook.controls import Choice, Patch, Slider, Toggle
+from course_lib.plots.drawing import Exact
 
 FAST = 0.15  # seconds; a faster redraw follows the slider while it moves
 Tasks = Mapping[str, Callable[[Any], Any]]  # what to do -> whether these data show that it is done
@@ -234,7 +235,8 @@ def _picture(figure: Any, caption: str) -> dict:
                 if not axes.axison:  # and ticks that nobody sees take half of one
                     axes.set(xticks=[], yticks=[])
             # without date and software version: the same picture is the same file
-            figure.savefig(stream, format="png", dpi=90, bbox_inches="tight", metadata={"Software": None})
+            edges = None if isinstance(figure, Exact) else "tight"
+            figure.savefig(stream, format="png", dpi=90, bbox_inches=edges, metadata={"Software": None})
         finally:
             close_figure(figure)
         return {"image/png": b64encode(stream.getvalue()).decode(), "text/plain": f"<figure: {caption}>"}

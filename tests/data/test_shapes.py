@@ -9,7 +9,16 @@ import pytest
 import torch
 
 from course_lib.data.loading import load
-from course_lib.data.shapes import CLASSES, FACTOR_KINDS, STYLES, TEXTURES, draw_causes, make_shapes, object_masks, render
+from course_lib.data.shapes import (
+    CLASSES,
+    FACTOR_KINDS,
+    STYLES,
+    TEXTURES,
+    draw_causes,
+    make_shapes,
+    object_masks,
+    render,
+)
 
 
 def causes(n: int, **fixed) -> dict[str, torch.Tensor]:
