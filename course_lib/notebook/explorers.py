@@ -147,7 +147,8 @@ def panels(titles: Sequence[str], columns: int = 6, note: str = "") -> tuple[Fig
     cell = min(WIDE / columns, 2.2)
     below = 0.25 if note else 0.03
     figure = plt.figure(figsize=(cell * columns, (cell + 0.25) * lines + below), FigureClass=Exact)
-    figure.text(0.03 / (cell * columns), 0.1 / figure.get_figheight(), note, fontsize=9, va="center")
+    if note:
+        figure.text(0.03 / (cell * columns), 0.12 / figure.get_figheight(), note, fontsize=9, va="center")
     return figure, [square(figure, (number % columns) * cell + 0.03,
                            (lines - 1 - number // columns) * (cell + 0.25) + below, cell - 0.06, cell - 0.06, title)
                     for number, title in enumerate(titles)]

@@ -61,11 +61,6 @@ def screen(monkeypatch):
     return made
 
 
-@pytest.fixture(autouse=True)
-def _own_registry(monkeypatch):
-    monkeypatch.setattr(knobs, "LIVE", {})
-
-
 def test_set_state_ends_and_data():
     k = Knob(view, title="Waves", **controls())
     assert k.state == {"waves": 1.0, "double": False, "power": "two"}
