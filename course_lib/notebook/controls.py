@@ -28,14 +28,6 @@ class Slider:
     def ends(self) -> tuple:
         return self.low, self.high
 
-    def some(self, count: int) -> list:
-        """About `count` of its values, evenly spread from end to end, and its start."""
-        low, high = (math.log10(end) if self.log else end for end in self.ends)
-        steps = max(1, round((high - low) / self.step))
-        values = [low + self.step * number for number in {round(steps * k / (count - 1)) for k in range(count)}]
-        kind = int if all(isinstance(v, int) for v in (self.low, self.high, self.step)) else float
-        return [self.start, *(kind(min(max(10**v if self.log else v, self.low), self.high)) for v in sorted(values))]
-
     def check(self, value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not self.low <= value <= self.high:
             raise ValueError(f"expected a number from {self.low} to {self.high}, got {value!r}")
@@ -73,9 +65,6 @@ class Choice:
     def ends(self) -> tuple:
         return self.options[0], self.options[-1]
 
-    def some(self, count: int) -> list:
-        return list(self.options)
-
     def check(self, value: Any) -> Any:
         if value not in self.options:
             raise ValueError(f"expected one of {list(self.options)}, got {value!r}")
@@ -102,9 +91,6 @@ class Toggle:
     @property
     def ends(self) -> tuple:
         return False, True
-
-    def some(self, count: int) -> list:
-        return [False, True]
 
     def check(self, value: Any) -> bool:
         if not isinstance(value, bool):
@@ -133,11 +119,6 @@ class Patch:
     @property
     def ends(self) -> tuple:
         return (0, 0), (self.rows - 1, self.columns - 1)
-
-    def some(self, count: int) -> list:
-        rows, columns = ([round(k * (side - 1) / (count - 1)) for k in range(count)]
-                         for side in (self.rows, self.columns))
-        return [self.start, *dict.fromkeys((row, column) for row in rows for column in columns)]
 
     def check(self, value: Any) -> tuple[int, int]:
         try:

@@ -31,6 +31,7 @@ from course_lib.evaluate.reconstruction import hidden_errors
 from course_lib.evaluate.scoring import score
 from course_lib.files import CHECKOUT
 from course_lib.methods import METHODS, build_method, method_class
+from course_lib.methods.base import ReconstructionMethod
 from course_lib.runs.networks import keep, keep_path, networks_folder
 from course_lib.runs.stored import StoredRun, read_runs, write_run
 from course_lib.text import text_table
@@ -122,7 +123,7 @@ def measures(method: nn.Module, untrained: nn.Module, name: str, seed: int, spli
         for row, start in zip(rows, (method, untrained)):
             row["fine_tuned"] = fine_tune(start.evaluated, splits, epochs=EPOCHS, limit=LABELS, batch_size=64,
                                           seed=seed).accuracy
-    if hasattr(method, "reconstruct"):
+    if isinstance(method, ReconstructionMethod) and method.pixels:
         rows[0]["hidden_error"] = hidden_errors(method, splits.test, seed=0)
     return rows
 

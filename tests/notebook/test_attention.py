@@ -10,8 +10,8 @@ from course_lib.augment.pixels import standardize
 from course_lib.data.shapes import make_shapes, object_masks
 from course_lib.evaluate.attention import object_share, rollout, to_grid
 from course_lib.notebook.attention import attention_view, explore_attention
-from course_lib.notebook.driving import drive, reach
 from course_lib.notebook.knobs import close_figure
+from helpers.driving import drive, reach
 from helpers.tiny import ibot, images, vit
 
 STATE = {"image": 1, "layer": 2, "head": 1, "query": "patch", "patch": (1, 2)}

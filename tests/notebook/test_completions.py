@@ -9,7 +9,7 @@ from course_lib.augment.masks import patch_mask
 from course_lib.evaluate.reconstruction import fill_nearest, hidden_error
 from course_lib.methods import build_method
 from course_lib.notebook.completions import explore_reconstruction, reconstruction_view
-from course_lib.notebook.driving import drive
+from helpers.driving import drive
 from helpers.tiny import images, spark
 
 

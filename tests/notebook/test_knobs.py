@@ -16,9 +16,9 @@ import torch
 
 from course_lib.notebook import cards, knobs, predictions
 from course_lib.notebook.controls import Choice, Patch, Slider, Toggle
-from course_lib.notebook.driving import drive, drive_all, reach, same
 from course_lib.notebook.knobs import Knob, knob
 from course_lib.notebook.predictions import predict
+from helpers.driving import drive, drive_all, reach, same, some
 
 
 def view(state):
@@ -367,13 +367,15 @@ def test_a_task_that_fails_is_reported_as_the_views_own_failure():
     (Slider(0.01, 100.0, 1.0, 0.5, log=True), [1.0, 0.01, 0.1, 1.0, 10.0, 100.0]),
     (Choice(["a", "b"]), ["a", "b"]), (Toggle(), [False, True])])
 def test_some_values_of_a_control(control, values):
-    assert control.some(5) == pytest.approx(values) if isinstance(values[0], float) else control.some(5) == values
-    assert all(control.check(value) is not None for value in control.some(5))
+    found = some(control, 5)
+    assert found == pytest.approx(values) if isinstance(values[0], float) else found == values
+    assert [type(value) for value in found] == [type(value) for value in values]
+    assert all(control.check(value) is not None for value in found)
 
 
 def test_some_places_of_a_grid():
-    assert Patch(9, 9, (4, 5)).some(3) == [(4, 5), *((r, c) for r in (0, 4, 8) for c in (0, 4, 8))]
-    assert set(Patch(1, 2).some(5)) == {(0, 0), (0, 1)}
+    assert some(Patch(9, 9, (4, 5)), 3) == [(4, 5), *((r, c) for r in (0, 4, 8) for c in (0, 4, 8))]
+    assert set(some(Patch(1, 2), 5)) == {(0, 0), (0, 1)}
 
 
 def test_ticks_that_nobody_sees_are_not_laid_out():

@@ -11,8 +11,8 @@ from course_lib.data.shapes import make_shapes
 from course_lib.evaluate.attention import similarity
 from course_lib.evaluate.patches import component_colours
 from course_lib.models.backbones import ConvNet
-from course_lib.notebook.driving import drive
 from course_lib.notebook.patches import correspondence_view, explore_correspondence, explore_patches, patches_view
+from helpers.driving import drive
 from helpers.tiny import images, spark, vicreg, vit
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from typing import Any
 
 from torch import Tensor
 
 from course_lib.notebook import knobs
+from course_lib.notebook.controls import Patch, Slider
 from course_lib.notebook.knobs import Knob, close_figure
 
 
@@ -73,6 +75,21 @@ def drive(made: Knob) -> int:
     return count
 
 
+def some(control: Any, count: int) -> list:
+    """A control's start, and about `count` of its values, evenly spread from end to end; all options of a choice."""
+    low, high = control.ends
+    if isinstance(control, Slider):
+        low, high = (math.log10(end) if control.log else end for end in (low, high))
+        steps = round((high - low) / control.step)
+        places = sorted({round(steps * k / (count - 1)) for k in range(count)})
+        values = [low + control.step * place for place in places]
+        return [control.start, *(min(max(10.0**v if control.log else v, control.low), control.high) for v in values)]
+    if isinstance(control, Patch):
+        rows, columns = (dict.fromkeys(round(k * end / (count - 1)) for k in range(count)) for end in high)
+        return [control.start, *itertools.product(rows, columns)]
+    return list(getattr(control, "options", control.ends))
+
+
 def reach(made: Knob, values: int = 5, most: int = 300) -> dict[str, dict]:
     """{task: a state that fulfils it}, looked for on a grid of about `values` values of each control.
 
@@ -80,7 +97,7 @@ def reach(made: Knob, values: int = 5, most: int = 300) -> dict[str, dict]:
     AssertionError if a task is done at the start, or by none of these states. The knob is left as it was.
     """
     start = {name: control.start for name, control in made.controls.items()}
-    grid = {name: control.some(values) for name, control in made.controls.items()}
+    grid = {name: some(control, values) for name, control in made.controls.items()}
     alone = [{**start, name: value} for name in grid for value in grid[name]]
     together = [dict(zip(grid, choice)) for choice in itertools.islice(itertools.product(*grid.values()), 100_000)]
     random.Random(0).shuffle(together)
