@@ -38,7 +38,7 @@ from course_lib.notebook.explorers import (
     transformer,
 )
 from course_lib.notebook.knobs import Knob, Tasks
-from course_lib.plots.drawing import BLUE, GREEN, GREY, ORANGE, Exact, as_pixels
+from course_lib.plots.drawing import BLACK, GREEN, GREY, PINK, Exact, as_pixels
 
 OBJECT = GREEN  # the outline of the true object, and what belongs to it
 
@@ -175,8 +175,8 @@ def _scaled(maps: Tensor, state: dict) -> Tensor:
 def _object_shares(axes, state: dict, data: dict, names: list) -> None:
     shares, numbers = 100 * data["on object"], list(range(1, len(data["on object"]) + 1))
     axes.plot(numbers, shares[:, :-2], "o", ms=4, color=GREY)
-    axes.plot(numbers, shares[:, -2], color=BLUE)
-    axes.plot(numbers, shares[:, -1], color=ORANGE)
+    axes.plot(numbers, shares[:, -2], color=BLACK)
+    axes.plot(numbers, shares[:, -1], color=PINK)
     axes.axhline(100 * data["object area"], color=OBJECT, ls="--")
     axes.plot(state["layer"], shares[state["layer"] - 1, names.index(state["head"])], "o", ms=9, mfc="none",
               mec=PICKED, mew=2)
@@ -184,7 +184,7 @@ def _object_shares(axes, state: dict, data: dict, names: list) -> None:
     axes.set_xlabel("layer", fontsize=9, labelpad=1)
     axes.tick_params(labelsize=8)
     axes.set_title("of the attention to patches, % on the object", fontsize=9, loc="left", pad=3)
-    for line, (text, colour) in enumerate((("single heads", GREY), ("mean of the heads", BLUE), ("rollout", ORANGE),
+    for line, (text, colour) in enumerate((("single heads", GREY), ("mean of the heads", BLACK), ("rollout", PINK),
                                            ("if it were spread evenly", OBJECT))):
         axes.text(1.02, 0.85 - 0.25 * line, text, color=colour, fontsize=8, transform=axes.transAxes)
     axes.spines[["top", "right"]].set_visible(False)

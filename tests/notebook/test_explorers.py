@@ -18,6 +18,7 @@ from course_lib.notebook.controls import Patch
 from course_lib.notebook.explorers import as_images, loaded, mosaic, network_of, open_image, transformer
 from course_lib.notebook.knobs import knob
 from course_lib.notebook.patches import explore_correspondence, explore_patches
+from course_lib.plots.drawing import SKY
 from course_lib.runs.networks import Learned
 from course_lib.runs.stored import StoredRun
 from course_lib.train.checkpoint import load_method, save_small
@@ -133,7 +134,7 @@ def test_a_click_moves_the_knob():
     buttons = grid.children[1].children
     buttons[3].click()
     assert made.state["where"] == (1, 1) and made.data == (1, 1)
-    assert [b.button_style for b in buttons] == ["", "", "", "warning"]
+    assert [b.style.button_color for b in buttons] == [None, None, None, SKY]
     made.set(where=(0, 1))
-    assert grid.value == (0, 1) and [b.button_style for b in buttons] == ["", "warning", "", ""]
+    assert grid.value == (0, 1) and [b.style.button_color for b in buttons] == [None, SKY, None, None]
     made.close()
