@@ -30,7 +30,7 @@ def test_a_network_may_be_given_as_what_holds_it(tmp_path):
     """A learned network, a method, its backbone, a checkpoint, a run: one function opens them all."""
     method = vicreg()
     fit(method, images(), steps=1, out=tmp_path, **SMALL)
-    stored = Learned(method.eval(), StoredRun.__new__(StoredRun), [])
+    stored = Learned(method.eval(), StoredRun("vicreg", "shapes"), [])
     weights = method.backbone.state_dict()
     for given in (stored, method, method.backbone, tmp_path, tmp_path / "last.pt", str(tmp_path)):
         found = network_of(given).state_dict()
