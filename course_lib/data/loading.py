@@ -107,6 +107,18 @@ def sample_tiles(step: int = 32, left: int = 0, right: int | None = None) -> Ten
     return torch.cat([tiles.permute(1, 2, 0, 3, 4).flatten(0, 1) for tiles in cut])
 
 
+def sample_photographs(size: int = 64) -> Tensor:
+    """The centre squares of scikit-learn's two sample photographs, uint8 (2, 3, size, size): a temple, a flower."""
+    from importlib.resources import as_file, files
+
+    from course_lib.data.photo import decode_photo
+    found = []
+    for name in ("china.jpg", "flower.jpg"):
+        with as_file(files("sklearn.datasets.images") / name) as path:
+            found.append(torch.from_numpy(decode_photo(path, size).copy()).permute(2, 0, 1))
+    return torch.stack(found)
+
+
 def _load_shapes(size: int, seed: int, limit: int | None, n: int = 20000, **options) -> Splits:
     from course_lib.data.shapes import make_shapes
     sizes = [n] + 2 * [max(n // 10, 2000)]

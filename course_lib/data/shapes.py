@@ -86,12 +86,7 @@ def render(causes: dict[str, Tensor], size: int = 32, style: str = "calm",
     Change one cause to vary a single factor. generator: adds sensor noise.
     """
     c = {name: value[:, None, None] for name, value in causes.items()}
-    axis = (torch.arange(size) + 0.5) / size * 2 - 1
-    y, x = axis[None, :, None], axis[None, None, :]
-    u, v = x - c["pos_x"], y - c["pos_y"]
-    cos, sin = c["angle"].cos(), c["angle"].sin()
-    u, v = (cos * u + sin * v) / c["size"], (-sin * u + cos * v) / c["size"]
-    distance = _distance(u, v, causes["class"].long()) * c["size"]
+    x, y, u, v, distance = _placed(c, size)
     inside = (0.5 - distance * size / 2).clamp(0, 1)  # antialiased over one pixel
 
     texture = torch.where(c["texture"] == 1, (8 * u + c["phase"]).sin().sign(),
@@ -107,6 +102,28 @@ def render(causes: dict[str, Tensor], size: int = 32, style: str = "calm",
     if generator is not None:
         image = image + 0.02 * torch.randn(image.shape, generator=generator)
     return image.clamp_(0, 1).mul_(255).round_().to(torch.uint8)
+
+
+def object_masks(causes: dict[str, Tensor], size: int = 32) -> Tensor:
+    """Which pixels are the object's, bool (n, size, size): those of which it covers at least half.
+
+    causes: as `draw_causes` gives them, or the factors of an ImageSet of `make_shapes`.
+    """
+    causes = dict(causes)
+    if "angle" not in causes:  # known up to the shape's symmetry, which is enough
+        turns = _SYMMETRY[causes["class"].long()].clamp_min(1)
+        causes["angle"] = (torch.atan2(causes["rotation_sin"], causes["rotation_cos"]) / turns).nan_to_num(0.0)
+    return _placed({name: value[:, None, None] for name, value in causes.items()}, size)[-1] <= 0
+
+
+def _placed(c: dict[str, Tensor], size: int) -> tuple[Tensor, ...]:
+    """Pixels x, y in the picture's units, u, v in the object's, and their signed distance to it; c: (n, 1, 1) each."""
+    axis = (torch.arange(size) + 0.5) / size * 2 - 1
+    y, x = axis[None, :, None], axis[None, None, :]
+    u, v = x - c["pos_x"], y - c["pos_y"]
+    cos, sin = c["angle"].cos(), c["angle"].sin()
+    u, v = (cos * u + sin * v) / c["size"], (-sin * u + cos * v) / c["size"]
+    return x, y, u, v, _distance(u, v, c["class"][:, 0, 0].long()) * c["size"]
 
 
 def _colour(hue: Tensor, saturation: float) -> Tensor:

@@ -38,6 +38,19 @@ def rollout(maps: Tensor, residual: float = 0.5) -> Tensor:
     return total
 
 
+def object_share(weights: Tensor, masks: Tensor) -> Tensor:
+    """Weights on patches (..., g, g), object masks (..., S, S) bool -> (...): the share of them that is on the object.
+
+    The weights are rescaled to sum to 1, and a patch that the object covers in part counts in part. Weights that are
+    the same everywhere have the object's share of the picture. ValueError unless S is a multiple of g.
+    """
+    side, size = weights.shape[-1], masks.shape[-1]
+    if size % side:
+        raise ValueError(f"masks of {size} pixels cannot be cut into {side} patches along a side; expected a multiple")
+    covered = masks.to(weights).unflatten(-1, (side, size // side)).unflatten(-3, (side, size // side)).mean((-3, -1))
+    return (weights * covered).sum((-2, -1)) / weights.sum((-2, -1)).clamp_min(1e-12)
+
+
 def attention_distance(maps: Tensor) -> Tensor:
     """(layers, B, heads, T, T) -> (layers, heads): mean attention distance of the patches, in patches.
 

@@ -82,14 +82,15 @@ class ReconstructionMethod(Method):
         raise NotImplementedError
 
     @torch.no_grad()
-    def reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:
+    def reconstruct(self, images: Tensor, visible: Tensor, true_statistics: bool = True) -> Tensor:
         """Images in [0, 1] with their hidden patches replaced by the prediction: (B, 3, H, W), on the images' device.
 
-        It is drawn in the mode, train or eval, that the method is in. With normalised targets it leaks: see `paint`.
+        It is drawn in the mode, train or eval, that the method is in. With normalised targets it leaks, unless
+        true_statistics is off: see `paint`.
         """
         where = next(self.parameters()).device
         prediction = self.decode(standardize(images).to(where), visible.to(where))
-        return paint(images, prediction, visible, self.normalized)
+        return paint(images, prediction, visible, self.normalized, true_statistics)
 
 
 class TwoViewMethod(Method):

@@ -31,18 +31,25 @@ def normalize_patches(patches: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tenso
 
 
 @torch.no_grad()
-def paint(images: Tensor, prediction: Tensor, visible: Tensor, normalized: bool) -> Tensor:
+def paint(images: Tensor, prediction: Tensor, visible: Tensor, normalized: bool,
+          true_statistics: bool = True) -> Tensor:
     """Images in [0, 1] with their hidden patches replaced by predicted ones: (B, 3, H, H).
 
     prediction: images (B, 3, H, H) or their patches (B, L, n), in the scale of normalised images; visible (B, f, f)
     bool. With normalised targets a prediction lacks each hidden patch's mean and standard deviation: the *true* ones
-    are filled in, as in the papers' figures. That shows texture but leaks; figures of the error need normalized=False.
+    are filled in, as in the papers' figures, which shows texture but leaks. true_statistics=False leaks nothing: every
+    hidden patch gets the mean of the image's visible patches and their root mean square deviation.
     """
     inputs, patch = standardize(images), images.shape[-1] // visible.shape[-1]
     patches = prediction if prediction.dim() == 3 else patchify(prediction, patch)  # (B, L, n)
     patches = patches.float().to(images.device)
     if normalized:
         _, mean, std = normalize_patches(patchify(inputs, patch))
+        if not true_statistics:
+            shown = visible.flatten(1)[..., None].to(mean)  # (B, L, 1)
+            count = shown.sum(1, keepdim=True)
+            mean = (mean * shown).sum(1, keepdim=True) / count
+            std = ((std.square() * shown).sum(1, keepdim=True) / count).sqrt()
         patches = patches * std + mean
     seen = enlarge(visible.unsqueeze(1), images.shape[-1])
     return torch.where(seen, inputs, unpatchify(patches, patch)).mul(STD).add(MEAN).clamp(0, 1)

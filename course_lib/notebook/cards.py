@@ -9,10 +9,12 @@ from typing import Any
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # Okabe and Ito's colours, which the colour-blind can tell apart; on a translucent ground, so dark themes work.
 BLUE, GREEN, ORANGE, PINK, RED, SKY = "0,114,178", "0,158,115", "230,159,0", "204,121,167", "213,94,0", "86,180,233"
+TEXT = "var(--jp-ui-font-color1, inherit)"  # a text's colour: the theme's, light or dark
 # state or verdict -> symbol, word, colour
 LOOK = {
     "right": ("✓", "right", GREEN), "wrong": ("✗", "not yet", RED), "crashed": ("!", "crashed", PINK),
-    "todo": ("○", "to do", SKY), "supported": ("✓", "supported", GREEN), "refuted": ("✗", "refuted", RED),
+    "done": ("✓", "done", GREEN), "todo": ("○", "to do", SKY),
+    "supported": ("✓", "supported", GREEN), "refuted": ("✗", "refuted", RED),
     "not separable": ("≈", "not separable", ORANGE),
 }
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from course_lib.plots.drawing import SKY
+
 
 @dataclass(frozen=True)
 class Slider:
@@ -145,13 +147,14 @@ class Patch:
                 tooltip=f"row {place[0] + 1}, column {place[1] + 1}",
                 layout={"width": f"{size}px", "height": f"{size}px", "margin": "0px", "padding": "0px"})
         cells = widgets.GridBox(list(buttons.values()), layout={
-            "grid_template_columns": f"repeat({self.columns}, {size}px)", "grid_gap": "1px"})
+            "grid_template_columns": f"repeat({self.columns}, {size}px)", "grid_gap": "1px",
+            "min_height": f"{self.rows * (size + 1)}px"})  # or the last row is cut off
         grid = Grid([widgets.Label(f"{name}: click a place"), cells])
 
         def mark(change: Any) -> None:
-            for place, style in ((change["old"], ""), (change["new"], "warning")):
+            for place, colour in ((change["old"], None), (change["new"], SKY)):  # as explorers frame it
                 if place in buttons:
-                    buttons[place].button_style = style
+                    buttons[place].style.button_color = colour
 
         for place, button in buttons.items():
             button.on_click(lambda _, place=place: setattr(grid, "value", place))

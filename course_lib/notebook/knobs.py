@@ -6,7 +6,10 @@
         axes.plot(data)
         return data, figure
 
-    knob(view, title="Spectrum", gamma=Slider(0.0, 4.0, 1.0, 0.5), centred=Toggle(True))
+    knob(view, title="Spectrum", gamma=Slider(0.0, 4.0, 1.0, 0.5), centred=Toggle(True),
+         tasks={"make it flat": lambda data: data.std() < 0.1})
+
+Tasks are ticked off, once and for all, when the data of a redraw fulfil them.
 
 The figure is one displayed picture that is updated: output widgets would flicker and leak redraws into other cells, and
 a picture stays in the saved file. Without a front end (a saved notebook, a run in CI) the first picture remains. Tab
@@ -16,16 +19,20 @@ reaches the controls and the arrow keys move them.
 from __future__ import annotations
 
 import io
+import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from html import escape
 from typing import Any
 
-from course_lib.notebook.cards import RED, Still, card, display, shell, show
+from course_lib.notebook.cards import LOOK, RED, TEXT, Still, card, display, mark, shell, show
 from course_lib.notebook.controls import Choice, Patch, Slider, Toggle
+from course_lib.plots.drawing import Exact
 
 FAST = 0.15  # seconds; a faster redraw follows the slider while it moves
+Tasks = Mapping[str, Callable[[Any], Any]]  # what to do -> whether these data show that it is done
 # every knob of this kernel, for tests to drive; a cell that runs again replaces its own
 LIVE: dict[tuple, Knob] = {}
 
@@ -33,10 +40,12 @@ LIVE: dict[tuple, Knob] = {}
 class Knob:
     """Controls around a pure view; draws itself. `.set(name=value)` -> data; `.ends(name)` -> (low, high).
 
-    `.state`: the controls' values; `.data`: what the view returned for them; `.error`: of the last redraw, or None.
+    `.state`: the controls' values; `.data`: what the view returned for them; `.error`: of the last redraw, or None;
+    `.done`: the tasks that have been fulfilled so far.
     """
 
-    def __init__(self, view: Callable[[dict], tuple], title: str = "", **controls: Slider | Choice | Toggle | Patch):
+    def __init__(self, view: Callable[[dict], tuple], title: str = "", tasks: Tasks | None = None,
+                 **controls: Slider | Choice | Toggle | Patch):
         if not controls:
             raise ValueError("a knob needs at least one control, for example gamma=Slider(0.0, 4.0, 1.0, 0.5)")
         for name, control in controls.items():
@@ -46,15 +55,23 @@ class Knob:
         self.state: dict[str, Any] = {name: control.start for name, control in controls.items()}
         self.data: Any = None
         self.error: Exception | None = None
-        self.seconds = 0.0
+        self.tasks, self.done = dict(tasks or {}), set()
+        self._warm: deque[float] = deque(maxlen=5)  # seconds of the last redraws but the first, which is cold
         self._bundle: dict = {}
         self._handles: list = []
         self._widgets: dict[str, Any] = {}
         self._box: Any = None
+        self._list: Any = None  # the widget of the tasks
         self._stills: list[Still] = []
         self._muted = self._waiting = False
         self._shown_in: Any = None
         self._redraw()
+        self._warm.clear()
+
+    @property
+    def live(self) -> bool:
+        """Whether sliders redraw while they are dragged: the middle one of the last warm redraws was fast, or none."""
+        return not self._warm or statistics.median_low(self._warm) < FAST
 
     def ends(self, name: str) -> tuple:
         """The two ends of a control: a slider's low and high, a choice's first and last, False and True."""
@@ -83,22 +100,36 @@ class Knob:
         try:
             self.data, figure = self.view(dict(self.state))
             self._bundle, self.error = _picture(figure, self._caption()), None
+            self.done |= {task for task, test in self.tasks.items() if task not in self.done and bool(test(self.data))}
         except Exception as error:  # the learner's code may be in the view: report it and stay alive
             self.data, self.error = None, error
             what = f"{type(error).__name__}: {error}"
             text = f"The view failed at {self._caption()}: {what}. Move a control to go on."
             self._bundle = {"text/html": card(RED, f"✗ {escape(text)}"), "text/plain": text}
-        self.seconds = time.perf_counter() - start
         for still in self._stills:
             still.update(self._card(), repr(self))
         for handle in self._handles:
             handle.update(self._bundle, raw=True)
+        self._warm.append(time.perf_counter() - start)
+        if self._list is not None:
+            self._list.value = self._heading()
+        for widget in self._widgets.values():
+            if hasattr(widget, "continuous_update"):
+                widget.continuous_update = self.live
 
     def _caption(self) -> str:
         def short(value: Any) -> str:
             return f"{value:.4g}" if isinstance(value, float) else str(value)
 
         return ", ".join(f"{name} = {short(value)}" for name, value in self.state.items())
+
+    def _heading(self) -> str:
+        """The title and the tasks, in the theme's own colour of text."""
+        lines = [f"<b>{escape(self.title)}</b>"] if self.title else []
+        for task in self.tasks:
+            symbol, word, _ = LOOK["done" if task in self.done else "todo"]
+            lines.append(f"{mark(symbol)} {escape(task)} <i>({word})</i>")
+        return f"<div style='color:{TEXT};line-height:1.45'>{'<br>'.join(lines)}</div>" if lines else ""
 
     def __repr__(self) -> str:
         return f"Knob({self.title or getattr(self.view, '__name__', 'view')}: {self._caption()})"
@@ -115,20 +146,19 @@ class Knob:
 
     def _card(self) -> str:
         """What stands for the controls where they cannot be moved."""
-        head = f"<b>{escape(self.title)}</b><br>" if self.title else ""
-        return f"{head}<small>controls: {escape(self._caption())} (run this cell to move it)</small>"
+        return f"{self._heading()}<small>controls: {escape(self._caption())} (run this cell to move it)</small>"
 
     def _controls(self) -> Any:
         """The widgets of the controls in a box, made once."""
         import ipywidgets as widgets
 
         if self._box is None:
-            live = self.seconds < FAST
-            self._widgets = {name: control.widget(name, live) for name, control in self.controls.items()}
+            self._widgets = {name: control.widget(name, self.live) for name, control in self.controls.items()}
             for name, widget in self._widgets.items():
                 widget.value = self.state[name]
                 widget.observe(lambda change, name=name: self._moved(name, change["new"]), "value")
-            title = [widgets.HTML(f"<b>{escape(self.title)}</b>")] if self.title else []
+            self._list = widgets.HTML(self._heading()) if self._heading() else None
+            title = [] if self._list is None else [self._list]
             grids = [w for name, w in self._widgets.items() if isinstance(self.controls[name], Patch)]
             lines = widgets.VBox([w for w in self._widgets.values() if w not in grids])
             # A grid to click goes beside the rest, so that the figure below stays in view.
@@ -157,7 +187,7 @@ class Knob:
         """Close the widgets; the picture stays."""
         for still in self._stills:
             still.close()
-        self._widgets, self._box, self._handles, self._stills = {}, None, [], []
+        self._widgets, self._box, self._list, self._handles, self._stills = {}, None, None, [], []
 
     def _ipython_display_(self) -> None:
         here = shell()
@@ -165,13 +195,16 @@ class Knob:
             self.show()
 
 
-def knob(view: Callable[[dict], tuple], title: str = "", **controls: Slider | Choice | Toggle | Patch) -> Knob:
+def knob(view: Callable[[dict], tuple], title: str = "", tasks: Tasks | None = None,
+         **controls: Slider | Choice | Toggle | Patch) -> Knob:
     """Draw a knob here and return it. view(state: dict) -> (data, figure): pure, no globals, redraw under 150 ms.
 
     data: what the figure shows, as a number, tensor, array, or a list or dict of them (tests compare it).
     figure: a matplotlib Figure (closed once drawn), or anything with _repr_html_ or _repr_png_.
+    tasks: {"make it collapse": lambda data: data["spread"] < 0.05}: shown with the controls, and ticked off for good as
+    soon as the data say so. Tests see that none is done at the start and each can be reached (`driving.reach`).
     """
-    made = Knob(view, title, **controls)
+    made = Knob(view, title, tasks, **controls)
     key = _place(title, view, controls)
     if key in LIVE:
         LIVE[key].close()
@@ -200,8 +233,11 @@ def _picture(figure: Any, caption: str) -> dict:
         try:
             for axes in getattr(figure, "axes", ()):
                 axes.minorticks_off()  # on a log axis they take a third of a redraw
+                if not axes.axison:  # and ticks that nobody sees take half of one
+                    axes.set(xticks=[], yticks=[])
             # without date and software version: the same picture is the same file
-            figure.savefig(stream, format="png", dpi=90, bbox_inches="tight", metadata={"Software": None})
+            edges = None if isinstance(figure, Exact) else "tight"
+            figure.savefig(stream, format="png", dpi=90, bbox_inches=edges, metadata={"Software": None})
         finally:
             close_figure(figure)
         return {"image/png": b64encode(stream.getvalue()).decode(), "text/plain": f"<figure: {caption}>"}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from course_lib.notebook.cards import BLUE, ORANGE, Still, card, display, shell, show
+from course_lib.notebook.cards import BLUE, ORANGE, SKY, Still, card, display, shell, show
 from course_lib.notebook.controls import Choice, Slider
 
 
@@ -86,10 +86,10 @@ class Prediction:
             return ""
         low, span = self.control.low, self.control.high - self.control.low
         marks = ""
-        for symbol, word, at, colour in (("◇", "guess", self.guess, BLUE), ("◆", "outcome", float(value), ORANGE)):
+        for symbol, word, at, colour in (("◇", "guess", self.guess, SKY), ("◆", "outcome", float(value), ORANGE)):
             percent = 100 * min(1.0, max(0.0, (at - low) / span))
-            marks += (f"<div style='margin-left:calc({percent:.1f}% - .5em);white-space:nowrap;"
-                      f"color:rgb({colour})'>{symbol} {word}</div>")
+            marks += (f"<div style='margin-left:calc({percent:.1f}% - .5em);white-space:nowrap'>"
+                      f"<span style='color:rgb({colour})'>{symbol}</span> {word}</div>")
         frame = "max-width:24em;border-bottom:1px solid gray;margin:.4em 4em .4em .5em"
         return f"<div style='{frame}'>{marks}</div>"
 

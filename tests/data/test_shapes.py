@@ -9,7 +9,16 @@ import pytest
 import torch
 
 from course_lib.data.loading import load
-from course_lib.data.shapes import CLASSES, FACTOR_KINDS, STYLES, TEXTURES, draw_causes, make_shapes, render
+from course_lib.data.shapes import (
+    CLASSES,
+    FACTOR_KINDS,
+    STYLES,
+    TEXTURES,
+    draw_causes,
+    make_shapes,
+    object_masks,
+    render,
+)
 
 
 def causes(n: int, **fixed) -> dict[str, torch.Tensor]:
@@ -234,3 +243,27 @@ def test_stripes_drown_the_object_and_calm_grounds_do_not():
     calm, striped = (make_shapes(300, style=style).images.float() for style in ("calm", "striped"))
     edge = lambda images: images[:, :, :3].std(3).mean()  # noqa: E731 - three rows that no object fills
     assert edge(striped) > 2 * edge(calm)
+
+
+# ---------------------------------------------------------------- where the object is
+@pytest.mark.parametrize("size", [32, 64])
+def test_object_masks_are_what_is_rendered(size):
+    """A pixel is the object's if another background changes it by less than half of what it changes the ground."""
+    drawn = {**causes(64), "lighting": torch.zeros(64)}
+    one, two = (render({**drawn, "background": torch.full((64,), b)}, size).float() for b in (0.0, 4.0))
+    change = (one - two).abs().amax(1)
+    share = 1 - change / change.amax((1, 2), keepdim=True)
+    clear = (share - 0.5).abs() > 0.05
+    masks = object_masks(drawn, size)
+    assert masks.dtype == torch.bool and masks.shape == (64, size, size) and clear.float().mean() > 0.95
+    assert torch.equal(masks[clear], (share > 0.5)[clear])
+    assert set(drawn["class"].long().tolist()) == set(range(len(CLASSES)))
+
+
+def test_object_masks_of_an_image_set_need_its_factors_only():
+    """Also for a shape whose angle is known up to its symmetry, and for one that has none."""
+    made = make_shapes(64, seed=3)
+    drawn = draw_causes(64, torch.Generator().manual_seed(3))
+    differ = object_masks(made.factors) != object_masks(drawn)
+    assert differ.float().mean() < 1e-3, "rounding may move a pixel on the very edge"
+    assert torch.equal(object_masks(made.select([5]).factors), object_masks(made.factors)[5:6])

@@ -10,6 +10,7 @@ import torch
 from course_lib.evaluate.attention import (
     attention_distance,
     mutual_matches,
+    object_share,
     rollout,
     similarity,
     to_grid,
@@ -108,3 +109,25 @@ def test_on_a_vit():
     m = net.attention(torch.randn(2, 3, 16, 16))
     assert rollout(m).shape == (2, 17, 17) and attention_distance(m).shape == (2, 3)
     assert to_grid(m[-1, :, :, 0]).shape == (2, 3, 4, 4)
+
+
+def test_object_share_equals_loops():
+    weights, masks = randn(2, 3, 4, 4, seed=5).abs(), randn(8, 8, seed=6) > 0
+    shares = object_share(weights, masks)
+    for a in range(2):
+        for b in range(3):
+            on = total = 0.0
+            for y in range(8):
+                for x in range(8):
+                    each = float(weights[a, b, y // 2, x // 2]) / 4
+                    total += each
+                    on += each * bool(masks[y, x])
+            assert float(shares[a, b]) == pytest.approx(on / total)
+
+
+def test_even_attention_has_the_objects_share_of_the_picture():
+    masks = randn(3, 12, 12, seed=7) > 0.5
+    shares = object_share(torch.full((3, 4, 4), 0.01), masks)
+    torch.testing.assert_close(shares, masks.float().mean((1, 2)))
+    with pytest.raises(ValueError, match="masks of 12 pixels cannot be cut into 5 patches"):
+        object_share(torch.ones(5, 5), masks[0])

@@ -1,12 +1,16 @@
-"""Every knob moved to its ends by a program: how tests try a lesson's knobs, in the kernel that made them."""
+"""Every knob moved by a program, and its tasks reached: how tests try a lesson's knobs, in their own kernel."""
 
 from __future__ import annotations
 
+import itertools
+import math
+import random
 from typing import Any
 
 from torch import Tensor
 
 from course_lib.notebook import knobs
+from course_lib.notebook.controls import Patch, Slider
 from course_lib.notebook.knobs import Knob, close_figure
 
 
@@ -34,7 +38,7 @@ def drive(made: Knob) -> int:
     AssertionError if a view fails, returns no data or other data for the same state (is not pure), or if a control
     changes nothing. The knob is left where it was.
     """
-    start, seen, count = dict(made.state), {}, 0
+    start, done, seen, count = dict(made.state), set(made.done), {}, 0
 
     def visit(**moves: Any) -> Any:
         nonlocal count
@@ -64,14 +68,55 @@ def drive(made: Knob) -> int:
         low, high = (visit(**{name: end}) for end in made.ends(name))
         alive[name] |= not same(low, high)
         visit(**start)
+    made.done = done
     made.set(**start)
     dead = [name for name, moved in alive.items() if not moved]
     assert not dead, f"{made}: moving {', '.join(dead)} from end to end changes no data"
     return count
 
 
+def some(control: Any, count: int) -> list:
+    """A control's start, and about `count` of its values, evenly spread from end to end; all options of a choice."""
+    low, high = control.ends
+    if isinstance(control, Slider):
+        low, high = (math.log10(end) if control.log else end for end in (low, high))
+        steps = round((high - low) / control.step)
+        places = sorted({round(steps * k / (count - 1)) for k in range(count)})
+        values = [low + control.step * place for place in places]
+        return [control.start, *(min(max(10.0**v if control.log else v, control.low), control.high) for v in values)]
+    if isinstance(control, Patch):
+        rows, columns = (dict.fromkeys(round(k * end / (count - 1)) for k in range(count)) for end in high)
+        return [control.start, *itertools.product(rows, columns)]
+    return list(getattr(control, "options", control.ends))
+
+
+def reach(made: Knob, values: int = 5, most: int = 300) -> dict[str, dict]:
+    """{task: a state that fulfils it}, looked for on a grid of about `values` values of each control.
+
+    The start comes first, then every control moved alone, then all together, in a drawn order, up to `most` redraws.
+    AssertionError if a task is done at the start, or by none of these states. The knob is left as it was.
+    """
+    start = {name: control.start for name, control in made.controls.items()}
+    grid = {name: some(control, values) for name, control in made.controls.items()}
+    alone = [{**start, name: value} for name in grid for value in grid[name]]
+    together = [dict(zip(grid, choice)) for choice in itertools.islice(itertools.product(*grid.values()), 100_000)]
+    random.Random(0).shuffle(together)
+    found: dict[str, dict] = {}
+    for number, state in enumerate([start, *alone, *together][:most]):
+        data, figure = made.view(dict(state))
+        close_figure(figure)
+        now = [task for task, test in made.tasks.items() if task not in found and test(data)]
+        assert number or not now, f"{made}: done at the start, before anything was moved: {', '.join(now)}"
+        found.update((task, state) for task in now)
+        if len(found) == len(made.tasks):
+            return found
+    raise AssertionError(f"{made}: no setting that was tried fulfils: {', '.join(made.tasks.keys() - found.keys())}")
+
+
 def drive_all() -> int:
-    """`drive` every knob of this kernel; -> how many there are. AssertionError at the first that fails."""
+    """`drive` every knob of this kernel, and `reach` its tasks; -> how many there are. AssertionError at a failure."""
     for made in list(knobs.LIVE.values()):
         drive(made)
+        if made.tasks:
+            reach(made)
     return len(knobs.LIVE)

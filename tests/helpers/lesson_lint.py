@@ -48,6 +48,7 @@ def problems(path: Path, targets: bool = True) -> list[str]:
         *_cells(notebook),
         *_prose(notebook),
         *_figures(notebook),
+        *_knobs(notebook),
         *_exercises(notebook),
     ]
     return found + (_targets(notebook) if targets else [])
@@ -185,6 +186,19 @@ def words(notebook) -> int:
                 text = re.sub(pattern, " ", text, flags=re.S | re.M)
             count += len(re.findall(r"[^\W_][\w'’-]*", text))
     return count
+
+
+def _knobs(notebook) -> list[str]:
+    """Where the text numbers its knobs (### Knob 2: ...), their titles do, from 1 on."""
+    told = {int(number) for c in notebook.cells if c.cell_type == "markdown" for numbers in
+            re.findall(r"^(?:#+ |\*\*)Knobs? (\d+(?: and \d+)?)", c.source, flags=re.M)
+            for number in numbers.split(" and ")}
+    code = "\n".join(c.source for c in code_cells(notebook))
+    titled = [int(number) for number in re.findall(r'title="Knob (\d+): ', code)]
+    found = []
+    if titled != list(range(1, len(titled) + 1)):
+        found.append(f"knobs are numbered {titled}; expected 1, 2, 3, ... in the order of the cells")
+    return found + [f"knob {number} of the text is in no knob's title" for number in sorted(told - set(titled))]
 
 
 def _targets(notebook) -> list[str]:

@@ -8,6 +8,7 @@ from torch import nn
 from course_lib.data.images import ImageSet
 from course_lib.methods import build_method
 from course_lib.methods.base import Method
+from course_lib.models.vit import ViT
 
 SMALL = dict(batch_size=8, device="cpu", precision="float32", progress=False)
 
@@ -26,6 +27,17 @@ def vicreg(seed=0, width=8):
 def spark(seed=0):
     torch.manual_seed(seed)
     return build_method("spark", "convnet", 16, backbone_options={"depth": 2, "widths": (4, 8)}, width=8)
+
+
+def vit(seed=0):
+    torch.manual_seed(seed)
+    return ViT(16, 4, 12, 2, 3).eval()
+
+
+def ibot():
+    torch.manual_seed(0)
+    return build_method("ibot", "vit-tiny", 16, backbone_options=dict(patch=4, dim=12, depth=2, heads=3), out=8,
+                        hidden=8, bottleneck=4, crops=0)
 
 
 class Toy(Method):

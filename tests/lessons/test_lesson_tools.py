@@ -221,6 +221,17 @@ def test_lint_targets_and_words(demo):
     assert 20 < words(nbformat.read(demo, as_version=4)) < 60
 
 
+def test_lint_compares_the_numbers_of_knobs(demo, tmp_path):
+    def numbered(title):
+        return lambda c, nb: (c["title"].update(source="### Knob 2: how fast?"), nb.cells.append(
+            nbformat.v4.new_code_cell(f'knob(f, title="Knob {title}")')))
+
+    found = "\n".join(problems(changed(demo, tmp_path, numbered("2: waves")), targets=False))
+    assert "knobs are numbered [2]; expected 1, 2, 3" in found and "knob 2 of the text" not in found
+    found = "\n".join(problems(changed(demo, tmp_path, numbered("1: waves")), targets=False))
+    assert "knob 2 of the text is in no knob's title" in found and "are numbered" not in found
+
+
 def test_missing_names_are_found(demo, tmp_path):
     def imports(cells, nb):
         cells["slow"].source = (

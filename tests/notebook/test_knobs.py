@@ -19,7 +19,7 @@ from course_lib.notebook import cards, knobs, predictions
 from course_lib.notebook.controls import Choice, Patch, Slider, Toggle
 from course_lib.notebook.knobs import Knob, knob
 from course_lib.notebook.predictions import predict
-from helpers.driving import drive, drive_all, same
+from helpers.driving import drive, drive_all, reach, same, some
 
 
 def view(state):
@@ -60,11 +60,6 @@ def screen(monkeypatch):
     for module in (cards, knobs, predictions):
         monkeypatch.setattr(module, "shell", lambda: made)
     return made
-
-
-@pytest.fixture(autouse=True)
-def _own_registry(monkeypatch):
-    monkeypatch.setattr(knobs, "LIVE", {})
 
 
 def test_set_state_ends_and_data():
@@ -315,3 +310,88 @@ def test_a_slider_shows_as_many_digits_as_its_steps_have():
     steps = {0.25: ".2f", 0.1: ".1f", 0.05: ".2f", 1.0: ".0f"}
     assert {step: Slider(0.0, 2.0, 1.0, step).widget("n", True).readout_format for step in steps} == steps
     assert Slider(0.5, 2.5, 1.5, 1.0).widget("n", True).readout_format == ".1f"
+
+
+# ---------------------------------------------------------------- follow the mouse; tasks
+def test_a_slider_follows_the_mouse_by_warm_redraws_only(screen, monkeypatch):
+    """The first draw is slow for everybody: fonts, caches, a network's first batch."""
+    now, cost = [0.0], iter([9.0, 0.1, 0.1, 0.5, 0.5, 0.5])
+    monkeypatch.setattr(knobs.time, "perf_counter", lambda: now[0])
+
+    def takes(state):
+        now[0] += next(cost)
+        return state["x"], plt.figure(figsize=(1, 1))
+
+    made = knob(takes, x=Slider(0, 9, 0, 1))
+    widget = made._widgets["x"]
+    follows = [widget.continuous_update]
+    for x in range(1, 6):
+        widget.value = x
+        follows.append(widget.continuous_update)
+    assert follows == [True, True, True, True, True, False], "the middle one of the last five redraws counts"
+
+
+TASKS = {"double the power": lambda data: data > 3, "come to rest": lambda data: data == 0}
+
+
+def speed(state):
+    return state["power"] * (2 if state["double"] else 1), plt.figure(figsize=(1, 1))
+
+
+def test_tasks_are_ticked_off_and_stay_done(screen):
+    made = knob(speed, "Speed", tasks=TASKS, power=Slider(0, 2, 1, 1), double=Toggle())
+    assert made.done == set() and made._list.value.count("(to do)") == 2
+    assert "double the power" in screen.shown[0]["text/html"], "a saved file shows them as well"
+    made._widgets["power"].value = 2
+    assert made.done == set()
+    made._widgets["double"].value = True
+    assert made.done == {"double the power"} and made._list.value.count("(done)") == 1
+    made.set(power=1)
+    assert made.done == {"double the power"}
+    assert "tasks" not in made.controls and "--jp-ui-font-color1" in made._list.value
+
+
+def test_tasks_can_be_reached_and_are_not_done_at_the_start():
+    controls = dict(power=Slider(0, 2, 1, 1), double=Toggle())
+    made = Knob(speed, tasks=TASKS, **controls)
+    found = reach(made)
+    assert found["double the power"] == {"power": 2, "double": True} and found["come to rest"]["power"] == 0
+    assert made.done == set() and drive(made) and made.done == set(), "drivers leave the learner's list alone"
+    with pytest.raises(AssertionError, match="no setting that was tried fulfils: fly"):
+        reach(Knob(speed, tasks={**TASKS, "fly": lambda data: data > 9}, **controls))
+    with pytest.raises(AssertionError, match="done at the start, before anything was moved: stand"):
+        reach(Knob(speed, tasks={"stand": lambda data: data == 1}, **controls))
+
+
+def test_every_knob_with_tasks_is_tried(screen):
+    knob(speed, tasks={"fly": lambda data: data > 9}, power=Slider(0, 2, 1, 1), double=Toggle())
+    with pytest.raises(AssertionError, match="fulfils: fly"):
+        drive_all()
+
+
+def test_a_task_that_fails_is_reported_as_the_views_own_failure():
+    made = Knob(speed, tasks={"typo": lambda data: data["powr"]}, power=Slider(0, 2, 1, 1))
+    assert made.error is not None
+
+
+@pytest.mark.parametrize("control, values", [
+    (Slider(0, 4, 1, 1), [1, 0, 1, 2, 3, 4]), (Slider(0.0, 1.0, 0.5, 0.1), [0.5, 0.0, 0.2, 0.5, 0.8, 1.0]),
+    (Slider(0.01, 100.0, 1.0, 0.5, log=True), [1.0, 0.01, 0.1, 1.0, 10.0, 100.0]),
+    (Choice(["a", "b"]), ["a", "b"]), (Toggle(), [False, True])])
+def test_some_values_of_a_control(control, values):
+    found = some(control, 5)
+    assert found == pytest.approx(values) if isinstance(values[0], float) else found == values
+    assert [type(value) for value in found] == [type(value) for value in values]
+    assert all(control.check(value) is not None for value in found)
+
+
+def test_some_places_of_a_grid():
+    assert some(Patch(9, 9, (4, 5)), 3) == [(4, 5), *((r, c) for r in (0, 4, 8) for c in (0, 4, 8))]
+    assert set(some(Patch(1, 2), 5)) == {(0, 0), (0, 1)}
+
+
+def test_ticks_that_nobody_sees_are_not_laid_out():
+    figure, axes = plt.subplots(1, 2)
+    axes[0].set_axis_off()
+    knobs._picture(figure, "")
+    assert len(axes[0].get_xticks()) == 0 and len(axes[1].get_xticks()) > 0

@@ -141,8 +141,11 @@ class BEiT(ReconstructionMethod):
         return {"loss": beit_loss(logits, words, visible), "accuracy": accuracy, "views_per_image": 1}
 
     @torch.no_grad()
-    def reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:
-        """Images in [0, 1] whose hidden patches show the likeliest word, as the tokenizer draws it, (B, 3, H, W)."""
+    def reconstruct(self, images: Tensor, visible: Tensor, true_statistics: bool = True) -> Tensor:
+        """Images in [0, 1] whose hidden patches show the likeliest word, as the tokenizer draws it, (B, 3, H, W).
+
+        Words are drawn as they are: nothing leaks, whatever true_statistics is.
+        """
         words = self.words(images)  # (B, g, g)
         guess = self.logits(standardize(images), visible).argmax(-1).view_as(words)  # (B, L) -> (B, g, g)
         drawn = self.tokenizer.decode(torch.where(visible, words, guess))

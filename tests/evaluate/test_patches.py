@@ -1,0 +1,67 @@
+"""What is read from the vectors of places: against loops, closed forms and numpy's SVD."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from course_lib.evaluate.patches import component_colours, patch_vectors
+from course_lib.models.backbones import ConvNet
+from course_lib.models.vit import ViT
+from helpers.draws import randn
+
+
+def naive_colours(vectors: np.ndarray) -> np.ndarray:
+    """(rows, D) -> (rows, 3), one component and one row at a time, by SVD."""
+    centred = vectors - vectors.mean(0)
+    _, _, basis = np.linalg.svd(centred, full_matrices=False)
+    out = np.zeros((len(vectors), 3))
+    for k in range(3):
+        axis = basis[k] * np.sign(max(basis[k], key=abs))
+        scores = [sum(a * b for a, b in zip(row, axis)) for row in centred]
+        deviation = (sum(s * s for s in scores) / len(scores)) ** 0.5
+        out[:, k] = [min(1.0, max(0.0, 0.5 + s / (4 * deviation))) for s in scores]
+    return out
+
+
+def test_component_colours_equal_loops():
+    vectors = randn(3, 5, 7, seed=1) * torch.arange(1, 8)
+    colours, shares = component_colours(vectors)
+    expected = naive_colours(vectors.flatten(0, 1).numpy())
+    np.testing.assert_allclose(colours.flatten(0, 1).numpy(), expected, atol=1e-5)
+    values = np.linalg.svd(vectors.flatten(0, 1).numpy() - vectors.flatten(0, 1).mean(0).numpy())[1] ** 2
+    np.testing.assert_allclose(shares.numpy(), values[:3] / values.sum(), rtol=1e-5)
+    assert colours.dtype == torch.float32 and colours.shape == (3, 5, 3)
+
+
+def test_colours_do_not_flip():
+    """The same pictures for the same vectors, scaled, shifted or shuffled: signs and order are not the solver's."""
+    vectors = randn(4, 6, 8, seed=2).float() * torch.arange(1, 9)
+    colours = component_colours(vectors)[0]
+    assert torch.equal(component_colours(vectors)[0], colours)
+    torch.testing.assert_close(component_colours(3 * vectors + 1)[0], colours, atol=1e-4, rtol=0)
+    torch.testing.assert_close(component_colours(vectors[[2, 0, 3, 1]])[0], colours[[2, 0, 3, 1]], atol=1e-4, rtol=0)
+
+
+def test_a_collapsed_network_is_grey():
+    vectors = 3 + 1e-6 * randn(2, 9, 5, seed=3).float()
+    colours, shares = component_colours(vectors)
+    torch.testing.assert_close(colours, torch.full_like(colours, 0.5), atol=0.01, rtol=0)
+    assert shares.isfinite().all()
+    assert component_colours(torch.zeros(1, 4, 3))[0].eq(0.5).all()
+    with pytest.raises(ValueError, match="D of 3 or more"):
+        component_colours(torch.zeros(1, 4, 2))
+
+
+def test_patch_vectors_are_tokens_or_positions():
+    x, vit, net = randn(2, 3, 16, 16, seed=4).float(), ViT(16, 4, 12, 2, 3).eval(), ConvNet(2, (4, 8)).eval()
+    with torch.no_grad():
+        assert torch.equal(patch_vectors(vit, x), vit.tokens(x)[:, 1:])
+        last, first = net.stages(x)[-1], net.stages(x)[0]
+        vectors = patch_vectors(net, x)
+        assert vectors.shape == (2, 16, 8) and torch.equal(vectors[1, 4 * 2 + 3], last[1, :, 2, 3])
+        assert torch.equal(patch_vectors(net, x, 0)[0, 8 * 5 + 6], first[0, :, 5, 6])
+    with pytest.raises(ValueError, match="Linear has no patches"):
+        patch_vectors(nn.Linear(2, 2), x)
