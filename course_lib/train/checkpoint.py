@@ -130,6 +130,7 @@ class Checkpoint:
         self.path = Path(out) / "last.pt" if out is not None else None
         self.method, self.optimizer, self.scaler, self.device = method, optimizer, scaler, device
         self.recipe = {"name": type(method).__name__, **recipe}
+        self.late = False  # whether the run began with the earlier schedule: see `Schedule`
 
     def restore(self, total: int | None) -> tuple[int, int | None, History | None]:
         """Load the run found there -> its step, its total steps, its History; 0, None, None if there is none.
@@ -141,7 +142,9 @@ class Checkpoint:
         state = load(self.path)
         self._check_same_run(state, total)
         try:
+            self.late = "schedule" not in state
             self.method.load_state_dict(state["method"])
+            self._fit_groups(state["optimizer"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.scaler.load_state_dict(state["scaler"])
             history = History(**{**state["history"], "interrupted": False})
@@ -164,7 +167,30 @@ class Checkpoint:
             **self.recipe, "recipe": self.recipe, "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(), "rng": rng_state(self.device),
             "step": step, "total_steps": history.total_steps, "ranks": collectives.world_size(),
-            "history": asdict(history), "settings": self.method.settings})
+            "history": asdict(history), "settings": self.method.settings,
+            **({} if self.late else {"schedule": 2})})
+
+    def _fit_groups(self, stored: dict) -> None:
+        """Bring an optimizer's state into today's groups, where an earlier version grouped the parameters otherwise.
+
+        Its groups were: matrices, vectors, and apart what is called a table or prototypes; each in the module's order.
+        """
+        groups = self.optimizer.param_groups
+        if [len(group["params"]) for group in stored["param_groups"]] == [len(group["params"]) for group in groups]:
+            return
+        named = [(name, p) for name, p in self.method.named_parameters() if p.requires_grad]
+        then = sorted(named, key=lambda item: (item[0].endswith(("relative.table", "prototypes.weight")),
+                                               item[1].ndim <= 1))
+        state = {id(p): stored["state"].get(number) for number, (_, p) in enumerate(then)}
+        now = [p for group in groups for p in group["params"]]
+        rest = {key: value for key, value in stored["param_groups"][0].items()
+                if key not in ("params", "lr", "weight_decay", "adapt")}
+        numbers, first = [], 0
+        for group in groups:
+            numbers.append(list(range(first, first := first + len(group["params"]))))
+        stored["state"] = {n: state[id(p)] for n, p in enumerate(now) if state.get(id(p)) is not None}
+        stored["param_groups"] = [{**{k: v for k, v in group.items() if k != "params"}, **rest, "params": part}
+                                  for group, part in zip(groups, numbers)]
 
     def _check_same_run(self, state: dict, total: int | None) -> None:
         recipe = state.get("recipe")
@@ -173,7 +199,7 @@ class Checkpoint:
         if found.get("ranks", 1) * found.get("accumulate", 1) == collectives.world_size() * expected["accumulate"]:
             expected = {**expected, "accumulate": found.get("accumulate")}  # the same blocks, on other ranks
         for key, value in expected.items():
-            if found.get(key) != value:
+            if found.get(key, value if key == "betas" else None) != value:  # earlier versions had one pair for all
                 raise CheckpointError(f"{self.path} is of a run with {key} {found.get(key)!r}, this one has {value!r}; "
                                       "resume with the same settings or choose another out folder")
 

@@ -41,13 +41,13 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
         seconds: float | None = None, batch_size: int | None = None, optimizer: str | None = None,
         lr: float | None = None, weight_decay: float | None = None, warmup: float | None = None,
         final_lr: float | None = None, clip: float | None = None, accumulate: int | None = None,
-        precision: str = "auto", device: str | torch.device = "auto", seed: int = 0, compile: bool = False,
+        betas: tuple[float, float] | None = None, precision: str = "auto", device: str | torch.device = "auto", seed: int = 0, compile: bool = False,
         stream: bool | None = None, threads: int | None = None, out: str | Path | None = None, resume: bool = False,
         save_every: float = 60.0, log_every: int = 10, progress: bool = True,
         watch: Callable[[History], None] | None = None) -> History:
     """Train `method` on `images` for `epochs`, `steps` or `seconds` (exactly one of them) and return its History.
 
-    batch_size, optimizer, lr, weight_decay, warmup, final_lr, clip, accumulate: see `Settings`; the defaults are the
+    batch_size, optimizer, lr, weight_decay, warmup, final_lr, clip, accumulate, betas: see `Settings`; the defaults are the
     method's `recipe`. batch_size is that of the whole update, over all ranks and accumulated parts. seconds: the speed
     is measured once and the number of steps derived from it is stored, so the schedule and a resumed run are exact.
     out: folder for last.pt (written every `save_every` seconds and at the end), metrics.csv and backbone.pt; resume:
@@ -65,7 +65,7 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
     """
     # settings, all checked before anything is touched
     use = Settings.resolve(method, optimizer=optimizer, lr=lr, weight_decay=weight_decay, batch_size=batch_size,
-                           warmup=warmup, final_lr=final_lr, clip=clip, accumulate=accumulate)
+                           warmup=warmup, final_lr=final_lr, clip=clip, accumulate=accumulate, betas=betas)
     world, rank = collectives.world_size(), collectives.rank()
     per_epoch, total = _length(len(images), use.batch_size, epochs, steps, seconds)
     if use.batch_size % (world * use.accumulate):
@@ -82,7 +82,7 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
     # the model, its optimizer, the images
     method.to(device).to(memory_format=torch.channels_last).train()
     groups = method.param_groups(use.weight_decay)
-    opt = build_optimizer(use.optimizer, groups, use.peak_lr)
+    opt = build_optimizer(use.optimizer, groups, use.peak_lr, **use.options)
     schedule = Schedule(opt, groups, use.peak_lr, use.warmup, use.final_lr)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     autocast = (lambda: torch.autocast(device.type, dtype=dtype)) if dtype != torch.float32 else nullcontext
@@ -119,6 +119,7 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
     # where to start, how far to go
     checkpoint = Checkpoint(out, method, opt, scaler, device, {"images": len(images), "seed": seed, **use.record()})
     step, stored_total, stored = checkpoint.restore(total) if resume else (0, None, None)
+    schedule.late = checkpoint.late
     processes.check_same_start(step, checkpoint.path, device)
     if stored is None:
         method.prepare(batches.images)  # of a new run only

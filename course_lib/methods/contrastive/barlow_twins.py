@@ -28,6 +28,7 @@ from course_lib.collectives import gather, world_size
 from course_lib.methods.base import TwoViewMethod
 from course_lib.models.layers import MLP, Backbone
 from course_lib.moved import signpost
+from course_lib.optim import Group, parameter_groups
 from course_lib.precision import in_float32
 
 __getattr__ = signpost(__name__)  # names the new name of what has been renamed here
@@ -75,7 +76,7 @@ class BarlowTwins(TwoViewMethod):
 
     lambd: weight of the off-diagonal part, by default 6 / width (the paper's at 8192); it may change between steps.
     augment, other: the paper's pair differs in blur and solarize (`augment.byol_views`); at 32 pixels, by default, both
-    views are alike.
+    views are alike. Under LARS biases and norms have the official rate of their own, 0.0048 against 0.2.
     """
 
     title = "Barlow Twins"
@@ -96,3 +97,7 @@ class BarlowTwins(TwoViewMethod):
         # one view at a time, as in the official code: batch norm's statistics are those of a view
         a, b = (self.projector(self.backbone(standardize(view))) for view in views)  # (N, width) each
         return {**barlow_twins_loss(a, b, self.lambd, self.official_gradient), "embedding": a.detach()}
+
+    def param_groups(self, weight_decay: float) -> list[Group]:
+        weights, *biases = parameter_groups(self, weight_decay)
+        return [weights, *({**group, "lars_scale": 0.0048 / 0.2} for group in biases)]

@@ -99,5 +99,6 @@ class SimCLR(TwoViewMethod):
 def simclr_views(image_size: int) -> Augment:
     """The paper's view of large images (strength 1, blur); up to 64 pixels the official CIFAR one (0.5, no blur)."""
     if image_size > 64:
-        return Augment(image_size, scale=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5)
+        return Augment(image_size, scale=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5,
+                       interpolation="bicubic")
     return Augment(image_size, scale=(0.08, 1.0), jitter=(0.4, 0.4, 0.4, 0.1))
