@@ -13,7 +13,7 @@ PACKAGES = {
     "data": "batches cache downloads folder photo shapes",
     "evaluate": "attention measures probes reconstruction smoothing",
     "models": "backbones blocks layers positions vit",
-    "notebook": "claims controls driving explorers knobs live predictions toys",
+    "notebook": "claims controls explorers knobs live predictions toys",
     "plots": "pictures sketch",
     "runs": "recap speed",
     "train": "checkpoint history interrupt lock ranks",

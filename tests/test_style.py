@@ -33,7 +33,6 @@ def test_ruff_finds_nothing():
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason="being cleaned")
 def test_basedpyright_finds_no_error_in_the_library():
     run = tool("basedpyright", "--level", "error", "--outputjson", "--pythonpath", sys.executable)
     assert run.stdout.strip().startswith("{"), run.stdout + run.stderr

@@ -87,7 +87,7 @@ def coarse_mask(noise: Tensor, mask_ratio: float, scale: int = 1) -> Tensor:
     return mask.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
 
 
-def add_block(visible, top: int, left: int, height: int, width: int, missing: int) -> int:
+def add_block(visible, top: int, left: int, height: int, width: int, missing: float) -> int:
     """Hide a block: False in `visible`, bool (grid, grid), in place. Return how many patches it newly hides.
 
     It is refused (0, nothing is changed) if that would be none, or more than the `missing` ones.
@@ -100,7 +100,7 @@ def add_block(visible, top: int, left: int, height: int, width: int, missing: in
     return new
 
 
-def hide_blocks(grid: int, count: int, smallest: int, draw: random.Random, aspect: float = 0.3) -> np.ndarray:
+def hide_blocks(grid: int, count: float, smallest: int, draw: random.Random, aspect: float = 0.3) -> np.ndarray:
     """One mask, bool (grid, grid), True = visible: blocks are added until `count` patches are hidden.
 
     A block's area is uniform between `smallest` and what is missing, height over width log-uniform in [aspect, 1 /

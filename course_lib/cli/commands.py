@@ -98,6 +98,7 @@ class train:
 
         from course_lib.files import write_text
         from course_lib.methods import build_method, method_class
+        from course_lib.methods.base import ReconstructionMethod
         from course_lib.train.loop import fit
         from course_lib.train.ranks import join
         from course_lib.train.settings import Settings
@@ -129,7 +130,7 @@ class train:
         if args.no_evaluate or history.interrupted:
             return 0
         rows = _score(method, splits, args.method, args.device)
-        if hasattr(method, "reconstruct") and not getattr(method, "normalized", True):
+        if isinstance(method, ReconstructionMethod) and method.pixels and not method.normalized:
             from course_lib.evaluate.reconstruction import hidden_errors
 
             errors = hidden_errors(method, splits.test, args.seed, args.method)

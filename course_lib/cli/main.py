@@ -100,6 +100,24 @@ class Guide:
         return 0
 
 
+class Networks:
+    """Make the learned networks that lessons look into: what is missing of them, and the table of all."""
+
+    @staticmethod
+    def plans():
+        import course_lib.files
+        sys.path.insert(0, str(course_lib.files.lessons_folder() / "grids"))  # its files import each other there
+        return importlib.import_module("networks")
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        Networks.plans().add_arguments(parser)
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int:
+        return Networks.plans().run(args)
+
+
 COMMANDS = (
     Command("lab", "open the lessons in JupyterLab", "course_lib.cli.main:Lab"),
     Command("lesson", "run a lesson without a screen, write it as HTML", "course_lib.cli.main:Lesson"),
@@ -109,6 +127,7 @@ COMMANDS = (
             "course_lib.cli.commands:evaluate"),
     Command("embed", "write the representation of every image to a file", "course_lib.cli.commands:embed"),
     Command("export", "write the backbone as a plain state dict", "course_lib.cli.commands:export"),
+    Command("networks", "make the learned networks that lessons look into", "course_lib.cli.main:Networks"),
     Command("papers", "search the reading list", "course_lib.cli.commands:papers"),
     Command("doctor", "check the environment and say how to fix it", "course_lib.cli.doctor"),
 )

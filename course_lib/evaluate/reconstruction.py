@@ -9,6 +9,8 @@ from torch import Tensor
 
 from course_lib.augment.masks import enlarge, patch_mask
 from course_lib.augment.pixels import to_float
+from course_lib.data.images import ImageSet
+from course_lib.methods.base import ReconstructionMethod
 
 
 def hidden_error(prediction: Tensor, images: Tensor, visible: Tensor) -> float:
@@ -60,14 +62,14 @@ def fill_nearest(images: Tensor, visible: Tensor) -> Tensor:
     return out.view_as(images)
 
 
-def hidden_errors(method, images, seed: int, name: str = "spark", count: int = 512) -> dict[str, float]:
-    """A masked method with pixel targets: error on hidden pixels of test images, beside two fillings that learn
-    nothing.
+def hidden_errors(method: ReconstructionMethod, images: ImageSet, seed: int, name: str = "spark",
+                  count: int = 512) -> dict[str, float]:
+    """A method with pixel targets: its error on hidden pixels of test images, beside two fillings that learn nothing.
 
     The masks are the method's own kind: its ratio, on its grid (SimMIM's is coarser than the encoder's).
     """
     pictures = to_float(images.images[:count])
-    grid = getattr(method, "mask_grid", method.grid)
+    grid = method.mask_grid or method.grid
     coarse = patch_mask(len(pictures), grid, method.mask_ratio, torch.Generator().manual_seed(seed))
     visible = enlarge(coarse.unsqueeze(1), method.grid).squeeze(1)
     drawn = torch.cat([method.reconstruct(p, v) for p, v in zip(pictures.split(128), visible.split(128))])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from course_lib.augment.pixels import standardize
 from course_lib.augment.views import SHAPES_VIEWS, Augment, two_views
 from course_lib.data.images import Batch
+from course_lib.models.patches import paint
 from course_lib.optim import Group, parameter_groups
 
 
@@ -25,6 +26,7 @@ class Method(nn.Module):
     recipe: ClassVar[dict[str, Any]] = {}             # defaults of `fit`'s settings
     backbone_options: ClassVar[dict[str, Any]] = {}   # the paper's ViT, where the backbone is a name
     shapes_options: ClassVar[dict[str, Any]] = {}     # options that suit the generated images
+    explored: ClassVar[tuple[str, ...]] = ()          # parts that are looked into, beside the evaluated backbone
     backbone: nn.Module
     settings: dict[str, Any] = {}                     # what `build_method` made it from
 
@@ -63,6 +65,31 @@ class Method(nn.Module):
 
     def after_update(self, progress: float) -> None:
         """After each update."""
+
+
+class ReconstructionMethod(Method):
+    """A method that hides patches and can draw what is behind them; where it predicts pixels, define `decode`."""
+
+    grid: int                     # patches along a side
+    patch: int                    # pixels along a patch's side
+    mask_ratio: float             # the share of patches that is hidden
+    mask_grid: int | None = None  # the grid of the masks, where it is coarser than that of the patches
+    normalized: bool              # targets normalised per patch, or plain pixels
+    pixels: ClassVar[bool] = True  # targets are pixels, so that their error means something
+
+    def decode(self, images: Tensor, visible: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W), visible (B, g, g) -> predicted images, or their patches (B, L, p*p*3)."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:
+        """Images in [0, 1] with their hidden patches replaced by the prediction: (B, 3, H, W), on the images' device.
+
+        It is drawn in the mode, train or eval, that the method is in. With normalised targets it leaks: see `paint`.
+        """
+        where = next(self.parameters()).device
+        prediction = self.decode(standardize(images).to(where), visible.to(where))
+        return paint(images, prediction, visible, self.normalized)
 
 
 class TwoViewMethod(Method):

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from course_lib.models.batch_norm import BatchNorm2d
-from course_lib.models.layers import Backbone
+from course_lib.models.layers import Backbone, ConvBackbone
 from course_lib.models.vit import ViT
 
 
@@ -25,7 +25,7 @@ def mean_of_positions(maps: Tensor) -> Tensor:
     return maps.permute(0, 2, 3, 1).mean((1, 2))
 
 
-class ConvNet(Backbone):
+class ConvNet(ConvBackbone):
     """A plain conv net of about 0.3 M parameters for CPUs: stages of 3x3 convolutions, each halving the resolution.
 
     depth (1..5) is the number of stages, so the total stride, and SparK's patch, is 2^depth.
@@ -59,7 +59,7 @@ class ConvNet(Backbone):
         return mean_of_positions(self.stages(images)[-1])
 
 
-class ResNet(Backbone):
+class ResNet(ConvBackbone):
     """torchvision's ResNet without its classifier; up to 64 pixels with a 3x3 stride-1 stem and no max-pool.
 
     `export()` gives a state dict that torchvision's model of the same name loads (strict=False: no fc; for the small
@@ -113,7 +113,7 @@ def options_of(cls: type) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in found.items() if name not in ("self", "backbone", "image_size", "name")}
 
 
-def build_backbone(name: str = "convnet", image_size: int = 32, **options: Any) -> nn.Module:
+def build_backbone(name: str = "convnet", image_size: int = 32, **options: Any) -> Backbone:
     """A backbone by name, with its `dim`; options go to its class (depth=, patch=, ...). ValueError for unknown ones.
 
     stem=(32, 64), of a ViT: the widths of a `ConvNet` before its patches.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,8 @@ from torch.nn import functional as F
 
 from course_lib.collectives import all_reduce_sum, world_size
 from course_lib.precision import at_least_float32
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 class _BatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -110,7 +113,7 @@ def split_batch_norm(module: nn.Module, splits: int) -> nn.Module:
     return module
 
 
-def convert_batch_norm(module: nn.Module) -> nn.Module:
+def convert_batch_norm(module: Net) -> Net:
     """Replace every plain nn.BatchNorm1d/2d below `module` by the ones above, weights and statistics kept."""
     for name, child in module.named_children():
         ours = {nn.BatchNorm1d: BatchNorm1d, nn.BatchNorm2d: BatchNorm2d}.get(type(child))

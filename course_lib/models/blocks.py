@@ -32,7 +32,8 @@ class Attention(nn.Module):
 
     def reset_parameters(self) -> None:
         if not self.key_bias:
-            nn.init.zeros_(self.q_bias), nn.init.zeros_(self.v_bias)
+            nn.init.zeros_(self.q_bias)
+            nn.init.zeros_(self.v_bias)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (B, heads, T, D / heads)."""

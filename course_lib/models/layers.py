@@ -19,6 +19,17 @@ class Backbone(nn.Module):
     dim: int
 
 
+class ConvBackbone(Backbone):
+    """A convolutional one, whose feature maps are wanted too. It names the type; a module with these three will do."""
+
+    widths: tuple[int, ...]   # channels of each stage
+    strides: tuple[int, ...]  # pixels of the image, along a side, to one of the stage's map
+
+    def stages(self, images: Tensor) -> list[Tensor]:
+        """The maps of all stages, (B, width, H / stride, W / stride), from the largest to the smallest."""
+        raise NotImplementedError
+
+
 class MLP(nn.Sequential):
     """Linear-BN-ReLU blocks and a last linear layer: the projector, expander or predictor of most methods.
 

@@ -31,14 +31,15 @@ def normalize_patches(patches: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tenso
 
 
 @torch.no_grad()
-def paint(images: Tensor, patches: Tensor, visible: Tensor, normalized: bool) -> Tensor:
+def paint(images: Tensor, prediction: Tensor, visible: Tensor, normalized: bool) -> Tensor:
     """Images in [0, 1] with their hidden patches replaced by predicted ones: (B, 3, H, H).
 
-    patches (B, L, n) in the scale of normalised images, visible (B, f, f) bool. With normalised targets a prediction
-    lacks each hidden patch's mean and standard deviation: the *true* ones are filled in, as in the papers' figures.
-    That shows texture but leaks; figures of the error need normalized=False.
+    prediction: images (B, 3, H, H) or their patches (B, L, n), in the scale of normalised images; visible (B, f, f)
+    bool. With normalised targets a prediction lacks each hidden patch's mean and standard deviation: the *true* ones
+    are filled in, as in the papers' figures. That shows texture but leaks; figures of the error need normalized=False.
     """
     inputs, patch = standardize(images), images.shape[-1] // visible.shape[-1]
+    patches = prediction if prediction.dim() == 3 else patchify(prediction, patch)  # (B, L, n)
     patches = patches.float().to(images.device)
     if normalized:
         _, mean, std = normalize_patches(patchify(inputs, patch))

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from course_lib.augment.masks import visible_indices
 from course_lib.models.blocks import Block
+from course_lib.models.layers import Backbone, ConvBackbone
 from course_lib.models.positions import RelativeBias, positions_for, sincos_positions
 
 # ------------------------------------------------------------------------------------------------ the network
@@ -36,7 +37,7 @@ def require_vit(backbone: nn.Module, why: str, image_size: int | None = None) ->
                          "image_size")
 
 
-class ViT(nn.Module):
+class ViT(Backbone):
     """Vision transformer: images (B, 3, H, W) -> (B, dim), the class token or the mean of the patches (`pool`).
 
     positions: "sincos" (fixed), "learned" or "none". relative: "shared" (one bias table for all layers), "layer" (one
@@ -48,10 +49,12 @@ class ViT(nn.Module):
     hidden are blanked before it, so that it can't tell what was there; they can't be dropped.
     """
 
+    positions: Tensor | None  # (1 + grid^2, dim): a parameter if learned, a buffer if fixed
+
     def __init__(self, image_size: int = 32, patch: int = 4, dim: int = 192, depth: int = 6, heads: int = 3, *,
                  mlp_ratio: float = 4.0, positions: str = "sincos", relative: str | None = None,
                  layer_scale: float | None = None, key_bias: bool = True, pool: str = "class",
-                 stem: nn.Module | None = None):
+                 stem: ConvBackbone | None = None):
         super().__init__()
         if image_size % patch:
             raise ValueError(f"image size {image_size} is not a multiple of the patch {patch}")
@@ -127,7 +130,7 @@ class ViT(nn.Module):
             patches = patches.gather(1, keep[..., None].expand(-1, -1, patches.shape[-1]))
         # the convolution, patch by patch
         x = F.linear(patches, self.patch_embed.weight.flatten(1), self.patch_embed.bias)
-        if mask_token is not None:
+        if mask_token is not None and visible is not None:
             x = torch.where(visible.flatten(1)[..., None], x, mask_token.to(x.dtype))
         first, positions = self.class_token, self._positions(grid, x)
         if positions is not None:
@@ -172,6 +175,7 @@ class ViT(nn.Module):
         layers = list(range(depth)) if layers is None else [range(depth)[layer] for layer in layers]
         x, bias, maps = self._embed(images, visible, mask_token=mask_token), self._bias(), {}
         for number, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
             if number in layers:
                 maps[number] = block.attn.weights(block.norm1(x), bias)
             if number == max(layers):
@@ -195,11 +199,12 @@ def init_xavier(module: nn.Module) -> nn.Module:
             if child.bias is not None:
                 nn.init.zeros_(child.bias)
         elif isinstance(child, ViT):
-            bound = math.sqrt(6 / (child.dim + child.patch_embed.weight[0].numel()))
-            nn.init.uniform_(child.patch_embed.weight, -bound, bound)
-            nn.init.zeros_(child.patch_embed.bias)
+            weight, bias = child.patch_embed.parameters()
+            bound = math.sqrt(6 / (child.dim + weight[0].numel()))
+            nn.init.uniform_(weight, -bound, bound)
+            nn.init.zeros_(bias)
             nn.init.normal_(child.class_token, std=0.02)
-            if child.learned:
+            if isinstance(child.positions, nn.Parameter):
                 nn.init.normal_(child.positions, std=0.02)
     return module
 
@@ -222,10 +227,10 @@ def init_truncated(vit: ViT, std: float = 0.02, cut: float | None = None, rescal
             if child.bias is not None:
                 nn.init.zeros_(child.bias)
     draw(vit.class_token)
-    if vit.learned:
+    if isinstance(vit.positions, nn.Parameter):
         draw(vit.positions)
     if rescale:
         for number, block in enumerate(vit.blocks, 1):
-            block.attn.proj.weight.div_(math.sqrt(2 * number))
-            block.mlp[2].weight.div_(math.sqrt(2 * number))
+            for name in ("attn.proj.weight", "mlp.2.weight"):
+                block.get_parameter(name).div_(math.sqrt(2 * number))
     return vit

@@ -1,9 +1,8 @@
 """Explorers: pure views over knobs for looking into a trained network, on images of the course or of your own.
 
-    from course_lib.notebook.explorers import explore_attention, explore_correspondence, explore_reconstruction,
-    open_image explore_attention("my_run/last.pt", "holiday.jpg")                 # a checkpoint of `course train`, your
-    photograph explore_attention("my_run/last.pt", ["a.jpg", "b.png"], size=64)   # more of them, in more patches
-    explore_reconstruction(method, splits.test.images[:8])             # a method and images in memory
+    explore_attention("my_run/last.pt", "holiday.jpg")                # a checkpoint of `course train`, your photograph
+    explore_attention("my_run/last.pt", ["a.jpg", "b.png"], size=64)  # more of them, in more patches
+    explore_reconstruction(method, splits.test.images[:8])            # a method and images in memory
 
 Each `explore_*` draws a knob around the view of the same name, which can be called without any notebook:
 `attention_view(...)(state) -> (data, figure)`. Images are (N, 3, S, S), uint8 or float in [0, 1], or the paths of
@@ -18,6 +17,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionPatch, Rectangle
 from torch import Tensor, nn
 
@@ -27,6 +27,8 @@ from course_lib.data.photo import decode_photo
 from course_lib.evaluate.attention import mutual_matches, rollout, similarity, to_grid
 from course_lib.evaluate.features import evaluating
 from course_lib.evaluate.reconstruction import fill_mean, fill_nearest, hidden_error
+from course_lib.methods.base import Method, ReconstructionMethod
+from course_lib.models.vit import ViT
 from course_lib.notebook.controls import Choice, Patch, Slider
 from course_lib.notebook.knobs import Knob, knob
 from course_lib.plots.drawing import BLUE, ORANGE, as_pixels
@@ -53,14 +55,14 @@ def _loaded(model: Model) -> nn.Module:
     return load_method(path / "last.pt" if path.is_dir() else path)
 
 
-def transformer(model: Model) -> nn.Module:
+def transformer(model: Model) -> ViT:
     """The ViT to look into: itself, that of a method (the one that is evaluated), or that of a checkpoint of `fit`.
 
     A path may be that of a run's folder. ValueError for a network without attention.
     """
     model = _loaded(model)
-    network = getattr(model, "evaluated", getattr(model, "backbone", model))
-    if not hasattr(network, "attention"):
+    network = model.evaluated if isinstance(model, Method) else getattr(model, "backbone", model)
+    if not isinstance(network, ViT):
         raise ValueError(f"{type(network).__name__} has no attention: look into a method that was trained over a ViT, "
                          "for example with --backbone vit-tiny")
     return network
@@ -82,10 +84,10 @@ def _as_images(images: Images, patch: int, size: int) -> Tensor:
     return images
 
 
-def _opened(model: Model, size: int | None, *sets: Images) -> tuple:
-    """The network, and each set of images as it wants them."""
+def _opened(model: Model, images: Images, size: int | None) -> tuple[ViT, Tensor]:
+    """The network, and the images as it wants them."""
     network = transformer(model)
-    return network, *(_as_images(images, network.patch, size or network.grid * network.patch) for images in sets)
+    return network, _as_images(images, network.patch, size or network.grid * network.patch)
 
 
 def _asked(module: nn.Module, function: Callable, *tensors: Tensor) -> Tensor:
@@ -142,19 +144,19 @@ def attention_view(model: Model, images: Images, size: int | None = None) -> Vie
     data: "heads" (heads, g, g), "rollout" (g, g) through the layers up to this one, and "to class" (heads,), the weight
     that each head gives the class token.
     """
-    network, images = _opened(model, size, images)
+    network, pictures = _opened(model, images, size)
     kept: dict[int, Tensor] = {}
 
-    def view(state: dict) -> tuple[dict, plt.Figure]:
+    def view(state: dict) -> tuple[dict, Figure]:
         index, layer = state["image"], state["layer"]
         if index not in kept:
-            kept[index] = _asked(network, network.attention, standardize(images[index : index + 1]))
+            kept[index] = _asked(network, network.attention, standardize(pictures[index : index + 1]))
         maps = kept[index]
         side = round((maps.shape[-1] - 1) ** 0.5)
         row = 0 if state["query"] == "class token" else 1 + state["patch"][0] * side + state["patch"][1]
         heads = to_grid(maps[layer - 1, 0, :, row])
         flow = to_grid(rollout(maps[:layer])[0, row])
-        pixels = as_pixels(images[index : index + 1])[0]
+        pixels = as_pixels(pictures[index : index + 1])[0]
         names = [f"head {i + 1}" for i in range(len(heads))]
         figure, panels = _panels(len(heads) + 3, ["image", *names, "mean of heads", f"rollout, layers 1-{layer}"])
         panels[0].imshow(pixels, interpolation="nearest")
@@ -176,10 +178,10 @@ def explore_attention(model: Model, images: Images, title: str = "Where does it 
     become squares of `size` pixels (default: what the ViT was built for). ValueError: no attention, or a size that does
     not fit; FileNotFoundError: no such file.
     """
-    network, images = _opened(model, size, images)
-    side = images.shape[-1] // network.patch
+    network, pictures = _opened(model, images, size)
+    side = pictures.shape[-1] // network.patch
     depth = len(network.blocks)
-    return _explorer(attention_view(network, images), title, image=(0, len(images) - 1, 0), layer=(1, depth, depth),
+    return _explorer(attention_view(network, pictures), title, image=(0, len(pictures) - 1, 0), layer=(1, depth, depth),
                      query=Choice(["class token", "patch"]), patch=Patch(side, side, (side // 2, side // 2)))
 
 
@@ -190,21 +192,22 @@ def correspondence_view(model: Model, first: Images, second: Images, size: int |
     first[i] and second[i] (N, 3, S, S) are a pair. data: "map" (g, g), cosine of the chosen patch of the first image
     with the second's; "best", its place there; "matches" (at most `lines`, 4), rows and columns of mutual nearest ones.
     """
-    network, first, second = _opened(model, size, first, second)
+    network, left = _opened(model, first, size)
+    right = _opened(network, second, size)[1]
+    sides = [images.shape[-1] // network.patch for images in (left, right)]
     kept: dict[int, Tensor] = {}
 
-    def view(state: dict) -> tuple[dict, plt.Figure]:
+    def view(state: dict) -> tuple[dict, Figure]:
         pair = state["pair"]
         if pair not in kept:
-            one, other = (standardize(images[pair : pair + 1]) for images in (first, second))
-            kept[pair] = similarity(*(_asked(network, network.tokens, image)[0, 1:] for image in (one, other)))
+            tokens = [_asked(network, network.tokens, standardize(images[pair : pair + 1])) for images in (left, right)]
+            kept[pair] = similarity(tokens[0][0, 1:], tokens[1][0, 1:])
         cosines = kept[pair]
-        sides = [images.shape[-1] // network.patch for images in (first, second)]
         row, column = state["patch"]
         chosen = cosines[row * sides[0] + column].view(sides[1], sides[1])
         best = divmod(int(chosen.argmax()), sides[1])
         pairs = mutual_matches(cosines)[: state["lines"]]
-        a, b = (as_pixels(images[pair : pair + 1])[0] for images in (first, second))
+        a, b = (as_pixels(images[pair : pair + 1])[0] for images in (left, right))
         figure, panels = _panels(4, ["first image", "second: cosine with the patch",
                                     f"mutual nearest patches: {len(pairs)}", ""], 4)
         panels[0].imshow(a, interpolation="nearest")
@@ -236,16 +239,17 @@ def explore_correspondence(model: Model, first: Images, second: Images, title: s
 
     model, first, second, size: as `explore_attention` takes them; as many second images as first ones, else ValueError.
     """
-    network, first, second = _opened(model, size, first, second)
-    if len(first) != len(second):
-        raise ValueError(f"{len(first)} first images and {len(second)} second ones are not pairs")
-    side = first.shape[-1] // network.patch
-    return _explorer(correspondence_view(network, first, second), title, pair=(0, len(first) - 1, 0),
+    network, left = _opened(model, first, size)
+    right = _opened(network, second, size)[1]
+    if len(left) != len(right):
+        raise ValueError(f"{len(left)} first images and {len(right)} second ones are not pairs")
+    side = left.shape[-1] // network.patch
+    return _explorer(correspondence_view(network, left, right), title, pair=(0, len(left) - 1, 0),
                      patch=Patch(side, side, (side // 2, side // 2)), lines=(1, 20, 8))
 
 
 # ------------------------------------------------------------------------------------------------ reconstruction
-def reconstruction_view(method: nn.Module, images: Tensor, grid: int) -> View:
+def reconstruction_view(method: ReconstructionMethod, images: Tensor, grid: int) -> View:
     """view(state): an image with hidden patches filled in by a method and without learning.
 
     state: image, mask_ratio, draw. images (N, 3, S, S), S a multiple of grid. data: "mask_ratio"; errors on hidden
@@ -254,9 +258,9 @@ def reconstruction_view(method: nn.Module, images: Tensor, grid: int) -> View:
     statistics: a star says so.
     """
     images = _as_images(images, grid, images.shape[-1])
-    star = "*" if getattr(method, "normalized", False) else ""
+    star = "*" if method.normalized else ""
 
-    def view(state: dict) -> tuple[dict, plt.Figure]:
+    def view(state: dict) -> tuple[dict, Figure]:
         image = images[state["image"] : state["image"] + 1]
         visible = patch_mask(1, grid, state["mask_ratio"], torch.Generator().manual_seed(state["draw"]))
         filled = {"method": _asked(method, method.reconstruct, image, visible),
@@ -283,14 +287,13 @@ def explore_reconstruction(method: Model, images: Images, title: str = "What can
                            size: int | None = None) -> Knob:
     """A knob over `reconstruction_view`: choose an image, the share of hidden patches and another draw of them.
 
-    method: one with `reconstruct(images, visible)` (SparK, MAE, SimMIM, BEiT), or the path of its checkpoint. images,
+    method: a `ReconstructionMethod` (SparK, MAE, SimMIM, BEiT), or the path of its checkpoint. images,
     size, errors: as for `explore_attention`; a relative position bias (SimMIM, BEiT) has the size of training only.
     """
-    method = _loaded(method)
-    if not hasattr(method, "reconstruct"):
-        raise ValueError(f"{type(method).__name__} does not draw pictures: use one with reconstruct(images, visible)")
-    patch = getattr(method, "patch", None) or method.backbone.patch
-    images = _as_images(images, patch, size or method.grid * patch)
-    grid = images.shape[-1] // patch
-    return _explorer(reconstruction_view(method, images, grid), title, image=(0, len(images) - 1, 0),
+    model = _loaded(method)
+    if not isinstance(model, ReconstructionMethod):
+        raise ValueError(f"{type(model).__name__} does not draw pictures: use SparK, MAE, SimMIM or BEiT")
+    pictures = _as_images(images, model.patch, size or model.grid * model.patch)
+    grid = pictures.shape[-1] // model.patch
+    return _explorer(reconstruction_view(model, pictures, grid), title, image=(0, len(pictures) - 1, 0),
                      mask_ratio=Slider(0.1, 0.9, 0.6, 0.1), draw=(0, 9, 0))

@@ -38,18 +38,21 @@ from course_lib.train.settings import Settings, whole_number
 @holding_out_folder
 @threads_put_back()
 def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps: int | None = None,
-        seconds: float | None = None, batch_size: int | None = None, optimizer: str | None = None,
-        lr: float | None = None, weight_decay: float | None = None, warmup: float | None = None,
-        final_lr: float | None = None, clip: float | None = None, accumulate: int | None = None,
-        betas: tuple[float, float] | None = None, precision: str = "auto", device: str | torch.device = "auto", seed: int = 0, compile: bool = False,
-        stream: bool | None = None, threads: int | None = None, out: str | Path | None = None, resume: bool = False,
-        save_every: float = 60.0, log_every: int = 10, progress: bool = True,
+        seconds: float | None = None, schedule_steps: int | None = None, batch_size: int | None = None,
+        optimizer: str | None = None, lr: float | None = None, weight_decay: float | None = None,
+        betas: tuple[float, float] | None = None, warmup: float | None = None, final_lr: float | None = None,
+        clip: float | None = None, accumulate: int | None = None, precision: str = "auto",
+        device: str | torch.device = "auto", seed: int = 0, compile: bool = False, stream: bool | None = None,
+        threads: int | None = None, out: str | Path | None = None, resume: bool = False, save_every: float = 60.0,
+        log_every: int = 10, progress: bool = True,
         watch: Callable[[History], None] | None = None) -> History:
     """Train `method` on `images` for `epochs`, `steps` or `seconds` (exactly one of them) and return its History.
 
-    batch_size, optimizer, lr, weight_decay, warmup, final_lr, clip, accumulate, betas: see `Settings`; the defaults are the
-    method's `recipe`. batch_size is that of the whole update, over all ranks and accumulated parts. seconds: the speed
+    batch_size, optimizer, lr, weight_decay, betas, warmup, final_lr, clip, accumulate: see `Settings`; the defaults are
+    the method's `recipe`. batch_size is that of the whole update, over all ranks and accumulated parts. seconds: the speed
     is measured once and the number of steps derived from it is stored, so the schedule and a resumed run are exact.
+    schedule_steps: make only the first `steps` of a run of this many, so that the live minute of a lesson is the
+    beginning of its long run; resume with more `steps` to go on.
     out: folder for last.pt (written every `save_every` seconds and at the end), metrics.csv and backbone.pt; resume:
     continue from its last.pt if there is one, on any number of ranks: the batches stay the same, and with the same
     ranks x accumulate also the views and the blocks of the loss. stream: gather batches from where the images are
@@ -68,6 +71,11 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
                            warmup=warmup, final_lr=final_lr, clip=clip, accumulate=accumulate, betas=betas)
     world, rank = collectives.world_size(), collectives.rank()
     per_epoch, total = _length(len(images), use.batch_size, epochs, steps, seconds)
+    stop = total
+    if schedule_steps is not None:
+        total = whole_number("schedule_steps", schedule_steps, 1)
+        if steps is None or steps > total:
+            raise ValueError(f"schedule_steps={total} needs steps= up to that number, got steps={steps}")
     if use.batch_size % (world * use.accumulate):
         raise ValueError(f"batch_size {use.batch_size} must be a multiple of ranks x accumulate = "
                          f"{world * use.accumulate}")
@@ -127,25 +135,26 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
     if total is None:
         assert seconds is not None
         total = _steps_in(seconds, method, opt, scaler, update, device)
+    stop = total if stop is None else min(stop, total)
     history.total_steps, before = total, history.seconds
 
     # the loop
     pending: list[tuple[int, dict[str, Tensor]]] = []
     probe_every = max(1, total // 50)
     views_done, began, saved = 0, time.perf_counter(), time.perf_counter()
-    bar = tqdm(total=total, initial=step, disable=not progress or rank > 0, unit="step", leave=False)
+    bar = tqdm(total=stop, initial=step, disable=not progress or rank > 0, unit="step", leave=False)
     try:
-        while step < total:
+        while step < stop:
             with between_steps():  # a Ctrl-C waits until the end of this block
                 history.computes_with(pace.number, step + 1)
                 parts = pace.time(update, step, total)
                 step += 1
                 views_done += use.batch_size * parts.pop("views_per_image", 2)
                 embedding = parts.pop("embedding", None)
-                if embedding is not None and (step % probe_every == 0 or step == total):
+                if embedding is not None and (step % probe_every == 0 or step == stop):
                     parts = {"_embedding": std_and_rank(embedding), **parts}
                 pending.append((step, parts))
-                if step % log_every == 0 or step == total:
+                if step % log_every == 0 or step == stop:
                     record(history, pending)  # the only place where the CPU waits for the device
                     history.steps, history.seconds = step, before + time.perf_counter() - began
                     history.views_per_second = views_done / (time.perf_counter() - began)

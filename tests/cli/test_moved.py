@@ -21,6 +21,7 @@ BEFORE = json.loads((TESTS / "fixtures/before_the_move/public_names.json").read_
 # no longer needed by anybody, or by one exercise only, in whose week file it is now
 GONE = {(module, name) for module, names in {
     "attention": "attention_entropy keep_mass", "data": "found_sets", "doctor": "main",
+    "driving": "drive drive_all same",
     "exercises.cards": "draw in_notebook", "exercises.quiz": "WIDGET", "layers": "ages", "lock": "NAME",
     "measures": "unit", "methods.contrastive.barlow_twins": "disguise",
     "methods.contrastive.simclr": "similarity_gradient", "methods.contrastive.swav": "prototype_step",

@@ -15,13 +15,15 @@ from pathlib import Path
 import nbformat
 
 from course_lib.cli.lessons import list_lessons
-from helpers.environment import ROOT, offline_environment
+from helpers.environment import ROOT, TESTS, offline_environment
 
 LESSONS = ROOT / "lessons"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-DRIVE = (
-    "from course_lib.notebook.driving import drive_all\nprint(drive_all(), 'knobs driven to both ends in two orders')"
-)
+DRIVE = f"""
+import sys
+sys.path.append({str(TESTS)!r})
+from helpers.driving import drive_all
+print(drive_all(), "knobs driven to both ends in two orders")"""
 SOLVE = '''
 def _restated(key):
     """The reference under another identity, so that it is judged and not just known."""

@@ -8,8 +8,12 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from course_lib.augment.views import Augment
+from course_lib.data.images import Splits
+from course_lib.data.loading import load as load_images
+from course_lib.runs.networks import learned
 from course_lib.runs.stored import StoredRun, _plain, read_runs
 from helpers.environment import ROOT
 
@@ -89,3 +93,38 @@ def test_a_dry_run_trains_measures_and_stores_nothing(tmp_path):
 def test_an_unknown_run_is_named(load):
     with pytest.raises(SystemExit, match="no run 'best'; there are: d32-0-s0"):
         load("week09").GRID.main("About.", ["--dry", "best"])
+
+
+# ---------------------------------------------------------------- the learned networks
+@pytest.fixture
+def networks(monkeypatch):
+    monkeypatch.syspath_prepend(str(GRIDS))
+    monkeypatch.delitem(sys.modules, "networks", raising=False)
+    yield importlib.import_module("networks")
+    sys.modules.pop("networks", None)
+
+
+def test_every_plan_builds_a_network_that_can_be_kept(networks, tmp_path):
+    for on, plans in networks.PLANS.items():
+        for name in plans:
+            assert networks.keep(networks.build(name, on, 0), name, on, tmp_path).stat().st_size <= 2_500_000
+
+
+def test_a_network_is_made_kept_and_read(networks, tmp_path, one_thread):
+    whole = load_images("shapes", n=300)
+    splits = Splits(whole.train, whole.validation, whole.test.select(torch.arange(400)))
+    run = networks.make("simclr", "shapes", 0, splits, tmp_path / "out", 4, tmp_path)
+    found = learned("simclr", folder=tmp_path)
+    assert found.record.scores == _plain(run.scores, run.id) and found.record.steps == 4
+    assert found.path.steps.tolist() == [0, 1, 2, 3, 4] and found.path.points.shape == (5, 400, 16)
+    assert "factors" in found.controls["random encoder"]
+    assert "simclr" in networks.table(tmp_path).lower()
+
+
+def test_stored_networks_are_those_of_the_plans(networks):
+    for run in read_runs(networks.networks_folder()) if networks.networks_folder().is_dir() else []:
+        on, _, name = run.id.rpartition("-s")[0].partition("-")
+        plan = networks.PLANS[on][name]
+        assert run.steps == plan.steps and run.backbone == plan.backbone, run.id
+        for key, value in {**plan.fit, **plan.options}.items():
+            assert run.settings[key] == _plain(value, key), run.id

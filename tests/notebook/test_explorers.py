@@ -19,7 +19,6 @@ from course_lib.methods import build_method
 from course_lib.models.vit import ViT
 from course_lib.notebook import explorers, knobs
 from course_lib.notebook.controls import Patch
-from course_lib.notebook.driving import drive
 from course_lib.notebook.explorers import (
     attention_view,
     correspondence_view,
@@ -33,6 +32,7 @@ from course_lib.notebook.explorers import (
 from course_lib.notebook.knobs import knob
 from course_lib.train.checkpoint import load_method, save_small
 from course_lib.train.loop import fit
+from helpers.driving import drive
 from helpers.tiny import SMALL, images, spark
 
 

@@ -16,9 +16,9 @@ import torch
 
 from course_lib.notebook import cards, knobs, predictions
 from course_lib.notebook.controls import Choice, Patch, Slider, Toggle
-from course_lib.notebook.driving import drive, drive_all, same
 from course_lib.notebook.knobs import Knob, knob
 from course_lib.notebook.predictions import predict
+from helpers.driving import drive, drive_all, same
 
 
 def view(state):

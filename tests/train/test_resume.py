@@ -260,3 +260,16 @@ def test_load_method_builds_what_was_trained(tmp_path):
     fit(VICReg(ConvNet(1, (4,)), 16, width=4), images(), steps=1, out=tmp_path / "b", **SMALL)
     with pytest.raises(CheckpointError, match="does not say how its method was built"):
         checkpoint.load_method(tmp_path / "b" / "last.pt")
+
+
+def test_the_first_steps_of_a_long_run_are_those_of_the_long_run(tmp_path):
+    whole, parts = vicreg(), vicreg()
+    fit(whole, images(), steps=9, **SMALL)
+    first = fit(parts, images(), steps=4, schedule_steps=9, out=tmp_path, **SMALL)
+    assert (first.steps, first.total_steps) == (4, 9)
+    fit(parts, images(), steps=9, schedule_steps=9, out=tmp_path, resume=True, **SMALL)
+    assert same(state(whole), state(parts))
+    for wrong in ({"steps": 5, "schedule_steps": 4}, {"epochs": 1, "schedule_steps": 9},
+                  {"steps": 1, "schedule_steps": 0}):
+        with pytest.raises(ValueError, match="schedule_steps"):
+            fit(vicreg(), images(), **wrong, **SMALL)

@@ -16,6 +16,8 @@ fall short of it); masks without blocks; absolute positions beside the relative 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,9 +26,10 @@ from course_lib.augment.masks import block_mask, enlarge, patch_mask
 from course_lib.augment.pixels import standardize
 from course_lib.augment.views import Augment
 from course_lib.collectives import all_reduce_sum
-from course_lib.methods.base import Method
+from course_lib.data.images import Batch
+from course_lib.methods.base import ReconstructionMethod
 from course_lib.methods.masked.tokenizers import VQVAE, KMeansTokenizer
-from course_lib.models.vit import init_truncated, require_vit
+from course_lib.models.vit import ViT, init_truncated, require_vit
 from course_lib.moved import signpost
 from course_lib.optim import Group, position_bias_groups
 from course_lib.precision import in_float32
@@ -47,14 +50,14 @@ def beit_loss(logits: Tensor, words: Tensor, visible: Tensor) -> Tensor:
     logits (B, L, K); words int64 and visible bool, (B, L) or (B, g, g), True = visible -> scalar.
     """
     hidden = ~visible.flatten(1)  # (B, L)
-    total = F.cross_entropy(logits[hidden], words.flatten(1)[hidden], reduction="sum")
+    total = F.cross_entropy(logits[hidden], words.flatten(1)[hidden], reduction="sum")  # of (|M|, K) and (|M|,)
     return all_reduce_sum(total) / all_reduce_sum(hidden.sum().to(total))
 
 
 # ------------------------------------------------------------------------------------------------ the method
 
 
-class BEiT(Method):
+class BEiT(ReconstructionMethod):
     """The method over a ViT; the paper's has the options `BEIT_VIT`, which `build_method` gives a ViT by name.
 
     tokenizer: "kmeans" (learned from the images before the first step), or a trained one with as many words on the
@@ -67,8 +70,12 @@ class BEiT(Method):
     week = 14
     recipe = {"lr": 1e-3, "clip": 3.0}
     backbone_options = BEIT_VIT
+    explored = ("mask_token", "head", "tokenizer")
+    normalized = pixels = False  # its targets are words
+    backbone: ViT
+    tokenizer: KMeansTokenizer | VQVAE
 
-    def __init__(self, backbone: nn.Module, image_size: int = 32, tokenizer: str | nn.Module = "kmeans",
+    def __init__(self, backbone: ViT, image_size: int = 32, tokenizer: str | KMeansTokenizer | VQVAE = "kmeans",
                  codes: int = 256, mask_ratio: float = 75 / 196, masks: str = "block", bias_lr: float = 20.0,
                  augment: Augment | None = None):
         super().__init__()
@@ -78,18 +85,19 @@ class BEiT(Method):
         if isinstance(tokenizer, str):
             if tokenizer not in ("kmeans", "vqvae"):
                 raise ValueError(f"tokenizer must be 'kmeans', 'vqvae' or a tokenizer itself, got {tokenizer!r}")
-            tokenizer = {"kmeans": KMeansTokenizer, "vqvae": VQVAE}[tokenizer](codes, max(2, backbone.patch))
+            tokenizer = (KMeansTokenizer if tokenizer == "kmeans" else VQVAE)(codes, max(2, backbone.patch))
         self.backbone, self.tokenizer = init_truncated(backbone), tokenizer.requires_grad_(False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, backbone.dim))
         self.head = nn.Linear(backbone.dim, tokenizer.codes)
         for weight in (self.mask_token, self.head.weight):
             nn.init.trunc_normal_(weight, std=0.02, a=-0.02, b=0.02)
         nn.init.zeros_(self.head.bias)
-        self.mask_ratio, self.masks, self.grid, self.bias_lr = mask_ratio, masks, image_size // backbone.patch, bias_lr
+        self.grid, self.patch = image_size // backbone.patch, backbone.patch
+        self.mask_ratio, self.masks, self.bias_lr = mask_ratio, masks, bias_lr
         self.augment = augment or Augment(image_size, jitter=(0.4, 0.4, 0.4, 0.0), gray_p=0.0)
 
     def prepare(self, images: Tensor) -> None:
-        """Called by the loop before the first step of a new run: k-means learns its words from the images (uint8)."""
+        """k-means learns its words from the images (uint8)."""
         if not self.tokenizer.fitted:
             if not isinstance(self.tokenizer, KMeansTokenizer):
                 raise ValueError("the tokenizer is not trained: fit(VQVAE(...), images) first, and hand it to BEiT")
@@ -100,10 +108,10 @@ class BEiT(Method):
 
     def train(self, mode: bool = True) -> BEiT:
         super().train(mode)
-        self.tokenizer.eval()  # frozen: its words no longer move
+        self.tokenizer.eval()  # frozen: in training mode a VQ-VAE would move its words
         return self
 
-    def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Images, the words of the same clean crop (colours are jittered before, for both), and what is visible."""
         images = self.augment(batch.images, generator)
         if self.masks == "block":
@@ -122,22 +130,22 @@ class BEiT(Method):
 
     def logits(self, images: Tensor, visible: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) with visible (B, g, g) -> logits of every patch's word, (B, L, codes)."""
-        tokens = self.backbone.tokens(images, visible, mask_token=self.mask_token)
-        return self.head(tokens[:, 1:])
+        tokens = self.backbone.tokens(images, visible, mask_token=self.mask_token)  # (B, 1 + L, D)
+        return self.head(tokens[:, 1:])  # without the class token
 
-    def loss(self, views: tuple[Tensor, Tensor, Tensor], progress: float = 0.0) -> dict:
+    def loss(self, views: tuple[Tensor, Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
         images, words, visible = views
-        logits = self.logits(standardize(images), visible)
-        right = (logits.detach().argmax(-1) == words.flatten(1)) & ~visible.flatten(1)
+        logits = self.logits(standardize(images), visible)  # (B, L, codes)
+        right = (logits.detach().argmax(-1) == words.flatten(1)) & ~visible.flatten(1)  # (B, L)
         accuracy = right.sum() / (~visible).sum().clamp(min=1)
         return {"loss": beit_loss(logits, words, visible), "accuracy": accuracy, "views_per_image": 1}
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:
         """Images in [0, 1] whose hidden patches show the likeliest word, as the tokenizer draws it, (B, 3, H, W)."""
-        words = self.words(images)
-        guess = self.logits(standardize(images), visible).argmax(-1).view_as(words)
+        words = self.words(images)  # (B, g, g)
+        guess = self.logits(standardize(images), visible).argmax(-1).view_as(words)  # (B, L) -> (B, g, g)
         drawn = self.tokenizer.decode(torch.where(visible, words, guess))
         drawn = F.interpolate(drawn, size=images.shape[-2:]) if drawn.shape != images.shape else drawn
-        seen = enlarge(visible.unsqueeze(1), images.shape[-1])
+        seen = enlarge(visible.unsqueeze(1), images.shape[-1])  # (B, 1, H, W)
         return torch.where(seen, images, drawn)

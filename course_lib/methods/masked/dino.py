@@ -174,6 +174,7 @@ class DINO(Method):
     week = 15
     shapes_options = {"augment": TURNED_VIEWS}
     recipe = {"lr": 1e-3, "weight_decay": 0.04, "batch_size": 64}
+    explored = ("teacher", "center")
     head: DINOHead
     center: Tensor  # (out,)
 

@@ -21,6 +21,7 @@ or normalisation, where sigma has no meaning in pixels and the certificate does 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +29,10 @@ from torch.nn import functional as F
 
 from course_lib.augment.pixels import MEAN, STD, standardize, to_float
 from course_lib.augment.views import Augment
+from course_lib.data.images import Batch
 from course_lib.methods.base import Method
 from course_lib.methods.masked.mae import MAE
+from course_lib.models.layers import Backbone
 from course_lib.models.patches import normalize_patches, patchify, unpatchify
 from course_lib.models.vit import ViT, require_vit
 from course_lib.precision import in_float32
@@ -39,7 +42,7 @@ from course_lib.precision import in_float32
 @in_float32
 def dmae_loss(prediction: Tensor, images: Tensor, normalized: bool = True) -> Tensor:
     """Mean squared error over *all* patches: prediction (B, L, n), clean normalised images (B, C, H, W) -> scalar."""
-    target = patchify(images, math.isqrt(prediction.shape[-1] // images.shape[1]))
+    target = patchify(images, math.isqrt(prediction.shape[-1] // images.shape[1]))  # (B, L, n)
     if normalized:
         target = normalize_patches(target)[0]
     return (prediction - target).square().mean()
@@ -49,9 +52,9 @@ def dmae_loss(prediction: Tensor, images: Tensor, normalized: bool = True) -> Te
 def consistency_loss(logits: list[Tensor], weight: float = 2.0, entropy: float = 0.5) -> Tensor:
     """m copies' logits (B, K) -> scalar: weight * mean_i KL(p_mean || p_i) + entropy * H(p_mean), mean over images."""
     log_p = torch.stack(logits).log_softmax(-1)  # (m, B, K)
-    mean = log_p.exp().mean(0)
+    mean = log_p.exp().mean(0)  # p_mean, (B, K)
     spread = torch.special.entr(mean).sum(-1)  # H(p_mean), (B,)
-    divergence = -(mean * log_p.mean(0)).sum(-1) - spread  # mean over copies of sum p_mean (log p_mean - log p_i)
+    divergence = -(mean * log_p.mean(0)).sum(-1) - spread  # (B,): mean_i sum_k p_mean (log p_mean - log p_i)
     return (weight * divergence + entropy * spread).mean()
 
 
@@ -78,7 +81,7 @@ class DMAE(MAE):
     title = "DMAE"
     week = 16
 
-    def __init__(self, backbone: nn.Module, image_size: int = 32, sigma: float = 0.25, augment: Augment | None = None,
+    def __init__(self, backbone: ViT, image_size: int = 32, sigma: float = 0.25, augment: Augment | None = None,
                  **options):
         require_vit(backbone, "DMAE drops patches, which a {} cannot")
         size = backbone.grid * backbone.patch
@@ -86,14 +89,14 @@ class DMAE(MAE):
         self.sigma, self.size = sigma, size
         self.augment = augment or Augment(image_size, scale=(0.2, 1.0), jitter_p=0.0, gray_p=0.0)
 
-    def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Clean images, noisy images (both in [0, 1] but for the noise) and what is visible."""
         images, visible = super().views(batch, generator)
         return images, noisy(images, self.sigma, generator), visible
 
-    def loss(self, views: tuple[Tensor, Tensor, Tensor], progress: float = 0.0) -> dict:
+    def loss(self, views: tuple[Tensor, Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
         images, seen, visible = views
-        prediction = self.decode(enter(seen, self.size), visible, self.kept)
+        prediction = self.decode(enter(seen, self.size), visible, self.kept)  # (B, L, p*p*3)
         return {"loss": dmae_loss(prediction, enter(images, self.size), self.normalized), "views_per_image": 1}
 
     def embed(self, images: Tensor) -> Tensor:
@@ -121,7 +124,7 @@ class NoisyClassifier(Method):
 
     recipe = {"lr": 1e-3, "weight_decay": 0.05}
 
-    def __init__(self, backbone: nn.Module, classes: int, image_size: int = 32, sigma: float = 0.25, copies: int = 2,
+    def __init__(self, backbone: Backbone, classes: int, image_size: int = 32, sigma: float = 0.25, copies: int = 2,
                  weight: float = 2.0, entropy: float = 0.5, augment: Augment | None = None):
         super().__init__()
         self.backbone, self.head = backbone, nn.Linear(backbone.dim, classes)
@@ -131,16 +134,16 @@ class NoisyClassifier(Method):
         self.sigma, self.copies, self.weight, self.entropy = sigma, copies, weight, entropy
         self.augment = augment or Augment(image_size, scale=(0.5, 1.0), jitter_p=0.0, gray_p=0.0)
 
-    def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Noisy copies, one batch after the other, (copies * B, 3, H, W), and the labels (B,)."""
         if batch.labels is None:
             raise ValueError("fine-tuning needs labelled images")
         images = self.augment(batch.images, generator)
         return torch.cat([noisy(images, self.sigma, generator) for _ in range(self.copies)]), batch.labels
 
-    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Tensor]:
+    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
         images, labels = views
-        logits = self.predict(images).float()
+        logits = self.predict(images).float()  # (copies * B, classes)
         cross_entropy = F.cross_entropy(logits, labels.repeat(self.copies))
         parts = {"accuracy": (logits.argmax(1) == labels.repeat(self.copies)).float().mean(), "views_per_image": 1}
         if self.copies == 1:

@@ -20,12 +20,15 @@ centres moved before the loss; a mask token added after the positions; the teach
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.augment.masks import RATIOS, ibot_masks
 from course_lib.augment.pixels import standardize
+from course_lib.data.images import Batch
 from course_lib.methods.masked.dino import (
     DINO,
     DINOHead,
@@ -34,6 +37,7 @@ from course_lib.methods.masked.dino import (
     teacher_probabilities,
     warm_temperature,
 )
+from course_lib.models.vit import ViT, require_vit
 from course_lib.moved import signpost
 from course_lib.precision import in_float32
 
@@ -90,46 +94,51 @@ class IBOT(DINO):
 
     title = "iBOT"
     week = 15
+    explored = ("teacher", "center", "patch_center", "mask_token")
+    backbone: ViT
+    head: IBOTHead
+    patch_center: Tensor  # (patch_out or out,)
 
-    def __init__(self, backbone: nn.Module, image_size: int = 32, *, weights: tuple[float, float] = (1.0, 1.0),
+    def __init__(self, backbone: ViT, image_size: int = 32, *, weights: tuple[float, float] = (1.0, 1.0),
                  patch_temp: tuple[float, float] = (0.03, 0.04), patch_out: int | None = None, masks: str = "block",
                  ratios: tuple[tuple[float, float], ...] = RATIOS, mask_from: float = 0.0, **options):
-        if not hasattr(backbone, "tokens"):
-            raise ValueError(f"iBOT hides patches and needs a ViT, {type(backbone).__name__} has none; use vit-tiny")
+        require_vit(backbone, "iBOT needs a ViT, whose embeddings a mask token can replace, got a {}")
         if masks not in ("block", "random"):
             raise ValueError(f"masks must be 'block' or 'random', got {masks!r}")
         self.patch_out = patch_out
         super().__init__(backbone, image_size, **options)
         self.register_buffer("patch_center", torch.zeros(patch_out or len(self.center)))
         self.mask_token = nn.Parameter(torch.zeros(1, 1, backbone.dim))
-        self.grid, self.weights, self.patch_temp = image_size // backbone.patch, tuple(weights), tuple(patch_temp)
-        self.masks, self.ratios, self.mask_from = masks, tuple(map(tuple, ratios)), mask_from
+        self.grid, self.weights = image_size // backbone.patch, tuple(weights)
+        self.patch_temp = patch_temp[0], patch_temp[1]
+        self.masks, self.mask_from = masks, mask_from
+        self.ratios = tuple((middle, half) for middle, half in ratios)
 
-    def make_head(self, dim: int, out: int, hidden: int, bottleneck: int) -> nn.Module:
+    def make_head(self, dim: int, out: int, hidden: int, bottleneck: int) -> IBOTHead:
         return IBOTHead(dim, out, hidden, bottleneck, self.patch_out)
 
-    def views(self, batch, generator: torch.Generator) -> tuple[list[Tensor], Tensor]:
+    def views(self, batch: Batch, generator: torch.Generator) -> tuple[list[Tensor], Tensor]:
         crops = super().views(batch, generator)
-        large = 2 * len(crops[0])
+        large = 2 * len(crops[0])  # images in both large crops
         return crops, ibot_masks(large, self.grid, generator, crops[0].device, self.masks, self.ratios)
 
-    def loss(self, views: tuple[list[Tensor], Tensor], progress: float = 0.0) -> dict:
+    def loss(self, views: tuple[list[Tensor], Tensor], progress: float = 0.0) -> dict[str, Any]:
         crops, visible = views
         if progress < self.mask_from:
             visible = torch.ones_like(visible)
         self.progress, temperature = progress, self.temperature(progress)
         patch_temp = warm_temperature(progress, *self.patch_temp, self.warm)
-        large = standardize(torch.cat(crops[:2]))
+        large = standardize(torch.cat(crops[:2]))  # (2 N, 3, H, W)
         backbone, head = self.teacher.module
         with torch.no_grad():
-            teacher, teacher_patches = head(backbone.tokens(large))
-        tokens = self.backbone.tokens(large, visible, mask_token=self.mask_token)
-        z = self.head.project(tokens)
-        student, student_patches = self.head.scores(z)
+            teacher, teacher_patches = head(backbone.tokens(large))  # (2 N, K), (2 N, L, K')
+        tokens = self.backbone.tokens(large, visible, mask_token=self.mask_token)  # (2 N, 1 + L, D)
+        z = self.head.project(tokens)  # (2 N, 1 + L, bottleneck)
+        student, student_patches = self.head.scores(z)  # (2 N, K), (2 N, L, K')
         student = list(student.chunk(2))
         if crops[2:]:
-            small = self.backbone.tokens(standardize(torch.cat(crops[2:])))[:, 0]
-            student += self.head(small).chunk(len(crops) - 2)
+            small = self.backbone.tokens(standardize(torch.cat(crops[2:])))[:, 0]  # (crops * N, D)
+            student += self.head(small).chunk(len(crops) - 2)  # V times (N, K) in all
         cls = dino_loss(student, list(teacher.chunk(2)), self.center, self.student_temp, temperature)
         # one mean over the images of both crops: the mean of the crops' means
         patches = patch_loss(student_patches, teacher_patches, visible, self.patch_center, self.student_temp,

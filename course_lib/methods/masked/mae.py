@@ -18,6 +18,7 @@ means where one ratio over the batch is meant; a kept count of 0 on small grids 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,19 +27,20 @@ from course_lib.augment.masks import kept_count, random_masking, visible_count
 from course_lib.augment.pixels import standardize
 from course_lib.augment.views import Augment
 from course_lib.collectives import all_reduce_sum
-from course_lib.methods.base import Method
+from course_lib.data.images import Batch
+from course_lib.methods.base import ReconstructionMethod
 from course_lib.models.blocks import Block
-from course_lib.models.patches import normalize_patches, paint, patchify
+from course_lib.models.patches import normalize_patches, patchify
 from course_lib.models.positions import positions_for, sincos_positions
-from course_lib.models.vit import init_xavier, require_vit
+from course_lib.models.vit import ViT, init_xavier, require_vit
 from course_lib.precision import in_float32
 
 
 def unshuffle(tokens: Tensor, mask_token: Tensor, restore: Tensor) -> Tensor:
     """(B, kept, D) shuffled tokens (no class token) -> (B, L, D) in reading order, `mask_token` (1, 1, D) elsewhere."""
     batch, kept, dim = tokens.shape
-    others = mask_token.to(tokens.dtype).expand(batch, restore.shape[1] - kept, -1)
-    return torch.cat([tokens, others], 1).gather(1, restore[..., None].expand(-1, -1, dim))
+    others = mask_token.to(tokens.dtype).expand(batch, restore.shape[1] - kept, -1)  # (B, L - kept, D)
+    return torch.cat([tokens, others], 1).gather(1, restore[..., None].expand(-1, -1, dim))  # (B, L, D)
 
 
 # ------------------------------------------------------------------------------------------------ the loss
@@ -51,11 +53,11 @@ def mae_loss(prediction: Tensor, images: Tensor, visible: Tensor, normalized: bo
     prediction (B, L, p*p*C), a patch as (row, column, channel); images (B, C, H, W); visible (B, L) or (B, g, g) bool,
     True = visible -> scalar.
     """
-    target = patchify(images, images.shape[-1] // math.isqrt(prediction.shape[1]))
+    target = patchify(images, images.shape[-1] // math.isqrt(prediction.shape[1]))  # (B, L, p*p*C)
     if normalized:
         target = normalize_patches(target)[0]
     error = (prediction - target).square().mean(-1)  # (B, L)
-    hidden = (~visible.flatten(1)).to(error)
+    hidden = (~visible.flatten(1)).to(error)  # (B, L)
     return all_reduce_sum((error * hidden).sum()) / all_reduce_sum(hidden.sum())
 
 
@@ -67,6 +69,8 @@ class Decoder(nn.Module):
 
     Narrower and shallower than the encoder; positions of its own (fixed sines and cosines), added to every token.
     """
+
+    positions: Tensor  # (1 + grid^2, width)
 
     def __init__(self, dim: int, grid: int, pixels: int, width: int, depth: int, heads: int):
         super().__init__()
@@ -81,19 +85,19 @@ class Decoder(nn.Module):
 
     def forward(self, tokens: Tensor, restore: Tensor | None) -> Tensor:
         """restore: see `random_masking`; None where the tokens are all there already, in reading order."""
-        x = self.embed(tokens)
+        x = self.embed(tokens)  # (B, 1 + kept, width)
         first, patches = x[:, :1], x[:, 1:]
         if restore is not None:
-            patches = unshuffle(patches, self.mask_token, restore)
-        x = torch.cat([first, patches], 1)
+            patches = unshuffle(patches, self.mask_token, restore)  # (B, L, width)
+        x = torch.cat([first, patches], 1)  # (B, 1 + L, width)
         x = x + positions_for(x, self.grid, self.positions)
         for block in self.blocks:
             x = block(x)
-        return self.pred(self.norm(x[:, 1:]))
+        return self.pred(self.norm(x[:, 1:]))  # (B, L, pixels)
 
 
-class MAE(Method):
-    """The method over a ViT with absolute positions.
+class MAE(ReconstructionMethod):
+    """The method over a ViT with absolute positions: encode what is visible, decode all patches, compare the hidden.
 
     mask_ratio: share of hidden patches. width, depth, heads: the decoder's (512, 8, 16 in the paper). normalized:
     targets normalised per patch (the paper) or plain pixels. drop=False is the paper's ablation: hidden patches stay in
@@ -103,8 +107,10 @@ class MAE(Method):
     title = "MAE"
     week = 12
     recipe = {"lr": 1.5e-3}
+    explored = ("decoder", "mask_token")
+    backbone: ViT
 
-    def __init__(self, backbone: nn.Module, image_size: int = 32, mask_ratio: float = 0.75, width: int = 96,
+    def __init__(self, backbone: ViT, image_size: int = 32, mask_ratio: float = 0.75, width: int = 96,
                  depth: int = 1, heads: int = 3, normalized: bool = True, drop: bool = True,
                  augment: Augment | None = None):
         super().__init__()
@@ -121,37 +127,32 @@ class MAE(Method):
             self.decoder.mask_token.requires_grad_(False)  # not used then
             self.mask_token = nn.Parameter(0.02 * torch.randn(1, 1, backbone.dim))
 
-    def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images (B, 3, H, W) in [0, 1] and visible (B, g, g) bool."""
         images = self.augment(batch.images, generator)
         noise = torch.rand(len(images), self.grid**2, generator=generator, device=generator.device)
-        visible = random_masking(noise.to(images.device), self.kept)[2]
+        visible = random_masking(noise.to(images.device), self.kept)[2]  # (B, L)
         return images, visible.view(-1, self.grid, self.grid)
 
-    def decode(self, images: Tensor, visible: Tensor, kept: int | None = None) -> Tensor:
-        """Normalised images (B, 3, H, W) and visible (B, g, g) -> predicted patches (B, L, p*p*3).
+    def encode(self, images: Tensor, visible: Tensor, kept: int | None = None) -> tuple[Tensor, Tensor | None]:
+        """Tokens of what is visible, class token first, (B, 1 + kept, D), and `restore` (B, L), which `Decoder` takes.
 
-        kept: the number of visible patches of each image, if it is known already.
+        Normalised images (B, 3, H, W), visible (B, g, g); kept: visible patches per image, if it is known already.
         """
         if not self.drop:
-            return self.decoder(self.backbone.tokens(images, visible, mask_token=self.mask_token), None)
+            return self.backbone.tokens(images, visible, mask_token=self.mask_token), None  # (B, 1 + L, D)
         kept = visible_count(visible) if kept is None else kept
-        # any order does: visible ones first
-        keep, restore, _ = random_masking((~visible.flatten(1)).to(torch.uint8), kept)
-        return self.decoder(self.backbone.tokens(images, keep=keep), restore)
+        hidden = ~visible.flatten(1)  # (B, L)
+        # sorted by hidden or not, visible patches come first; their order makes no difference to the encoder
+        keep, restore, _ = random_masking(hidden.to(torch.uint8), kept)  # patch numbers (B, kept), places (B, L)
+        return self.backbone.tokens(images, keep=keep), restore  # no other patch enters the ViT
 
-    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict:
-        images, visible = views
-        images = standardize(images)
-        loss = mae_loss(self.decode(images, visible, self.kept), images, visible, self.normalized)
-        return {"loss": loss, "views_per_image": 1}
+    def decode(self, images: Tensor, visible: Tensor, kept: int | None = None) -> Tensor:
+        """Encode what is visible, decode all patches: arguments as of `encode` -> predicted patches (B, L, p*p*3)."""
+        tokens, restore = self.encode(images, visible, kept)
+        return self.decoder(tokens, restore)
 
-    @torch.no_grad()
-    def reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:
-        """Images in [0, 1] with their hidden patches replaced by the prediction, (B, 3, H, W).
-
-        From any device, and back on the images'. With normalised targets it leaks the hidden patches' true statistics:
-        see `spark.paint`.
-        """
-        where = next(self.parameters()).device
-        return paint(images, self.decode(standardize(images).to(where), visible.to(where)), visible, self.normalized)
+    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
+        images, visible = standardize(views[0]), views[1]
+        prediction = self.decode(images, visible, self.kept)  # (B, L, p*p*3)
+        return {"loss": mae_loss(prediction, images, visible, self.normalized), "views_per_image": 1}

@@ -17,6 +17,8 @@ them, (row, column, channel), where PixelShuffle means (channel, row, column).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -25,9 +27,10 @@ from course_lib.augment.masks import coarse_mask, enlarge, hidden_count
 from course_lib.augment.pixels import standardize
 from course_lib.augment.views import Augment
 from course_lib.collectives import all_reduce_sum
-from course_lib.methods.base import Method
-from course_lib.models.patches import normalize_patches, paint, patchify, unpatchify
-from course_lib.models.vit import init_truncated, require_vit
+from course_lib.data.images import Batch
+from course_lib.methods.base import ReconstructionMethod
+from course_lib.models.patches import normalize_patches, patchify, unpatchify
+from course_lib.models.vit import ViT, init_truncated, require_vit
 from course_lib.optim import Group, position_bias_groups
 from course_lib.precision import in_float32
 
@@ -52,14 +55,14 @@ def simmim_loss(prediction: Tensor, images: Tensor, visible: Tensor, eps: float 
 def pixel_shuffle(maps: Tensor, stride: int) -> Tensor:
     """(B, C * stride^2, h, w) -> (B, C, h * stride, w * stride); channels in the order (channel, row, column)."""
     batch, channels, height, width = maps.shape
-    maps = maps.view(batch, channels // stride**2, stride, stride, height, width)  # b c p q h w
+    maps = maps.view(batch, channels // stride**2, stride, stride, height, width)  # b c p q h w, p: row in the patch
     return maps.permute(0, 1, 4, 2, 5, 3).reshape(batch, -1, height * stride, width * stride)  # b c (h p) (w q)
 
 
 # ------------------------------------------------------------------------------------------------ the method
 
 
-class SimMIM(Method):
+class SimMIM(ReconstructionMethod):
     """The method over a ViT.
 
     mask_ratio: share of hidden mask patches. mask_patch: their width in pixels, a multiple of the ViT's patch (None:
@@ -73,8 +76,11 @@ class SimMIM(Method):
     week = 13
     recipe = {"lr": 1.5e-3, "clip": 5.0}
     backbone_options = SIMMIM_VIT
+    explored = ("mask_token", "head")
+    backbone: ViT
+    mask_grid: int
 
-    def __init__(self, backbone: nn.Module, image_size: int = 32, mask_ratio: float = 0.6,
+    def __init__(self, backbone: ViT, image_size: int = 32, mask_ratio: float = 0.6,
                  mask_patch: int | None = None, normalized: bool = False, std: float = 0.02, bias_lr: float = 20.0,
                  augment: Augment | None = None):
         super().__init__()
@@ -82,8 +88,7 @@ class SimMIM(Method):
         mask_patch = 2 * backbone.patch if mask_patch is None else mask_patch
         if mask_patch % backbone.patch or image_size % mask_patch:
             raise ValueError(f"mask_patch {mask_patch} must be a multiple of the ViT's patch {backbone.patch} and "
-                             f"divide "
-                             f"the image size {image_size}")
+                             f"divide the image size {image_size}")
         self.backbone, self.grid, self.patch = backbone, backbone.grid, backbone.patch
         self.mask_ratio, self.mask_patch, self.normalized, self.bias_lr = mask_ratio, mask_patch, normalized, bias_lr
         self.mask_grid = image_size // mask_patch
@@ -99,7 +104,7 @@ class SimMIM(Method):
     def param_groups(self, weight_decay: float) -> list[Group]:
         return position_bias_groups(self, weight_decay, self.bias_lr)
 
-    def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images (B, 3, H, W) in [0, 1] and visible (B, g, g) bool."""
         images = self.augment(batch.images, generator)
         noise = torch.rand(len(images), self.mask_grid, self.mask_grid, generator=generator, device=generator.device)
@@ -107,24 +112,13 @@ class SimMIM(Method):
 
     def decode(self, images: Tensor, visible: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) and visible (B, g, g) -> the drawn image (B, 3, H, W)."""
-        tokens = self.backbone.tokens(images, visible, mask_token=self.mask_token)[:, 1:]
-        return pixel_shuffle(self.head(rearrange(tokens, "b (h w) d -> b d h w", h=self.grid)), self.patch)
+        tokens = self.backbone.tokens(images, visible, mask_token=self.mask_token)[:, 1:]  # (B, L, D)
+        maps = rearrange(tokens, "b (h w) d -> b d h w", h=self.grid)  # (B, D, g, g)
+        return pixel_shuffle(self.head(maps), self.patch)  # (B, 3 p^2, g, g) -> (B, 3, H, W)
 
-    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict:
-        images, visible = views
-        target = standardize(images)
-        prediction = self.decode(target, visible)
+    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
+        target, visible = standardize(views[0]), views[1]
+        prediction = self.decode(target, visible)  # (B, 3, H, W)
         if self.normalized:
             target = unpatchify(normalize_patches(patchify(target, self.patch))[0], self.patch)
         return {"loss": simmim_loss(prediction, target, visible), "views_per_image": 1}
-
-    @torch.no_grad()
-    def reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:
-        """Images in [0, 1] with their hidden patches replaced by the prediction, (B, 3, H, W).
-
-        From any device, and back on the images'. With normalised targets it leaks the hidden patches' true statistics:
-        see `spark.paint`.
-        """
-        where = next(self.parameters()).device
-        drawn = self.decode(standardize(images).to(where), visible.to(where))
-        return paint(images, patchify(drawn, self.patch), visible, self.normalized)

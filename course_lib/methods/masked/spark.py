@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +29,11 @@ from course_lib.augment.masks import enlarge, patch_mask
 from course_lib.augment.pixels import standardize
 from course_lib.augment.views import Augment
 from course_lib.collectives import all_reduce_sum
-from course_lib.methods.base import Method
+from course_lib.data.images import Batch
+from course_lib.methods.base import ReconstructionMethod
 from course_lib.models.batch_norm import BatchNorm2d, convert_batch_norm
-from course_lib.models.patches import normalize_patches, paint, patchify
+from course_lib.models.layers import ConvBackbone
+from course_lib.models.patches import normalize_patches, patchify
 from course_lib.moved import signpost
 from course_lib.precision import in_float32
 
@@ -45,11 +48,11 @@ def spark_loss(prediction: Tensor, images: Tensor, visible: Tensor, normalized: 
     """
     visible = visible.flatten(1)  # (B, L)
     patch = images.shape[-1] // math.isqrt(visible.shape[1])
-    target, guess = patchify(images, patch), patchify(prediction, patch)
+    target, guess = patchify(images, patch), patchify(prediction, patch)  # (B, L, p*p*C)
     if normalized:
         target = normalize_patches(target)[0]
     error = (guess - target).square().mean(-1)  # (B, L)
-    hidden = (~visible).to(error)
+    hidden = (~visible).to(error)  # (B, L)
     return all_reduce_sum((error * hidden).sum()) / (all_reduce_sum(hidden.sum()) + 1e-8)
 
 
@@ -136,7 +139,7 @@ class LightDecoder(nn.Module):
 # ------------------------------------------------------------------------------------------------ the method
 
 
-class SparK(Method):
+class SparK(ReconstructionMethod):
     """The method over any staged encoder (`stages(images)`, `widths`, `strides`), which stays a plain dense network.
 
     mask_ratio: share of hidden patches. width: the decoder's, at the smallest map. normalized: targets normalised per
@@ -146,8 +149,10 @@ class SparK(Method):
     title = "SparK"
     week = 2
     recipe = {"lr": 3e-3}
+    explored = ("mask_tokens", "densify_norms", "densify_projs", "dense_decoder")
+    backbone: ConvBackbone
 
-    def __init__(self, backbone: nn.Module, image_size: int = 32, mask_ratio: float = 0.6, width: int = 64,
+    def __init__(self, backbone: ConvBackbone, image_size: int = 32, mask_ratio: float = 0.6, width: int = 64,
                  normalized: bool = True, densify_norm: str = "bn", augment: Augment | None = None):
         super().__init__()
         if not hasattr(backbone, "stages"):
@@ -175,7 +180,7 @@ class SparK(Method):
             self.densify_projs.append(nn.Identity() if same else nn.Conv2d(before, after, kernel, 1, kernel // 2))
         self.dense_decoder = LightDecoder(self.patch, width)
 
-    def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         images = self.augment(batch.images, generator)
         return images, patch_mask(len(images), self.grid, self.mask_ratio, generator, images.device)
 
@@ -183,27 +188,17 @@ class SparK(Method):
         """Normalised images (B, 3, H, W) and visible (B, f, f) -> the decoder's image (B, 3, H, W)."""
         visible = visible.unsqueeze(1)  # (B, 1, f, f)
         with sparse(self.backbone, visible):
-            maps = self.backbone.stages(images * enlarge(visible, images.shape[-1]))
+            maps = self.backbone.stages(images * enlarge(visible, images.shape[-1]))  # (B, width, H/stride, W/stride)
         dense = []
         for token, norm, project, x in zip(self.mask_tokens, self.densify_norms, self.densify_projs, reversed(maps)):
-            here = enlarge(visible, x.shape[-1])
+            here = enlarge(visible, x.shape[-1])  # (B, 1, h, w)
             with sparse(norm, visible):
                 x = norm(x)
             dense.append(project(torch.where(here, x, token.to(x.dtype))))
         return self.dense_decoder(dense)
 
-    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict:
+    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
         images, visible = views
         images = standardize(images)
         loss = spark_loss(self.decode(images, visible), images, visible, self.normalized)
         return {"loss": loss, "views_per_image": 1}
-
-    @torch.no_grad()
-    def reconstruct(self, images: Tensor, visible: Tensor) -> Tensor:
-        """Images in [0, 1] with their hidden patches replaced by the prediction, (B, 3, H, W), in the mode (train or
-        eval) that the method is in; from any device, and back on the images'. With normalised targets it leaks:
-        `paint`.
-        """
-        where = next(self.parameters()).device
-        drawn = self.decode(standardize(images).to(where), visible.to(where))
-        return paint(images, patchify(drawn, self.patch), visible, self.normalized)

@@ -1,0 +1,157 @@
+"""Learned networks: stored runs that kept their weights, for lessons to look into.
+
+lessons/networks holds, for each method and set of images, the weights (`shapes-byol.pt`, float16), the records of its
+trainings (`shapes-byol-s0.json`, ...) and how the embedding of a few test images moved (`shapes-byol.npz`).
+`course networks` makes them, from the table in lessons/grids/networks.py.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from course_lib.files import CHECKOUT, atomic
+from course_lib.methods import build_method
+from course_lib.methods.base import Method
+from course_lib.runs.stored import StoredRun, read_runs
+from course_lib.train import checkpoint
+
+COMPONENTS = 16         # principal components that a path keeps
+LARGEST = 2_500_000     # bytes of the weights
+SETS = ("shapes", "photographs")
+
+
+class NotStored(nn.Module):
+    """Stands where a learned network has a part that only its loss needs, such as a projector."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.name = name
+
+    def forward(self, *inputs: object) -> Tensor:
+        raise RuntimeError(f"a learned network keeps what is looked into, not its {self.name}: it cannot compute its "
+                           "loss. Train the method anew for that.")
+
+
+@dataclass
+class Journey:
+    """The embedding of the test images `numbers` in the course of training: points float16 (T, N, 16) at `steps`."""
+
+    steps: np.ndarray
+    points: np.ndarray
+    labels: np.ndarray
+    numbers: np.ndarray
+
+
+@dataclass
+class Learned:
+    """A learned network: the method in evaluation mode, the record of its training, those of all seeds, its path."""
+
+    method: Method
+    record: StoredRun
+    seeds: list[StoredRun]
+    path: Journey | None = None
+
+    @property
+    def controls(self) -> dict[str, dict]:
+        """Rows of scores by name: "raw pixels", "random encoder" (the same network untrained), ..."""
+        return {row["name"]: row for row in self.record.scores if row.get("kind") == "control"}
+
+
+def networks_folder() -> Path:
+    """$COURSE_NETWORKS, else lessons/networks of the checkout that this library is in."""
+    return Path(os.environ.get("COURSE_NETWORKS") or CHECKOUT / "lessons" / "networks")
+
+
+# ------------------------------------------------------------------------------------------------ write
+def kept_names(method: Method) -> set[str]:
+    """The entries of the state dict that explorers need: the evaluated backbone, and the parts named in `explored`."""
+    evaluated = next(name for name, module in method.named_modules() if module is method.evaluated)
+    parts = (evaluated, *method.explored)
+    return {key for key in method.state_dict() if key.startswith(tuple(f"{part}." for part in parts)) or key in parts}
+
+
+def keep(method: Method, name: str, on: str, folder: str | Path | None = None) -> Path:
+    """Write the weights that explorers need, as float16, for `learned(name, on)`; ValueError if they are too large."""
+    names = kept_names(method)
+    weights = {key: t.detach().cpu().half() if t.is_floating_point() else t.detach().cpu()
+               for key, t in method.state_dict().items() if key in names}
+    size = sum(t.numel() * t.element_size() for t in weights.values())
+    if size > LARGEST:
+        raise ValueError(f"the weights of {name} on {on} take {size / 1e6:.1f} MB; expected at most "
+                         f"{LARGEST / 1e6:.1f}. Use a smaller backbone or decoder.")
+    return checkpoint.save(_folder(folder) / f"{on}-{name}.pt",
+                           {"name": type(method).__name__, "method": weights, "settings": method.settings})
+
+
+def keep_path(steps: list[int], embeddings: list[Tensor], labels: Tensor, numbers: Tensor, name: str, on: str,
+              folder: str | Path | None = None) -> Path:
+    """Write embeddings (N, D) of the same images at several steps, in their 16 first common principal components."""
+    stacked = torch.stack([e.float() for e in embeddings])  # (T, N, D)
+    centred = stacked - stacked.mean((0, 1))
+    basis = torch.linalg.svd(centred.flatten(0, 1), full_matrices=False)[2][:COMPONENTS]  # (16, D)
+    path = _folder(folder) / f"{on}-{name}.npz"
+    with atomic(path) as file:
+        np.savez_compressed(file, steps=np.array(steps), points=(centred @ basis.T).half().numpy(),
+                            labels=labels.numpy().astype(np.int16), numbers=numbers.numpy().astype(np.int32))
+    return path
+
+
+# ------------------------------------------------------------------------------------------------ read
+def learned(name: str, on: str = "shapes", folder: str | Path | None = None) -> Learned:
+    """The network that method `name` learned on "shapes" or "photographs", read without running code.
+
+    Raises ValueError for a name or set without one, `checkpoint.CheckpointError` for a file that cannot be used.
+    """
+    folder = _folder(folder)
+    path = folder / f"{on}-{name}.pt"
+    if not path.exists():
+        known = sorted(p.stem for p in folder.glob("*.pt"))
+        raise ValueError(f"there is no learned network of {name!r} on {on!r}; there are: {', '.join(known) or 'none'}. "
+                         f"`course networks --method {name} --set {on}` makes it.")
+    seeds = [run for run in read_runs(folder) if run.id.startswith(f"{on}-{name}-s")]
+    if not seeds:
+        raise ValueError(f"the record of {path.name} is missing: restore {path.stem}-s0.json from the repository.")
+    return Learned(_method(path), seeds[0], seeds, _path(path.with_suffix(".npz")))
+
+
+def _method(path: Path) -> Method:
+    """The method of a file of `keep`, in evaluation mode; parts that it does not hold are `NotStored`."""
+    state = checkpoint.load(path)
+    settings: Any = state.get("settings")
+    try:
+        method = build_method(settings["method"], settings["backbone"], settings["image_size"],
+                              backbone_options=settings["backbone_options"], **settings["options"])
+        missing, unexpected = method.load_state_dict(state["method"], strict=False)
+        if unexpected or (lost := kept_names(method) & set(missing)):
+            raise ValueError(f"{(unexpected or sorted(lost))[0]!r} is not what this network has")
+    except checkpoint.MALFORMED as error:
+        why = f"{type(error).__name__}: {error}"
+        raise checkpoint.CheckpointError(f"{path.name} is not a learned network of this version of the course ({why}). "
+                                         "Restore it from the repository.") from error
+    there = {key.partition(".")[0] for key in state["method"]}
+    for part, module in list(method.named_children()):
+        if part not in there and any(True for _ in module.parameters()):
+            setattr(method, part, NotStored(part))
+    return method.eval()
+
+
+def _path(path: Path) -> Journey | None:
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return Journey(*(file[key] for key in ("steps", "points", "labels", "numbers")))
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path.name} cannot be read ({error}). Restore it from the repository.") from error
+
+
+def _folder(folder: str | Path | None) -> Path:
+    return networks_folder() if folder is None else Path(folder)

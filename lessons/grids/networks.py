@@ -1,0 +1,190 @@
+"""Make the learned networks: every method on generated shapes and on CIFAR-10 photographs, longer than a lesson can.
+
+    course networks                              # what is missing in lessons/networks; goes on where it stopped
+    course networks --method byol --set shapes   # that one
+    course networks --photographs FOLDER         # CIFAR-10 as pictures in class folders, if torchvision's isn't there
+    course networks --dry                        # a few steps of each; stores nothing
+    course networks --table                      # what there is
+
+Seed 0 keeps its weights, seeds 1 and 2 their numbers. One thread each; the last step counts, not the best.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from torch import nn
+
+from course_lib.data.images import Splits
+from course_lib.data.loading import load
+from course_lib.evaluate.features import embed
+from course_lib.evaluate.reconstruction import hidden_errors
+from course_lib.evaluate.scoring import score
+from course_lib.files import CHECKOUT
+from course_lib.methods import METHODS, build_method, method_class
+from course_lib.methods.base import ReconstructionMethod
+from course_lib.runs.networks import keep, keep_path, networks_folder
+from course_lib.runs.stored import StoredRun, read_runs, write_run
+from course_lib.text import text_table
+from course_lib.train.loop import fit
+from course_lib.train.tuning import fine_tune
+
+SEEDS, CHECKPOINTS, PANEL, LABELS, EPOCHS = (0, 1, 2), 12, 500, 800, 20
+PHOTOGRAPHS = ("simclr", "moco-v2", "byol", "swav", "vicreg", "barlow-twins", "spark", "mae", "simmim", "ibot", "dino")
+THREE_SEEDS = ("simclr", "byol", "mae")  # on photographs; on shapes every method has three
+VIT = {"patch": 4, "dim": 128, "depth": 4, "heads": 4, "pool": "mean"}  # one for all methods that need a ViT
+DECODER = {"width": 96, "depth": 1, "heads": 4}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a network is trained: steps, what else `fit` is given beside the method's recipe, options of the method."""
+
+    steps: int
+    fit: dict = field(default_factory=dict)
+    options: dict = field(default_factory=dict)
+    vit: dict | None = None
+
+    @property
+    def backbone(self) -> str:
+        return "vit-tiny" if self.vit else "convnet"
+
+
+SHAPES = {
+    "vicreg": Plan(2000), "simclr": Plan(4000), "moco": Plan(4000), "moco-v2": Plan(4000), "byol": Plan(6000),
+    "simsiam": Plan(8000), "swav": Plan(3500), "barlow-twins": Plan(4000), "align-uniform": Plan(2000),
+    "spark": Plan(2500, {"batch_size": 128}),
+    "mae": Plan(8000, {"batch_size": 128}, DECODER, VIT),
+}
+ON_PHOTOGRAPHS = {name: replace(plan, steps=3 * plan.steps) for name, plan in SHAPES.items() if name in PHOTOGRAPHS}
+PLANS = {"shapes": SHAPES, "photographs": ON_PHOTOGRAPHS}
+
+
+@lru_cache
+def images(on: str, folder: str | None) -> Splits:
+    """The images of a set; the photographs from a folder, or torchvision's."""
+    splits = load("shapes") if on == "shapes" else load(folder or "cifar10")
+    if on == "photographs":
+        for part in (splits.train, splits.validation, splits.test):
+            part.name = "CIFAR-10 photographs"
+    return splits
+
+
+def build(name: str, on: str, seed: int) -> nn.Module:
+    """The method, untrained, as its seed makes it."""
+    plan = PLANS[on][name]
+    own = method_class(name).shapes_options if on == "shapes" else {}
+    torch.manual_seed(seed)
+    return build_method(name, plan.backbone, 32, backbone_options=plan.vit, **{**own, **plan.options})
+
+
+def make(name: str, on: str, seed: int, splits: Splits, out: Path, steps: int, store: Path) -> StoredRun:
+    """Train in pieces, each resumed from the one before, and look at the same test images after each."""
+    plan = PLANS[on][name]
+    method, looks = build(name, on, seed), out / "looks.pt"
+    numbers = torch.linspace(0, len(splits.test) - 1, min(PANEL, len(splits.test))).round().long()
+    panel = splits.test.select(numbers)
+    seen = torch.load(looks, weights_only=True) if looks.exists() else {0: embed(method, panel)}
+    history = None
+    # the first steps move most, so the looks are close together there
+    for stop in sorted({max(1, round(steps * (i / (CHECKPOINTS - 1)) ** 2)) for i in range(1, CHECKPOINTS)}):
+        history = fit(method, splits.train, steps=stop, schedule_steps=steps, seed=seed, device="cpu", threads=1,
+                      progress=False, out=out, resume=True, **plan.fit)
+        if stop not in seen:
+            seen[stop] = embed(method, panel)
+            torch.save(seen, looks)
+    assert history is not None
+    if seed == 0:
+        keep(method, name, on, store)
+        keep_path(sorted(seen), [seen[step] for step in sorted(seen)], panel.labels, numbers, name, on, store)
+    rows = measures(method, build(name, on, seed), name, seed, splits)
+    settings = {**method.recipe, **plan.fit, "images": len(splits.train), **{k: v for k, v in plan.options.items()},
+                **{f"vit_{k}": v for k, v in (plan.vit or {}).items()}, "views_per_second": history.views_per_second}
+    run = StoredRun.from_history(name, splits.train.name, history, id=f"{on}-{name}-s{seed}", backbone=plan.backbone,
+                                 augmentation=repr(method.augment), seed=seed, settings=settings, scores=rows,
+                                 note="A learned network: last step; one CPU core.")
+    write_run(run, store)
+    return run
+
+
+def measures(method: nn.Module, untrained: nn.Module, name: str, seed: int, splits: Splits) -> list[dict]:
+    """Rows of `score`; of methods that reconstruct, also the error and the accuracy fine-tuned on a few labels."""
+    rows = score(method, splits, name=name, factors=True, random_encoder=untrained.eval(), seed=seed)
+    if METHODS[name].startswith("masked"):
+        for row, start in zip(rows, (method, untrained)):
+            row["fine_tuned"] = fine_tune(start.evaluated, splits, epochs=EPOCHS, limit=LABELS, batch_size=64,
+                                          seed=seed).accuracy
+    if isinstance(method, ReconstructionMethod) and method.pixels:
+        rows[0]["hidden_error"] = hidden_errors(method, splits.test, seed=0)
+    return rows
+
+
+def table(folder: Path) -> str:
+    """Per method and set: kNN, linear probe and fine-tuning, raw pixels and the untrained network; means of seeds."""
+    lines = [["network", "set", "seeds", "kNN", "raw pixels", "untrained", "linear", "untrained", "fine-tuned",
+              "untrained", "minutes"]]
+    runs = read_runs(folder) if folder.is_dir() else []
+    for on, plans in PLANS.items():
+        for name in plans:
+            mine = [run for run in runs if run.id.startswith(f"{on}-{name}-s")]
+            if mine:
+                cells = [(key, row) for key, row in (("knn", None), ("knn", "raw pixels"), ("knn", "random encoder"),
+                         ("linear", None), ("linear", "random encoder"), ("fine_tuned", None),
+                         ("fine_tuned", "random encoder"))]
+                values = [[v for run in mine if (v := run.value(key, row)) is not None] for key, row in cells]
+                lines.append([method_class(name).title, on, str(len(mine)),
+                              *(f"{100 * fmean(v):.1f} %" if v else "-" for v in values),
+                              f"{fmean(run.wall_seconds for run in mine) / 60:.1f}"])
+    return text_table(lines) if len(lines) > 1 else "There are no learned networks yet; `course networks` makes them."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--method", action="append", choices=sorted(SHAPES), help="this method only (can be repeated)")
+    parser.add_argument("--set", choices=tuple(PLANS), dest="on", help="these images only (default: both)")
+    parser.add_argument("--seed", type=int, choices=SEEDS, action="append", help="this seed only")
+    parser.add_argument("--photographs", metavar="FOLDER", help="CIFAR-10 in class folders (default: torchvision's)")
+    parser.add_argument("--keep", metavar="FOLDER", type=Path, default=CHECKOUT / "out" / "networks",
+                        help="unfinished trainings, to go on from (default: out/networks)")
+    parser.add_argument("--dry", action="store_true", help="a few steps of each, nothing is stored")
+    parser.add_argument("--table", action="store_true", help="only print what there is")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make what is missing, seed 0 of all first, then print the table."""
+    folder = networks_folder()
+    wanted = [(seed, on, name) for seed in SEEDS for on, plans in PLANS.items() for name in plans
+              if seed == 0 or on == "shapes" or name in THREE_SEEDS]
+    for seed, on, name in () if args.table else wanted:
+        asked = (not args.method or name in args.method) and args.on in (None, on)
+        id = f"{on}-{name}-s{seed}"
+        if not asked or (args.seed and seed not in args.seed) or (not args.dry and (folder / f"{id}.json").exists()):
+            continue
+        splits = images(on, args.photographs)
+        with tempfile.TemporaryDirectory() as elsewhere:
+            out, store = (Path(elsewhere) / "out", Path(elsewhere)) if args.dry else (args.keep / id, folder)
+            made = make(name, on, seed, splits, out, 12 if args.dry else PLANS[on][name].steps, store)
+            print(f"{id:32s} {made.wall_seconds / 60:5.1f} min  kNN {100 * made.scores[0]['knn']:.1f} %", flush=True)
+            shutil.rmtree(out)
+    if not args.dry:
+        print(table(folder))
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
