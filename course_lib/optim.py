@@ -94,8 +94,9 @@ def parameter_groups(module: nn.Module, weight_decay: float, exempt: bool = True
 def layer_decay_groups(vit: nn.Module, weight_decay: float, decay: float) -> list[Group]:
     """Groups for fine-tuning a ViT whose early layers learn more slowly: block i has lr_scale decay^(blocks - i).
 
-    Stem, patch embedding, class token and positions have decay^(blocks + 1); the layers after the blocks, and a position
-    bias that all blocks share, 1. Vectors, biases, class token and positions have no weight decay, position biases do.
+    Stem, patch embedding, class token and positions have decay^(blocks + 1); the layers after the blocks, and a
+    position bias that all blocks share, 1. Vectors, biases, class token and positions have no weight decay, position
+    biases do.
     Source: util/lr_decay.py of MAE, optim_factory.py of BEiT, optimizer.py of SimMIM.
     """
     if not (hasattr(vit, "class_token") and isinstance(vit.blocks, nn.ModuleList)):

@@ -17,6 +17,7 @@ __all__ = [
     "Augment", "MEAN", "RATIOS", "SHAPES_VIEWS", "STD", "TURNED_VIEWS", "add_block", "adjust_brightness",
     "adjust_contrast", "adjust_hue", "adjust_saturation", "affine", "block_mask", "byol_views", "coarse_mask",
     "enlarge", "gaussian_blur", "grayscale", "hidden_count", "hide_blocks", "ibot_masks", "kept_count", "many_views",
-    "mask_from_noise", "moco_v1_view", "moco_view", "patch_mask", "random_masking", "random_ratio", "resized_crop", "sample_boxes",
-    "scattered", "solarize", "standardize", "to_float", "two_views", "visible_count", "visible_indices",
+    "mask_from_noise", "moco_v1_view", "moco_view", "patch_mask", "random_masking", "random_ratio",
+    "resized_crop", "sample_boxes", "scattered", "solarize", "standardize", "to_float", "two_views", "visible_count",
+    "visible_indices",
 ]

@@ -10,6 +10,15 @@ import torch
 from torch import Tensor
 
 
+def check_hidden(hidden: int, patches: int, mask_ratio: float) -> int:
+    """`hidden`, if as many patches can be: at least one, and not all, by a ratio between 0 and 1; else a ValueError."""
+    if not 0 < mask_ratio < 1 or not 1 <= hidden < patches:
+        raise ValueError(f"mask_ratio={mask_ratio} hides {hidden} of {patches} patches; expected a share above 0 and "
+                         "below 1 that hides at least one and leaves at least one visible. Use another share, or "
+                         "smaller patches.")
+    return hidden
+
+
 def patch_mask(
     batch: int, grid: int, mask_ratio: float, generator: torch.Generator, device: torch.device | str = "cpu"
 ) -> Tensor:
@@ -18,15 +27,18 @@ def patch_mask(
     round(grid^2 * (1 - mask_ratio)) patches stay, Python's banker's rounding as in SparK's official code: those with
     the smallest noise.
     """
-    if not 0 <= mask_ratio < 1:
-        raise ValueError(f"mask_ratio must be in [0, 1): the share of patches to hide, got {mask_ratio}")
     noise = torch.rand(batch, grid * grid, generator=generator, device=generator.device).to(device)
     return mask_from_noise(noise, mask_ratio).view(batch, grid, grid)
 
 
 def mask_from_noise(noise: Tensor, mask_ratio: float) -> Tensor:
-    """(B, L) noise -> (B, L) bool: True for the round(L * (1 - mask_ratio)) smallest of each row (at least one)."""
-    keep = max(1, round(noise.shape[1] * (1 - mask_ratio)))
+    """(B, L) noise -> (B, L) bool: True for the round(L * (1 - mask_ratio)) smallest of each row (at least one).
+
+    ValueError where nothing would be hidden, or the ratio is not between 0 and 1.
+    """
+    patches = noise.shape[1]
+    keep = max(1, round(patches * (1 - mask_ratio)))
+    check_hidden(patches - keep, patches, mask_ratio)
     visible = torch.zeros_like(noise, dtype=torch.bool)
     return visible.scatter_(1, noise.argsort(1)[:, :keep], True)
 
@@ -81,9 +93,12 @@ def coarse_mask(noise: Tensor, mask_ratio: float, scale: int = 1) -> Tensor:
     """(B, m, m) noise -> visible (B, m * scale, m * scale) bool, True = visible.
 
     The ceil(m^2 * mask_ratio) mask patches with the least noise are hidden; each covers scale x scale of the encoder's.
+    ValueError where all or none would be.
     """
     ranks = noise.flatten(1).argsort(dim=1, stable=True).argsort(dim=1)
-    mask = (ranks >= hidden_count(ranks.shape[1], mask_ratio)).view(noise.shape)
+    patches = ranks.shape[1]
+    hidden = check_hidden(hidden_count(patches, mask_ratio), patches, mask_ratio)
+    mask = (ranks >= hidden).view(noise.shape)
     return mask.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
 
 
@@ -124,9 +139,10 @@ def block_mask(batch: int, grid: int, mask_ratio: float, generator: torch.Genera
     """Block masks, (batch, grid, grid) bool, True = visible, as `patch_mask`; the counts differ.
 
     mask_ratio: the share of patches to hide, at most. smallest: the smallest block's area; by default the paper's
-    share, 16 of 196 patches.
+    share, 16 of 196 patches. ValueError where all or none would be hidden.
     """
-    count, smallest = round(mask_ratio * grid * grid), smallest or max(1, round(grid * grid * 16 / 196))
+    count = check_hidden(round(mask_ratio * grid * grid), grid * grid, mask_ratio)
+    smallest = smallest or max(1, round(grid * grid * 16 / 196))
     draw = random.Random(int(torch.randint(2**62, (1,), generator=generator)))
     masks = np.stack([hide_blocks(grid, count, smallest, draw) for _ in range(batch)])
     return torch.from_numpy(masks).to(device)

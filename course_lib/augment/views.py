@@ -21,7 +21,7 @@ from course_lib.augment.colour import (
     solarize,
 )
 from course_lib.augment.geometry import affine, resized_crop, sample_boxes
-from course_lib.augment.pixels import to_float
+from course_lib.augment.pixels import check_images, to_float
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Augment:
     interpolation: str = "bilinear"
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        images = to_float(images)
+        images = to_float(check_images(images))
         batch, device = images.shape[0], images.device
 
         def uniform(low: float, high: float) -> Tensor:
@@ -108,7 +108,7 @@ TURNED_VIEWS = replace(SHAPES_VIEWS, scale=(1.0, 1.0), ratio=(1.0, 1.0), turn=18
 
 def many_views(images: Tensor, augments: list[Augment], generator: torch.Generator) -> list[Tensor]:
     """One independent view of every image per entry of `augments` (sizes may differ: multi-crop)."""
-    images = to_float(images)
+    images = to_float(check_images(images))
     return [augment(images, generator) for augment in augments]
 
 

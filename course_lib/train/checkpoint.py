@@ -27,6 +27,8 @@ KEYS = [  # names of parameters in methods and backbones: (pattern, replacement)
 OPTIONS: dict[str, dict[str, str]] = {  # method -> {its option's old name: new name}
     name: {"hidden": "mask_ratio"} for name in ("spark", "mae", "simmim", "beit", "dmae")}
 BACKBONE_OPTIONS: dict[str, str] = {}  # old name -> new name
+# method -> options of its ViT that were meant where a file says nothing, since `build_method` gave others
+EARLIER_VIT: dict[str, dict[str, Any]] = {name: {"positions": "sincos"} for name in ("dino", "ibot")}
 
 MALFORMED = (RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError)  # by unexpected contents
 
@@ -77,6 +79,9 @@ def load(path: str | Path) -> dict:
         for part, names in renamed.items():
             if isinstance(settings.get(part), dict):
                 settings[part] = {names.get(name, name): value for name, value in settings[part].items()}
+        if str(settings.get("backbone")).startswith("vit") and isinstance(settings.get("backbone_options"), dict):
+            meant = EARLIER_VIT.get(str(settings.get("method")), {})
+            settings["backbone_options"] = {**meant, **settings["backbone_options"]}
     return state
 
 

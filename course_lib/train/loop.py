@@ -49,8 +49,9 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
     """Train `method` on `images` for `epochs`, `steps` or `seconds` (exactly one of them) and return its History.
 
     batch_size, optimizer, lr, weight_decay, betas, warmup, final_lr, clip, accumulate: see `Settings`; the defaults are
-    the method's `recipe`. batch_size is that of the whole update, over all ranks and accumulated parts. seconds: the speed
-    is measured once and the number of steps derived from it is stored, so the schedule and a resumed run are exact.
+    the method's `recipe`. batch_size is that of the whole update, over all ranks and accumulated parts. seconds: the
+    speed is measured once and the number of steps derived from it is stored, so the schedule and a resumed run are
+    exact.
     schedule_steps: make only the first `steps` of a run of this many, so that the live minute of a lesson is the
     beginning of its long run; resume with more `steps` to go on.
     out: folder for last.pt (written every `save_every` seconds and at the end), metrics.csv and backbone.pt; resume:

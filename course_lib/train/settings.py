@@ -72,8 +72,9 @@ class Settings:
         return {"betas": tuple(self.betas)} if self.optimizer == "adamw" else {}
 
     def record(self) -> dict[str, Any]:
-        """Plain values for a checkpoint; clip None if there is none."""
-        return {**asdict(self), "clip": None if math.isinf(self.clip) else self.clip}
+        """Plain values for a checkpoint; clip None if there is none, betas only of AdamW."""
+        plain = {**asdict(self), "clip": None if math.isinf(self.clip) else self.clip, "betas": tuple(self.betas)}
+        return plain if self.optimizer == "adamw" else {name: plain[name] for name in plain if name != "betas"}
 
 
 def whole_number(name: str, value: Any, lowest: int) -> int:

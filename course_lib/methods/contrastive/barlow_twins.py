@@ -29,14 +29,18 @@ from course_lib.methods.base import TwoViewMethod
 from course_lib.models.layers import MLP, Backbone
 from course_lib.moved import signpost
 from course_lib.optim import Group, parameter_groups
-from course_lib.precision import in_float32
+from course_lib.precision import check_several, in_float32
 
 __getattr__ = signpost(__name__)  # names the new name of what has been renamed here
 
 
 @in_float32
 def cross_correlation(a: Tensor, b: Tensor, eps: float = 1e-5) -> Tensor:
-    """(N, D), (N, D) -> (D, D): correlation of dimension i of view 1 with dimension j of view 2 over the batch."""
+    """(N, D), (N, D) -> (D, D): correlation of dimension i of view 1 with dimension j of view 2 over the batch.
+
+    ValueError for a single row.
+    """
+    check_several(a, "a correlation over the batch")
     a, b = ((z - z.mean(0)) / torch.sqrt(z.var(0, correction=0) + eps) for z in (a, b))
     return a.T @ b / len(a)
 
@@ -82,6 +86,7 @@ class BarlowTwins(TwoViewMethod):
     title = "Barlow Twins"
     week = 9
     recipe = {"lr": 1e-3, "batch_size": 128}
+    resnet_options = {"zero_init_residual": True}
 
     def __init__(self, backbone: Backbone, image_size: int = 32, width: int = 128, lambd: float | None = None,
                  official_gradient: bool = False, augment: Augment | None = None, other: Augment | None = None):

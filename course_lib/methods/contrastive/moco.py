@@ -30,12 +30,16 @@ from course_lib.models.batch_norm import split_batch_norm
 from course_lib.models.layers import Backbone, Queue, normalize
 from course_lib.models.teacher import EMA
 from course_lib.optim import Group, parameter_groups
-from course_lib.precision import in_float32
+from course_lib.precision import check_positive, in_float32
 
 
 @in_float32
 def moco_logits(q: Tensor, k: Tensor, negatives: Tensor, temperature: float = 0.07) -> Tensor:
-    """(N, D), (N, D), (K, D) unit rows -> (N, 1 + K) logits, the positive in column 0; keys are taken as constants."""
+    """(N, D), (N, D), (K, D) unit rows -> (N, 1 + K) logits, the positive in column 0; keys are taken as constants.
+
+    ValueError for a temperature that is not above 0.
+    """
+    check_positive("temperature", temperature)
     positive = (q * k.detach()).sum(1, keepdim=True)  # (N, 1)
     return torch.cat([positive, q @ negatives.detach().T], dim=1) / temperature
 
@@ -66,8 +70,8 @@ class MoCo(TwoViewMethod):
     paper, 4096 in the official CIFAR demo; short runs need a short one. momentum: 0.999, in the demo 0.99. temperature:
     0.07 in v1, 0.2 in v2, 0.1 in the demo. splits, shuffle: batch norm over that many parts of the batch, and the
     keys' batch shuffled (8 and yes in the demo); splits=1 is plain batch norm. symmetric: both views are queries in
-    turn, the two losses added (a variant of the demo). augment: of both views, `moco_v1_view`. recipe: settings of `fit` for small sets and short runs; the
-    paper has SGD, 0.03 for 256 images.
+    turn, the two losses added (a variant of the demo). augment: of both views, `moco_v1_view`. recipe: settings of
+    `fit` for small sets and short runs; the paper has SGD, 0.03 for 256 images.
     """
 
     title = "MoCo"
@@ -119,7 +123,7 @@ class MoCo(TwoViewMethod):
 
 
 class MoCoV2(MoCo):
-    """MoCo v2: the same with a two-layer head and `moco_view` (in the paper also temperature 0.2, a cosine schedule)."""
+    """MoCo v2: the same with a two-layer head and `moco_view`; in the paper also temperature 0.2, a cosine schedule."""
 
     title = "MoCo v2"
     week = 5

@@ -29,7 +29,7 @@ from course_lib.collectives import gather
 from course_lib.methods.base import TwoViewMethod
 from course_lib.models.batch_norm import BatchNorm1d
 from course_lib.models.layers import Backbone, normalize
-from course_lib.precision import in_float32
+from course_lib.precision import check_positive, check_several, in_float32
 
 
 def partners(n: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
@@ -47,9 +47,11 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1, unit_length: bool = 
     """NT-Xent of the global batch: (N, D), (N, D) -> dict of scalars "loss" and "accuracy" (partner ranked first).
 
     Row i of `a` and row i of `b` are the two views of image i; over several ranks both are gathered first.
-    unit_length=False takes the embeddings as they are (the official code's hidden_norm).
+    unit_length=False takes the embeddings as they are (the official code's hidden_norm). ValueError for a single image,
+    which has no negatives, and a temperature that is not above 0.
     """
-    z = torch.cat([gather(a), gather(b)])  # (2N, D), view 1 above view 2
+    check_positive("temperature", temperature)
+    z = torch.cat([check_several(gather(a), "NT-Xent"), gather(b)])  # (2N, D), view 1 above view 2
     z = normalize(z) if unit_length else z
     partner, others = partners(len(z) // 2, z.device)
     logits = (z @ z.T / temperature).masked_fill(~others, -torch.inf)  # (2N, 2N), no self
@@ -79,6 +81,7 @@ class SimCLR(TwoViewMethod):
     title = "SimCLR"
     week = 4
     recipe = {"lr": 3e-3, "weight_decay": 1e-4, "batch_size": 128}
+    resnet_options = {"zero_init_residual": True}
 
     def __init__(self, backbone: Backbone, image_size: int = 32, hidden: int = 512, out: int = 128, layers: int = 2,
                  temperature: float = 0.2, augment: Augment | None = None, other: Augment | None = None):

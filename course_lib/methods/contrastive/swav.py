@@ -34,15 +34,17 @@ from course_lib.data.images import Batch
 from course_lib.methods.base import Method
 from course_lib.models.layers import MLP, Backbone, normalize, sinkhorn
 from course_lib.optim import Group, parameter_groups
-from course_lib.precision import in_float32
+from course_lib.precision import check_positive, in_float32
 
 
 @in_float32
 def swav_loss(scores: list[Tensor], codes: list[Tensor], temperature: float = 0.1) -> Tensor:
     """Swapped prediction: V crops' scores z . c, (N, K) each, and the first crops' codes, (N, K) each -> scalar.
 
-    scores[i] and codes[i] belong to the same crop, which does not predict itself.
+    scores[i] and codes[i] belong to the same crop, which does not predict itself. ValueError for a temperature that is
+    not above 0.
     """
+    check_positive("temperature", temperature)
     total = scores[0].new_zeros(())
     for i, code in enumerate(codes):
         others = [s for v, s in enumerate(scores) if v != i]
