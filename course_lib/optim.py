@@ -16,6 +16,7 @@ class Group(TypedDict, total=False):
 
     params: Required[list[nn.Parameter]]
     weight_decay: Required[float]
+    betas: tuple[float, float]  # AdamW's
     adapt: bool          # LARS: with trust ratio and decay (default True)
     lr_scale: float      # factor of the learning rate (default 1)
     lars_scale: float    # a further one, under LARS only (default 1)
@@ -136,7 +137,7 @@ def build_optimizer(name: str, groups: list[Group], lr: float, **options) -> tor
     if name not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {name!r}: choose one of {', '.join(OPTIMIZERS)}")
     lars = name.startswith("lars")
-    known = ("params", "weight_decay", *(("adapt",) if lars else ()))
+    known = ("params", "weight_decay", *(("adapt",) if lars else ("betas",) if name == "adamw" else ()))
     kept = [{key: value for key, value in group.items() if key in known} for group in groups]
     if lars:
         return LARS(kept, lr=lr, flavour="simclr" if name == "lars-simclr" else "torch", **options)

@@ -13,8 +13,8 @@ from torch import Tensor
 def check_hidden(hidden: int, patches: int, mask_ratio: float) -> int:
     """`hidden`, if as many patches can be: at least one, and not all, by a ratio between 0 and 1; else a ValueError."""
     if not 0 < mask_ratio < 1 or not 1 <= hidden < patches:
-        raise ValueError(f"mask_ratio={mask_ratio} hides {hidden} of {patches} patches; expected a share above 0 and "
-                         "below 1 that hides at least one and leaves at least one visible. Use another share, or "
+        raise ValueError(f"mask_ratio={mask_ratio} leaves {patches - hidden} of {patches} patches visible; expected a "
+                         "share between 0 and 1, with at least one hidden and one visible. Use another share, or "
                          "smaller patches.")
     return hidden
 
@@ -27,18 +27,15 @@ def patch_mask(
     round(grid^2 * (1 - mask_ratio)) patches stay, Python's banker's rounding as in SparK's official code: those with
     the smallest noise.
     """
+    if not 0 <= mask_ratio < 1:
+        raise ValueError(f"mask_ratio must be in [0, 1): the share of patches to hide, got {mask_ratio}")
     noise = torch.rand(batch, grid * grid, generator=generator, device=generator.device).to(device)
     return mask_from_noise(noise, mask_ratio).view(batch, grid, grid)
 
 
 def mask_from_noise(noise: Tensor, mask_ratio: float) -> Tensor:
-    """(B, L) noise -> (B, L) bool: True for the round(L * (1 - mask_ratio)) smallest of each row (at least one).
-
-    ValueError where nothing would be hidden, or the ratio is not between 0 and 1.
-    """
-    patches = noise.shape[1]
-    keep = max(1, round(patches * (1 - mask_ratio)))
-    check_hidden(patches - keep, patches, mask_ratio)
+    """(B, L) noise -> (B, L) bool: True for the round(L * (1 - mask_ratio)) smallest of each row (at least one)."""
+    keep = max(1, round(noise.shape[1] * (1 - mask_ratio)))
     visible = torch.zeros_like(noise, dtype=torch.bool)
     return visible.scatter_(1, noise.argsort(1)[:, :keep], True)
 

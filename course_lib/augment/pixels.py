@@ -17,17 +17,17 @@ def to_float(images: Tensor) -> Tensor:
     if images.dtype == torch.uint8:
         return images.float().div_(255)
     if images.device.type == "cpu" and images.numel() and not torch.compiler.is_compiling():
-        if (highest := float(images.max())) > FAR_ABOVE_ONE:
+        if (highest := float(images.detach().amax())) > FAR_ABOVE_ONE:
             raise ValueError(f"float images reach {highest:.4g}; expected values from 0 to 1. Divide by 255, or give "
                              "uint8.")
     return images
 
 
 def check_images(images: Tensor) -> Tensor:
-    """The images, if they are a batch (B, 3, H, W); else a ValueError that says so."""
-    if images.ndim != 4 or images.shape[1] != 3:
+    """The images, if they have the four dimensions of a batch (B, 3, H, W); else a ValueError that says so."""
+    if images.ndim != 4:
         raise ValueError(f"images have shape {tuple(images.shape)}; expected a batch (B, 3, H, W). For a single one "
-                         "give image[None], and put channels before height and width.")
+                         "give image[None].")
     return images
 
 

@@ -24,7 +24,7 @@ from course_lib.data.images import ImageSet
 from course_lib.device import compiled, keep_freed_memory, pick_device, pick_precision
 from course_lib.files import atomic
 from course_lib.methods.base import Method
-from course_lib.optim import Schedule, build_optimizer
+from course_lib.optim import Group, Schedule, build_optimizer
 from course_lib.seeds import rng_state, set_rng_state
 from course_lib.threads import Pace, threads_put_back
 from course_lib.train import ranks as processes
@@ -90,8 +90,8 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
 
     # the model, its optimizer, the images
     method.to(device).to(memory_format=torch.channels_last).train()
-    groups = method.param_groups(use.weight_decay)
-    opt = build_optimizer(use.optimizer, groups, use.peak_lr, **use.options)
+    groups = [Group(**{**group, **use.group}) for group in method.param_groups(use.weight_decay)]
+    opt = build_optimizer(use.optimizer, groups, use.peak_lr)
     schedule = Schedule(opt, groups, use.peak_lr, use.warmup, use.final_lr)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     autocast = (lambda: torch.autocast(device.type, dtype=dtype)) if dtype != torch.float32 else nullcontext

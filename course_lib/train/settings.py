@@ -67,8 +67,8 @@ class Settings:
         return self.lr if self.optimizer == "adamw" else self.lr * self.batch_size / 256
 
     @property
-    def options(self) -> dict[str, Any]:
-        """What `build_optimizer` is given beside groups and learning rate."""
+    def group(self) -> dict[str, Any]:
+        """What each group of parameters is given beside its own (see `optim.Group`)."""
         return {"betas": tuple(self.betas)} if self.optimizer == "adamw" else {}
 
     def record(self) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def test_koleo_joins_the_loss_for_large_crops_and_class_tokens(name, monkeypatch
     views = method.views(type("Batch", (), {"images": images().images[:5]}), torch.Generator().manual_seed(0))
     parts = method.loss(views)
     assert [tuple(z.shape) for z in seen] == [(5, 6), (5, 6)]
-    assert float(parts["koleo"]) == pytest.approx(5.0, rel=1e-5), "rows of length 1"
+    assert float(parts["koleo"]) == pytest.approx(10.0, rel=1e-5), "rows of length 1, and the sum of two crops"
     method.koleo = 0.0
     assert "koleo" not in method.loss(views) and len(seen) == 2
 

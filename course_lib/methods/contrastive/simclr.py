@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from course_lib.augment.pixels import standardize
 from course_lib.augment.views import Augment
-from course_lib.collectives import gather
+from course_lib.collectives import gather, world_size
 from course_lib.methods.base import TwoViewMethod
 from course_lib.models.batch_norm import BatchNorm1d
 from course_lib.models.layers import Backbone, normalize
@@ -47,11 +47,11 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1, unit_length: bool = 
     """NT-Xent of the global batch: (N, D), (N, D) -> dict of scalars "loss" and "accuracy" (partner ranked first).
 
     Row i of `a` and row i of `b` are the two views of image i; over several ranks both are gathered first.
-    unit_length=False takes the embeddings as they are (the official code's hidden_norm). ValueError for a single image,
-    which has no negatives, and a temperature that is not above 0.
+    unit_length=False takes the embeddings as they are (the official code's hidden_norm). ValueError for a temperature
+    that is not above 0.
     """
     check_positive("temperature", temperature)
-    z = torch.cat([check_several(gather(a), "NT-Xent"), gather(b)])  # (2N, D), view 1 above view 2
+    z = torch.cat([gather(a), gather(b)])  # (2N, D), view 1 above view 2
     z = normalize(z) if unit_length else z
     partner, others = partners(len(z) // 2, z.device)
     logits = (z @ z.T / temperature).masked_fill(~others, -torch.inf)  # (2N, 2N), no self
@@ -93,6 +93,8 @@ class SimCLR(TwoViewMethod):
         self.other = other or self.augment
 
     def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
+        if world_size() == 1:
+            check_several(views[0], "SimCLR")
         # both views through the network at once: batch norm's statistics are those of all 2N views
         z = self.head(self.backbone(standardize(torch.cat(views))))  # (2N, out)
         a, b = z.chunk(2)  # (N, out) each
