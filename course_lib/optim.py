@@ -25,21 +25,22 @@ class Group(TypedDict, total=False):
 
 
 class LARS(torch.optim.Optimizer):
-    """Layer-wise adaptive rate scaling (You et al. 2017) in the two flavours of official code.
+    """Layer-wise adaptive rate scaling (You et al. 2017) in the three flavours of official code.
 
     For a parameter p with gradient g, d = g + weight_decay * p, trust = eta * |p| / |d| (1 where either norm is 0):
 
     - "torch" (Barlow Twins, VICReg, MoCo v3, BYOL):  v <- momentum * v + trust * d;       p <- p - lr * v
     - "simclr" (SimCLR's lars_optimizer.py):          v <- momentum * v + lr * trust * d;  p <- p - v
+    - "larc" (SwAV, by apex's LARC around SGD):       as "torch", with trust = eta * |p| / (|g| + weight_decay * |p|)
 
-    They differ once the learning rate changes. Groups with `adapt=False` (biases and norms, see `parameter_groups`) get
-    neither decay nor trust.
+    The first two differ once the learning rate changes. Groups with `adapt=False` (biases and norms, see
+    `parameter_groups`) get neither decay nor trust.
     """
 
     def __init__(self, params, lr: float, momentum: float = 0.9, weight_decay: float = 0.0, eta: float = 0.001,
                  flavour: str = "torch"):
-        if flavour not in ("torch", "simclr"):
-            raise ValueError(f"LARS flavour must be 'torch' or 'simclr', got {flavour!r}")
+        if flavour not in ("torch", "simclr", "larc"):
+            raise ValueError(f"LARS flavour must be 'torch', 'simclr' or 'larc', got {flavour!r}")
         defaults = dict(lr=lr, momentum=momentum, weight_decay=weight_decay, eta=eta, flavour=flavour, adapt=True)
         super().__init__(params, defaults)
 
@@ -55,9 +56,12 @@ class LARS(torch.optim.Optimizer):
                 continue
             update = [p.grad for p in params]
             if group["adapt"]:
+                weights, norms = (torch.stack(_torch._foreach_norm(tensors)) for tensors in (params, update))
                 update = _torch._foreach_add(update, params, alpha=group["weight_decay"])
-                weights = torch.stack(_torch._foreach_norm(params))
-                norms = torch.stack(_torch._foreach_norm(update))
+                if group["flavour"] == "larc":
+                    norms = norms + group["weight_decay"] * weights
+                else:
+                    norms = torch.stack(_torch._foreach_norm(update))
                 trust = group["eta"] * weights / norms
                 trust = torch.where((weights > 0) & (norms > 0), trust, torch.ones_like(trust))
                 update = _torch._foreach_mul(update, list(trust.unbind()))
@@ -129,18 +133,19 @@ def position_bias_groups(module: nn.Module, weight_decay: float, scale: float) -
     return rest + ([Group(params=tables, weight_decay=weight_decay, adapt=True, lr_scale=scale)] if tables else [])
 
 
-OPTIMIZERS = ("adamw", "sgd", "lars", "lars-simclr")
+OPTIMIZERS = ("adamw", "sgd", "lars", "lars-simclr", "larc")
 
 
 def build_optimizer(name: str, groups: list[Group], lr: float, **options) -> torch.optim.Optimizer:
-    """"adamw", "sgd" (momentum 0.9), "lars" or "lars-simclr", fused where torch can; ValueError for others."""
+    """"adamw", "sgd" (momentum 0.9), "lars", "lars-simclr" or "larc", fused where torch can; ValueError for others."""
     if name not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {name!r}: choose one of {', '.join(OPTIMIZERS)}")
-    lars = name.startswith("lars")
+    lars = name.startswith("lar")
     known = ("params", "weight_decay", *(("adapt",) if lars else ("betas",) if name == "adamw" else ()))
     kept = [{key: value for key, value in group.items() if key in known} for group in groups]
     if lars:
-        return LARS(kept, lr=lr, flavour="simclr" if name == "lars-simclr" else "torch", **options)
+        flavour = {"lars-simclr": "simclr", "larc": "larc"}.get(name, "torch")
+        return LARS(kept, lr=lr, flavour=flavour, **options)
     fused = groups[0]["params"][0].device.type in ("cuda", "cpu")
     if name == "adamw":
         return torch.optim.AdamW(kept, lr=lr, fused=fused, **{"betas": (0.9, 0.95), **options})

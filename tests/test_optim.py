@@ -126,6 +126,24 @@ def test_lars_closure_and_missing_gradients():
     assert loss.item() == 4 and not torch.equal(a, torch.ones(2, 2)) and torch.equal(b, torch.ones(2, 2))
 
 
+def test_larc_is_apexs_around_sgd():
+    """LARC.py, clip=False: decay added to the gradient, both times 0.001 |p| / (|g| + decay |p|); then SGD."""
+    torch.manual_seed(0)
+    module, wanted = nn.Linear(4, 3), nn.Linear(4, 3)
+    wanted.load_state_dict(module.state_dict())
+    opt = optim.build_optimizer("larc", optim.parameter_groups(module, 0.1, exempt=False), lr=2.0)
+    sgd = torch.optim.SGD(wanted.parameters(), lr=2.0, momentum=0.9)
+    for _ in range(3):
+        for p, q in zip(module.parameters(), wanted.parameters()):
+            p.grad = torch.randn_like(p)
+            rate = 0.001 * q.detach().norm() / (p.grad.norm() + 0.1 * q.detach().norm() + 1e-8)
+            q.grad = (p.grad + 0.1 * q.detach()) * rate
+        opt.step()
+        sgd.step()
+    for p, q in zip(module.parameters(), wanted.parameters()):
+        torch.testing.assert_close(p, q)
+
+
 # ---------------------------------------------------------------- teacher
 def test_the_teacher_follows_parameters_and_keeps_its_own_buffers():
     student = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))

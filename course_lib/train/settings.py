@@ -11,7 +11,7 @@ from course_lib.optim import OPTIMIZERS
 
 # learning rate and weight decay of each optimizer; per 256 images for SGD and LARS
 DEFAULTS = {"adamw": {"lr": 1e-3, "weight_decay": 0.05}, "sgd": {"lr": 0.06, "weight_decay": 5e-4},
-            "lars": {"lr": 0.3, "weight_decay": 1e-6}}
+            "lars": {"lr": 0.3, "weight_decay": 1e-6}, "larc": {"lr": 0.6, "weight_decay": 1e-6}}
 
 
 @dataclass(frozen=True)
