@@ -188,17 +188,19 @@ class ViT(Backbone):
         return torch.stack([maps[layer] for layer in layers])
 
 
-def set_drop_path(vit: ViT, rate: float) -> ViT:
-    """Stochastic depth that grows over the blocks, linearly from 0 to `rate`, [0, 1); returns vit.
+def set_drop_path(vit: nn.Module, rate: float) -> None:
+    """Stochastic depth that grows over a ViT's blocks, linearly from 0 to `rate`, [0, 1); ValueError where it can't.
 
     Official: 0.1 in fine-tuning of a base-size MAE, SimMIM and BEiT and for DINO's and iBOT's students, BEiT's too. The
     recipes here leave it at 0: it is against overfitting, and in runs of minutes ViTs of a few blocks underfit.
     """
     if not 0 <= rate < 1:
         raise ValueError(f"drop_path is the share of images that skip a branch, from 0 to below 1, got {rate}")
-    for number, block in enumerate(vit.blocks):
-        block.drop_path = rate * number / max(1, len(vit.blocks) - 1)
-    return vit
+    blocks = [block for block in vit.modules() if isinstance(block, Block)]
+    if rate and not blocks:
+        raise ValueError(f"drop_path leaves out branches of a ViT's blocks, and a {type(vit).__name__} has none")
+    for number, block in enumerate(blocks):
+        block.drop_path = rate * number / max(1, len(blocks) - 1)
 
 
 # ------------------------------------------------------------------------------------------------ initialisation

@@ -17,7 +17,7 @@ from course_lib.device import pick_device
 from course_lib.evaluate.features import accuracy, reinitialise
 from course_lib.evaluate.measures import check_labels
 from course_lib.methods.base import Method
-from course_lib.models.vit import require_vit, set_drop_path
+from course_lib.models.vit import set_drop_path
 from course_lib.optim import Group, layer_decay_groups, parameter_groups
 from course_lib.train.loop import fit
 
@@ -36,7 +36,6 @@ class Classifier(Method):
                  layer_decay: float | None = None, drop_path: float = 0.0):
         super().__init__()
         if drop_path:
-            require_vit(backbone, "drop_path leaves out a ViT's branches, which a {} has not")
             set_drop_path(backbone, drop_path)
         self.backbone, self.head, self.frozen = backbone.requires_grad_(not frozen), head, frozen
         self.augment, self.layer_decay = augment, layer_decay

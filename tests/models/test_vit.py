@@ -19,7 +19,7 @@ from course_lib.models.teacher import EMA
 from course_lib.models.vit import ViT, init_truncated, init_xavier
 from course_lib.optim import layer_decay_groups
 from course_lib.train.checkpoint import load_method, save_small
-from course_lib.train.tuning import fine_tune
+from course_lib.train.tuning import Classifier, fine_tune
 from helpers import tiny
 from helpers.draws import randn
 
@@ -438,3 +438,13 @@ def test_a_position_bias_that_all_blocks_share_learns_as_fast_as_the_head(relati
     mine = [group for group in groups for p in group["params"]
             if any(p is q for name, q in vit.named_parameters() if name.endswith("relative.table"))]
     assert {group["lr_scale"] for group in mine} == scale and {group["weight_decay"] for group in mine} == {0.1}
+
+
+def test_fine_tuning_may_drop_paths():
+    """0.1 in the papers of MAE, SimMIM and BEiT; 0 here, unless asked for."""
+    for rate, wanted in ((0.0, [0.0, 0.0]), (0.1, [0.0, 0.1])):
+        vit = ViT(16, patch=4, dim=24, depth=2, heads=3)
+        Classifier(vit, torch.nn.Linear(24, 3), drop_path=rate)
+        assert [block.drop_path for block in vit.blocks] == wanted
+    with pytest.raises(ValueError, match="a ConvNet has none"):
+        Classifier(ConvNet(), torch.nn.Linear(128, 3), drop_path=0.1)
