@@ -116,8 +116,8 @@ def hide_blocks(grid: int, count: float, smallest: int, draw: random.Random, asp
     """One mask, bool (grid, grid), True = visible: blocks are added until `count` patches are hidden.
 
     A block's area is uniform between `smallest` and what is missing, height over width log-uniform in [aspect, 1 /
-    aspect]. Blocks as long as the grid are refused, and see `add_block`: so the count is never exceeded. After ten
-    refusals in a row that is it, and the count falls short.
+    aspect]. Blocks as long as the grid are refused, and so are those that would exceed the count (`add_block`). Ten
+    refusals in a row end the search, and the count falls short.
     """
     visible, missing, refused = np.ones((grid, grid), dtype=bool), count, 0
     while missing > 0 and refused < 10:
@@ -132,14 +132,14 @@ def hide_blocks(grid: int, count: float, smallest: int, draw: random.Random, asp
 
 
 def block_mask(batch: int, grid: int, mask_ratio: float, generator: torch.Generator,
-               device: torch.device | str = "cpu", smallest: int | None = None) -> Tensor:
+               device: torch.device | str = "cpu") -> Tensor:
     """Block masks, (batch, grid, grid) bool, True = visible, as `patch_mask`; the counts differ.
 
-    mask_ratio: the share of patches to hide, at most. smallest: the smallest block's area; by default the paper's
-    share, 16 of 196 patches. ValueError where all or none would be hidden.
+    mask_ratio: the share of patches to hide, at most. The smallest block has the paper's share, 16 of 196 patches.
+    ValueError where all or none would be hidden.
     """
     count = check_hidden(round(mask_ratio * grid * grid), grid * grid, mask_ratio)
-    smallest = smallest or max(1, round(grid * grid * 16 / 196))
+    smallest = max(1, round(grid * grid * 16 / 196))
     draw = random.Random(int(torch.randint(2**62, (1,), generator=generator)))
     masks = np.stack([hide_blocks(grid, count, smallest, draw) for _ in range(batch)])
     return torch.from_numpy(masks).to(device)
@@ -169,8 +169,8 @@ def ibot_masks(batch: int, grid: int, generator: torch.Generator, device: torch.
     targets = [random_ratio(draw, ratios) * grid**2 for _ in range(batch)]
     if shape == "block":
         smallest = (grid // 3) ** 2
-        return torch.stack([torch.as_tensor(hide_blocks(grid, target, smallest,
-                                                        draw)) for target in targets]).to(device)
+        masks = np.stack([hide_blocks(grid, target, smallest, draw) for target in targets])
+        return torch.from_numpy(masks).to(device)
     noise = torch.rand(batch, grid**2, generator=generator, device=generator.device).to(device)
     counts = torch.tensor([int(target) for target in targets], device=device)
     return scattered(noise, counts).view(batch, grid, grid)

@@ -50,7 +50,6 @@ class MLP(nn.Sequential):
         super().__init__(*layers)
 
 
-
 def normalize(z: Tensor, eps: float = 1e-12) -> Tensor:
     """(N, D) -> rows of unit length, in float32 or better."""
     return F.normalize(at_least_float32(z), dim=-1, eps=eps)

@@ -11,6 +11,11 @@ from course_lib.models.layers import normalize
 from course_lib.seeds import generator
 
 
+def _encoder(weights: list[Tensor], x: Tensor) -> Tensor:
+    """A network of one hidden layer: (N, inputs) -> (N, outputs)."""
+    return torch.tanh(x @ weights[0] + weights[1]) @ weights[2] + weights[3]
+
+
 def circle_descent(attract: Callable[[Tensor, Tensor], Tensor], repel: Callable[[Tensor], Tensor],
                    attraction: float = 1.0, repulsion: float = 0.0, steps: int = 100, images: int = 24,
                    seed: int = 2) -> Tensor:
@@ -27,13 +32,12 @@ def circle_descent(attract: Callable[[Tensor, Tensor], Tensor], repel: Callable[
 
     inputs = draw(images, 8)
     weights = [draw(8, 16) / 8**0.5, torch.zeros(16), draw(16, 2) / 4, torch.zeros(2)]
-    w1, b1, w2, b2 = (weight.requires_grad_() for weight in weights)
-    optimizer = torch.optim.Adam(weights, lr=0.1)
+    optimizer = torch.optim.Adam([weight.requires_grad_() for weight in weights], lr=0.1)
     path = []
     for _ in range(steps + 1):
-        x, y = (torch.tanh((inputs + 0.7 * draw(images, 8)) @ w1 + b1) @ w2 + b2 for _ in range(2))
+        x, y = (_encoder(weights, inputs + 0.7 * draw(images, 8)) for _ in range(2))
         with torch.no_grad():
-            path.append(normalize(torch.tanh(inputs @ w1 + b1) @ w2 + b2))
+            path.append(normalize(_encoder(weights, inputs)))
         loss = attraction * attract(x, y) + repulsion * (repel(x) + repel(y)) / 2
         optimizer.zero_grad()
         loss.backward()
@@ -56,11 +60,8 @@ def simsiam_descent(loss: Callable[..., Tensor], stop: bool = True, predictor: b
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=source)
 
-    def network(weights: list[Tensor], x: Tensor) -> Tensor:
-        return torch.tanh(x @ weights[0] + weights[1]) @ weights[2] + weights[3]
-
     def encode(x: Tensor, weights: list[Tensor]) -> Tensor:
-        z = network(weights, x)
+        z = _encoder(weights, x)
         return (z - z.mean(0)) / (z.var(0, correction=0) + 1e-5).sqrt() if batch_norm else z
 
     inputs = draw(images, 8)
@@ -68,7 +69,7 @@ def simsiam_descent(loss: Callable[..., Tensor], stop: bool = True, predictor: b
     head = [draw(outputs, 8) / outputs**0.5, torch.zeros(8), draw(8, outputs) / 8**0.5, torch.zeros(outputs)]
     for weight in encoder + head:
         weight.requires_grad_()
-    predict = (lambda z: network(head, z)) if predictor else (lambda z: z)
+    predict = (lambda z: _encoder(head, z)) if predictor else (lambda z: z)
     optimizer = torch.optim.SGD([{"params": encoder}, {"params": head, "lr": 0.05 * rate}], lr=0.05, momentum=0.9)
     path: dict[str, list[Tensor]] = {"points": [], "predictions": [], "loss": []}
     for step in range(steps + 1):

@@ -32,7 +32,7 @@ DASHES = ("-", "--", "-.", ":")
 # ------------------------------------------------------------------------------------- curves and points
 @drawn
 def curves(series: Mapping[str, Any], floors: Mapping[str, float] | None = None, xlabel: str = "step",
-           ylabel: str = "loss", log: bool = False, title: str = "") -> Figure:
+           ylabel: str = "loss", log: bool = False) -> Figure:
     """Lines from name -> values or name -> (x, values); `floors` are dotted lines with labels."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.4))
     for number, (name, values) in enumerate(series.items()):
@@ -43,7 +43,7 @@ def curves(series: Mapping[str, Any], floors: Mapping[str, float] | None = None,
         axes.axhline(value, color=GREY, ls=":", lw=1.4, zorder=1)
         axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), xytext=(4, 0), va="center",
                       textcoords="offset points", color="#555555", annotation_clip=False)
-    axes.set(xlabel=xlabel, ylabel=ylabel, title=title, yscale="log" if log else "linear")
+    axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
     axes.grid(axis="y")
     if len(series) > 1:
         figure.legend(loc="outside lower center", ncols=min(4, len(series)))
@@ -74,29 +74,21 @@ def project(features: Tensor, method: str = "pca", seed: int = 0) -> Tensor:
 
 @drawn
 def embedding(points: Tensor | np.ndarray, labels: Tensor | None = None, classes: Sequence[str] = (),
-              values: Tensor | None = None, thumbnails: Tensor | None = None, label: str = "",
-              circular: bool = False, title: str = "", most: int = 150) -> Figure:
-    """Points (N, 2) coloured by class (`labels`, with `classes`) or by a number (`values`, named `label`).
+              thumbnails: Tensor | None = None, title: str = "", most: int = 150) -> Figure:
+    """Points (N, 2), coloured by class if there are `labels`, which `classes` names.
 
-    NaN values are pale grey; circular=True uses a cyclic colour map. thumbnails (N, 3, H, W): draw up to `most` of
-    these images at their points, without overlap.
+    thumbnails (N, 3, H, W): draw up to `most` of these images at their points, without overlap.
     """
     points = as_array(points)
     figure, axes = plt.subplots(figsize=(WIDTH, 5.6))
     size = float(np.clip(9000 / max(1, len(points)), 10, 40))
     edge = {"edgecolors": "#444444", "linewidths": 0.25}
-    if values is not None:
-        known = np.isfinite(as_array(values))
-        axes.scatter(*points[~known].T, s=size, c="#dddddd", linewidths=0)
-        shown = axes.scatter(*points[known].T, s=size, c=as_array(values)[known],
-                             cmap="twilight_shifted" if circular else "cividis", **edge)
-        figure.colorbar(shown, ax=axes, label=label, shrink=0.7)
-    elif labels is not None:
+    if labels is not None:
         for number in np.unique(as_array(labels)).astype(int):
             axes.scatter(*points[as_array(labels) == number].T, s=size, color=CYCLE[number % 8],
                          marker=MARKERS[(number + number // 8) % 8],
                          label=classes[number] if len(classes) else str(number), **edge)
-        figure.legend(loc="outside right center", title=label or "class", markerscale=max(1, 6 / size ** 0.5))
+        figure.legend(loc="outside right center", title="class", markerscale=max(1, 6 / size ** 0.5))
     else:
         axes.scatter(*points.T, s=size, color=BLUE, **edge)
     if thumbnails is not None:
@@ -127,8 +119,7 @@ def _bars(axes, values: Sequence[float | None], colours: str | Sequence[str], te
 
 
 @drawn
-def score_bars(rows: Sequence[dict], metric: str = "knn", chance: float | None = None, label: str = "",
-               title: str = "") -> Figure:
+def score_bars(rows: Sequence[dict], metric: str = "knn", chance: float | None = None) -> Figure:
     """One measure from the rows of `evaluate.score`: methods blue, controls grey, chance dotted."""
     scale = 100 if metric in PERCENT else 1
     figure, axes = plt.subplots(figsize=(WIDTH, 0.42 * len(rows) + 1.0))
@@ -140,8 +131,7 @@ def score_bars(rows: Sequence[dict], metric: str = "knn", chance: float | None =
         axes.annotate("chance", (scale * chance, 1), xycoords=("data", "axes fraction"), ha="center",
                       va="bottom")
     axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
-    axes.set_xlabel(label or COLUMNS.get(metric, metric) + (" accuracy (%)" if scale == 100 else ""))
-    axes.set_title(title, pad=18 if chance is not None else None)
+    axes.set_xlabel(COLUMNS.get(metric, metric) + (" accuracy (%)" if scale == 100 else ""))
     axes.invert_yaxis()
     if scale == 100:
         axes.set_xlim(0, 105)
@@ -149,7 +139,7 @@ def score_bars(rows: Sequence[dict], metric: str = "knn", chance: float | None =
 
 
 @drawn
-def factor_bars(scores: Mapping[str, Mapping[str, float]], title: str = "") -> Figure:
+def factor_bars(scores: Mapping[str, Mapping[str, float]]) -> Figure:
     """What can be read from each representation: name -> scores of `factor_probe`, in [0, 1]."""
     factors = list(dict.fromkeys(factor for row in scores.values() for factor in row))
     height = 0.8 / len(scores)
@@ -160,7 +150,7 @@ def factor_bars(scores: Mapping[str, Mapping[str, float]], title: str = "") -> F
               lambda v: f"{v:.2f}", (number - (len(scores) - 1) / 2) * height, 0.9 * height, label=name,
               hatch="//" if name == "raw pixels" else None, edgecolor="white")
     axes.set_yticks(range(len(factors)), [factor.replace("_", " ") for factor in factors])
-    axes.set(xlim=(0, 1.08), title=title, xlabel="read linearly: 0 not at all, 1 exactly")
+    axes.set(xlim=(0, 1.08), xlabel="read linearly: 0 not at all, 1 exactly")
     axes.invert_yaxis()
     if len(scores) > 1:
         figure.legend(loc="outside lower center", ncols=min(4, len(scores)))

@@ -23,14 +23,13 @@ def _picture(axes, image: np.ndarray, frame: str | None = None, **options) -> No
 
 # ------------------------------------------------------------------------------------------------ pictures
 @drawn
-def image_grid(images: Tensor, titles: Sequence[str] | None = None, columns: int = 8,
-               title: str = "") -> Figure:
+def image_grid(images: Tensor, titles: Sequence[str] | None = None, columns: int = 8) -> Figure:
     """Images (N, 3, H, W), uint8 or float in [0, 1], in rows of `columns`, each under its title."""
     pixels = as_pixels(images)
     columns = min(columns, len(pixels))
     lines = -(-len(pixels) // columns)
     cell = min(1.4, WIDTH / columns)
-    size = cell * columns, lines * (cell + (0.25 if titles else 0)) + (0.3 if title else 0)
+    size = cell * columns, lines * (cell + (0.25 if titles else 0))
     figure, axes = plt.subplots(lines, columns, squeeze=False, figsize=size)
     for number, place in enumerate(axes.flat):
         if number >= len(pixels):
@@ -39,8 +38,6 @@ def image_grid(images: Tensor, titles: Sequence[str] | None = None, columns: int
         _picture(place, pixels[number])
         if titles is not None:
             place.set_title(titles[number], loc="center", fontsize=9)
-    if title:
-        figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
@@ -77,8 +74,7 @@ def image_rows(rows: Mapping[str, Tensor], titles: Sequence[str] = (), frames: M
 
 @drawn
 def neighbours(features: Tensor, images: Tensor, labels: Tensor | None = None,
-               queries: Sequence[int] = range(5), k: int = 8, classes: Sequence[str] = (),
-               title: str = "") -> Figure:
+               queries: Sequence[int] = range(5), k: int = 8, classes: Sequence[str] = ()) -> Figure:
     """Each query image and its k nearest in `features` (N, D), by cosine of centred features, as in kNN.
 
     With labels, neighbours of the query's class are framed blue, others orange with a cross.
@@ -109,6 +105,4 @@ def neighbours(features: Tensor, images: Tensor, labels: Tensor | None = None,
     text = axes[0, 1].annotate("nearest first" + key, (0, 1), xycoords="axes fraction", xytext=(0, 6),
                                textcoords="offset points", annotation_clip=False)
     text.set_in_layout(False)  # it is wider than its column
-    if title:
-        figure.suptitle(title, x=0.01, ha="left")
     return figure

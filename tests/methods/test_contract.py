@@ -7,9 +7,10 @@ import inspect
 import pytest
 import torch
 
+from course_lib.augment.masks import enlarge, patch_mask
 from course_lib.cli.main import main
 from course_lib.methods import METHODS, build_method, contrastive, method_class
-from course_lib.methods.base import Method
+from course_lib.methods.base import Method, ReconstructionMethod
 from course_lib.train.settings import Settings
 
 NEW = '''"""A new paper: the two views' embeddings, centred, are to be alike."""
@@ -45,6 +46,27 @@ def test_every_method_keeps_the_contract(name):
     assert parameters[:3] == ["self", "backbone", "image_size"]
     assert inspect.signature(cls.loss).parameters["progress"].default == 0.0
     assert "arXiv" in inspect.getdoc(inspect.getmodule(cls))
+
+
+DRAWING = [name for name in METHODS if issubclass(method_class(name), ReconstructionMethod)]
+
+
+@pytest.mark.parametrize("name", DRAWING)
+def test_a_reconstruction_keeps_what_is_visible_and_fills_in_the_rest(name):
+    torch.manual_seed(0)
+    method = build_method(name, "convnet" if name == "spark" else "vit-tiny", 32).eval()
+    images, side = torch.rand(2, 3, 32, 32), method.mask_grid or method.grid
+    visible = enlarge(patch_mask(2, side, method.mask_ratio, torch.Generator()).unsqueeze(1), method.grid)
+    drawn = method.reconstruct(images, visible.squeeze(1))
+    seen = enlarge(visible, 32).expand_as(images)
+    assert drawn.shape == images.shape and method.grid * method.patch == 32
+    torch.testing.assert_close(drawn[seen], images[seen], atol=1e-6, rtol=0)
+    assert not torch.isclose(drawn[~seen], images[~seen]).all()
+    assert method.pixels or not method.normalized, "only pixels can be normalised per patch"
+
+
+def test_which_methods_draw():
+    assert set(DRAWING) == {"spark", "mae", "simmim", "beit", "dmae"}
 
 
 def test_an_option_that_a_method_has_not_is_named_with_those_that_it_has():

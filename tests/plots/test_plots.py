@@ -32,7 +32,7 @@ ROWS = [{"name": "VICReg", "kind": "method", "knn": 0.83, "rankme": 40.2},
 
 # name -> (figure, whether its axes carry data and so must be labelled)
 FIGURES = {
-    "image_grid": (lambda: P.image_grid(IMAGES[:11], list("abcdefghijk"), columns=4, title="t"), False),
+    "image_grid": (lambda: P.image_grid(IMAGES[:11], list("abcdefghijk"), columns=4), False),
     "image_grid_grey": (lambda: P.image_grid(IMAGES[:1, :1].float() / 255), False),
     "image_rows": (lambda: P.image_rows({"a": IMAGES[:3], "b\nc": IMAGES[:2].float() / 255}, titles="xyz",
                                         frames={"b\nc": torch.eye(3)[:2]}), False),
@@ -41,7 +41,6 @@ FIGURES = {
     "curves": (lambda: P.curves({"loss": [3, 2, 1], "std": ([0, 5, 9], torch.rand(3))}, {"log K": 2}), True),
     "curves_log": (lambda: P.curves({"loss": torch.rand(50) + 0.1}, log=True, ylabel="loss (nats)"), True),
     "embedding": (lambda: P.embedding(Z[:, :2], LABELS, NAMES, title="t"), True),
-    "embedding_values": (lambda: P.embedding(Z[:, :2], values=Z[:, 5], label="hue", circular=True), True),
     "embedding_thumbnails": (lambda: P.embedding(Z[:, :2], LABELS, thumbnails=IMAGES), True),
     "embedding_plain": (lambda: P.embedding(Z[:, :2].numpy()), True),
     "factor_bars": (lambda: P.factor_bars({"a": {"x": 0.5, "y": math.nan}, "raw pixels": {"x": 0.2}}), True),
@@ -110,10 +109,6 @@ def test_embedding_draws_all_points_and_names_classes():
     figure = P.embedding(Z[:, :2], LABELS, NAMES)
     assert sum(len(drawn.get_offsets()) for drawn in figure.axes[0].collections) == 40
     assert set(NAMES) <= set(texts(figure))
-    values = torch.linspace(0, 1, 40)
-    values[:7] = math.nan
-    grey, known = P.embedding(Z[:, :2], values=values, label="hue").axes[0].collections
-    assert len(grey.get_offsets()) == 7 and len(known.get_offsets()) == 33
 
 
 def test_embedding_thumbnails_do_not_overlap():

@@ -261,7 +261,6 @@ class DINO(Method):
         full = torch.log(torch.tensor(float(teacher.shape[-1])))
         return {f"{name}entropy": own / full.to(own), f"{name}entropy_of_mean": mean / full.to(own)}
 
-
     def recenter(self, name: str, logits: Tensor) -> None:
         """Move a centre, after the loss that used it."""
         if self.training and self.center_momentum is not None:

@@ -66,10 +66,10 @@ def patch_loss(student: Tensor, teacher: Tensor, visible: Tensor, center: Tensor
 
 
 class IBOTHead(DINOHead):
-    """DINO's head over tokens: (B, 1 + L, D) -> (B, K) of the class token and (B, L, K') of the patches; (B, D) -> (B,
-    K).
+    """DINO's head over tokens: (B, 1 + L, D) -> (B, K) of the class token and (B, L, K') of the patches.
 
-    patch_out: K' with prototypes of their own for patches; None shares those of the class token (as released).
+    Without patches (B, D) -> (B, K). patch_out: K' where patches have prototypes of their own; None: they share those
+    of the class token (as released).
     """
 
     def __init__(self, dim: int, out: int = 256, hidden: int = 256, bottleneck: int = 64, patch_out: int | None = None):
@@ -77,7 +77,7 @@ class IBOTHead(DINOHead):
         self.last_patch = None if patch_out is None else Prototypes(bottleneck, patch_out)
 
     def scores(self, z: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        if z.dim() == 2:
+        if z.dim() == 2:  # class tokens only
             return self.last(z)
         return self.last(z[:, 0]), (self.last_patch or self.last)(z[:, 1:])
 
