@@ -16,28 +16,31 @@ class Group(TypedDict, total=False):
 
     params: Required[list[nn.Parameter]]
     weight_decay: Required[float]
+    betas: tuple[float, float]  # AdamW's
     adapt: bool          # LARS: with trust ratio and decay (default True)
     lr_scale: float      # factor of the learning rate (default 1)
+    lars_scale: float    # a further one, under LARS only (default 1)
     fixed_lr: bool       # neither warmed up nor decayed (default False)
     final_decay: float   # weight decay at the end of the run, reached along a cosine (default: constant)
 
 
 class LARS(torch.optim.Optimizer):
-    """Layer-wise adaptive rate scaling (You et al. 2017) in the two flavours of official code.
+    """Layer-wise adaptive rate scaling (You et al. 2017) in the three flavours of official code.
 
     For a parameter p with gradient g, d = g + weight_decay * p, trust = eta * |p| / |d| (1 where either norm is 0):
 
     - "torch" (Barlow Twins, VICReg, MoCo v3, BYOL):  v <- momentum * v + trust * d;       p <- p - lr * v
     - "simclr" (SimCLR's lars_optimizer.py):          v <- momentum * v + lr * trust * d;  p <- p - v
+    - "larc" (SwAV, by apex's LARC around SGD):       as "torch", with trust = eta * |p| / (|g| + weight_decay * |p|)
 
-    They differ once the learning rate changes. Groups with `adapt=False` (biases and norms, see `parameter_groups`) get
-    neither decay nor trust.
+    The first two differ once the learning rate changes. Groups with `adapt=False` (biases and norms, see
+    `parameter_groups`) get neither decay nor trust.
     """
 
     def __init__(self, params, lr: float, momentum: float = 0.9, weight_decay: float = 0.0, eta: float = 0.001,
                  flavour: str = "torch"):
-        if flavour not in ("torch", "simclr"):
-            raise ValueError(f"LARS flavour must be 'torch' or 'simclr', got {flavour!r}")
+        if flavour not in ("torch", "simclr", "larc"):
+            raise ValueError(f"LARS flavour must be 'torch', 'simclr' or 'larc', got {flavour!r}")
         defaults = dict(lr=lr, momentum=momentum, weight_decay=weight_decay, eta=eta, flavour=flavour, adapt=True)
         super().__init__(params, defaults)
 
@@ -53,9 +56,12 @@ class LARS(torch.optim.Optimizer):
                 continue
             update = [p.grad for p in params]
             if group["adapt"]:
+                weights, norms = (torch.stack(_torch._foreach_norm(tensors)) for tensors in (params, update))
                 update = _torch._foreach_add(update, params, alpha=group["weight_decay"])
-                weights = torch.stack(_torch._foreach_norm(params))
-                norms = torch.stack(_torch._foreach_norm(update))
+                if group["flavour"] == "larc":
+                    norms = norms + group["weight_decay"] * weights
+                else:
+                    norms = torch.stack(_torch._foreach_norm(update))
                 trust = group["eta"] * weights / norms
                 trust = torch.where((weights > 0) & (norms > 0), trust, torch.ones_like(trust))
                 update = _torch._foreach_mul(update, list(trust.unbind()))
@@ -71,17 +77,20 @@ class LARS(torch.optim.Optimizer):
         return loss
 
 
-def parameter_groups(module: nn.Module, weight_decay: float, exempt: bool = True) -> list[Group]:
+def parameter_groups(module: nn.Module, weight_decay: float, exempt: bool = True,
+                     spare: tuple[str, ...] = ()) -> list[Group]:
     """Two groups: matrices and kernels, which decay; biases, norms, other vectors and scalars, which do not.
 
-    The second has weight_decay=0 and adapt=False (no LARS trust ratio). With exempt=False one group holds everything
-    and decays (MoCo, SimSiam). A method with groups of its own overrides `param_groups()` and builds on this.
+    The second has weight_decay=0 and adapt=False (no LARS trust ratio), and takes in what is called one of `spare`.
+    With exempt=False one group holds everything and decays (MoCo, SimSiam, SwAV). A method with groups of its own
+    overrides `param_groups()` and builds on this.
     """
-    params = [p for p in module.parameters() if p.requires_grad]
+    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
     if not exempt:
-        return [Group(params=params, weight_decay=weight_decay, adapt=True)]
-    decays = [p for p in params if p.ndim > 1]
-    spared = [p for p in params if p.ndim <= 1]
+        return [Group(params=[p for _, p in named], weight_decay=weight_decay, adapt=True)]
+    decays = [p for name, p in named if p.ndim > 1 and not {*spare} & {*name.split(".")}]
+    known = {id(p) for p in decays}
+    spared = [p for _, p in named if id(p) not in known]
     groups = [Group(params=decays, weight_decay=weight_decay, adapt=True),
               Group(params=spared, weight_decay=0.0, adapt=False)]
     return [group for group in groups if group["params"]]
@@ -90,8 +99,10 @@ def parameter_groups(module: nn.Module, weight_decay: float, exempt: bool = True
 def layer_decay_groups(vit: nn.Module, weight_decay: float, decay: float) -> list[Group]:
     """Groups for fine-tuning a ViT whose early layers learn more slowly: block i has lr_scale decay^(blocks - i).
 
-    Stem, patch embedding, class token and positions have decay^(blocks + 1), the layers after the blocks 1. Vectors,
-    biases, class token and positions have no weight decay. Source: util/lr_decay.py of MAE and BEiT.
+    Stem, patch embedding, class token and positions have decay^(blocks + 1); the layers after the blocks, and a
+    position bias that all blocks share, 1. Vectors, biases, class token and positions have no weight decay, position
+    biases do.
+    Source: util/lr_decay.py of MAE, optim_factory.py of BEiT, optimizer.py of SimMIM.
     """
     if not (hasattr(vit, "class_token") and isinstance(vit.blocks, nn.ModuleList)):
         raise ValueError(f"layer-wise decay needs a ViT, whose blocks are numbered; {type(vit).__name__} has none")
@@ -100,7 +111,7 @@ def layer_decay_groups(vit: nn.Module, weight_decay: float, decay: float) -> lis
     for name, p in vit.named_parameters():
         if not p.requires_grad:
             continue
-        first = name.startswith(("stem.", "patch_embed.", "class_token", "positions", "relative."))
+        first = name.startswith(("stem.", "patch_embed.", "class_token", "positions"))
         height = 0 if first else int(name.split(".")[1]) + 1 if name.startswith("blocks.") else blocks + 1
         decays = p.ndim > 1 and name not in ("class_token", "positions")
         new = Group(params=[], weight_decay=weight_decay if decays else 0.0, adapt=decays,
@@ -110,29 +121,31 @@ def layer_decay_groups(vit: nn.Module, weight_decay: float, decay: float) -> lis
 
 
 def position_bias_groups(module: nn.Module, weight_decay: float, scale: float) -> list[Group]:
-    """`parameter_groups` and a ViT's table of relative position biases: `scale` times the learning rate, no decay.
+    """`parameter_groups` of BEiT and SimMIM, and a ViT's tables of position biases at `scale` times the learning rate.
 
-    The table starts at zero and takes small steps, too slow for runs of minutes at the common learning rate.
+    As in their code the tables decay; class token and learned positions do not. A table starts at zero and takes small
+    steps, too slow for runs of minutes at the common learning rate.
     """
     tables = [p for name, p in module.named_parameters() if name.endswith("relative.table")]
     known = {id(p) for p in tables}
     rest: list[Group] = [{**group, "params": [p for p in group["params"] if id(p) not in known]}
-                         for group in parameter_groups(module, weight_decay)]
-    return rest + ([Group(params=tables, weight_decay=0.0, adapt=False, lr_scale=scale)] if tables else [])
+                         for group in parameter_groups(module, weight_decay, spare=("class_token", "positions"))]
+    return rest + ([Group(params=tables, weight_decay=weight_decay, adapt=True, lr_scale=scale)] if tables else [])
 
 
-OPTIMIZERS = ("adamw", "sgd", "lars", "lars-simclr")
+OPTIMIZERS = ("adamw", "sgd", "lars", "lars-simclr", "larc")
 
 
 def build_optimizer(name: str, groups: list[Group], lr: float, **options) -> torch.optim.Optimizer:
-    """"adamw", "sgd" (momentum 0.9), "lars" or "lars-simclr", fused where torch can; ValueError for others."""
+    """"adamw", "sgd" (momentum 0.9), "lars", "lars-simclr" or "larc", fused where torch can; ValueError for others."""
     if name not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {name!r}: choose one of {', '.join(OPTIMIZERS)}")
-    lars = name.startswith("lars")
-    known = ("params", "weight_decay", *(("adapt",) if lars else ()))
+    lars = name.startswith("lar")
+    known = ("params", "weight_decay", *(("adapt",) if lars else ("betas",) if name == "adamw" else ()))
     kept = [{key: value for key, value in group.items() if key in known} for group in groups]
     if lars:
-        return LARS(kept, lr=lr, flavour="simclr" if name == "lars-simclr" else "torch", **options)
+        flavour = {"lars-simclr": "simclr", "larc": "larc"}.get(name, "torch")
+        return LARS(kept, lr=lr, flavour=flavour, **options)
     fused = groups[0]["params"][0].device.type in ("cuda", "cpu")
     if name == "adamw":
         return torch.optim.AdamW(kept, lr=lr, fused=fused, **{"betas": (0.9, 0.95), **options})
@@ -141,7 +154,10 @@ def build_optimizer(name: str, groups: list[Group], lr: float, **options) -> tor
 
 # ------------------------------------------------------------------------------------------------ schedules
 def warmup_cosine(step: int, total: int, warmup: int, final: float = 0.0) -> float:
-    """The learning rate's factor at `step`: linear 0 -> 1 over `warmup` steps, then a cosine to `final` at `total`."""
+    """The learning rate's factor at `step`: linear 0 -> 1 over `warmup` steps, then a cosine to `final` at `total`.
+
+    The last update of a run is step total - 1: its rate is not 0.
+    """
     if step < warmup:
         return step / warmup
     done = min(1.0, (step - warmup) / max(1, total - warmup))
@@ -151,18 +167,31 @@ def warmup_cosine(step: int, total: int, warmup: int, final: float = 0.0) -> flo
 class Schedule:
     """The learning rates and weight decays of an optimizer's groups; call `set(step, total)` before each update.
 
-    lr: the peak learning rate, reached after the share `warmup` of the steps; then a cosine to final_lr * lr.
+    lr: the peak learning rate. Over the share `warmup` of the steps it is approached in equal parts, the first update
+    having one part and the last of them all; then a cosine to final_lr * lr, which would be reached one step after the
+    last (DINO's cosine_scheduler; MAE and MoCo the same after the warm-up). late: the cosine one step ahead, as in runs
+    that began with an earlier version.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, groups: list[Group], lr: float, warmup: float = 0.1,
                  final_lr: float = 0.0):
         self.optimizer, self.groups, self.lr, self.warmup, self.final_lr = optimizer, groups, lr, warmup, final_lr
+        self.late = False
+
+    def factor(self, step: int, total: int) -> float:
+        """The share of the peak learning rate for update `step` (from 0) of `total`."""
+        if self.late:
+            return warmup_cosine(step + 1, total, max(1, round(self.warmup * total)), self.final_lr)
+        warmup = round(self.warmup * total)
+        return (step + 1) / warmup if step < warmup else warmup_cosine(step, total, warmup, self.final_lr)
 
     def set(self, step: int, total: int) -> None:
         """Set the values for update `step` (from 0) of `total`."""
-        factor = warmup_cosine(step + 1, total, max(1, round(self.warmup * total)), self.final_lr)
+        factor, lars = self.factor(step, total), isinstance(self.optimizer, LARS)
         for group, own in zip(self.optimizer.param_groups, self.groups):
             group["lr"] = self.lr * (1.0 if own.get("fixed_lr") else factor) * own.get("lr_scale", 1.0)
+            if lars:
+                group["lr"] *= own.get("lars_scale", 1.0)
             if "final_decay" in own:
                 group["weight_decay"] = cosine(own["weight_decay"], own["final_decay"], step / max(1, total))
 

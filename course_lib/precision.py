@@ -13,6 +13,20 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+def check_positive(name: str, value: float) -> None:
+    """ValueError unless the value, a temperature or the like, is above 0."""
+    if not value > 0:
+        raise ValueError(f"{name} is {value}; expected a number above 0")
+
+
+def check_several(rows: Tensor, what: str) -> Tensor:
+    """The rows (N, ...), if there are two or more; else a ValueError: `what` compares images with each other."""
+    if len(rows) < 2:
+        raise ValueError(f"{what} compares images with each other and needs two or more, got {len(rows)}: use a larger "
+                         "batch")
+    return rows
+
+
 def _raised(value):
     """`at_least_float32` for every tensor in `value`, also inside lists and tuples."""
     if isinstance(value, (list, tuple)):

@@ -40,9 +40,30 @@ def test_the_schedule_at_its_ends_and_middle(monkeypatch):
     assert len(seen) == 100
     assert seen[0] == pytest.approx(0.2) and seen[4] == pytest.approx(1.0)  # linear from the first step on
     assert seen[9] == max(seen) == pytest.approx(2.0)
-    assert seen[54] == pytest.approx(2.0 * (0.25 + 0.75 * 0.5))  # half-way down the cosine
-    assert seen[99] == pytest.approx(0.5)
-    assert all(a > b for a, b in zip(seen[9:], seen[10:]))
+    assert seen[10] == pytest.approx(2.0)  # the cosine begins
+    assert seen[55] == pytest.approx(2.0 * (0.25 + 0.75 * 0.5))  # half-way down the cosine
+    assert seen[99] == pytest.approx(2.0 * optim.warmup_cosine(99, 100, 10, 0.25)) and seen[99] > 0.5
+    assert all(a > b for a, b in zip(seen[10:], seen[11:]))
+
+
+@pytest.mark.parametrize("steps, warmup", [(1, 0.1), (3, 0.1), (3, 0.9), (20, 0.0), (20, 0.5)])
+def test_no_update_has_the_rate_zero(monkeypatch, steps, warmup):
+    """As in official loops: the cosine is that of step / total, with step from 0 to total - 1."""
+    seen = [group[0] for group in rates(monkeypatch, steps=steps, lr=1.0, warmup=warmup)]
+    assert min(seen) > 0 and max(seen) == pytest.approx(1.0)
+    if not warmup:
+        assert seen == pytest.approx([0.5 * (1 + np.cos(np.pi * step / steps)) for step in range(steps)])
+
+
+def test_a_run_that_began_with_the_earlier_schedule_keeps_it(tmp_path, monkeypatch):
+    """Its cosine was one step ahead, and the last update had the rate 0."""
+    fit(Toy(), images(), steps=8, log_every=1, out=tmp_path, watch=Stop(3), warmup=0.0, **SMALL)
+    state_of = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert state_of.pop("schedule") == 2
+    torch.save(state_of, tmp_path / "last.pt")
+    seen = rates(monkeypatch, steps=8, lr=1e-3, warmup=0.0, out=tmp_path, resume=True)
+    assert [group[0] for group in seen] == pytest.approx([1e-3 * optim.warmup_cosine(k + 1, 8, 1) for k in range(3, 8)])
+    assert seen[-1][0] == 0 and "schedule" not in torch.load(tmp_path / "last.pt", weights_only=True)
 
 
 def test_learning_rates_scale_with_the_batch_where_that_is_usual(monkeypatch):
@@ -61,7 +82,7 @@ def test_groups_may_keep_their_rate_or_scale_it(monkeypatch):
 
     seen = rates(monkeypatch, Predictor(), steps=20, lr=1.0, warmup=0.5)
     assert [fixed for fixed, _ in seen] == [1.0] * 20
-    wanted = [0.5 * optim.warmup_cosine(step, 20, 10) for step in range(1, 21)]
+    wanted = [0.5 * optim.warmup_cosine(step + (step < 10), 20, 10) for step in range(20)]
     assert [scaled for _, scaled in seen] == pytest.approx(wanted)
 
 
@@ -103,6 +124,24 @@ def test_lars_closure_and_missing_gradients():
     opt = optim.LARS([a, b], lr=0.1)
     loss = opt.step(lambda: (a.sum().backward(), a.sum())[1])
     assert loss.item() == 4 and not torch.equal(a, torch.ones(2, 2)) and torch.equal(b, torch.ones(2, 2))
+
+
+def test_larc_is_apexs_around_sgd():
+    """LARC.py, clip=False: decay added to the gradient, both times 0.001 |p| / (|g| + decay |p|); then SGD."""
+    torch.manual_seed(0)
+    module, wanted = nn.Linear(4, 3), nn.Linear(4, 3)
+    wanted.load_state_dict(module.state_dict())
+    opt = optim.build_optimizer("larc", optim.parameter_groups(module, 0.1, exempt=False), lr=2.0)
+    sgd = torch.optim.SGD(wanted.parameters(), lr=2.0, momentum=0.9)
+    for _ in range(3):
+        for p, q in zip(module.parameters(), wanted.parameters()):
+            p.grad = torch.randn_like(p)
+            rate = 0.001 * q.detach().norm() / (p.grad.norm() + 0.1 * q.detach().norm() + 1e-8)
+            q.grad = (p.grad + 0.1 * q.detach()) * rate
+        opt.step()
+        sgd.step()
+    for p, q in zip(module.parameters(), wanted.parameters()):
+        torch.testing.assert_close(p, q)
 
 
 # ---------------------------------------------------------------- teacher

@@ -12,38 +12,50 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+INTERPOLATIONS = ("bilinear", "bicubic")
 
-def _resize_weights(start: Tensor, length: Tensor, source: int, size: int) -> Tensor:
+
+def _resize_weights(start: Tensor, length: Tensor, source: int, size: int, interpolation: str) -> Tensor:
     """(B,), (B,) -> (B, size, source): row o holds the weights of source pixels in output pixel o.
 
-    Bilinear with antialiasing: a triangle as wide as an output pixel (at least 2 source pixels), cut off at the crop's
-    edges and normalised, as torchvision's resize(antialias=True) has it.
+    With antialiasing, as torchvision's resize(antialias=True) has it: a triangle (bilinear) or a cubic of twice its
+    width (bicubic, a = -0.5), stretched where the image shrinks, cut off at the crop's edges and normalised.
     """
     stretch = length / size
     reach = stretch.clamp(min=1)
     centre = start[:, None] + stretch[:, None] * (torch.arange(size, device=start.device) + 0.5)
     pixel = torch.arange(source, device=start.device) + 0.5
-    weights = (1 - (pixel - centre[..., None]).abs() / reach[:, None, None]).clamp_(min=0)
+    weights = (pixel - centre[..., None]).abs() / reach[:, None, None]
+    if interpolation == "bilinear":
+        weights = (1 - weights).clamp_(min=0)
+    else:
+        near, far = (1.5 * weights - 2.5) * weights**2 + 1, ((2.5 - 0.5 * weights) * weights - 4) * weights + 2
+        weights = torch.where(weights < 1, near, torch.where(weights < 2, far, 0.0))
     inside = (pixel > start[:, None]) & (pixel < (start + length)[:, None])
     weights = weights * inside[:, None, :]
     return weights / weights.sum(-1, keepdim=True)
 
 
-def resized_crop(images: Tensor, boxes: Tensor, size: int, flip: Tensor | None = None) -> Tensor:
+def resized_crop(images: Tensor, boxes: Tensor, size: int, flip: Tensor | None = None,
+                 interpolation: str = "bilinear") -> Tensor:
     """Crop box b = (top, left, height, width) of image b, whole pixels, resize to size x size, flip where asked.
 
-    Two small matrix products per image: rows, then columns; a flip reverses the columns' weights.
-    images (B, C, H, W), boxes (B, 4), flip (B,) bool -> (B, C, size, size).
+    Two small matrix products per image: rows, then columns; a flip reverses the columns' weights. "bicubic" may
+    overshoot at edges: what leaves [0, 1] is cut off, as in images of bytes.
+    images (B, C, H, W), boxes (B, 4), flip (B,) bool -> (B, C, size, size). ValueError for another interpolation.
     """
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"interpolation must be one of {INTERPOLATIONS}, got {interpolation!r}")
     top, left, height, width = boxes.to(torch.float32).unbind(1)
-    rows = _resize_weights(top, height, images.shape[2], size)
-    columns = _resize_weights(left, width, images.shape[3], size)
+    rows = _resize_weights(top, height, images.shape[2], size, interpolation)
+    columns = _resize_weights(left, width, images.shape[3], size, interpolation)
     if flip is not None:
         # by 0 or 1: faster than torch.where
         columns = columns.lerp(columns.flip(1), flip.to(columns.dtype)[:, None, None])
     rows, columns = rows.to(images.dtype), columns.mT.to(images.dtype)
     # channel by channel, so that no copy of the weights is made for each
-    return torch.stack([rows @ (channel @ columns) for channel in images.unbind(1)], 1)
+    crops = torch.stack([rows @ (channel @ columns) for channel in images.unbind(1)], 1)
+    return crops if interpolation == "bilinear" else crops.clamp_(0, 1)
 
 
 def sample_boxes(batch: int, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float],

@@ -10,6 +10,15 @@ import torch
 from torch import Tensor
 
 
+def check_hidden(hidden: int, patches: int, mask_ratio: float) -> int:
+    """`hidden`, if as many patches can be: at least one, and not all, by a ratio between 0 and 1; else a ValueError."""
+    if not 0 < mask_ratio < 1 or not 1 <= hidden < patches:
+        raise ValueError(f"mask_ratio={mask_ratio} leaves {patches - hidden} of {patches} patches visible; expected a "
+                         "share between 0 and 1, with at least one hidden and one visible. Use another share, or "
+                         "smaller patches.")
+    return hidden
+
+
 def patch_mask(
     batch: int, grid: int, mask_ratio: float, generator: torch.Generator, device: torch.device | str = "cpu"
 ) -> Tensor:
@@ -81,9 +90,12 @@ def coarse_mask(noise: Tensor, mask_ratio: float, scale: int = 1) -> Tensor:
     """(B, m, m) noise -> visible (B, m * scale, m * scale) bool, True = visible.
 
     The ceil(m^2 * mask_ratio) mask patches with the least noise are hidden; each covers scale x scale of the encoder's.
+    ValueError where all or none would be.
     """
     ranks = noise.flatten(1).argsort(dim=1, stable=True).argsort(dim=1)
-    mask = (ranks >= hidden_count(ranks.shape[1], mask_ratio)).view(noise.shape)
+    patches = ranks.shape[1]
+    hidden = check_hidden(hidden_count(patches, mask_ratio), patches, mask_ratio)
+    mask = (ranks >= hidden).view(noise.shape)
     return mask.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
 
 
@@ -124,8 +136,10 @@ def block_mask(batch: int, grid: int, mask_ratio: float, generator: torch.Genera
     """Block masks, (batch, grid, grid) bool, True = visible, as `patch_mask`; the counts differ.
 
     mask_ratio: the share of patches to hide, at most. The smallest block has the paper's share, 16 of 196 patches.
+    ValueError where all or none would be hidden.
     """
-    count, smallest = round(mask_ratio * grid * grid), max(1, round(grid * grid * 16 / 196))
+    count = check_hidden(round(mask_ratio * grid * grid), grid * grid, mask_ratio)
+    smallest = max(1, round(grid * grid * 16 / 196))
     draw = random.Random(int(torch.randint(2**62, (1,), generator=generator)))
     masks = np.stack([hide_blocks(grid, count, smallest, draw) for _ in range(batch)])
     return torch.from_numpy(masks).to(device)

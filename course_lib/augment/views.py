@@ -21,7 +21,7 @@ from course_lib.augment.colour import (
     solarize,
 )
 from course_lib.augment.geometry import affine, resized_crop, sample_boxes
-from course_lib.augment.pixels import to_float
+from course_lib.augment.pixels import check_images, to_float
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,10 @@ class Augment:
     [0, 1]. The defaults are VICReg's (BYOL's) colours without blur, which SimCLR leaves out at 32 pixels, on
     CIFAR. jitter: strengths (brightness, contrast, saturation, hue); their order is drawn once per batch, strengths
     and whether a sample is changed at all per sample. turn: degrees either way; shift: share of the side, each way;
-    zoom: between these; all three at once, before the crop, and skipped where they would change nothing.
+    zoom: between these; all three at once, before the crop, and skipped where they would change nothing. gray_first:
+    grayscale before the jitter, which then tints it (MoCo v1). interpolation: of the crop, "bilinear" or "bicubic"
+    (the papers' methods' own views: bicubic above 64 pixels where the official code is; below, bilinear, with which the
+    stored runs were made).
     """
 
     size: int = 32
@@ -48,9 +51,11 @@ class Augment:
     turn: float = 0.0
     shift: float = 0.0
     zoom: tuple[float, float] = (1.0, 1.0)
+    gray_first: bool = False
+    interpolation: str = "bilinear"
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        images = to_float(images)
+        images = to_float(check_images(images))
         batch, device = images.shape[0], images.device
 
         def uniform(low: float, high: float) -> Tensor:
@@ -62,11 +67,14 @@ class Augment:
             move = torch.stack([uniform(-self.shift, self.shift) * side for side in sides], 1)
             images = affine(images, uniform(-self.turn, self.turn), move, uniform(*self.zoom))
         boxes = sample_boxes(batch, images.shape[2], images.shape[3], self.scale, self.ratio, generator, device)
-        images = resized_crop(images, boxes, self.size, uniform(0, 1) < self.flip)
-        images = self._jitter(images, uniform, generator)
+        images = resized_crop(images, boxes, self.size, uniform(0, 1) < self.flip, self.interpolation)
+        if not self.gray_first:
+            images = self._jitter(images, uniform, generator)
         if self.gray_p:
             gray = uniform(0, 1) < self.gray_p
             images = adjust_saturation(images, 1.0 - gray.float())
+        if self.gray_first:
+            images = self._jitter(images, uniform, generator)
         if self.blur_p:
             sigma = uniform(*self.blur_sigma) * (uniform(0, 1) < self.blur_p)
             images = gaussian_blur(images, sigma, max(3, self.size // 10 // 2 * 2 + 1))
@@ -100,7 +108,7 @@ TURNED_VIEWS = replace(SHAPES_VIEWS, scale=(1.0, 1.0), ratio=(1.0, 1.0), turn=18
 
 def many_views(images: Tensor, augments: list[Augment], generator: torch.Generator) -> list[Tensor]:
     """One independent view of every image per entry of `augments` (sizes may differ: multi-crop)."""
-    images = to_float(images)
+    images = to_float(check_images(images))
     return [augment(images, generator) for augment in augments]
 
 
@@ -118,8 +126,22 @@ def byol_views(image_size: int) -> tuple[Augment, Augment]:
     if image_size <= 64:
         plain = Augment(image_size)
         return plain, plain
-    first = Augment(image_size, scale=(0.08, 1.0), blur_p=1.0)
-    return first, Augment(image_size, scale=(0.08, 1.0), blur_p=0.1, solarize_p=0.2)
+    return blurred_pair(Augment(image_size, scale=(0.08, 1.0), interpolation="bicubic"))
+
+
+def blurred_pair(view: Augment) -> tuple[Augment, Augment]:
+    """The view blurred always, and blurred with 0.1 and solarized with 0.2: BYOL's two views, DINO's large crops."""
+    return replace(view, blur_p=1.0), replace(view, blur_p=0.1, solarize_p=0.2)
+
+
+def official_crop(image_size: int) -> str:
+    """The interpolation of the crops of methods whose official code has bicubic ones: see `Augment`."""
+    return "bicubic" if image_size > 64 else "bilinear"
+
+
+def moco_v1_view(image_size: int) -> Augment:
+    """MoCo v1's view (InstDisc's): grey with 0.2, and only then a jitter as strong in hue as in the rest; no blur."""
+    return Augment(image_size, jitter=(0.4, 0.4, 0.4, 0.4), jitter_p=1.0, gray_first=True)
 
 
 def moco_view(image_size: int) -> Augment:

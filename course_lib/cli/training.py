@@ -50,6 +50,7 @@ class train:
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         from course_lib.methods import METHODS
         from course_lib.models.backbones import BACKBONES
+        from course_lib.optim import OPTIMIZERS
 
         parser.add_argument("method", nargs="?", choices=sorted(METHODS), help="may be left out with --resume")
         data_arguments(parser)
@@ -60,7 +61,7 @@ class train:
         length.add_argument("--seconds", type=float, help="as many steps as fit into this time")
         parser.add_argument("--batch-size", type=int, help="images per update (default: the method's, mostly 256)")
         parser.add_argument("--accumulate", type=int, help="compute a batch in this many parts, to save memory")
-        parser.add_argument("--optimizer", choices=("adamw", "sgd", "lars", "lars-simclr"),
+        parser.add_argument("--optimizer", choices=OPTIMIZERS,
                             help="default: the method's, with its lr, weight decay and warm-up")
         parser.add_argument("--lr", type=float, help="learning rate")
         parser.add_argument("--weight-decay", type=float)

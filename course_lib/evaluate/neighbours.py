@@ -9,6 +9,7 @@ from course_lib.data.images import Splits
 from course_lib.evaluate.features import embed
 from course_lib.evaluate.measures import check_features, check_labels
 from course_lib.models.layers import normalize
+from course_lib.precision import check_positive
 from course_lib.threads import well_threaded
 
 
@@ -19,8 +20,10 @@ def knn_votes(bank: Tensor, bank_labels: Tensor, queries: Tensor, k: int = 20, t
 
     Cosine similarity of features centred on the bank's mean; each neighbour votes with weight exp(cosine /
     temperature). center=False is the protocol of InstDisc, MoCo's demo and DINO. Runs on the bank's device
-    in blocks of queries: no (M, N) matrix is kept.
+    in blocks of queries: no (M, N) matrix is kept. ValueError for what doesn't fit together, such as a label that is
+    not one of `classes`, or a temperature that is not above 0.
     """
+    check_positive("temperature", temperature)
     bank, queries = check_features(bank, "bank features"), check_features(queries, "query features")
     labels = check_labels(bank_labels, len(bank), "bank labels").to(bank.device)
     if bank.shape[1] != queries.shape[1]:
@@ -35,7 +38,10 @@ def knn_votes(bank: Tensor, bank_labels: Tensor, queries: Tensor, k: int = 20, t
             rows.copy_(normalize(part if mean is None else part - mean))
         return found
 
-    bank, classes = directions(bank), classes or int(labels.max()) + 1
+    known = int(labels.max()) + 1
+    if classes is not None and classes < known:
+        raise ValueError(f"classes is {classes}, but the bank's labels reach {known - 1}; expected {known} or more.")
+    bank, classes = directions(bank), classes or known
     votes = []
     for block in queries.to(bank).split(max(1, 2**24 // len(bank))):
         near = (directions(block) @ bank.T).topk(k, dim=1)

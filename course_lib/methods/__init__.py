@@ -56,8 +56,9 @@ def build_method(name: str, backbone: str | nn.Module = "convnet", image_size: i
     others as the method has them; views always have the size `image_size`. ValueError for an unknown option.
     """
     cls = method_class(name)
-    vit = isinstance(backbone, str) and backbone.startswith("vit")
-    backbone_options = {**(cls.backbone_options if vit else {}), **(backbone_options or {})}
+    kind = backbone if isinstance(backbone, str) else ""
+    own = cls.backbone_options if kind.startswith("vit") else cls.resnet_options if kind.startswith("resnet") else {}
+    backbone_options = {**own, **(backbone_options or {})}
     settings: dict[str, Any] = {"method": name, "image_size": image_size, "backbone": None,
                                 "backbone_options": backbone_options, "options": dict(options)}
     known = options_of(cls)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from course_lib.augment.pixels import standardize
+from course_lib.augment.pixels import check_images, standardize
 from course_lib.augment.views import SHAPES_VIEWS, Augment, two_views
 from course_lib.data.images import Batch
 from course_lib.models.patches import paint
@@ -25,6 +25,7 @@ class Method(nn.Module):
     week: ClassVar[int] = 0                           # the lesson that builds it
     recipe: ClassVar[dict[str, Any]] = {}             # defaults of `fit`'s settings
     backbone_options: ClassVar[dict[str, Any]] = {}   # the paper's ViT, where the backbone is a name
+    resnet_options: ClassVar[dict[str, Any]] = {}     # the same of a ResNet
     shapes_options: ClassVar[dict[str, Any]] = {}     # options that suit the generated images
     explored: ClassVar[tuple[str, ...]] = ()          # parts that are looked into, beside the evaluated backbone
     backbone: nn.Module
@@ -43,7 +44,7 @@ class Method(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """The representation that is evaluated: (B, 3, H, W), uint8 or in [0, 1] -> (B, D)."""
-        return self.evaluated(standardize(images))
+        return self.evaluated(standardize(check_images(images)))
 
     @property
     def evaluated(self) -> nn.Module:

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from course_lib.augment.pixels import check_images
 from course_lib.models.batch_norm import BatchNorm2d
 from course_lib.models.layers import Backbone, ConvBackbone
 from course_lib.models.vit import ViT
@@ -50,7 +51,7 @@ class ConvNet(ConvBackbone):
         self.blocks = nn.ModuleList(blocks)
 
     def stages(self, images: Tensor) -> list[Tensor]:
-        maps = [images]
+        maps = [check_images(images)]
         for block in self.blocks:
             maps.append(block(maps[-1]))
         return maps[1:]
@@ -62,15 +63,19 @@ class ConvNet(ConvBackbone):
 class ResNet(ConvBackbone):
     """torchvision's ResNet without its classifier; up to 64 pixels with a 3x3 stride-1 stem and no max-pool.
 
+    zero_init_residual: the last batch norm of each residual branch starts at 0, and so each block as the identity.
     `export()` gives a state dict that torchvision's model of the same name loads (strict=False: no fc; for the small
     stem conv1 is 3x3).
     """
 
-    def __init__(self, name: str = "resnet18", image_size: int = 32):
+    def __init__(self, name: str = "resnet18", image_size: int = 32, zero_init_residual: bool = False):
         super().__init__()
         import torchvision
 
-        self.net = getattr(torchvision.models, name)(weights=None, norm_layer=BatchNorm2d, zero_init_residual=False)
+        self.net = getattr(torchvision.models, name)(weights=None, norm_layer=BatchNorm2d)
+        for block in self.net.modules() if zero_init_residual else ():
+            if hasattr(block, "bn2"):  # torchvision's own option knows only torch's batch norm
+                nn.init.zeros_((block.bn3 if hasattr(block, "bn3") else block.bn2).weight)
         self.dim = self.net.fc.in_features
         self.net.fc = nn.Identity()
         self.small = image_size <= 64
@@ -84,7 +89,7 @@ class ResNet(ConvBackbone):
 
     def stages(self, images: Tensor) -> list[Tensor]:
         net = self.net
-        maps = [net.maxpool(net.relu(net.bn1(net.conv1(images))))]
+        maps = [net.maxpool(net.relu(net.bn1(net.conv1(check_images(images)))))]
         for layer in (net.layer1, net.layer2, net.layer3, net.layer4):
             maps.append(layer(maps[-1]))
         return maps[1:]
@@ -128,4 +133,4 @@ def build_backbone(name: str = "convnet", image_size: int = 32, **options: Any) 
         if options.get("stem"):
             options["stem"] = ConvNet(len(options["stem"]), tuple(options["stem"]))
         return ViT(image_size, **{"patch": max(2, image_size // 8), **VITS[name], **options})
-    return ConvNet(**options) if name == "convnet" else ResNet(name, image_size)
+    return ConvNet(**options) if name == "convnet" else ResNet(name, image_size, **options)

@@ -68,15 +68,23 @@ class Attention(nn.Module):
         return (logits if bias is None else logits + bias).softmax(-1)
 
 
+def drop_path(x: Tensor, rate: float) -> Tensor:
+    """A branch (B, T, D) left out for a random share `rate` of the images and scaled up for the others."""
+    return x * x.new_empty(len(x), 1, 1).bernoulli_(1 - rate).div_(1 - rate)
+
+
 class Block(nn.Module):
     """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)), exact GELU.
 
-    layer_scale: each branch is multiplied by a learned vector that starts at this value.
+    layer_scale: each branch is multiplied by a learned vector that starts at this value. drop_path: the share of
+    images for which a branch is left out, in training (stochastic depth, arXiv 1603.09382).
     """
 
     def __init__(self, dim: int, heads: int, mlp_ratio: float = 4.0, key_bias: bool = True,
-                 layer_scale: float | None = None, relative: int | tuple[int, int] | None = None):
+                 layer_scale: float | None = None, relative: int | tuple[int, int] | None = None,
+                 drop_path: float = 0.0):
         super().__init__()
+        self.drop_path = drop_path
         hidden = int(dim * mlp_ratio)
         self.norm1, self.attn = nn.LayerNorm(dim, eps=1e-6), Attention(dim, heads, key_bias, relative)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
@@ -92,7 +100,9 @@ class Block(nn.Module):
                 nn.init.constant_(scale, self.layer_scale)
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        y = self.attn(self.norm1(x), bias)
-        x = x + (y if self.scale1 is None else y * self.scale1)
-        y = self.mlp(self.norm2(x))
-        return x + (y if self.scale2 is None else y * self.scale2)
+        x = x + self._branch(self.attn(self.norm1(x), bias), self.scale1)
+        return x + self._branch(self.mlp(self.norm2(x)), self.scale2)
+
+    def _branch(self, y: Tensor, scale: Tensor | None) -> Tensor:
+        y = y if scale is None else y * scale
+        return drop_path(y, self.drop_path) if self.training and self.drop_path else y

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from course_lib.collectives import gather, rank
 from course_lib.models.batch_norm import BatchNorm1d
-from course_lib.precision import at_least_float32
+from course_lib.precision import at_least_float32, check_positive
 
 
 class Backbone(nn.Module):
@@ -100,8 +100,10 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3, extra: 
     Rows and columns of exp(scores / epsilon) are normalised in turn, columns (prototypes) first, so that each prototype
     gets about the same share of the samples (SwAV, distributed_sinkhorn). In the log domain nothing overflows, however
     small epsilon is. extra: (L, K) scores of further samples (a queue, the same on each rank) that count in the
-    balance but get no codes. Over several ranks the balance is that of the global batch.
+    balance but get no codes. Over several ranks the balance is that of the global batch. ValueError for an epsilon that
+    is not above 0.
     """
+    check_positive("epsilon", epsilon)
     own, first = len(scores), rank() * len(scores)
     log_q = gather(at_least_float32(scores))
     if extra is not None:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from course_lib.models.blocks import Block
+
 
 @torch.no_grad()
 def ema_update(target: nn.Module, online: nn.Module, momentum: float) -> nn.Module:
@@ -25,12 +27,16 @@ class EMA(nn.Module):
     """A teacher that follows a student: teacher <- m * teacher + (1 - m) * student, for *parameters only*.
 
     Buffers (batch norm's running statistics) are not averaged: the teacher keeps its own, as in the official code of
-    BYOL, MoCo and DINO. Being a submodule, it is saved with the method. Call `update(m)` once an optimizer step.
+    BYOL, MoCo and DINO. It drops no paths, whatever the student does. Being a submodule, it is saved with the method.
+    Call `update(m)` once an optimizer step.
     """
 
     def __init__(self, student: nn.Module):
         super().__init__()
         self.module: Any = copy.deepcopy(student).requires_grad_(False)  # of the student's class
+        for block in self.module.modules():
+            if isinstance(block, Block):
+                block.drop_path = 0.0
 
     def update(self, student: nn.Module, momentum: float) -> None:
         ema_update(self.module, student, momentum)

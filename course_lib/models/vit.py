@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.augment.masks import visible_indices
+from course_lib.augment.pixels import check_images
 from course_lib.models.blocks import Block
 from course_lib.models.layers import Backbone, ConvBackbone
 from course_lib.models.positions import RelativeBias, positions_for, sincos_positions
@@ -42,7 +43,8 @@ class ViT(Backbone):
 
     positions: "sincos" (fixed), "learned" or "none". relative: "shared" (one bias table for all layers), "layer" (one
     each) or None. layer_scale, key_bias: see `Block`, `Attention`. Images of another size than image_size (multi-crop)
-    have sincos positions computed and learned ones interpolated for them; a relative bias has the built size only.
+    have sincos positions computed and learned ones interpolated for them, as in DINO; a relative bias has the built
+    size only. drop_path: see `set_drop_path`.
 
     stem: a conv net with `stages`, `widths` and `strides` that sees the image first; patches are cut from its last map
     (the hybrid of arXiv 2010.11929; see arXiv 2106.14881): small transformers learn far sooner so. Patches that are
@@ -53,7 +55,7 @@ class ViT(Backbone):
 
     def __init__(self, image_size: int = 32, patch: int = 4, dim: int = 192, depth: int = 6, heads: int = 3, *,
                  mlp_ratio: float = 4.0, positions: str = "sincos", relative: str | None = None,
-                 layer_scale: float | None = None, key_bias: bool = True, pool: str = "class",
+                 layer_scale: float | None = None, key_bias: bool = True, pool: str = "class", drop_path: float = 0.0,
                  stem: ConvBackbone | None = None):
         super().__init__()
         if image_size % patch:
@@ -83,6 +85,7 @@ class ViT(Backbone):
         own = self.grid if relative == "layer" else None
         self.blocks = nn.ModuleList(Block(dim, heads, mlp_ratio, key_bias, layer_scale, own) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
+        set_drop_path(self, drop_path)
         init_xavier(self)
 
     # -------------------------------------------------------------------------------- images to tokens
@@ -94,7 +97,8 @@ class ViT(Backbone):
             if grid == self.grid:
                 return self.positions
             square = rearrange(self.positions[1:], "(h w) d -> 1 d h w", h=self.grid)
-            square = F.interpolate(square, size=(grid, grid), mode="bicubic", align_corners=False)
+            scale = (grid + 0.1) / self.grid  # as DINO's code guards against rounding down; not the same as size=
+            square = F.interpolate(square, scale_factor=scale, mode="bicubic", align_corners=False)
             return torch.cat([self.positions[:1], rearrange(square, "1 d h w -> (h w) d")])
         return positions_for(x, grid, self.positions)
 
@@ -109,7 +113,7 @@ class ViT(Backbone):
             keep = visible_indices(visible)
         if keep is not None and not self.any_size:
             raise ValueError("a relative position bias needs all patches: give a mask_token= to put in hidden places")
-        size = images.shape[-1]
+        size = check_images(images).shape[-1]
         if images.shape[-2] != size or size % self.patch:
             raise ValueError(f"images must be square and a multiple of the patch {self.patch}, got "
                              f"{tuple(images.shape)}")
@@ -182,6 +186,21 @@ class ViT(Backbone):
                 break
             x = block(x, bias)
         return torch.stack([maps[layer] for layer in layers])
+
+
+def set_drop_path(vit: nn.Module, rate: float) -> None:
+    """Stochastic depth that grows over a ViT's blocks, linearly from 0 to `rate`, [0, 1); ValueError where it can't.
+
+    Official: 0.1 in fine-tuning of a base-size MAE, SimMIM and BEiT and for DINO's and iBOT's students, BEiT's too. The
+    recipes here leave it at 0: it is against overfitting, and in runs of minutes ViTs of a few blocks underfit.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"drop_path is the share of images that skip a branch, from 0 to below 1, got {rate}")
+    blocks = [block for block in vit.modules() if isinstance(block, Block)]
+    if rate and not blocks:
+        raise ValueError(f"drop_path leaves out branches of a ViT's blocks, and a {type(vit).__name__} has none")
+    for number, block in enumerate(blocks):
+        block.drop_path = rate * number / max(1, len(blocks) - 1)
 
 
 # ------------------------------------------------------------------------------------------------ initialisation

@@ -27,6 +27,8 @@ KEYS = [  # names of parameters in methods and backbones: (pattern, replacement)
 OPTIONS: dict[str, dict[str, str]] = {  # method -> {its option's old name: new name}
     name: {"hidden": "mask_ratio"} for name in ("spark", "mae", "simmim", "beit", "dmae")}
 BACKBONE_OPTIONS: dict[str, str] = {}  # old name -> new name
+# method -> options of its ViT that were meant where a file says nothing, since `build_method` gave others
+EARLIER_VIT: dict[str, dict[str, Any]] = {name: {"positions": "sincos"} for name in ("dino", "ibot")}
 
 MALFORMED = (RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError)  # by unexpected contents
 
@@ -82,6 +84,9 @@ def load(path: str | Path) -> dict:
         for part, names in renamed.items():
             if isinstance(settings.get(part), dict):
                 settings[part] = {names.get(name, name): value for name, value in settings[part].items()}
+        if str(settings.get("backbone")).startswith("vit") and isinstance(settings.get("backbone_options"), dict):
+            meant = EARLIER_VIT.get(str(settings.get("method")), {})
+            settings["backbone_options"] = {**meant, **settings["backbone_options"]}
     return state
 
 
@@ -135,6 +140,7 @@ class Checkpoint:
         self.path = Path(out) / "last.pt" if out is not None else None
         self.method, self.optimizer, self.scaler, self.device = method, optimizer, scaler, device
         self.recipe = {"name": type(method).__name__, "augmentation": repr(getattr(method, "augment", None)), **recipe}
+        self.late = False  # whether the run began with the earlier schedule: see `Schedule`
 
     def restore(self, total: int | None) -> tuple[int, int | None, History | None]:
         """Load the run found there -> its step, its total steps, its History; 0, None, None if there is none.
@@ -146,7 +152,9 @@ class Checkpoint:
         state = load(self.path)
         self._check_same_run(state, total)
         try:
+            self.late = "schedule" not in state
             self.method.load_state_dict(state["method"])
+            self._fit_groups(state["optimizer"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.scaler.load_state_dict(state["scaler"])
             history = History(**{**state["history"], "interrupted": False})
@@ -169,23 +177,43 @@ class Checkpoint:
             **self.recipe, "recipe": self.recipe, "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(), "rng": rng_state(self.device),
             "step": step, "total_steps": history.total_steps, "ranks": collectives.world_size(),
-            "history": asdict(history), "settings": self.method.settings})
+            "history": asdict(history), "settings": self.method.settings,
+            **({} if self.late else {"schedule": 2})})
+
+    def _fit_groups(self, stored: dict) -> None:
+        """Bring an optimizer's state into today's groups, where an earlier version grouped the parameters otherwise.
+
+        Its groups were: matrices, vectors, and apart what is called a table or prototypes; each in the module's order.
+        """
+        groups = self.optimizer.param_groups
+        if [len(group["params"]) for group in stored["param_groups"]] == [len(group["params"]) for group in groups]:
+            return
+        named = [(name, p) for name, p in self.method.named_parameters() if p.requires_grad]
+        then = sorted(named, key=lambda item: (item[0].endswith(("relative.table", "prototypes.weight")),
+                                               item[1].ndim <= 1))
+        state = {id(p): stored["state"].get(number) for number, (_, p) in enumerate(then)}
+        now = [p for group in groups for p in group["params"]]
+        rest = {key: value for key, value in stored["param_groups"][0].items()
+                if key not in ("params", "lr", "weight_decay", "adapt")}
+        numbers, first = [], 0
+        for group in groups:
+            numbers.append(list(range(first, first := first + len(group["params"]))))
+        stored["state"] = {n: state[id(p)] for n, p in enumerate(now) if state.get(id(p)) is not None}
+        stored["param_groups"] = [{**{k: v for k, v in group.items() if k != "params"}, **rest, "params": part}
+                                  for group, part in zip(groups, numbers)]
 
     def _check_same_run(self, state: dict, total: int | None) -> None:
-        for name, theirs, ours in different(state.get("settings") or {}, self.method.settings):
-            raise CheckpointError(f"{self.path} is of a run with {name} {theirs!r}, this one has {ours!r}; resume with "
-                                  "the same settings or choose another out folder")
         recipe = state.get("recipe")
         found = {**state, **(recipe if isinstance(recipe, dict) else {})}
         expected = self.recipe if total is None else {**self.recipe, "total_steps": total}
         if found.get("ranks", 1) * found.get("accumulate", 1) == collectives.world_size() * expected["accumulate"]:
             expected = {**expected, "accumulate": found.get("accumulate")}  # the same blocks, on other ranks
-        for key, value in expected.items():
-            if key == "augmentation" and key not in found:
-                continue  # a run of an earlier version
-            if found.get(key) != value:
-                raise CheckpointError(f"{self.path} is of a run with {key} {found.get(key)!r}, this one has {value!r}; "
-                                      "resume with the same settings or choose another out folder")
+        pairs = [(key, found.get(key), value) for key, value in expected.items()
+                 if key in found or key not in ("augmentation", "betas")]  # which earlier versions did not write
+        for key, theirs, ours in pairs[:1] + different(state.get("settings") or {}, self.method.settings) + pairs[1:]:
+            if theirs != ours:
+                raise CheckpointError(f"{self.path} is of a run with {key} {theirs!r}, this one has {ours!r}; resume "
+                                      "with the same settings or choose another out folder")
 
 
 def different(theirs: dict, ours: dict) -> list[tuple[str, Any, Any]]:

@@ -24,7 +24,7 @@ from course_lib.data.images import ImageSet
 from course_lib.device import compiled, keep_freed_memory, pick_device, pick_precision
 from course_lib.files import atomic
 from course_lib.methods.base import Method
-from course_lib.optim import Schedule, build_optimizer
+from course_lib.optim import Group, Schedule, build_optimizer
 from course_lib.seeds import rng_state, set_rng_state
 from course_lib.threads import Pace, threads_put_back
 from course_lib.train import ranks as processes
@@ -40,16 +40,18 @@ from course_lib.train.settings import Settings, whole_number
 def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps: int | None = None,
         seconds: float | None = None, schedule_steps: int | None = None, batch_size: int | None = None,
         optimizer: str | None = None, lr: float | None = None, weight_decay: float | None = None,
-        warmup: float | None = None, final_lr: float | None = None, clip: float | None = None,
-        accumulate: int | None = None, precision: str = "auto", device: str | torch.device = "auto", seed: int = 0,
-        compile: bool = False, stream: bool | None = None, threads: int | None = None, out: str | Path | None = None,
-        resume: bool = False, save_every: float = 60.0, log_every: int = 10, progress: bool = True,
+        betas: tuple[float, float] | None = None, warmup: float | None = None, final_lr: float | None = None,
+        clip: float | None = None, accumulate: int | None = None, precision: str = "auto",
+        device: str | torch.device = "auto", seed: int = 0, compile: bool = False, stream: bool | None = None,
+        threads: int | None = None, out: str | Path | None = None, resume: bool = False, save_every: float = 60.0,
+        log_every: int = 10, progress: bool = True,
         watch: Callable[[History], None] | None = None) -> History:
     """Train `method` on `images` for `epochs`, `steps` or `seconds` (exactly one of them) and return its History.
 
-    batch_size, optimizer, lr, weight_decay, warmup, final_lr, clip, accumulate: see `Settings`; the defaults are the
-    method's `recipe`. batch_size is that of the whole update, over all ranks and accumulated parts. seconds: the speed
-    is measured once and the number of steps derived from it is stored, so the schedule and a resumed run are exact.
+    batch_size, optimizer, lr, weight_decay, betas, warmup, final_lr, clip, accumulate: see `Settings`; the defaults are
+    the method's `recipe`. batch_size is that of the whole update, over all ranks and accumulated parts. seconds: the
+    speed is measured once and the number of steps derived from it is stored, so the schedule and a resumed run are
+    exact.
     schedule_steps: make only the first `steps` of a run of this many, so that the live minute of a lesson is the
     beginning of its long run; resume with more `steps` to go on.
     out: folder for last.pt (written every `save_every` seconds and at the end), metrics.csv and backbone.pt; resume:
@@ -67,7 +69,7 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
     """
     # settings, all checked before anything is touched
     use = Settings.resolve(method, optimizer=optimizer, lr=lr, weight_decay=weight_decay, batch_size=batch_size,
-                           warmup=warmup, final_lr=final_lr, clip=clip, accumulate=accumulate)
+                           warmup=warmup, final_lr=final_lr, clip=clip, accumulate=accumulate, betas=betas)
     world, rank = collectives.world_size(), collectives.rank()
     per_epoch, total = _length(len(images), use.batch_size, epochs, steps, seconds)
     stop = total
@@ -88,7 +90,7 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
 
     # the model, its optimizer, the images
     method.to(device).to(memory_format=torch.channels_last).train()
-    groups = method.param_groups(use.weight_decay)
+    groups = [Group(**{**group, **use.group}) for group in method.param_groups(use.weight_decay)]
     opt = build_optimizer(use.optimizer, groups, use.peak_lr)
     schedule = Schedule(opt, groups, use.peak_lr, use.warmup, use.final_lr)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
@@ -126,6 +128,7 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
     # where to start, how far to go
     checkpoint = Checkpoint(out, method, opt, scaler, device, {"images": len(images), "seed": seed, **use.record()})
     step, stored_total, stored = checkpoint.restore(total) if resume else (0, None, None)
+    schedule.late = checkpoint.late
     processes.check_same_start(step, checkpoint.path, device)
     if stored is None:
         method.prepare(batches.images)  # of a new run only

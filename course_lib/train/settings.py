@@ -11,7 +11,7 @@ from course_lib.optim import OPTIMIZERS
 
 # learning rate and weight decay of each optimizer; per 256 images for SGD and LARS
 DEFAULTS = {"adamw": {"lr": 1e-3, "weight_decay": 0.05}, "sgd": {"lr": 0.06, "weight_decay": 5e-4},
-            "lars": {"lr": 0.3, "weight_decay": 1e-6}}
+            "lars": {"lr": 0.3, "weight_decay": 1e-6}, "larc": {"lr": 0.6, "weight_decay": 1e-6}}
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Settings:
 
     batch_size: images per update. lr: absolute for adamw, per 256 images for the others. warmup: share of the steps.
     final_lr: share of lr. clip: the largest norm of all gradients, inf for none. accumulate: parts that a batch is
-    computed in.
+    computed in. betas: AdamW's; a method's recipe has its paper's.
     """
 
     optimizer: str = "adamw"
@@ -31,6 +31,7 @@ class Settings:
     final_lr: float = 0.0
     clip: float = math.inf
     accumulate: int = 1
+    betas: tuple[float, float] = (0.9, 0.95)
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
@@ -44,6 +45,8 @@ class Settings:
                 ("clip", self.clip > 0, "the largest norm of the gradients, above 0, or None")):
             if not fits or math.isnan(getattr(self, name)):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected {expected}")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas is {self.betas!r}; expected two numbers, from 0 to below 1")
 
     @classmethod
     def resolve(cls, method: Method | type[Method], **asked: Any) -> Settings:
@@ -63,9 +66,15 @@ class Settings:
         """The highest learning rate, for this batch size."""
         return self.lr if self.optimizer == "adamw" else self.lr * self.batch_size / 256
 
+    @property
+    def group(self) -> dict[str, Any]:
+        """What each group of parameters is given beside its own (see `optim.Group`)."""
+        return {"betas": tuple(self.betas)} if self.optimizer == "adamw" else {}
+
     def record(self) -> dict[str, Any]:
-        """Plain values for a checkpoint; clip None if there is none."""
-        return {**asdict(self), "clip": None if math.isinf(self.clip) else self.clip}
+        """Plain values for a checkpoint; clip None if there is none, betas only of AdamW."""
+        plain = {**asdict(self), "clip": None if math.isinf(self.clip) else self.clip, "betas": tuple(self.betas)}
+        return plain if self.optimizer == "adamw" else {name: plain[name] for name in plain if name != "betas"}
 
 
 def whole_number(name: str, value: Any, lowest: int) -> int:

@@ -17,6 +17,7 @@ from course_lib.device import pick_device
 from course_lib.evaluate.features import accuracy, reinitialise
 from course_lib.evaluate.measures import check_labels
 from course_lib.methods.base import Method
+from course_lib.models.vit import set_drop_path
 from course_lib.optim import Group, layer_decay_groups, parameter_groups
 from course_lib.train.loop import fit
 
@@ -25,14 +26,17 @@ class Classifier(Method):
     """A backbone and a linear head, trained with labels; `frozen`: the head alone, on a fixed backbone.
 
     augment(images uint8, generator) -> float images in [0, 1]; None takes the images as they are. layer_decay (a ViT
-    only): each block below the last has its learning rate times this (`optim.layer_decay_groups`).
+    only): each block below the last has its learning rate times this (`optim.layer_decay_groups`). drop_path (a ViT
+    only): see `models.vit.set_drop_path`; 0.1 in the papers of MAE, SimMIM and BEiT.
     """
 
     recipe = {"lr": 1e-3, "weight_decay": 0.05}
 
     def __init__(self, backbone: nn.Module, head: nn.Linear, frozen: bool = False, augment: Callable | None = None,
-                 layer_decay: float | None = None):
+                 layer_decay: float | None = None, drop_path: float = 0.0):
         super().__init__()
+        if drop_path:
+            set_drop_path(backbone, drop_path)
         self.backbone, self.head, self.frozen = backbone.requires_grad_(not frozen), head, frozen
         self.augment, self.layer_decay = augment, layer_decay
 
@@ -73,7 +77,8 @@ class FineTuneResult:
 
 def fine_tune(backbone: nn.Module, splits: Splits, *, epochs: int = 10, lr: float = 1e-3, weight_decay: float = 0.05,
               batch_size: int = 256, frozen: bool = False, augment: Callable | None = None, limit: int | None = None,
-              seed: int = 0, layer_decay: float | None = None, device: str = "auto") -> FineTuneResult:
+              seed: int = 0, layer_decay: float | None = None, drop_path: float = 0.0,
+              device: str = "auto") -> FineTuneResult:
     """Train a linear head and, unless `frozen`, a copy of the backbone with labels, by `fit` (AdamW, warm-up, cosine).
 
     `backbone` maps normalised float images (B, 3, H, W) to (B, D) and is left as it was. `limit`: the number of
@@ -88,7 +93,7 @@ def fine_tune(backbone: nn.Module, splits: Splits, *, epochs: int = 10, lr: floa
     images = splits.train.select(torch.randperm(len(splits.train), generator=generator)[:limit])
     batch_size = min(batch_size, len(images))
     method = Classifier(copy.deepcopy(backbone), _head(backbone, splits.train, generator, device), frozen, augment,
-                        layer_decay)
+                        layer_decay, drop_path)
     validation: list[float] = []
 
     def after_an_epoch(_history) -> None:

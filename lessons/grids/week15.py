@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 from grid import SHAPES, Grid, Made, Run, measure
-from week15_networks import FOLDER, OPTIONS, RECIPE
+from week15_networks import FOLDER, OPTIONS, RECIPE, build
 
 from course_lib.augment.views import SHAPES_VIEWS
 
@@ -29,7 +29,7 @@ def runs() -> list[Run]:
 def line(change: str, options: dict, vit: dict) -> Run:
     plain = {key: value for key, value in options.items() if key != "augment"}
     id = f"needs-{change.replace(' ', '-').lower()}-s0"
-    return Run(id, 0, "dino", options, fit={"steps": STEPS, **RECIPE}, vit=vit,
+    return Run(id, 0, "dino", options, fit={"steps": STEPS, **RECIPE}, vit=vit, build=build,
                says={**plain, "n": SHAPES, "group": "needs", "change": change})
 
 

@@ -18,6 +18,8 @@ from grid import LABELS, Grid, Made, Run, shapes, tuned
 from course_lib.augment.views import TURNED_VIEWS
 from course_lib.data.images import Splits
 from course_lib.evaluate.scoring import score
+from course_lib.methods import build_method
+from course_lib.methods.masked.dino import DINO
 from course_lib.train.checkpoint import load_method, save_small
 
 FOLDER = "15_ibot"
@@ -36,9 +38,16 @@ def runs() -> list[Run]:
     return [line("ibot", {**OPTIONS, **PATCHES}), line("dino", OPTIONS)]
 
 
+def build(run: Run) -> DINO:
+    """The method as the records have it: fixed positions, the ViT's own initialisation, and KoLeo's mean over crops."""
+    options = {**run.options, "koleo": run.options["koleo"] / 2, "std": None}
+    return build_method(run.method, run.backbone, 32, backbone_options={"positions": "sincos", **(run.vit or {})},
+                        **options)
+
+
 def line(method: str, options: dict) -> Run:
     plain = {key: value for key, value in options.items() if key != "augment"}
-    return Run(f"{method}-s0", 0, method, options, fit={"steps": STEPS, **RECIPE}, vit=VIT,
+    return Run(f"{method}-s0", 0, method, options, fit={"steps": STEPS, **RECIPE}, vit=VIT, build=build,
                says={**plain, "images": IMAGES, "test_seed": FRESH, "labels": LABELS, "epochs": EPOCHS})
 
 

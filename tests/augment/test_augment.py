@@ -54,6 +54,17 @@ def test_resized_crop(size, flip):
         near(mine, tv.hflip(wanted) if flip else wanted, 2e-6)
 
 
+@pytest.mark.parametrize("size", [5, 8, 20, 33])
+def test_bicubic_crops_are_torchvisions_and_stay_in_their_range(size):
+    images = pictures()
+    got = resized_crop(images, torch.tensor(BOXES), size, interpolation="bicubic")
+    for image, box, mine in zip(images, BOXES, got):
+        wanted = tv.resized_crop(image, *box, [size, size], InterpolationMode.BICUBIC, antialias=True)
+        near(mine, wanted.clamp(0, 1), 5e-6)
+    with pytest.raises(ValueError, match="bilinear.*bicubic.*'nearest'"):
+        resized_crop(images, torch.tensor(BOXES), size, interpolation="nearest")
+
+
 @pytest.mark.parametrize("height, width", [(12, 30), (31, 9)])
 def test_resized_crop_of_images_that_are_not_square(height, width):
     images = pictures(3, height, max(width, 13))[..., :width]
@@ -366,3 +377,46 @@ def test_blur_against_a_loop():
     padded = F.pad(image, (1, 1, 0, 0), mode="reflect")[0, 0, 0].tolist()
     wanted = [sum(k[j] * padded[i + j] for j in range(3)) for i in range(5)]
     near(augment.gaussian_blur(image, 1.0, 3)[0, 0, 2], torch.tensor(wanted), 1e-6)
+
+
+# ---------------------------------------------------------------- the papers' views
+def test_moco_v1_makes_grey_before_it_jitters(monkeypatch):
+    """So a grey image is tinted; the jitter is always there, as strong in hue as in the rest, and there is no blur."""
+    view = augment.moco_v1_view(96)
+    assert view.jitter == (0.4, 0.4, 0.4, 0.4) and view.jitter_p == 1 and view.gray_p == 0.2 and not view.blur_p
+    order = []
+    monkeypatch.setattr(views, "adjust_hue", lambda x, shift: order.append("hue") or x)
+    monkeypatch.setattr(views, "adjust_saturation", lambda x, f: order.append("grey" if f.max() <= 1 else "") or x)
+    replace_all = dict(scale=(1.0, 1.0), jitter=(0.0, 0.0, 0.0, 0.4), jitter_p=1.0, gray_p=1.0)
+    for first in (True, False):
+        Augment(20, gray_first=first, **replace_all)(pictures(), generator())
+    assert order == ["grey", "hue", "hue", "grey"]
+
+
+@pytest.mark.parametrize("size, wanted", [(32, "bilinear"), (64, "bilinear"), (96, "bicubic")])
+def test_crops_are_bicubic_where_the_official_code_s_are(size, wanted):
+    pair = augment.byol_views(size)
+    assert [view.interpolation for view in pair] == [wanted] * 2
+    assert views.official_crop(size) == wanted
+    assert augment.moco_view(size).interpolation == augment.moco_v1_view(size).interpolation == "bilinear"
+
+
+# ---------------------------------------------------------------- inputs that are no batch of images
+def test_one_image_and_bytes_as_floats_are_refused_by_name():
+    images = pictures()
+    with pytest.raises(ValueError, match=r"shape \(3, 20, 20\); expected a batch \(B, 3, H, W\)"):
+        Augment(20)(images[0], generator())
+    for use in (augment.to_float, augment.standardize, lambda x: Augment(20)(x, generator())):
+        with pytest.raises(ValueError, match="reach 255; expected values from 0 to 1"):
+            use(images * 255)
+    noisy = images + torch.randn(images.shape, generator=generator())
+    assert torch.equal(augment.to_float(noisy), noisy), "noise leaves [0, 1], and may"
+
+
+def test_a_share_that_hides_all_or_nothing_is_refused():
+    noise = torch.rand(2, 4, 4, generator=generator())
+    for share in (-0.2, 0.0, 1.0, 1.5):
+        with pytest.raises(ValueError, match="mask_ratio"):
+            augment.coarse_mask(noise, share)
+        with pytest.raises(ValueError, match="mask_ratio"):
+            augment.block_mask(2, 4, share, generator())

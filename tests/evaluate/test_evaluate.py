@@ -689,3 +689,13 @@ def test_table():
     markdown = E.table(rows, markdown=True).splitlines()
     assert len(markdown) == 4 and all(line.startswith("|") and line.endswith("|") for line in markdown)
     assert markdown[1].count(":") == 3
+
+
+def test_knn_refuses_more_labels_than_classes_and_temperatures_without_meaning():
+    bank, labels = torch.rand(6, 3), torch.tensor([0, 1, 2, 3, 1, 0])
+    assert E.knn_votes(bank, labels, bank, k=2, classes=6).shape == (6, 6)
+    with pytest.raises(ValueError, match="classes is 3, but the bank's labels reach 3; expected 4 or more"):
+        E.knn_votes(bank, labels, bank, k=2, classes=3)
+    for temperature in (0.0, -1.0):
+        with pytest.raises(ValueError, match="temperature is"):
+            E.knn_votes(bank, labels, bank, k=2, temperature=temperature)

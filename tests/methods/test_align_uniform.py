@@ -124,3 +124,21 @@ def test_a_training_step_follows_the_gradient_of_its_own_batch_only():
               for slope in (1.0, 2.0)]
     assert losses == pytest.approx([1.0, 1.8]) and all(type(loss) is float for loss in losses)
     assert method.weight.item() == pytest.approx(1 - 0.1 - 0.2)
+
+
+# ---------------------------------------------------------------- what is not a cloud of points
+def test_rows_of_zeros_are_collapsed_and_not_perfect():
+    for rows in (torch.zeros(5, 3), torch.ones(5, 3)):
+        assert float(uniformity_loss(rows)) == pytest.approx(0.0, abs=1e-6)
+    one_apart = torch.tensor([[0.0, 0.0], [0.0, 2.0]])  # at the distance 1
+    assert float(uniformity_loss(one_apart)) == pytest.approx(-2.0)
+
+
+def test_a_single_row_and_settings_without_meaning_are_named():
+    with pytest.raises(ValueError, match="uniformity compares images .* got 1"):
+        uniformity_loss(torch.ones(1, 3))
+    with pytest.raises(ValueError, match="t is 0"):
+        uniformity_loss(torch.ones(2, 3), t=0)
+    for alpha in (0.5, 0, -1):
+        with pytest.raises(ValueError, match="alpha is .* expected 1 or more"):
+            alignment_loss(torch.ones(2, 3), torch.ones(2, 3), alpha)

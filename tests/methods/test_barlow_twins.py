@@ -22,6 +22,7 @@ from course_lib.methods.contrastive.barlow_twins import (
     cross_correlation,
     off_diagonal,
 )
+from course_lib.optim import Schedule, build_optimizer
 from course_lib.train.loop import fit
 from helpers.draws import randn
 from helpers.tiny import SMALL, Stop, images, same, state
@@ -273,3 +274,17 @@ def test_a_resumed_run_is_the_same_run(tmp_path, optimizer):
     resumed = fit(again, images(), out=tmp_path / "cut", resume=True, **settings)
     assert same(state(whole), state(again)) and resumed.curves == history.curves
     assert set(history.curves) == {"loss", "on_diagonal", "off_diagonal"}
+
+
+def test_biases_have_a_rate_of_their_own_under_lars_only():
+    """main.py: 0.2 for weights, 0.0048 for biases and norms."""
+    for name, ratio in (("lars", 0.0048 / 0.2), ("adamw", 1.0), ("sgd", 1.0)):
+        groups = build_method("barlow-twins", image_size=16, width=8).param_groups(1e-6)
+        optimizer = build_optimizer(name, groups, 0.2)
+        Schedule(optimizer, groups, 0.2, warmup=0.0).set(0, 10)
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.2, 0.2 * ratio])
+
+
+def test_one_image_has_no_correlation():
+    with pytest.raises(ValueError, match="needs two or more, got 1"):
+        barlow_twins_loss(randn(1, 4), randn(1, 4))

@@ -418,3 +418,25 @@ def test_resume_is_bit_exact(tmp_path, cut):
     fit(beit(), images(), out=tmp_path / "cut", watch=Stop(cut), **settings)
     fit(again, images(), out=tmp_path / "cut", resume=True, **settings)
     assert same(state(whole), state(again)), "the words travel in the checkpoint"
+
+
+# ---------------------------------------------------------------- as in the official code
+def test_the_position_bias_decays_and_the_class_token_does_not():
+    """no_weight_decay of the official ViT: class token and positions; vectors besides."""
+    method = build_method("beit", "vit-tiny", 32)
+    decay = {id(p): group["weight_decay"] for group in method.param_groups(0.1) for p in group["params"]}
+    assert decay[id(method.backbone.relative.table)] == 0.1 and decay[id(method.backbone.class_token)] == 0.0
+    assert decay[id(method.mask_token)] == 0.1 and decay[id(method.backbone.norm.weight)] == 0.0
+    assert len(decay) == sum(p.requires_grad for p in method.parameters())
+
+
+@pytest.mark.parametrize("masks", ["block", "random"])
+@pytest.mark.parametrize("mask_ratio", [0.0, 0.001, 1.0, -1.0])
+def test_a_share_that_hides_nothing_or_all_is_refused(masks, mask_ratio):
+    with pytest.raises(ValueError, match="mask_ratio"):
+        build_method("beit", "vit-tiny", 32, mask_ratio=mask_ratio, masks=masks)
+
+
+def test_a_batch_without_a_hidden_patch_is_no_nan():
+    with pytest.raises(ValueError, match="no patch is hidden"):
+        beit_loss(randn(2, 4, 3), torch.zeros(2, 4, dtype=torch.long), torch.ones(2, 4, dtype=torch.bool))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib.methods import build_method
+from course_lib.methods import build_method, method_class
 from course_lib.methods.masked.dino import (
     DINO,
     DINOHead,
@@ -21,10 +21,11 @@ from course_lib.methods.masked.dino import (
     teacher_probabilities,
     warm_temperature,
 )
+from course_lib.models.backbones import build_backbone
 from course_lib.models.layers import normalize
 from course_lib.optim import cosine, ema_momentum
 from course_lib.train import loop
-from course_lib.train.checkpoint import export
+from course_lib.train.checkpoint import export, load_method, save_small
 from course_lib.train.loop import fit
 from helpers.draws import randn
 from helpers.naive import softmax
@@ -104,7 +105,7 @@ def test_koleo_joins_the_loss_for_large_crops_and_class_tokens(name, monkeypatch
     views = method.views(type("Batch", (), {"images": images().images[:5]}), torch.Generator().manual_seed(0))
     parts = method.loss(views)
     assert [tuple(z.shape) for z in seen] == [(5, 6), (5, 6)]
-    assert float(parts["koleo"]) == pytest.approx(5.0, rel=1e-5), "rows of length 1"
+    assert float(parts["koleo"]) == pytest.approx(10.0, rel=1e-5), "rows of length 1, and the sum of two crops"
     method.koleo = 0.0
     assert "koleo" not in method.loss(views) and len(seen) == 2
 
@@ -366,3 +367,58 @@ def test_a_resumed_run_is_the_same_run(tmp_path, one_thread):
     again = dino(seed=5)
     fit(again, images(), out=tmp_path, resume=True, **options)
     assert same(state(whole), state(again))
+
+
+# ---------------------------------------------------------------- as in the official code
+@pytest.mark.parametrize("name", ["dino", "ibot"])
+def test_a_vit_starts_from_truncated_normals_with_learned_positions(name, tmp_path):
+    torch.manual_seed(0)
+    method = build_method(name, "vit-tiny", 32)
+    assert method.backbone.learned and method.backbone.positions.requires_grad
+    vit = method.backbone
+    for tensor in (vit.positions, vit.class_token, vit.patch_embed.weight, vit.blocks[0].mlp[0].weight,
+                   vit.blocks[2].attn.proj.weight):
+        assert float(tensor.std()) == pytest.approx(0.02, rel=0.15)
+    assert all(torch.equal(a, b) for a, b in zip(method.backbone.parameters(), method.evaluated.parameters()))
+    torch.manual_seed(0)
+    vit = build_backbone("vit-tiny", 32, dim=24, depth=1, heads=3)
+    before = {key: tensor.clone() for key, tensor in vit.state_dict().items()}
+    assert same(before, build_method(name, vit, 32, std=None).backbone.state_dict()), "None leaves it alone"
+
+
+def test_a_network_of_before_still_has_fixed_positions(tmp_path):
+    """Its settings said nothing of them, since they were the ViT's own default."""
+    torch.manual_seed(0)
+    method = dino()
+    old = build_method("dino", "vit-tiny", 16, backbone_options={**VIT, "positions": "sincos"},
+                       **method.settings["options"])
+    old.settings["backbone_options"].pop("positions")
+    again = load_method(save_small(tmp_path / "old.pt", old))
+    assert not again.backbone.learned
+    picture = torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(again.embed(picture), old.eval().embed(picture), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("name", ["dino", "ibot"])
+def test_large_images_have_the_official_blurs(name):
+    method = build_method(name, "vit-tiny", 96, backbone_options={**VIT, "patch": 16}, crops=2)
+    assert [view.blur_p for view in method.crops] == [1.0, 0.1, 0.5, 0.5]
+    assert [view.solarize_p for view in method.crops] == [0.0, 0.2, 0.0, 0.0]
+    assert {view.interpolation for view in method.crops} == {"bicubic"}
+    small = dino()
+    assert {view.blur_p for view in small.crops} == {0.0} and small.crops[0] == small.crops[1]
+
+
+def test_betas_are_the_papers():
+    assert [method_class(name).recipe["betas"] for name in ("dino", "ibot", "beit", "simmim")] == [(0.9, 0.999)] * 4
+    assert "betas" not in method_class("mae").recipe, "0.9 and 0.95, the default"
+
+
+@pytest.mark.parametrize("temperature", [0.0, -0.1])
+def test_a_temperature_must_be_positive(temperature):
+    scores, center = [randn(3, 4), randn(3, 4)], torch.zeros(4)
+    for options in ({"student_temp": temperature}, {"teacher_temp": temperature}):
+        with pytest.raises(ValueError, match="temperature is .* expected a number above 0"):
+            dino_loss(scores, scores, center, **options)
+    with pytest.raises(ValueError, match="KoLeo compares images"):
+        koleo_loss(randn(1, 4))

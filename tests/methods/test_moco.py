@@ -337,3 +337,15 @@ if __name__ == "__main__":
     torch.save(rank_step(int(number), 2), Path(folder) / f"{number}.pt")
     dist.barrier()
     dist.destroy_process_group()
+
+
+def test_v1_and_v2_have_their_own_views():
+    first, second = (build_method(name, image_size=96).augment for name in ("moco", "moco-v2"))
+    assert first.gray_first and first.jitter == (0.4, 0.4, 0.4, 0.4) and first.jitter_p == 1.0 and first.blur_p == 0.0
+    assert not second.gray_first and second.jitter == (0.4, 0.4, 0.4, 0.1) and second.blur_p == 0.5
+
+
+@pytest.mark.parametrize("temperature", [0.0, -0.2])
+def test_a_temperature_must_be_positive(temperature):
+    with pytest.raises(ValueError, match="temperature is .* expected a number above 0"):
+        moco_loss(randn(2, 4), randn(2, 4), normalize(randn(3, 4)), temperature)

@@ -266,3 +266,17 @@ def test_the_student_comes_to_say_what_the_teacher_says():
     fit(Distill(student, teacher, 16, augment=Augment(16, scale=(1.0, 1.0), jitter_p=0, gray_p=0)), images(), steps=30,
         **SMALL, lr=0.02)
     assert isinstance(pretrained, SimCLRv2) and apart() < before - 0.02
+
+
+@pytest.mark.parametrize("temperature", [0.0, -0.2])
+def test_a_temperature_must_be_positive(temperature):
+    for act in (lambda: nt_xent(randn(2, 4), randn(2, 4), temperature),
+                lambda: distillation_loss(randn(2, 4), randn(2, 4), temperature)):
+        with pytest.raises(ValueError, match="temperature is .* expected a number above 0"):
+            act()
+
+
+def test_one_image_has_no_negatives():
+    method = build_method("simclr", image_size=16)
+    with pytest.raises(ValueError, match="SimCLR compares images .* got 1"):
+        method.loss((torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16)))

@@ -238,3 +238,13 @@ def test_every_parameter_is_trained_once_and_the_bias_quickly():
     assert sorted(trained) == sorted(id(p) for p in method.parameters() if p.requires_grad)
     table = method.backbone.relative.table
     assert [group["lr_scale"] for group in groups if any(p is table for p in group["params"])] == [7]
+
+
+# ---------------------------------------------------------------- as in the official code
+def test_the_position_bias_decays_and_the_class_token_does_not():
+    """no_weight_decay of the official ViT: class token and positions; vectors besides."""
+    method = build_method("simmim", "vit-tiny", 32)
+    decay = {id(p): group["weight_decay"] for group in method.param_groups(0.1) for p in group["params"]}
+    assert decay[id(method.backbone.relative.table)] == 0.1 and decay[id(method.backbone.class_token)] == 0.0
+    assert decay[id(method.mask_token)] == 0.1 and decay[id(method.backbone.norm.weight)] == 0.0
+    assert len(decay) == sum(p.requires_grad for p in method.parameters())

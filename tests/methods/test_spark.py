@@ -349,3 +349,27 @@ def test_target_patches_have_the_unbiased_deviation():
     patches, mean, std = normalize_patches(randn(2, 4, 12))
     torch.testing.assert_close(patches.var(-1), torch.ones(2, 4, dtype=torch.float64), rtol=1e-5, atol=0)
     torch.testing.assert_close(patches * std + mean, randn(2, 4, 12))
+
+
+# ---------------------------------------------------------------- as in the official code
+def test_the_decoder_starts_as_the_official_one():
+    """decoder.py: convolutions from a normal of 0.02, deconvolutions by He's rule, biases 0."""
+    torch.manual_seed(0)
+    block = LightDecoder(4, 64).dec[0]
+    assert float(block.conv[0].weight.std()) == pytest.approx(0.02, rel=0.03)
+    fan_out = 64 * 16
+    assert float(block.up_sample.weight.std()) == pytest.approx((2 / fan_out) ** 0.5, rel=0.03)
+    assert not block.up_sample.bias.any()
+
+
+def test_mask_tokens_do_not_decay_and_gradients_are_clipped_at_five():
+    method = SparK(ConvNet(2, (4, 6)), 16, width=8)
+    decay = {id(p): group["weight_decay"] for group in method.param_groups(0.1) for p in group["params"]}
+    assert {decay[id(p)] for p in method.mask_tokens} == {0.0} and len(decay) == len(list(method.parameters()))
+    assert decay[id(method.backbone.blocks[0][0].weight)] == 0.1 and SparK.recipe["clip"] == 5.0
+
+
+@pytest.mark.parametrize("mask_ratio", [-0.1, 0.0, 0.02, 1.0])
+def test_a_share_that_hides_nothing_or_all_is_refused(mask_ratio):
+    with pytest.raises(ValueError, match="at least one hidden and one visible"):
+        SparK(ConvNet(2, (4, 6)), 16, mask_ratio=mask_ratio)

@@ -258,3 +258,18 @@ def test_a_resumed_run_is_the_same_run(tmp_path, options):
     again = fit(resumed, images(), steps=8, log_every=1, out=tmp_path, resume=True, **SMALL)
     assert same(state(whole), state(resumed)) and again.curves == history.curves
     assert ("queue" in state(whole)) and (not options.get("queue") or whole.queue.any(-1).all())
+
+
+def test_everything_decays_as_under_larc():
+    method = build_method("swav", image_size=16, hidden=8, out=4, prototypes=6)
+    groups = method.param_groups(0.1)
+    assert all(group["weight_decay"] == 0.1 and group["adapt"] for group in groups)
+    assert sum(len(group["params"]) for group in groups) == len(list(method.parameters()))
+
+
+def test_temperatures_must_be_positive():
+    scores = [randn(3, 4), randn(3, 4)]
+    with pytest.raises(ValueError, match="temperature is 0"):
+        swav_loss(scores, [s.softmax(1) for s in scores], temperature=0.0)
+    with pytest.raises(ValueError, match="epsilon is -1"):
+        sinkhorn(randn(3, 4), epsilon=-1.0)

@@ -179,3 +179,9 @@ def test_golden_and_naive_agree():
         assert naive_covariance(x) + naive_covariance(y) == pytest.approx(float(z[f"{case}__cov_loss"]))
         assert (naive_variance(x) + naive_variance(y)) / 2 == pytest.approx(float(z[f"{case}__std_loss"]))
         assert naive_invariance(x, y) == pytest.approx(float(z[f"{case}__repr_loss"]))
+
+
+def test_one_image_has_no_variance():
+    for act in (variance_loss, covariance_loss):
+        with pytest.raises(ValueError, match="over the batch compares images .* got 1"):
+            act(randn(1, 4))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from course_lib.methods import build_method
 from course_lib.models.backbones import BACKBONES, ConvNet, ResNet, build_backbone, mean_of_positions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -82,3 +83,26 @@ def test_a_resnets_weights_are_torchvisions(size):
         theirs.fc = torch.nn.Identity()
         images = torch.randn(2, 3, 96, 96)
         torch.testing.assert_close(ours(images), theirs(images))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_residual_branches_may_start_at_zero(name):
+    resnet = build_backbone(name, 32, zero_init_residual=True)
+    last = [getattr(block, "bn3", None) or block.bn2 for block in resnet.net.modules() if hasattr(block, "bn2")]
+    assert len(last) == {"resnet18": 8, "resnet50": 16}[name] and all((norm.weight == 0).all() for norm in last)
+    assert all((block.bn1.weight == 1).all() for block in resnet.net.modules() if hasattr(block, "bn2"))
+    assert not any((norm == 0).all() for key, norm in build_backbone(name, 32).state_dict().items()
+                   if key.endswith("bn2.weight"))
+
+
+@pytest.mark.parametrize("method, zero", [("simclr", True), ("byol", True), ("simsiam", True), ("barlow-twins", True),
+                                          ("vicreg", True), ("moco-v2", False), ("swav", False)])
+def test_which_methods_start_their_residual_branches_at_zero(method, zero):
+    net = build_method(method, "resnet18", 32).backbone.net
+    assert bool((net.layer4[1].bn2.weight == 0).all()) == zero
+
+
+@pytest.mark.parametrize("backbone", ["convnet", "resnet18", "vit-tiny"])
+def test_one_image_is_not_a_batch(backbone):
+    with pytest.raises(ValueError, match=r"expected a batch \(B, 3, H, W\)"):
+        build_backbone(backbone, 32)(torch.rand(3, 32, 32))

@@ -13,12 +13,13 @@ from course_lib.data.images import Splits
 from course_lib.evaluate.features import reinitialise
 from course_lib.methods import build_method
 from course_lib.models.backbones import ConvNet, build_backbone
-from course_lib.models.blocks import Attention
+from course_lib.models.blocks import Attention, drop_path
 from course_lib.models.positions import RelativeBias, relative_index, sincos_positions
+from course_lib.models.teacher import EMA
 from course_lib.models.vit import ViT, init_truncated, init_xavier
 from course_lib.optim import layer_decay_groups
 from course_lib.train.checkpoint import load_method, save_small
-from course_lib.train.tuning import fine_tune
+from course_lib.train.tuning import Classifier, fine_tune
 from helpers import tiny
 from helpers.draws import randn
 
@@ -394,3 +395,56 @@ def test_a_stem_moves_with_the_patch_embedding_when_layers_decay():
     scales = {id(p): group["lr_scale"] for group in layer_decay_groups(vit, 0.1, 0.5) for p in group["params"]}
     assert {scales[id(p)] for p in [*vit.stem.parameters(), *vit.patch_embed.parameters()]} == {0.5**3}
     assert scales[id(vit.blocks[1].mlp[0].weight)] == 0.5 and len(scales) == len(list(vit.parameters()))
+
+
+# ---------------------------------------------------------------- stochastic depth
+def test_paths_are_dropped_more_often_deeper_and_only_in_training():
+    vit = ViT(16, patch=4, dim=24, depth=3, heads=3, drop_path=0.4)
+    assert [block.drop_path for block in vit.blocks] == pytest.approx([0.0, 0.2, 0.4])
+    images = torch.rand(64, 3, 16, 16)
+    plain = ViT(16, patch=4, dim=24, depth=3, heads=3)
+    plain.load_state_dict(vit.state_dict())
+    assert torch.equal(vit.eval()(images), plain(images)), "in evaluation mode nothing is dropped"
+    assert not torch.equal(vit.train()(images), plain(images))
+    assert not any(block.drop_path for block in EMA(vit).module.blocks), "a teacher drops none"
+    for rate in (-0.1, 1.0):
+        with pytest.raises(ValueError, match="drop_path is the share"):
+            ViT(16, patch=4, dim=24, depth=2, heads=3, drop_path=rate)
+
+
+def test_a_dropped_branch_is_missing_for_whole_images_and_right_on_average():
+    torch.manual_seed(0)
+    y = drop_path(torch.ones(20000, 2, 3), 0.25)
+    assert set(y.unique().tolist()) == {0.0, float(torch.tensor(1.0) / 0.75)} and (y == y[:, :1, :1]).all()
+    assert float(y.mean()) == pytest.approx(1.0, abs=0.02)
+
+
+# ---------------------------------------------------------------- positions and groups as in the official code
+def test_learned_positions_are_resized_as_in_dino():
+    """vision_transformer.py, interpolate_pos_encoding: by scale_factor, with 0.1 added to the grid; not by size=."""
+    vit = ViT(16, patch=4, dim=8, depth=1, heads=2, positions="learned")
+    table = vit.positions.detach()
+    square = table[1:].view(1, 4, 4, 8).permute(0, 3, 1, 2)
+    for grid in (2, 3, 6):
+        resized = torch.nn.functional.interpolate(square, scale_factor=((grid + 0.1) / 4,) * 2, mode="bicubic")
+        wanted = torch.cat([table[:1], resized.permute(0, 2, 3, 1).reshape(-1, 8)])
+        torch.testing.assert_close(vit._positions(grid, table), wanted)
+
+
+@pytest.mark.parametrize("relative, scale", [("shared", {1.0}), ("layer", {0.5, 0.25})])
+def test_a_position_bias_that_all_blocks_share_learns_as_fast_as_the_head(relative, scale):
+    vit = ViT(16, patch=4, dim=24, depth=2, heads=3, positions="none", relative=relative)
+    groups = layer_decay_groups(vit, 0.1, 0.5)
+    mine = [group for group in groups for p in group["params"]
+            if any(p is q for name, q in vit.named_parameters() if name.endswith("relative.table"))]
+    assert {group["lr_scale"] for group in mine} == scale and {group["weight_decay"] for group in mine} == {0.1}
+
+
+def test_fine_tuning_may_drop_paths():
+    """0.1 in the papers of MAE, SimMIM and BEiT; 0 here, unless asked for."""
+    for rate, wanted in ((0.0, [0.0, 0.0]), (0.1, [0.0, 0.1])):
+        vit = ViT(16, patch=4, dim=24, depth=2, heads=3)
+        Classifier(vit, torch.nn.Linear(24, 3), drop_path=rate)
+        assert [block.drop_path for block in vit.blocks] == wanted
+    with pytest.raises(ValueError, match="a ConvNet has none"):
+        Classifier(ConvNet(), torch.nn.Linear(128, 3), drop_path=0.1)

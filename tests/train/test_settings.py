@@ -70,3 +70,21 @@ def test_what_cannot_be_is_refused_in_a_sentence(wrong, says, tmp_path):
     with pytest.raises(ValueError, match=says.replace("(", r"\(")):
         fit(method, images(), **{**SMALL, "steps": 2, "out": tmp_path / "run", **wrong})
     assert state(method).keys() == before.keys() and not method.calls and not (tmp_path / "run" / "last.pt").exists()
+
+
+def test_betas_are_the_recipe_s_and_reach_every_group(monkeypatch):
+    from course_lib.train import loop
+
+    found = []
+    real = loop.build_optimizer
+    monkeypatch.setattr(loop, "build_optimizer", lambda *a, **k: found.append(real(*a, **k)) or found[-1])
+    class Slow(Toy):
+        recipe = {"betas": (0.9, 0.999)}
+
+    for method, options in ((Toy(), {}), (Slow(), {}), (Slow(), {"betas": (0.8, 0.9)}), (Slow(), {"optimizer": "sgd"})):
+        fit(method, images(), steps=1, **options, **SMALL)
+    assert [group.get("betas") for opt in found for group in opt.param_groups[:1]] == [
+        (0.9, 0.95), (0.9, 0.999), (0.8, 0.9), None]
+    for betas in ((0.9, 1.0), (-0.1, 0.9), (0.9,)):
+        with pytest.raises(ValueError, match="betas is"):
+            Settings(betas=betas)

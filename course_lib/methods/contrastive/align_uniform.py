@@ -27,22 +27,32 @@ from course_lib.augment.views import Augment
 from course_lib.collectives import gather
 from course_lib.methods.base import TwoViewMethod
 from course_lib.models.layers import MLP, Backbone, normalize
-from course_lib.precision import in_float32
+from course_lib.precision import check_positive, check_several, in_float32
 
 
 @in_float32
 def alignment_loss(x: Tensor, y: Tensor, alpha: float = 2.0) -> Tensor:
-    """Mean distance to the power alpha between the two views of an image, on the sphere: (N, D), (N, D) -> scalar."""
+    """Mean distance to the power alpha between the two views of an image, on the sphere: (N, D), (N, D) -> scalar.
+
+    ValueError for an alpha below 1, whose gradient is infinite where two views agree.
+    """
+    if not alpha >= 1:
+        raise ValueError(f"alpha is {alpha}; expected 1 or more: below, the gradient of a distance of 0 is infinite")
     distance = (normalize(x) - normalize(y)).norm(dim=1)  # (N,)
     return distance.pow(alpha).mean()
 
 
 @in_float32
 def uniformity_loss(z: Tensor, t: float = 2.0) -> Tensor:
-    """Log of the mean of exp(-t d^2) over the pairs i < j, on the sphere: (N, D) -> scalar, 0 when collapsed."""
-    z = normalize(z)
+    """Log of the mean of exp(-t d^2) over the pairs i < j, on the sphere: (N, D) -> scalar, 0 when collapsed.
+
+    ValueError for fewer than two rows, or a t that is not above 0.
+    """
+    check_positive("t", t)
+    z = normalize(check_several(z, "uniformity"))
+    lengths = z.square().sum(1)  # 1, or 0 of a row of zeros, which lies at the distance 0 from another
     i, j = torch.triu_indices(len(z), len(z), offset=1, device=z.device)  # the pairs i < j
-    squared = 2 - 2 * (z @ z.T)[i, j]  # |z_i - z_j|^2 of vectors of length 1, (N (N - 1) / 2,)
+    squared = lengths[i] + lengths[j] - 2 * (z @ z.T)[i, j]  # |z_i - z_j|^2, (N (N - 1) / 2,)
     return torch.logsumexp(-t * squared, dim=0) - math.log(len(squared))
 
 

@@ -28,14 +28,19 @@ from course_lib.collectives import gather, world_size
 from course_lib.methods.base import TwoViewMethod
 from course_lib.models.layers import MLP, Backbone
 from course_lib.moved import signpost
-from course_lib.precision import in_float32
+from course_lib.optim import Group, parameter_groups
+from course_lib.precision import check_several, in_float32
 
 __getattr__ = signpost(__name__)  # names the new name of what has been renamed here
 
 
 @in_float32
 def cross_correlation(a: Tensor, b: Tensor, eps: float = 1e-5) -> Tensor:
-    """(N, D), (N, D) -> (D, D): correlation of dimension i of view 1 with dimension j of view 2 over the batch."""
+    """(N, D), (N, D) -> (D, D): correlation of dimension i of view 1 with dimension j of view 2 over the batch.
+
+    ValueError for a single row.
+    """
+    check_several(a, "a correlation over the batch")
     a, b = ((z - z.mean(0)) / torch.sqrt(z.var(0, correction=0) + eps) for z in (a, b))
     return a.T @ b / len(a)
 
@@ -75,12 +80,13 @@ class BarlowTwins(TwoViewMethod):
 
     lambd: weight of the off-diagonal part, by default 6 / width (the paper's at 8192); it may change between steps.
     augment, other: the paper's pair differs in blur and solarize (`augment.byol_views`); at 32 pixels, by default, both
-    views are alike.
+    views are alike. Under LARS biases and norms have the official rate of their own, 0.0048 against 0.2.
     """
 
     title = "Barlow Twins"
     week = 9
     recipe = {"lr": 1e-3, "batch_size": 128}
+    resnet_options = {"zero_init_residual": True}
 
     def __init__(self, backbone: Backbone, image_size: int = 32, width: int = 128, lambd: float | None = None,
                  official_gradient: bool = False, augment: Augment | None = None, other: Augment | None = None):
@@ -96,3 +102,7 @@ class BarlowTwins(TwoViewMethod):
         # one view at a time, as in the official code: batch norm's statistics are those of a view
         a, b = (self.projector(self.backbone(standardize(view))) for view in views)  # (N, width) each
         return {**barlow_twins_loss(a, b, self.lambd, self.official_gradient), "embedding": a.detach()}
+
+    def param_groups(self, weight_decay: float) -> list[Group]:
+        weights, *biases = parameter_groups(self, weight_decay)
+        return [weights, *({**group, "lars_scale": 0.0048 / 0.2} for group in biases)]

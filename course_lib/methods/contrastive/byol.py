@@ -56,6 +56,7 @@ class BYOL(TwoViewMethod):
     title = "BYOL"
     week = 6
     recipe = {"lr": 5e-4, "batch_size": 64}
+    resnet_options = {"zero_init_residual": True}
 
     def __init__(self, backbone: Backbone, image_size: int = 32, hidden: int = 512, out: int = 128,
                  momentum: float = 0.97, constant: bool = False, predictor: bool = True, norm: bool = True,

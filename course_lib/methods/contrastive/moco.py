@@ -6,7 +6,7 @@ batches, kept in a queue. All have length 1; keys carry no gradient:
     L = mean over N of  -log( exp(q . k / tau) / (exp(q . k / tau) + sum over the queue of exp(q . n / tau)) )
 
 The key encoder follows the query encoder: theta_k <- m theta_k + (1 - m) theta_q, once per update, parameters only.
-v2 is v1 with a two-layer head, blur in the views, tau 0.2 instead of 0.07 and a cosine schedule.
+v2 is v1 with a two-layer head, other views (weaker hue, blur), tau 0.2 instead of 0.07 and a cosine schedule.
 
 What other implementations get wrong: keys enqueued before the logits, so that a positive is also a negative; a queue
 or pointer that no checkpoint holds, or that each rank fills alone; batch norm over the whole batch, which leaks
@@ -24,18 +24,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.augment.pixels import standardize
-from course_lib.augment.views import Augment, moco_view, two_views
+from course_lib.augment.views import Augment, moco_v1_view, moco_view, two_views
 from course_lib.methods.base import TwoViewMethod
 from course_lib.models.batch_norm import split_batch_norm
 from course_lib.models.layers import Backbone, Queue, normalize
 from course_lib.models.teacher import EMA
 from course_lib.optim import Group, parameter_groups
-from course_lib.precision import in_float32
+from course_lib.precision import check_positive, in_float32
 
 
 @in_float32
 def moco_logits(q: Tensor, k: Tensor, negatives: Tensor, temperature: float = 0.07) -> Tensor:
-    """(N, D), (N, D), (K, D) unit rows -> (N, 1 + K) logits, the positive in column 0; keys are taken as constants."""
+    """(N, D), (N, D), (K, D) unit rows -> (N, 1 + K) logits, the positive in column 0; keys are taken as constants.
+
+    ValueError for a temperature that is not above 0.
+    """
+    check_positive("temperature", temperature)
     positive = (q * k.detach()).sum(1, keepdim=True)  # (N, 1)
     return torch.cat([positive, q @ negatives.detach().T], dim=1) / temperature
 
@@ -66,13 +70,14 @@ class MoCo(TwoViewMethod):
     paper, 4096 in the official CIFAR demo; short runs need a short one. momentum: 0.999, in the demo 0.99. temperature:
     0.07 in v1, 0.2 in v2, 0.1 in the demo. splits, shuffle: batch norm over that many parts of the batch, and the
     keys' batch shuffled (8 and yes in the demo); splits=1 is plain batch norm. symmetric: both views are queries in
-    turn, the two losses added (a variant of the demo). recipe: settings of `fit` for small sets and short runs; the
-    paper has SGD, 0.03 for 256 images.
+    turn, the two losses added (a variant of the demo). augment: of both views, `moco_v1_view`. recipe: settings of
+    `fit` for small sets and short runs; the paper has SGD, 0.03 for 256 images.
     """
 
     title = "MoCo"
     week = 5
     recipe = {"lr": 1e-3, "batch_size": 128}
+    view = staticmethod(moco_v1_view)
 
     def __init__(self, backbone: Backbone, image_size: int = 32, hidden: int = 512, out: int = 128, layers: int = 1,
                  queue: int = 512, momentum: float = 0.99, temperature: float = 0.1, splits: int = 2,
@@ -86,7 +91,7 @@ class MoCo(TwoViewMethod):
         self.queue = Queue(queue, out)
         self.momentum, self.temperature, self.symmetric = momentum, temperature, symmetric
         self.shuffle = shuffle and splits > 1
-        self.augment = augment or moco_view(image_size)
+        self.augment = augment or self.view(image_size)
         self.other = other or self.augment
 
     def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -118,10 +123,11 @@ class MoCo(TwoViewMethod):
 
 
 class MoCoV2(MoCo):
-    """MoCo v2: the same with a two-layer head (and in the paper blur, temperature 0.2 and a cosine schedule)."""
+    """MoCo v2: the same with a two-layer head and `moco_view`; in the paper also temperature 0.2, a cosine schedule."""
 
     title = "MoCo v2"
     week = 5
+    view = staticmethod(moco_view)
 
     def __init__(self, backbone: Backbone, image_size: int = 32, layers: int = 2, **options):
         super().__init__(backbone, image_size, layers=layers, **options)

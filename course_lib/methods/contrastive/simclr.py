@@ -25,11 +25,11 @@ from torch.nn import functional as F
 
 from course_lib.augment.pixels import standardize
 from course_lib.augment.views import Augment
-from course_lib.collectives import gather
+from course_lib.collectives import gather, world_size
 from course_lib.methods.base import TwoViewMethod
 from course_lib.models.batch_norm import BatchNorm1d
 from course_lib.models.layers import Backbone, normalize
-from course_lib.precision import in_float32
+from course_lib.precision import check_positive, check_several, in_float32
 
 
 def partners(n: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
@@ -47,8 +47,10 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.1, unit_length: bool = 
     """NT-Xent of the global batch: (N, D), (N, D) -> dict of scalars "loss" and "accuracy" (partner ranked first).
 
     Row i of `a` and row i of `b` are the two views of image i; over several ranks both are gathered first.
-    unit_length=False takes the embeddings as they are (the official code's hidden_norm).
+    unit_length=False takes the embeddings as they are (the official code's hidden_norm). ValueError for a temperature
+    that is not above 0.
     """
+    check_positive("temperature", temperature)
     z = torch.cat([gather(a), gather(b)])  # (2N, D), view 1 above view 2
     z = normalize(z) if unit_length else z
     partner, others = partners(len(z) // 2, z.device)
@@ -79,6 +81,7 @@ class SimCLR(TwoViewMethod):
     title = "SimCLR"
     week = 4
     recipe = {"lr": 3e-3, "weight_decay": 1e-4, "batch_size": 128}
+    resnet_options = {"zero_init_residual": True}
 
     def __init__(self, backbone: Backbone, image_size: int = 32, hidden: int = 512, out: int = 128, layers: int = 2,
                  temperature: float = 0.2, augment: Augment | None = None, other: Augment | None = None):
@@ -90,6 +93,8 @@ class SimCLR(TwoViewMethod):
         self.other = other or self.augment
 
     def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
+        if world_size() == 1:
+            check_several(views[0], "SimCLR")
         # both views through the network at once: batch norm's statistics are those of all 2N views
         z = self.head(self.backbone(standardize(torch.cat(views))))  # (2N, out)
         a, b = z.chunk(2)  # (N, out) each
@@ -99,5 +104,6 @@ class SimCLR(TwoViewMethod):
 def simclr_views(image_size: int) -> Augment:
     """The paper's view of large images (strength 1, blur); up to 64 pixels the official CIFAR one (0.5, no blur)."""
     if image_size > 64:
-        return Augment(image_size, scale=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5)
+        return Augment(image_size, scale=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), blur_p=0.5,
+                       interpolation="bicubic")
     return Augment(image_size, scale=(0.08, 1.0), jitter=(0.4, 0.4, 0.4, 0.1))

@@ -26,7 +26,7 @@ from course_lib.augment.views import Augment
 from course_lib.methods.base import Method
 from course_lib.methods.contrastive.simclr import SimCLR
 from course_lib.models.layers import Backbone
-from course_lib.precision import in_float32
+from course_lib.precision import check_positive, in_float32
 
 
 class SimCLRv2(SimCLR):
@@ -89,8 +89,9 @@ class FineTune(Method):
 def distillation_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """Cross-entropy of the student's logits with the teacher's soft labels, (N, classes) each -> scalar.
 
-    Both are divided by the temperature; the teacher's are constants.
+    Both are divided by the temperature, above 0; the teacher's are constants.
     """
+    check_positive("temperature", temperature)
     soft = (teacher.detach() / temperature).softmax(1)
     return -(soft * (student / temperature).log_softmax(1)).sum(1).mean()
 

@@ -65,6 +65,7 @@ class SimSiam(TwoViewMethod):
     title = "SimSiam"
     week = 7
     recipe = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 5e-4, "warmup": 0.1, "batch_size": 64}
+    resnet_options = {"zero_init_residual": True}
 
     def __init__(self, backbone: Backbone, image_size: int = 32, width: int = 512, layers: int | None = None,
                  bottleneck: int | None = None, stop: bool = True, predictor: bool = True, norm: bool = True,

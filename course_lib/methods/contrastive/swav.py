@@ -13,7 +13,8 @@ and the codes carry no information; the official advice is a smaller epsilon, an
 
 What other implementations get wrong: exp overflowing at small epsilon; prototypes not scaled to length 1 before every
 forward; gradient through the codes; a crop predicting its own code; balance over one rank's batch; prototypes
-"frozen" by a zero gradient, with which decay and momentum still move them, instead of by none.
+"frozen" by a zero gradient, with which decay and momentum still move them, instead of by none; biases and norms exempt
+from weight decay and from LARC's rate.
 """
 
 from __future__ import annotations
@@ -33,15 +34,17 @@ from course_lib.data.images import Batch
 from course_lib.methods.base import Method
 from course_lib.models.layers import MLP, Backbone, normalize, sinkhorn
 from course_lib.optim import Group, parameter_groups
-from course_lib.precision import in_float32
+from course_lib.precision import check_positive, in_float32
 
 
 @in_float32
 def swav_loss(scores: list[Tensor], codes: list[Tensor], temperature: float = 0.1) -> Tensor:
     """Swapped prediction: V crops' scores z . c, (N, K) each, and the first crops' codes, (N, K) each -> scalar.
 
-    scores[i] and codes[i] belong to the same crop, which does not predict itself.
+    scores[i] and codes[i] belong to the same crop, which does not predict itself. ValueError for a temperature that is
+    not above 0.
     """
+    check_positive("temperature", temperature)
     total = scores[0].new_zeros(())
     for i, code in enumerate(codes):
         others = [s for v, s in enumerate(scores) if v != i]
@@ -136,9 +139,12 @@ class SwAV(Method):
         return codes
 
     def param_groups(self, weight_decay: float) -> list[Group]:
-        """The prototypes apart: torch's fused SGD needs all gradients of a group to initialise its momentum."""
-        rest = nn.ModuleList([self.backbone, self.projector])
-        return parameter_groups(rest, weight_decay) + parameter_groups(self.prototypes, weight_decay)
+        """Biases and norms decay too, as in the official code (LARC over SGD, of all parameters).
+
+        The prototypes apart: torch's fused SGD needs all gradients of a group to initialise its momentum.
+        """
+        parts = (nn.ModuleList([self.backbone, self.projector]), self.prototypes)
+        return [group for part in parts for group in parameter_groups(part, weight_decay, exempt=False)]
 
     def before_update(self) -> None:
         if self.progress < self.frozen:

@@ -29,7 +29,7 @@ from course_lib.augment.views import Augment, byol_views
 from course_lib.collectives import gather
 from course_lib.methods.base import TwoViewMethod
 from course_lib.models.layers import MLP, Backbone
-from course_lib.precision import in_float32
+from course_lib.precision import check_several, in_float32
 
 
 @in_float32
@@ -40,15 +40,22 @@ def invariance_loss(a: Tensor, b: Tensor) -> Tensor:
 
 @in_float32
 def variance_loss(z: Tensor, gamma: float = 1.0, eps: float = 1e-4) -> Tensor:
-    """How far the standard deviation of each dimension falls short of gamma: (N, D) -> scalar."""
+    """How far the standard deviation of each dimension falls short of gamma: (N, D) -> scalar.
+
+    ValueError for one row.
+    """
+    check_several(z, "the variance over the batch")
     std = torch.sqrt(z.var(dim=0) + eps)  # (D,)
     return F.relu(gamma - std).mean()
 
 
 @in_float32
 def covariance_loss(z: Tensor) -> Tensor:
-    """Squared covariances of different dimensions, summed and divided by D: (N, D) -> scalar."""
-    n, d = z.shape
+    """Squared covariances of different dimensions, summed and divided by D: (N, D) -> scalar.
+
+    ValueError for one row.
+    """
+    n, d = check_several(z, "the covariance over the batch").shape
     z = z - z.mean(dim=0)
     # Z^T Z and Z Z^T have the same sum of squares: with more dimensions than samples the second is the smaller one
     products = z.T @ z if d <= n else z @ z.T
@@ -85,6 +92,7 @@ class VICReg(TwoViewMethod):
     title = "VICReg"
     week = 3
     recipe = {"lr": 3e-3}
+    resnet_options = {"zero_init_residual": True}
 
     def __init__(self, backbone: Backbone, image_size: int = 32, width: int = 512, invariance: float = 25.0,
                  variance: float = 25.0, covariance: float = 4.0, augment: Augment | None = None,

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course_lib.augment.masks import block_mask, enlarge, patch_mask
+from course_lib.augment.masks import block_mask, check_hidden, enlarge, patch_mask
 from course_lib.augment.pixels import standardize
-from course_lib.augment.views import Augment
+from course_lib.augment.views import Augment, official_crop
 from course_lib.collectives import all_reduce_sum
 from course_lib.data.images import Batch
 from course_lib.methods.base import ReconstructionMethod
@@ -47,11 +47,15 @@ BEIT_VIT = dict(positions="none", relative="shared", layer_scale=0.1, key_bias=F
 def beit_loss(logits: Tensor, words: Tensor, visible: Tensor) -> Tensor:
     """Cross-entropy of the hidden patches' words, one mean over the hidden patches of the whole (global) batch.
 
-    logits (B, L, K); words int64 and visible bool, (B, L) or (B, g, g), True = visible -> scalar.
+    logits (B, L, K); words int64 and visible bool, (B, L) or (B, g, g), True = visible -> scalar. ValueError where
+    nothing is hidden.
     """
     hidden = ~visible.flatten(1)  # (B, L)
+    count = all_reduce_sum(hidden.sum())
+    if not count:
+        raise ValueError("no patch is hidden in the whole batch: there is nothing to predict")
     total = F.cross_entropy(logits[hidden], words.flatten(1)[hidden], reduction="sum")  # of (|M|, K) and (|M|,)
-    return all_reduce_sum(total) / all_reduce_sum(hidden.sum().to(total))
+    return all_reduce_sum(total) / count.to(total)
 
 
 # ------------------------------------------------------------------------------------------------ the method
@@ -68,7 +72,7 @@ class BEiT(ReconstructionMethod):
 
     title = "BEiT"
     week = 14
-    recipe = {"lr": 1e-3, "clip": 3.0}
+    recipe = {"lr": 1e-3, "clip": 3.0, "betas": (0.9, 0.999)}
     backbone_options = BEIT_VIT
     explored = ("mask_token", "head", "tokenizer")
     normalized = pixels = False  # its targets are words
@@ -94,7 +98,9 @@ class BEiT(ReconstructionMethod):
         nn.init.zeros_(self.head.bias)
         self.grid, self.patch = image_size // backbone.patch, backbone.patch
         self.mask_ratio, self.masks, self.bias_lr = mask_ratio, masks, bias_lr
-        self.augment = augment or Augment(image_size, jitter=(0.4, 0.4, 0.4, 0.0), gray_p=0.0)
+        check_hidden(round(mask_ratio * self.grid**2), self.grid**2, mask_ratio)
+        self.augment = augment or Augment(image_size, jitter=(0.4, 0.4, 0.4, 0.0), gray_p=0.0,
+                                          interpolation=official_crop(image_size))
 
     def prepare(self, images: Tensor) -> None:
         """k-means learns its words from the images (uint8)."""

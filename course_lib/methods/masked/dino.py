@@ -31,20 +31,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.augment.pixels import standardize
-from course_lib.augment.views import TURNED_VIEWS, Augment, many_views
+from course_lib.augment.views import TURNED_VIEWS, Augment, blurred_pair, many_views, official_crop
 from course_lib.collectives import all_reduce_sum, gather, rank
 from course_lib.data.images import Batch
 from course_lib.methods.base import Method
 from course_lib.models.layers import Backbone, normalize
 from course_lib.models.teacher import EMA
+from course_lib.models.vit import ViT, init_truncated
 from course_lib.optim import Group, ema_momentum, parameter_groups
-from course_lib.precision import at_least_float32, in_float32
+from course_lib.precision import at_least_float32, check_positive, check_several, in_float32
 
 
 # ------------------------------------------------------------------------------------------------ the loss
 @in_float32
 def teacher_probabilities(logits: Tensor, center: Tensor, temperature: float = 0.04) -> Tensor:
-    """softmax((z - c) / tau), first centred, then sharpened, without gradient: (..., K), (K,) -> (..., K)."""
+    """softmax((z - c) / tau), first centred, then sharpened, without gradient: (..., K), (K,) -> (..., K).
+
+    ValueError for a temperature that is not above 0.
+    """
+    check_positive("the teacher's temperature", temperature)
     return ((logits.detach() - center) / temperature).softmax(-1)
 
 
@@ -53,8 +58,10 @@ def dino_loss(student: list[Tensor], teacher: list[Tensor], center: Tensor, stud
               teacher_temp: float = 0.04) -> Tensor:
     """Mean cross-entropy over all pairs of different crops: V logits (N, K), the first crops' teacher logits -> scalar.
 
-    student[q] and teacher[q] belong to the same crop, and are not compared. center (K,) or (1, K).
+    student[q] and teacher[q] belong to the same crop, and are not compared. center (K,) or (1, K). ValueError for a
+    temperature that is not above 0.
     """
+    check_positive("the student's temperature", student_temp)
     targets = [teacher_probabilities(logits, center, teacher_temp) for logits in teacher]
     terms = [-(target * F.log_softmax(logits / student_temp, -1)).sum(-1).mean()
              for q, target in enumerate(targets) for v, logits in enumerate(student) if v != q]
@@ -66,10 +73,10 @@ def koleo_loss(z: Tensor) -> Tensor:
     """- mean over images of log |z_i - its nearest neighbour|, rows of length 1: (N, D) -> scalar; low if far apart.
 
     The neighbour is sought among the images of all ranks. (Sablayrolles et al. 2019, arXiv 1806.03198; DINOv2,
-    loss/koleo_loss.py.)
+    loss/koleo_loss.py.) ValueError for a single image.
     """
-    z = normalize(z)
-    everyone = gather(z)
+    z = normalize(z, eps=1e-8)
+    everyone = check_several(gather(z), "KoLeo")
     with torch.no_grad():
         cosines = z @ everyone.T
         own = torch.arange(len(z), device=z.device)
@@ -163,17 +170,22 @@ class DINO(Method):
     value over the share `warm` of the run (0.04 to 0.07 over 30 epochs). center: momentum of the centre (0.9), or None
     for no centring. momentum: the teacher's m0 (0.996), which rises to 1. frozen: share of the run in which the
     prototypes are frozen (the first epoch; 1 is always). koleo: weight of KoLeo on what the head compares with its
-    prototypes, for large crops and class tokens (none; DINOv2 0.1, on the backbone's class token). clip: limit of each
+    prototypes, for large crops and class tokens, summed over the crops (none; DINOv2 0.1, on the backbone's class
+    token). clip: limit of each
     parameter's gradient norm (3). final_decay: weight decay at the end of its cosine (the paper's goes from 0.04 to
     0.4), or None to keep it. The defaults suit small networks and short runs: there few scores need a colder teacher,
     moving prototypes become alike, and embeddings that start nearly equal need KoLeo (lessons/grids/week15.py); with a
-    momentum of 0.9 a centred teacher collapses.
+    momentum of 0.9 a centred teacher collapses. A ViT is initialised anew, from normals of deviation `std`, hardly cut
+    (0.02; None leaves it as it was built), and by name it has learned positions. augment: of all crops; by default,
+    above 64 pixels, the official ones, where one large crop is always blurred, the other rarely, and sometimes
+    solarized.
     """
 
     title = "DINO"
     week = 15
     shapes_options = {"augment": TURNED_VIEWS}
-    recipe = {"lr": 1e-3, "weight_decay": 0.04, "batch_size": 64}
+    recipe = {"lr": 1e-3, "weight_decay": 0.04, "batch_size": 64, "betas": (0.9, 0.999)}
+    backbone_options = {"positions": "learned"}
     explored = ("teacher", "center")
     head: DINOHead
     center: Tensor  # (out,)
@@ -182,9 +194,12 @@ class DINO(Method):
                  bottleneck: int = 64, crops: int = 4, crop_size: int | None = None,
                  crop_scale: tuple[float, float] | None = None, student_temp: float = 0.1,
                  teacher_temp: tuple[float, float] = (0.03, 0.03), warm: float = 0.3,
-                 center: float | None = 0.9, momentum: float = 0.99, frozen: float = 1.0, koleo: float = 0.3,
-                 clip: float | None = 3.0, final_decay: float | None = None, augment: Augment | None = None):
+                 center: float | None = 0.9, momentum: float = 0.99, frozen: float = 1.0, koleo: float = 0.15,
+                 clip: float | None = 3.0, final_decay: float | None = None, std: float | None = 0.02,
+                 augment: Augment | None = None):
         super().__init__()
+        if isinstance(backbone, ViT) and std is not None:
+            init_truncated(backbone, std, cut=2.0, rescale=False)
         self.backbone, self.head = backbone, self.make_head(backbone.dim, out, hidden, bottleneck)
         self.teacher = EMA(nn.ModuleList([self.backbone, self.head]))
         self.register_buffer("center", torch.zeros(out))
@@ -194,11 +209,15 @@ class DINO(Method):
         self.momentum, self.frozen, self.clip, self.final_decay = momentum, frozen, clip, final_decay
         self.koleo, self.progress = koleo, 0.0
         large = image_size > 64
-        self.augment = augment or Augment(image_size, scale=(0.4, 1.0), blur_p=0.5 if large else 0.0)
+        plain = augment or Augment(image_size, scale=(0.4, 1.0), interpolation=official_crop(image_size))
+        pair = blurred_pair(plain) if large and augment is None else (plain, plain)
+        self.augment = pair[0]
         size = crop_size or max(8, image_size // 16 * 8)  # half, in whole patches of 4 or 8 pixels
         scale = crop_scale or (0.05, 0.4) if large else crop_scale or (0.2, 0.5)
-        small = replace(self.augment, size=size, scale=tuple(scale))
-        self.crops = [self.augment] * 2 + [small] * crops
+        small = replace(plain, size=size, scale=tuple(scale))
+        if large and augment is None:
+            small = replace(small, blur_p=0.5)
+        self.crops = [*pair] + [small] * crops
 
     def make_head(self, dim: int, out: int, hidden: int, bottleneck: int) -> DINOHead:
         return DINOHead(dim, out, hidden, bottleneck)
@@ -228,10 +247,10 @@ class DINO(Method):
         return {**parts, "embedding": features.detach()[: len(views[0])], "views_per_image": len(views)}
 
     def with_koleo(self, loss: Tensor, z: Tensor) -> dict[str, Tensor]:
-        """The loss, with KoLeo if it has a weight: its mean over the large crops, with embeddings z (2 N, D)."""
+        """The loss, with KoLeo if it has a weight: its sum over the large crops, with embeddings z (2 N, D)."""
         if not self.koleo:
             return {"loss": loss}
-        koleo = torch.stack([koleo_loss(crop) for crop in z.chunk(2)]).mean()
+        koleo = torch.stack([koleo_loss(crop) for crop in z.chunk(2)]).sum()
         return {"loss": loss + self.koleo * koleo, "koleo": koleo}
 
     @torch.no_grad()

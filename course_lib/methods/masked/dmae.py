@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.augment.pixels import MEAN, STD, standardize, to_float
-from course_lib.augment.views import Augment
+from course_lib.augment.views import Augment, official_crop
 from course_lib.data.images import Batch
 from course_lib.methods.base import Method
 from course_lib.methods.masked.mae import MAE
@@ -87,7 +87,8 @@ class DMAE(MAE):
         size = backbone.grid * backbone.patch
         super().__init__(backbone, size, augment=augment, **options)
         self.sigma, self.size = sigma, size
-        self.augment = augment or Augment(image_size, scale=(0.2, 1.0), jitter_p=0.0, gray_p=0.0)
+        self.augment = augment or Augment(image_size, scale=(0.2, 1.0), jitter_p=0.0, gray_p=0.0,
+                                          interpolation=official_crop(image_size))
 
     def views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Clean images, noisy images (both in [0, 1] but for the noise) and what is visible."""

@@ -39,7 +39,7 @@ from course_lib.methods.masked.dino import (
 )
 from course_lib.models.vit import ViT, require_vit
 from course_lib.moved import signpost
-from course_lib.precision import in_float32
+from course_lib.precision import check_positive, in_float32
 
 __getattr__ = signpost(__name__)  # says where names are that have left this file
 
@@ -54,6 +54,7 @@ def patch_loss(student: Tensor, teacher: Tensor, visible: Tensor, center: Tensor
     student, teacher (N, L, K) logits of the same crops, visible (N, L) or (N, g, g) bool, True = visible, center (K,)
     or (1, 1, K) -> scalar.
     """
+    check_positive("the student's temperature", student_temp)
     hidden = ~visible.flatten(1)
     weights = hidden.to(student) / hidden.sum(1, keepdim=True).clamp(min=1)  # (N, L): each image's sum to 1, or to 0
     targets = teacher_probabilities(teacher[hidden], center.flatten(), teacher_temp)  # (hidden patches, K)
@@ -105,6 +106,8 @@ class IBOT(DINO):
         require_vit(backbone, "iBOT needs a ViT, whose embeddings a mask token can replace, got a {}")
         if masks not in ("block", "random"):
             raise ValueError(f"masks must be 'block' or 'random', got {masks!r}")
+        if not all(0 <= middle - half <= middle + half < 1 for middle, half in ratios):
+            raise ValueError(f"ratios is {ratios}; expected pairs (middle, half width) of shares from 0 to below 1")
         self.patch_out = patch_out
         super().__init__(backbone, image_size, **options)
         self.register_buffer("patch_center", torch.zeros(patch_out or len(self.center)))

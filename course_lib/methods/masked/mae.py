@@ -23,9 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from course_lib.augment.masks import kept_count, random_masking, visible_count
+from course_lib.augment.masks import check_hidden, kept_count, random_masking, visible_count
 from course_lib.augment.pixels import standardize
-from course_lib.augment.views import Augment
+from course_lib.augment.views import Augment, official_crop
 from course_lib.collectives import all_reduce_sum
 from course_lib.data.images import Batch
 from course_lib.methods.base import ReconstructionMethod
@@ -117,11 +117,10 @@ class MAE(ReconstructionMethod):
         require_vit(backbone, "MAE drops patches, which a {} cannot", image_size)
         self.backbone, self.grid, self.patch = backbone, backbone.grid, backbone.patch
         self.kept = kept_count(self.grid**2, mask_ratio)
-        if not 1 <= self.kept < self.grid**2:
-            raise ValueError(f"mask_ratio={mask_ratio} leaves {self.kept} of {self.grid**2} patches visible: at least "
-                             "one must be visible and one hidden; use another share or smaller patches")
+        check_hidden(self.grid**2 - self.kept, self.grid**2, mask_ratio)
         self.mask_ratio, self.normalized, self.drop = mask_ratio, normalized, drop
-        self.augment = augment or Augment(image_size, scale=(0.2, 1.0), jitter_p=0.0, gray_p=0.0)
+        self.augment = augment or Augment(image_size, scale=(0.2, 1.0), jitter_p=0.0, gray_p=0.0,
+                                          interpolation=official_crop(image_size))
         self.decoder = Decoder(backbone.dim, self.grid, 3 * self.patch**2, width, depth, heads)
         if not drop:
             self.decoder.mask_token.requires_grad_(False)  # not used then

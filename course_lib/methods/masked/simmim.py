@@ -23,7 +23,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from course_lib.augment.masks import coarse_mask, enlarge, hidden_count
+from course_lib.augment.masks import check_hidden, coarse_mask, enlarge, hidden_count
 from course_lib.augment.pixels import standardize
 from course_lib.augment.views import Augment
 from course_lib.collectives import all_reduce_sum
@@ -74,7 +74,7 @@ class SimMIM(ReconstructionMethod):
 
     title = "SimMIM"
     week = 13
-    recipe = {"lr": 1.5e-3, "clip": 5.0}
+    recipe = {"lr": 1.5e-3, "clip": 5.0, "betas": (0.9, 0.999)}
     backbone_options = SIMMIM_VIT
     explored = ("mask_token", "head")
     backbone: ViT
@@ -92,9 +92,7 @@ class SimMIM(ReconstructionMethod):
         self.backbone, self.grid, self.patch = backbone, backbone.grid, backbone.patch
         self.mask_ratio, self.mask_patch, self.normalized, self.bias_lr = mask_ratio, mask_patch, normalized, bias_lr
         self.mask_grid = image_size // mask_patch
-        if not 1 <= hidden_count(self.mask_grid**2, mask_ratio) < self.mask_grid**2:
-            raise ValueError(f"mask_ratio={mask_ratio} of {self.mask_grid**2} mask patches must leave one hidden "
-                             "and one visible")
+        check_hidden(hidden_count(self.mask_grid**2, mask_ratio), self.mask_grid**2, mask_ratio)
         self.augment = augment or Augment(image_size, scale=(0.67, 1.0), jitter_p=0.0, gray_p=0.0)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, backbone.dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)

@@ -25,9 +25,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from course_lib.augment.masks import enlarge, patch_mask
+from course_lib.augment.masks import check_hidden, enlarge, patch_mask
 from course_lib.augment.pixels import standardize
-from course_lib.augment.views import Augment
+from course_lib.augment.views import Augment, official_crop
 from course_lib.collectives import all_reduce_sum
 from course_lib.data.images import Batch
 from course_lib.methods.base import ReconstructionMethod
@@ -35,6 +35,7 @@ from course_lib.models.batch_norm import BatchNorm2d, convert_batch_norm
 from course_lib.models.layers import ConvBackbone
 from course_lib.models.patches import normalize_patches, patchify
 from course_lib.moved import signpost
+from course_lib.optim import Group, parameter_groups
 from course_lib.precision import in_float32
 
 __getattr__ = signpost(__name__)  # says where names are that have left this file
@@ -127,6 +128,13 @@ class LightDecoder(nn.Module):
             raise ValueError(f"decoder width {width} cannot be halved {len(widths) - 1} times; use {stride} or more")
         self.dec = nn.ModuleList(UNetBlock(a, b) for a, b in zip(widths, widths[1:]))
         self.proj = nn.Conv2d(widths[-1], 3, 1)
+        for layer in self.modules():
+            if isinstance(layer, nn.ConvTranspose2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(layer, nn.Conv2d):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+            if isinstance(layer, (nn.ConvTranspose2d, nn.Conv2d)) and layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
     def forward(self, maps: list[Tensor | None]) -> Tensor:
         """maps from the smallest up, None (or nothing, at the end) where a scale has no skip -> (B, 3, H, W)."""
@@ -148,7 +156,7 @@ class SparK(ReconstructionMethod):
 
     title = "SparK"
     week = 2
-    recipe = {"lr": 3e-3}
+    recipe = {"lr": 3e-3, "clip": 5.0}
     explored = ("mask_tokens", "densify_norms", "densify_projs", "dense_decoder")
     backbone: ConvBackbone
 
@@ -167,7 +175,10 @@ class SparK(ReconstructionMethod):
             raise ValueError(f"densify_norm must be 'bn' or 'none', got {densify_norm!r}")
         self.backbone = convert_batch_norm(backbone)
         self.mask_ratio, self.normalized, self.grid = mask_ratio, normalized, image_size // self.patch
-        self.augment = augment or Augment(image_size, scale=(0.67, 1.0), jitter_p=0.0, gray_p=0.0)
+        patches = self.grid**2
+        check_hidden(patches - max(1, round(patches * (1 - mask_ratio))), patches, mask_ratio)
+        self.augment = augment or Augment(image_size, scale=(0.67, 1.0), jitter_p=0.0, gray_p=0.0,
+                                          interpolation=official_crop(image_size))
         scales = [s for s in reversed(backbone.strides) if s > 1]  # a stride-1 map has no block left to enter
         widths = list(reversed(backbone.widths))[: len(scales)]
         self.mask_tokens = nn.ParameterList(nn.init.trunc_normal_(torch.empty(1, w, 1, 1), std=0.02, a=-0.02, b=0.02)
@@ -179,6 +190,9 @@ class SparK(ReconstructionMethod):
             same = i == 0 and before == after
             self.densify_projs.append(nn.Identity() if same else nn.Conv2d(before, after, kernel, 1, kernel // 2))
         self.dense_decoder = LightDecoder(self.patch, width)
+
+    def param_groups(self, weight_decay: float) -> list[Group]:
+        return parameter_groups(self, weight_decay, spare=("mask_tokens",))
 
     def views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         images = self.augment(batch.images, generator)
