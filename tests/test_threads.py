@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from course_lib import threads
-from course_lib.cli import commands, doctor
+from course_lib.cli import doctor, training
 from course_lib.cli.main import main
 from course_lib.data import Splits
 from course_lib.evaluate import embed, score
@@ -302,7 +302,7 @@ def test_inside_a_run_evaluation_keeps_to_its_threads(fake):
 def test_threads_of_a_command_hold_for_all_it_computes(fake, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("COURSE_THREADS", "2")
     used = []
-    monkeypatch.setattr(commands, "_score", lambda *args, **options: used.append(requested_threads()) or [{}])
+    monkeypatch.setattr(training, "measure", lambda *args, **options: used.append(requested_threads()) or [{}])
     assert main(["train", "vicreg", "--limit", "64", "--steps", "2", "--batch-size", "8", "--device", "cpu",
                  "--threads", "1", "--set", "width=8", "--backbone-set", "widths=4,8", "--backbone-set", "depth=2",
                  "--out", str(tmp_path / "run")]) == 0

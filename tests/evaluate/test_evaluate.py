@@ -159,7 +159,7 @@ def test_knn_in_blocks_equals_at_once(monkeypatch):
     split = torch.Tensor.split
     monkeypatch.setattr(torch.Tensor, "split", lambda self, size, *a: blocks.append(4) or split(self, 4, *a))
     torch.testing.assert_close(E.knn_votes(bank, labels, queries), at_once)
-    assert blocks == [4]
+    assert blocks and set(blocks) == {4}
 
 
 def test_knn_small_temperature_does_not_overflow():

@@ -237,7 +237,8 @@ def test_broken_checkpoints_are_named(tmp_path, spoil, says):
     (dict(method=spark), "name 'VICReg', this one has 'SparK'"), (dict(batch_size=4), "batch_size 8"),
     (dict(seed=1), "seed 0"), (dict(steps=20), "total_steps 2, this one has 20"), (dict(lr=0.5), "lr"),
     (dict(optimizer="sgd"), "optimizer 'adamw'"), (dict(images=images(40)), "images 36"),
-    (dict(method=lambda: vicreg(width=16)), "width 8, this one has 16")])
+    (dict(method=lambda: vicreg(width=16)), "width 8, this one has 16"),
+    (dict(method=lambda: VICReg(ConvNet(2, (4, 8)), image_size=16, width=16)), "another shape")])
 def test_resuming_another_run_is_refused(tmp_path, change, says):
     fit(vicreg(), images(), steps=2, out=tmp_path, **SMALL)
     method, pictures = change.pop("method", vicreg), change.pop("images", images())
