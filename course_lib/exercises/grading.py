@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from course_lib.exercises.difference import Difference, describe, difference, leaves, relation
+from course_lib.exercises.clues import Case, clue
+from course_lib.exercises.difference import Difference, describe, difference, leaves
 from course_lib.exercises.result import Check
 from course_lib.exercises.running import Outcome, names_of, run
 
@@ -51,7 +52,7 @@ def _gradient_difference(mine: Outcome, reference: Outcome, tolerance: float, na
             reason = f"the value is right, but no gradient reaches {name} (a detach too many?)"
         else:
             reason = f"the value is right, the gradient with respect to {name} is not"
-        return Difference(f"gradient of {name}", reason, g, e, True)
+        return Difference(f"gradient of {name}", reason, g, e, True, late=True)
     return None
 
 
@@ -94,7 +95,8 @@ def grade(exercise: Exercise, fn: Any, cases: tuple = CASES) -> Check:
         return result
     if any(m.error is not None and e.error is None for m, e in zip(mine, expected)):
         return _crashed(result, exercise, fn, probes, mine)
-    return _unrecognised(result, exercise, probes, verdicts)
+    cases = [Case(p, dtype, seed, m, e) for (p, dtype, seed), m, e in zip(probes, mine, expected)]
+    return _unrecognised(result, exercise, fn, cases, verdicts)
 
 
 def _verdict(exercise: Exercise, probe: Any, mine: Outcome, expected: Outcome) -> Difference | None:
@@ -115,10 +117,10 @@ def _verdict(exercise: Exercise, probe: Any, mine: Outcome, expected: Outcome) -
     if mine.changed and not expected.changed:
         return Difference("", f"the value is right, but {mine.changed} is changed in place: the caller's tensor is "
                           "spoilt (an operation that ends in _, such as sub_ or fill_diagonal_, +=, or an assignment "
-                          "to a part of it)")
+                          "to a part of it)", late=True)
     if mine.late is not None:
         return Difference("", "the value is right, but no gradient can be taken "
-                          f"({type(mine.late).__name__}: {mine.late})")
+                          f"({type(mine.late).__name__}: {mine.late})", late=True)
     if exercise.gradients and not exercise.judge:
         names = [n for n, v in names_of(exercise, probe).items() for t in leaves(v) if t.is_floating_point()]
         return _gradient_difference(mine, expected, exercise.tolerance, names)
@@ -142,18 +144,27 @@ def _recognise(exercise: Exercise, probes: list, mine: list[Outcome], expected: 
     return by_value
 
 
-def _unrecognised(result: Check, exercise: Exercise, probes: list, verdicts: list) -> Check:
-    at = next(i for i, v in enumerate(verdicts) if v)
+def _unrecognised(result: Check, exercise: Exercise, fn: Callable, cases: list[Case], verdicts: list) -> Check:
+    """The first difference, values before gradients, and what explains it."""
+    wrong = [i for i, v in enumerate(verdicts) if v]
+    at = next((i for i in wrong if not verdicts[i].late), wrong[0])
     found: Difference = verdicts[at]
-    dtype = probes[at][1]
-    arguments = names_of(exercise, probes[at][0])
-    parts = [f"Result{found.where}: {found.reason}." if not found.where.startswith("gradient") else f"{found.reason}."]
-    if found.values:
-        parts.append(relation(found.got, found.expected, arguments))
-    if dtype != CASES[0][0] and not any(v for v, p in zip(verdicts, probes) if p[1] == CASES[0][0]):
+    parts = [found.reason + "." if found.late or not found.where else f"{_called(exercise, found.where)}: {found.reason}."]
+    if not found.late and not exercise.judge:
+        parts.append(clue(exercise, fn, cases))
+    first, dtype = CASES[0][0], cases[at].dtype
+    if dtype != first and not any(v for v, c in zip(verdicts, cases) if c.dtype == first):
         parts.append(f"It is right in float32 and differs in {str(dtype).removeprefix('torch.')}. {DTYPE_ADVICE}")
-    result.difference, result.inputs = found, arguments
+    result.difference, result.inputs = found, names_of(exercise, cases[at].probe)
     return result.wrong(" ".join(p[0].upper() + p[1:] for p in parts if p))
+
+
+def _called(exercise: Exercise, where: str) -> str:
+    """A part of the result in the exercise's words: "the pointer", '"loss"'."""
+    if where in exercise.words:
+        return exercise.words[where]
+    return '"' + where[2:-2].replace("']['", '" "') + '"' if where.startswith("['") and where.endswith("']") else (
+        f"part {where} of the result")
 
 
 # ------------------------------------------------------------------------------------------------ stubs and crashes

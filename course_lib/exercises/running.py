@@ -43,6 +43,19 @@ def names_of(exercise: Exercise, probe: Any) -> dict[str, Any]:
     return {names[i] if i < len(names) else f"argument {i}": v for i, v in enumerate(probe)}
 
 
+def _with_own_names(fn: Callable, reference: Callable) -> Callable:
+    """`fn`, which may call its arguments otherwise than the stub does: keywords it does not know go by position."""
+    if fn is reference or not (inspect.isfunction(fn) and inspect.isfunction(inspect.unwrap(reference))):
+        return fn
+    own, stub = list(inspect.signature(fn).parameters.values()), list(inspect.signature(reference).parameters)
+    renamed = {theirs: mine.name for mine, theirs in zip(own, stub)
+               if mine.name != theirs and mine.kind is mine.POSITIONAL_OR_KEYWORD}
+    known = {p.name for p in own}
+    if not renamed or known & set(renamed):
+        return fn
+    return lambda *a, **k: fn(*a, **{renamed.get(name, name): value for name, value in k.items()})
+
+
 def run(exercise: Exercise, fn: Callable, probe: Any, seed: int = 0) -> Outcome:
     """Call `fn` on a clone of the probe, and note errors, in-place changes, prints and gradients; nothing is raised."""
     out = Outcome()
@@ -54,7 +67,7 @@ def run(exercise: Exercise, fn: Callable, probe: Any, seed: int = 0) -> Outcome:
         positional, keywords = ((), arguments) if isinstance(arguments, dict) else (arguments, {})
         torch.manual_seed(seed)
         call = exercise.call or (lambda f, *a, **k: f(*a, **k))
-        return call(fn, *positional, **keywords, **extra)
+        return call(_with_own_names(fn, exercise.resolve()), *positional, **keywords, **extra)
 
     try:
         with (torch.random.fork_rng(devices=[]), warnings.catch_warnings(), contextlib.redirect_stdout(printed),

@@ -42,7 +42,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -64,6 +64,8 @@ class Exercise:
     call         call(function, *arguments) -> result, where the answer is a class or needs a harness
     judge        judge(got, expected, arguments by name) -> None (right), a misconception's name or sentence;
                  replaces equality, for answers that may differ (another draw of random numbers)
+    words        what a clue calls the parts of the result ("[0]", "['loss']") and the arguments: {"[1]": "the pointer"}
+    unit         what a mask's entries are: "positions", "patches", "pixels"
     """
 
     key: str
@@ -80,6 +82,8 @@ class Exercise:
     seeded: bool = False
     call: Callable | None = None
     judge: Callable | None = None
+    words: dict[str, str] = field(default_factory=dict)
+    unit: str = "positions"
 
     def resolve(self) -> Callable:
         """The library's function."""

@@ -13,7 +13,7 @@ from course_lib.exercises import Exercise, grade, store
 from course_lib.exercises import engine as engine_module
 from helpers.exercise_checks import stubs, survivors
 from helpers.misconceptions import SECOND
-from helpers.mutants import mutants
+from course_lib.exercises.mutants import mutants
 
 relu = torch.relu
 

@@ -7,7 +7,7 @@ import signal
 import threading
 
 from course_lib.exercises import Exercise, grade
-from helpers.mutants import mutants
+from course_lib.exercises.mutants import mutants
 
 
 @contextlib.contextmanager
