@@ -135,7 +135,8 @@ class Clues:
     def _unused(self) -> str:
         """An argument that moves the reference and not the learner's result."""
         for name in self.arguments[0]:
-            changed = [(self._with(c, {name: _other(a.get(name))}), c) for c, a in zip(self.cases, self.arguments)]
+            changed = [(self._with(c, {name: other}), c) for c, a in zip(self.cases, self.arguments)
+                       if not _has_nan(c.mine.value) for other in _others(a.get(name))]
             changed = [(p, c) for p, c in changed if p is not None]
             if not changed or not self._moves(self.reference, changed):
                 continue
@@ -157,7 +158,7 @@ class Clues:
 
     def _with(self, case: Case, new: Mapping[str, Any]) -> Any:
         """The probe with some arguments replaced; None if the exercise's harness does not take them by name."""
-        if any(v is None for v in new.values()):
+        if not new or any(v is None for v in new.values()):
             return None
         known = names_of(self.exercise, case.probe)
         names = list(known)
@@ -231,8 +232,8 @@ class Clues:
         if not inspect.isfunction(source.original) or getattr(source.tree.body[0], "name", "") != source.original.__name__:
             return ""
         end = time.process_time() + SECONDS
-        for edit, made in _candidates(source):
-            if time.process_time() > end:
+        for tried, (edit, made) in enumerate(_candidates(source)):
+            if tried % 16 == 0 and time.process_time() > end:
                 break
             if made is not None and self._all_equal(made, to_mine=to_mine):
                 return _as_mending(source, edit) if not to_mine else _as_reference(source, edit)
@@ -379,14 +380,23 @@ def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 
 
+def _has_nan(value: Any) -> bool:
+    return any(v is None or bool(v.isnan().any()) for v in map(number, _leaves(value).values()))
+
+
+def _others(value: Any) -> list[Any]:
+    """Other values of the same kind, to see whether it matters; none where none is known."""
+    if isinstance(value, float) and not isinstance(value, bool):
+        return [0.7 * value + 0.11, 0.35 * value, 0.5 + value / 2 if value < 1 else 2 * value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return [value + 1, value + 3]
+    other = _other(value)
+    return [] if other is None else [other]
+
+
 def _other(value: Any) -> Any:
-    """Another value of the same kind, to see whether it matters; None where none is known."""
     if isinstance(value, bool):
         return not value
-    if isinstance(value, int):
-        return value + 1
-    if isinstance(value, float):
-        return 0.7 * value + 0.11
     if isinstance(value, Tensor) and value.is_floating_point() and value.ndim:
         twin = clone(value)
         return twin.flip(-1) * torch.linspace(0.6, 1.9, twin.shape[-1], dtype=twin.dtype) + 0.3 * twin.roll(1, 0)

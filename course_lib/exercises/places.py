@@ -93,38 +93,46 @@ def in_common(right: list[Mapping[str, Any]], wrong: list[Mapping[str, Any]], gi
     """
     if not right or not wrong:
         return ""
-    tests = [dict(_facts(a, given)) for a in (*right, *wrong)]
-    for fact in tests[0]:
-        truth = [t.get(fact) for t in tests]
-        if all(t is True for t in truth[:len(right)]) and all(t is False for t in truth[len(right):]):
-            return fact
+    for facts in (_settings, _sizes) if len(right) > 1 else (_settings,):  # one probe has many sizes: chance
+        tests = [dict(facts(a, given)) for a in (*right, *wrong)]
+        for fact in tests[0]:
+            truth = [t.get(fact) for t in tests]
+            if all(t is True for t in truth[:len(right)]) and all(t is False for t in truth[len(right):]):
+                return fact
     return ""
 
 
-def _facts(arguments: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-    numbers: dict[str, float] = {}
+def _settings(arguments: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Facts of what is handed over: a default, None, True, a number 0 or 1."""
     for name, value in arguments.items():
-        if name in given:
+        if isinstance(value, bool):
+            yield f"{name} is True", value
+            yield f"{name} is False", not value
+        elif name in given:
             yield f"{name} has its default {given[name]!r}", value == given[name]
             yield f"{name} has another value than its default {given[name]!r}", value != given[name]
         if value is None or isinstance(value, (bool, Tensor)):
             yield f"{name} is None", value is None
             yield f"{name} is given", value is not None
-        if isinstance(value, bool):
-            yield f"{name} is True", value
-            yield f"{name} is False", not value
-        elif isinstance(value, (int, float)):
-            numbers[name] = value
-        elif isinstance(value, Tensor) and value.dtype == torch.bool:
+        if isinstance(value, Tensor) and value.dtype == torch.bool:
             yield f"all of {name} is True", bool(value.all())
             yield f"not all of {name} is True", not value.all()
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            for bound in (0, 1, 2):
+                yield f"{name} is {bound}", value == bound
+                yield f"{name} is not {bound}", value != bound
+
+
+def _sizes(arguments: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Facts that compare numbers and sizes."""
+    numbers: dict[str, float] = {}
+    for name, value in arguments.items():
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            numbers[name] = value
         elif isinstance(value, Tensor) and value.ndim == 0:
             numbers[name] = value.item()
         elif isinstance(value, (list, tuple)):
             numbers[f"the number of {name}"] = len(value)
-        if isinstance(value, Tensor) and value.is_floating_point() and value.numel() > 1:
-            yield f"no entry of {name} is 0", bool((value != 0).all())
-            yield f"{name} has entries that are 0", not (value != 0).all()
     numbers |= {f"the size of axis {axis} of {name}": size for name, value in arguments.items()
                 if isinstance(value, Tensor) and value.dtype != torch.bool for axis, size in enumerate(value.shape)}
     for name, value in numbers.items():
