@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from course_lib.exercises.clues import Case, clue
+from course_lib.exercises.clues import clue
 from course_lib.exercises.difference import Difference, describe, difference, leaves
+from course_lib.exercises.evidence import Case
 from course_lib.exercises.result import Check
 from course_lib.exercises.running import Outcome, names_of, run
 
@@ -151,7 +152,7 @@ def _unrecognised(result: Check, exercise: Exercise, fn: Callable, cases: list[C
     wrong = [i for i, v in enumerate(verdicts) if v]
     at = next((i for i in wrong if not verdicts[i].late), wrong[0])
     found: Difference = verdicts[at]
-    parts = [found.reason + "." if found.late or not found.where else f"{_called(exercise, found.where)}: {found.reason}."]
+    parts = [found.reason + "." if found.late else f"{_called(exercise, found.where)}: {found.reason}."]
     if explain and not exercise.judge:
         with contextlib.suppress(Exception):  # whatever a rule stumbles over, the difference itself is said
             parts.append(clue(exercise, fn, cases))
@@ -164,6 +165,8 @@ def _unrecognised(result: Check, exercise: Exercise, fn: Callable, cases: list[C
 
 def _called(exercise: Exercise, where: str) -> str:
     """A part of the result in the exercise's words: "the pointer", '"loss"'."""
+    if not where:
+        return "Result"
     if where in exercise.words:
         return exercise.words[where]
     return '"' + where[2:-2].replace("']['", '" "') + '"' if where.startswith("['") and where.endswith("']") else (

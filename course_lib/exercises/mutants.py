@@ -108,7 +108,8 @@ class Source:
     def context(self, node: ast.AST, after: ast.AST | None = None) -> str:
         """The expression or statement that a node stands in, short; with `after` in its place if given."""
         outer = node
-        while isinstance(outer, (ast.Name, ast.Constant, ast.keyword, ast.UnaryOp, ast.Tuple, ast.Slice, ast.Attribute)):
+        small = (ast.Name, ast.Constant, ast.keyword, ast.UnaryOp, ast.Tuple, ast.Slice, ast.Attribute)
+        while isinstance(outer, small):
             if id(outer) not in self.places or isinstance(self.places[id(outer)][0], (ast.arguments, ast.FunctionDef)):
                 break
             outer = self.places[id(outer)][0]
@@ -296,7 +297,8 @@ def insertions(source: Source) -> Iterator[tuple[Edit, Callable]]:
                 yield Edit(node, after, "add", said), function
         if isinstance(node, ast.BinOp):
             for word in ("max", "min"):
-                after = ast.Call(ast.Name(f"__{word}", ast.Load()), [copy.deepcopy(node.left), copy.deepcopy(node.right)], [])
+                sides = [copy.deepcopy(node.left), copy.deepcopy(node.right)]
+                after = ast.Call(ast.Name(f"__{word}", ast.Load()), sides, [])
                 source.put(node, after)
                 function = source.compiled()
                 source.put(node, after, back=True)

@@ -1,4 +1,4 @@
-"""Which entries of a wrong result are wrong, and on which probes: the diagonal, hidden positions, stride other than 1."""
+"""Which entries of a wrong result are wrong, and on which probes: the diagonal, hidden positions, a stride not 1."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def _kinds(p: Pair, unit: str) -> Iterator[tuple[str, Tensor]]:
     for axis, size in enumerate(shape):
         if size > 1:
             at = torch.arange(size).view([-1 if a == axis else 1 for a in range(len(shape))]).expand(shape)
-            word = {(0, 1): "entries", (0, 2): "rows", (1, 2): "columns"}.get((axis, len(shape)), f"entries of axis {axis}")
+            plain = {(0, 1): "entries", (0, 2): "rows", (1, 2): "columns"}
+            word = plain.get((axis, len(shape)), f"entries of axis {axis}")
             one = word.replace("rows", "row").replace("columns", "column").replace("entries", "entry")
             for (text, chosen) in ((f"the first {one}", at == 0), (f"the last {one}", at == size - 1)):
                 yield f"the values in {text}", chosen

@@ -11,9 +11,9 @@ from torch import Tensor
 from course_lib import exercises
 from course_lib.exercises import Exercise, grade, store
 from course_lib.exercises import engine as engine_module
+from course_lib.exercises.mutants import mutants
 from helpers.exercise_checks import stubs, survivors
 from helpers.misconceptions import SECOND
-from course_lib.exercises.mutants import mutants
 
 relu = torch.relu
 

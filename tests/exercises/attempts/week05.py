@@ -27,7 +27,8 @@ return out, (pointer + len(new)) % len(rows)
         ("mixed with the old", 1, "= key", "= 0.5 * out[(pointer + i) % len(rows)] + 0.5 * key"),
         ("old rows set to 0", 0, "out = rows.clone()", "out = torch.zeros_like(rows)"),
         ("the pointer as the number of written rows", 0, "return out, (p + n) % K", "return out, n"),
-        ("keys normalised again along the batch", 1, "enumerate(new.detach())", "enumerate(F.normalize(new.detach(), dim=0))"),
+        ("keys normalised again along the batch", 1, "enumerate(new.detach())",
+         "enumerate(F.normalize(new.detach(), dim=0))"),
         ("only the pointer and no queue", 0, "return out, (p + n) % K", "return out"),
     ]),
     "05.ages": Tries([
@@ -37,7 +38,8 @@ return torch.where(i < pointer, pointer - 1 - i, pointer - 1 - i + length)
 """, """
 return torch.remainder(int(pointer) - torch.arange(1, length + 1), length)
 """], [
-        ("one more: the newest has age 1", 0, "pointer - 1 - i, pointer - 1 - i + length", "pointer - i, pointer - i + length"),
+        ("one more: the newest has age 1", 0, "pointer - 1 - i, pointer - 1 - i + length",
+         "pointer - i, pointer - i + length"),
         ("floats", 1, "torch.arange(1, length + 1)", "torch.arange(1.0, length + 1)"),
         ("as a share of the length", 1, "length + 1), length)", "length + 1), length) / length"),
         ("length behind the pointer left out by one", 0, "i + length)", "i + length - 1)"),
@@ -46,7 +48,8 @@ return torch.remainder(int(pointer) - torch.arange(1, length + 1), length)
         ("0 behind the pointer", 0, "pointer - 1 - i + length", "torch.zeros_like(i)"),
         ("in steps of batches", 1, "length + 1), length)", "length + 1), length) // 2"),
         ("order of arrival", 1, "return torch", "return length - torch"),
-        ("the pointer's row youngest, going up", 1, "int(pointer) - torch.arange(1, length + 1)", "torch.arange(length) + int(pointer)"),
+        ("the pointer's row youngest, going up", 1, "int(pointer) - torch.arange(1, length + 1)",
+         "torch.arange(length) + int(pointer)"),
     ]),
     "05.logits": Tries([
         """
@@ -66,7 +69,8 @@ return out / temperature
          'q, negatives.detach())', 'q, negatives.detach() / q.shape[1])'),
         ("exponentials", 1, "out / temperature", "(out / temperature).exp()"),
         ("softmax taken", 1, "out / temperature", "(out / temperature).softmax(1)"),
-        ("negatives without temperature", 1, "return out / temperature", "out[:, :1] = out[:, :1] / temperature\nreturn out"),
+        ("negatives without temperature", 1, "return out / temperature",
+         "out[:, :1] = out[:, :1] / temperature\nreturn out"),
         ("negatives in reverse order", 1, "negatives.detach())\n", "negatives.detach().flip(0))\n"),
         ("own key with itself", 1, "q, k.detach())", "q, q.detach())"),
         ("keys of the batch as negatives, too", 1, "negatives.detach())\nout = torch.zeros(len(q), 1 + len(negatives))",

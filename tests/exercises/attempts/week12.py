@@ -13,7 +13,8 @@ visible = torch.zeros_like(noise)
 visible.scatter_(1, keep, 1)
 return keep, restore, visible.bool()
 """], [
-        ("sorted along the batch", 0, "torch.sort(noise, dim=1, stable=True)[1]", "torch.sort(noise, dim=1, stable=True)[1].flip(0)"),
+        ("sorted along the batch", 0, "torch.sort(noise, dim=1, stable=True)[1]",
+         "torch.sort(noise, dim=1, stable=True)[1].flip(0)"),
         ("the values of the noise", 0, "return keep,", "return noise.gather(1, keep),"),
         ("the rest is kept", 0, "keep = shuffled[:, :kept]", "keep = shuffled[:, kept:]"),
         ("one more is kept", 0, "shuffled[:, :kept]", "shuffled[:, :kept + 1]"),
@@ -37,14 +38,16 @@ return out
 """], [
         ("scattered", 0, "out[b] = full[b][restore[b]]", "out[b, restore[b]] = full[b]"),
         ("restore of the neighbour", 0, "restore[b]]", "restore[b - 1]]"),
-        ("the mean token as mask token", 0, "mask_token.repeat(B, L - kept, 1)", "tokens.mean(1, keepdim=True).expand(B, L - kept, D)"),
+        ("the mean token as mask token", 0, "mask_token.repeat(B, L - kept, 1)",
+         "tokens.mean(1, keepdim=True).expand(B, L - kept, D)"),
         ("mask token added everywhere", 0, "return out", "return out + mask_token"),
         ("mask token twice as large", 0, "mask_token.repeat", "(2 * mask_token).repeat"),
         ("only the kept", 0, "return out", "return out[:, :kept]"),
         ("tokens in reverse order", 0, "[tokens,", "[tokens.flip(1),"),
         ("first kept always", 0, "[tokens,", "[tokens[:, :1].expand(-1, kept, -1),"),
         ("places sorted", 0, "restore[b]]", "restore[b].sort().values]"),
-        ("token repeated where hidden", 0, "mask_token.repeat(B, L - kept, 1)", "tokens[:, -1:].repeat(1, L - kept, 1)"),
+        ("token repeated where hidden", 0, "mask_token.repeat(B, L - kept, 1)",
+         "tokens[:, -1:].repeat(1, L - kept, 1)"),
     ]),
     "12.sincos_positions": Tries([
         """
@@ -59,7 +62,8 @@ if class_token:
 return out
 """], [
         ("1000 in place of 10000", 0, "10000.0", "1000.0"),
-        ("cosines first", 0, "torch.sin(torch.outer(col", "torch.cos_(torch.outer(col", "torch.cos(torch.outer(col", "torch.sin(torch.outer(col",
+        ("cosines first", 0, "torch.sin(torch.outer(col", "torch.cos_(torch.outer(col",
+         "torch.cos(torch.outer(col", "torch.sin(torch.outer(col",
          "cos_(", "cos("),
         ("ones for the class token", 0, "F.pad(out, (0, 0, 1, 0))", "F.pad(out, (0, 0, 1, 0), value=1.0)"),
         ("always a class token", 0, "if class_token:\n    out", "out"),
@@ -87,7 +91,8 @@ return err[hidden].mean()
         ("absolute error", 0, "F.mse_loss", "F.l1_loss"),
         ("never normalised", 0, "if normalized:", "if False:"),
         ("always normalised", 0, "if normalized:", "if True:"),
-        ("the prediction normalised as well", 0, "    x = (x", "    prediction = normalize_patches(prediction)[0]\n    x = (x"),
+        ("the prediction normalised as well", 0, "    x = (x",
+         "    prediction = normalize_patches(prediction)[0]\n    x = (x"),
         ("whole image normalised", 0, "    x = (x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, keepdim=True) + 1e-6)",
          "    x = (x - x.mean((1, 2), keepdim=True)) / torch.sqrt(x.var((1, 2), keepdim=True) + 1e-6)"),
         ("sum over hidden", 0, "err[hidden].mean()", "err[hidden].sum()"),
@@ -96,6 +101,7 @@ return err[hidden].mean()
         ("mean only taken off", 0, " / torch.sqrt(x.var(-1, keepdim=True) + 1e-6)", ""),
         ("smooth l1", 0, "F.mse_loss", "F.smooth_l1_loss"),
         ("columns before rows", 0, "(p q c)", "(q p c)"),
-        ("target without gradient, prediction detached", 0, "F.mse_loss(prediction,", "F.mse_loss(prediction.detach(),"),
+        ("target without gradient, prediction detached", 0, "F.mse_loss(prediction,",
+         "F.mse_loss(prediction.detach(),"),
     ]),
 }

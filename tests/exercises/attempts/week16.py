@@ -80,7 +80,8 @@ return (best, float(radius)) if radius > 0 else (ABSTAIN, 0.0)
         ("the label's name and radius swapped", 0, "return best, float(sigma * torch.special.ndtri(torch.tensor(low, dtype=torch.float64)))",
          "return float(sigma * torch.special.ndtri(torch.tensor(low, dtype=torch.float64))), best"),
         ("abstains with the class None", 0, "return ABSTAIN, 0.0", "return None, 0.0"),
-        ("noise clamped to the image range", 1, "image[None] + noise * sigma", "(image[None] + noise * sigma).clamp(0, 1)"),
+        ("noise clamped to the image range", 1, "image[None] + noise * sigma",
+         "(image[None] + noise * sigma).clamp(0, 1)"),
         ("share of the first sample", 0, "lower_bound(second[best], n, alpha)", "lower_bound(first[best], n0, alpha)"),
     ]),
     "16.samples_needed": Tries([
