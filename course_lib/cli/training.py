@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.cli.common import data_arguments, load_images, measure
+from course_lib.models.backbones import options_of
 
 # What does not shape a run: a resumed one may have others.
 FREE = ("out", "resume", "more_epochs", "no_evaluate", "record", "device", "threads", "data_root", "stream",
@@ -228,7 +229,6 @@ def options_text(name: str) -> str:
     import inspect
 
     from course_lib.methods import method_class
-    from course_lib.models.backbones import options_of
 
     cls = method_class(name)
     defaults = [f"  {option}={'' if p.default is p.empty else p.default}" for option, p in options_of(cls).items()]

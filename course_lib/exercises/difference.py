@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,7 @@ class Difference:
     got: Any = None
     expected: Any = None
     values: bool = False  # same kind, shape and dtype: only the numbers differ
+    late: bool = False  # the values agree; a gradient or an argument does not
 
 
 def difference(got: Any, expected: Any, tolerance: float = 1e-5, where: str = "") -> Difference | None:
@@ -131,61 +131,6 @@ def describe(value: Any) -> str:
         names = {bool: "the truth value", int: "the Python number", float: "the Python number", str: "the string"}
         return text if value is None else f"{names[type(value)] if type(value) in names else 'the value'} {text[:60]}"
     return f"an object of type {type(value).__name__}"
-
-
-def relation(got: Any, expected: Any, arguments: Mapping[str, Any]) -> str:
-    """A sentence on a simple relation between two results ("8 times the expected value: ..."), or ""."""
-    try:
-        g, e = torch.as_tensor(got).detach().double(), torch.as_tensor(expected).detach().double()
-    except (TypeError, ValueError, RuntimeError):
-        return ""
-    if g.shape != e.shape or not g.numel() or not torch.isfinite(g).all() or not torch.isfinite(e).all():
-        return ""
-    if g.ndim == 2 and g.shape[0] == g.shape[1] and torch.allclose(g.T, e, rtol=1e-4, atol=1e-6):
-        return "Yours is the expected one transposed."
-    scale = e.abs().max().item()
-    if scale < 1e-9:
-        return ""
-    keep = e.abs() > 1e-3 * scale
-    ratios = g[keep] / e[keep]
-    ratio = ratios.mean().item()
-    if _constant(ratios) and _small(g[~keep], ratio * scale):
-        return _ratio(ratio, arguments, g.ndim > 0 and g.numel() > 1)
-    offset = g - e
-    if g.numel() > 1 and _constant(offset):
-        return f"Yours is off by the same amount everywhere, {offset.mean().item():+.4g}."
-    return ""
-
-
-def _constant(values: Tensor) -> bool:
-    return bool((values - values.mean()).abs().max() <= 1e-3 * values.abs().max())
-
-
-def _small(values: Tensor, scale: float) -> bool:
-    return values.numel() == 0 or bool(values.abs().max() <= 2e-3 * abs(scale))
-
-
-def _ratio(ratio: float, arguments: Mapping[str, Any], sure: bool) -> str:
-    if abs(ratio) < 1e-6:
-        return ""
-    if math.isclose(ratio, -1, rel_tol=1e-3):
-        return "Yours has the opposite sign."
-    sizes = {}
-    for name, value in arguments.items():
-        if isinstance(value, Tensor):
-            for axis, size in enumerate(value.shape):
-                if size > 2:
-                    sizes.setdefault(size, f"the size of axis {axis} of {name}")
-    for size, what in sizes.items():
-        for factor, text in ((size, f"{size} times"), (1 / size, f"1/{size} of"),
-                             (size / (size - 1), f"{size}/{size - 1} of"), ((size - 1) / size, f"{size - 1}/{size} of"),
-                             (1 / size**2, f"1/{size}² of"), (size**2, f"{size}² times")):
-            if math.isclose(ratio, factor, rel_tol=1e-4):
-                return f"Yours is {text} the expected value, and {size} is {what}."
-    for factor, text in ((2, "twice"), (0.5, "half of"), (4, "four times"), (0.25, "a quarter of")):
-        if math.isclose(ratio, factor, rel_tol=1e-4):
-            return f"Yours is {text} the expected value."
-    return f"Yours is {ratio:.4g} times the expected value, everywhere." if sure else ""
 
 
 # ------------------------------------------------------------------------------------------------ arguments

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import textwrap
 import traceback
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from course_lib.exercises.difference import Difference, describe, difference, leaves, relation
+from course_lib.exercises.clues import clue
+from course_lib.exercises.difference import Difference, describe, difference, leaves
+from course_lib.exercises.evidence import Case
 from course_lib.exercises.result import Check
 from course_lib.exercises.running import Outcome, names_of, run
 
@@ -51,13 +54,13 @@ def _gradient_difference(mine: Outcome, reference: Outcome, tolerance: float, na
             reason = f"the value is right, but no gradient reaches {name} (a detach too many?)"
         else:
             reason = f"the value is right, the gradient with respect to {name} is not"
-        return Difference(f"gradient of {name}", reason, g, e, True)
+        return Difference(f"gradient of {name}", reason, g, e, True, late=True)
     return None
 
 
 # ------------------------------------------------------------------------------------------------ grading
-def grade(exercise: Exercise, fn: Any, cases: tuple = CASES) -> Check:
-    """Judge `fn` without touching the progress; see `check`."""
+def grade(exercise: Exercise, fn: Any, cases: tuple = CASES, explain: bool = True) -> Check:
+    """Judge `fn` without touching the progress; see `check`. explain=False: the verdict only, without clues."""
     reference = exercise.resolve()
     result = Check(key=exercise.key, title=exercise.title, state="todo", mine=fn, reference=reference)
     if fn is None or fn is Ellipsis:
@@ -68,7 +71,7 @@ def grade(exercise: Exercise, fn: Any, cases: tuple = CASES) -> Check:
     if fn is reference:
         result.state, result.own = "right", False
         return result
-    probes = [(p, dtype, seed) for dtype, seed in cases
+    probes = [(p, dtype, seed) for dtype, seed in ((torch.float32 if exercise.plain else d, s) for d, s in cases)
               for p in exercise.probes(torch.Generator().manual_seed(seed), dtype)]
     mine: list[Outcome] = []
     for p, _, seed in probes:
@@ -94,7 +97,8 @@ def grade(exercise: Exercise, fn: Any, cases: tuple = CASES) -> Check:
         return result
     if any(m.error is not None and e.error is None for m, e in zip(mine, expected)):
         return _crashed(result, exercise, fn, probes, mine)
-    return _unrecognised(result, exercise, probes, verdicts)
+    done = [Case(p, dtype, seed, m, e) for (p, dtype, seed), m, e in zip(probes, mine, expected)]
+    return _unrecognised(result, exercise, fn, done, verdicts, explain)
 
 
 def _verdict(exercise: Exercise, probe: Any, mine: Outcome, expected: Outcome) -> Difference | None:
@@ -115,10 +119,10 @@ def _verdict(exercise: Exercise, probe: Any, mine: Outcome, expected: Outcome) -
     if mine.changed and not expected.changed:
         return Difference("", f"the value is right, but {mine.changed} is changed in place: the caller's tensor is "
                           "spoilt (an operation that ends in _, such as sub_ or fill_diagonal_, +=, or an assignment "
-                          "to a part of it)")
+                          "to a part of it)", late=True)
     if mine.late is not None:
         return Difference("", "the value is right, but no gradient can be taken "
-                          f"({type(mine.late).__name__}: {mine.late})")
+                          f"({type(mine.late).__name__}: {mine.late})", late=True)
     if exercise.gradients and not exercise.judge:
         names = [n for n, v in names_of(exercise, probe).items() for t in leaves(v) if t.is_floating_point()]
         return _gradient_difference(mine, expected, exercise.tolerance, names)
@@ -142,18 +146,31 @@ def _recognise(exercise: Exercise, probes: list, mine: list[Outcome], expected: 
     return by_value
 
 
-def _unrecognised(result: Check, exercise: Exercise, probes: list, verdicts: list) -> Check:
-    at = next(i for i, v in enumerate(verdicts) if v)
+def _unrecognised(result: Check, exercise: Exercise, fn: Callable, cases: list[Case], verdicts: list,
+                  explain: bool) -> Check:
+    """The first difference, values before gradients, and what explains it."""
+    wrong = [i for i, v in enumerate(verdicts) if v]
+    at = next((i for i in wrong if not verdicts[i].late), wrong[0])
     found: Difference = verdicts[at]
-    dtype = probes[at][1]
-    arguments = names_of(exercise, probes[at][0])
-    parts = [f"Result{found.where}: {found.reason}." if not found.where.startswith("gradient") else f"{found.reason}."]
-    if found.values:
-        parts.append(relation(found.got, found.expected, arguments))
-    if dtype != CASES[0][0] and not any(v for v, p in zip(verdicts, probes) if p[1] == CASES[0][0]):
+    parts = [found.reason + "." if found.late else f"{_called(exercise, found.where)}: {found.reason}."]
+    if explain and not exercise.judge:
+        with contextlib.suppress(Exception):  # whatever a rule stumbles over, the difference itself is said
+            parts.append(clue(exercise, fn, cases))
+    first, dtype = CASES[0][0], cases[at].dtype
+    if dtype != first and not any(v for v, c in zip(verdicts, cases) if c.dtype == first):
         parts.append(f"It is right in float32 and differs in {str(dtype).removeprefix('torch.')}. {DTYPE_ADVICE}")
-    result.difference, result.inputs = found, arguments
+    result.difference, result.inputs = found, names_of(exercise, cases[at].probe)
     return result.wrong(" ".join(p[0].upper() + p[1:] for p in parts if p))
+
+
+def _called(exercise: Exercise, where: str) -> str:
+    """A part of the result in the exercise's words: "the pointer", '"loss"'."""
+    if not where:
+        return "Result"
+    if where in exercise.words:
+        return exercise.words[where]
+    return '"' + where[2:-2].replace("']['", '" "') + '"' if where.startswith("['") and where.endswith("']") else (
+        f"part {where} of the result")
 
 
 # ------------------------------------------------------------------------------------------------ stubs and crashes

@@ -19,11 +19,12 @@ class Hints:
     total: int
 
     def __repr__(self) -> str:
-        lines = [f"hint {i} of {self.total}: {hint}" for i, hint in enumerate(self.shown, 1)]
+        lines = [f"hint {i} of {self.total}: " + hint.replace("\n", "\n    ") for i, hint in enumerate(self.shown, 1)]
         return "\n".join(lines) or f"{self.key} has no hints"
 
     def _repr_html_(self) -> str:
-        folded = [fold(f"hint {i} of {self.total}", escape(hint)) for i, hint in enumerate(self.shown, 1)]
+        folded = [fold(f"hint {i} of {self.total}", f"<pre>{escape(hint)}</pre>" if "return " in hint else escape(hint))
+                  for i, hint in enumerate(self.shown, 1)]
         return card(LOOK["todo"][2], escape(f"{self.key} {self.title}"), *(folded or ["no hints"]))
 
 

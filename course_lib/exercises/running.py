@@ -43,6 +43,19 @@ def names_of(exercise: Exercise, probe: Any) -> dict[str, Any]:
     return {names[i] if i < len(names) else f"argument {i}": v for i, v in enumerate(probe)}
 
 
+def _with_own_names(fn: Callable, reference: Callable) -> Callable:
+    """`fn`, which may call its arguments otherwise than the stub does: keywords it does not know go by position."""
+    if fn is reference or not (inspect.isfunction(fn) and inspect.isfunction(inspect.unwrap(reference))):
+        return fn
+    own, stub = list(inspect.signature(fn).parameters.values()), list(inspect.signature(reference).parameters)
+    renamed = {theirs: mine.name for mine, theirs in zip(own, stub)
+               if mine.name != theirs and mine.kind is mine.POSITIONAL_OR_KEYWORD}
+    known = {p.name for p in own}
+    if not renamed or known & set(renamed):
+        return fn
+    return lambda *a, **k: fn(*a, **{renamed.get(name, name): value for name, value in k.items()})
+
+
 def run(exercise: Exercise, fn: Callable, probe: Any, seed: int = 0) -> Outcome:
     """Call `fn` on a clone of the probe, and note errors, in-place changes, prints and gradients; nothing is raised."""
     out = Outcome()
@@ -52,9 +65,9 @@ def run(exercise: Exercise, fn: Callable, probe: Any, seed: int = 0) -> Outcome:
     def once(arguments: Any) -> Any:
         extra = {"generator": torch.Generator().manual_seed(seed)} if exercise.seeded else {}
         positional, keywords = ((), arguments) if isinstance(arguments, dict) else (arguments, {})
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds every device, which takes ten times as long
         call = exercise.call or (lambda f, *a, **k: f(*a, **k))
-        return call(fn, *positional, **keywords, **extra)
+        return call(_with_own_names(fn, exercise.resolve()), *positional, **keywords, **extra)
 
     try:
         with (torch.random.fork_rng(devices=[]), warnings.catch_warnings(), contextlib.redirect_stdout(printed),
@@ -88,7 +101,10 @@ def _unchanged(after: Any, before: Any) -> bool:
 def _differentiate(out: Outcome, once: Callable, arguments: Any, seed: int) -> None:
     values = list(arguments.values()) if isinstance(arguments, dict) else list(arguments)
     inputs = [t.requires_grad_() for t in leaves(values) if t.is_floating_point()]
-    results = [t for t in leaves(once(arguments)) if t.is_floating_point()]
+    value = once(arguments)
+    if isinstance(value, dict) and "loss" in value:
+        value = value["loss"]  # the parts beside it are for the log, with or without a graph
+    results = [t for t in leaves(value) if t.is_floating_point()]
     carrying = [t for t in results if t.requires_grad]
     out.graph, out.gradients = bool(carrying), [None] * len(inputs)
     if not inputs or not carrying:

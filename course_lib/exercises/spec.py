@@ -28,7 +28,8 @@ shared.py beside it); an entry looks like this:
         right={
             "clamp": lambda z, gamma=1.0, eps=1e-4: (gamma - (z.var(0) + eps) ** 0.5).clamp(min=0).mean(),
         },
-        hints=("The standard deviation over which axis?", "z.var(dim=0) has shape (D,).", "relu(gamma - std)."),
+        hints=("The standard deviation over which axis?", "z.var(dim=0) has shape (D,).",
+               "std = torch.sqrt(z.var(dim=0) + eps)\nreturn F.relu(gamma - std).mean()"),
     )
 
 Choose probes that tell mistakes apart: shapes that are not square, N other than D, both sides of a hinge, defaults left
@@ -42,7 +43,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -57,13 +58,16 @@ class Exercise:
     probes       (torch.Generator, dtype) -> list of tuples (positional arguments) or dicts (keywords)
     wrong        misconception -> (callable, hint)
     right        name -> callable: correct answers in an unusual form
-    hints        three, from a nudge to nearly the answer
+    hints        three, from a nudge to the answer: the last is the function's body, and passes as it stands
     tolerance    see difference.difference
     gradients    compare the gradients with respect to every floating input, too
     seeded       the function is called with `generator=`, a fresh one of the same seed each time
     call         call(function, *arguments) -> result, where the answer is a class or needs a harness
     judge        judge(got, expected, arguments by name) -> None (right), a misconception's name or sentence;
                  replaces equality, for answers that may differ (another draw of random numbers)
+    words        what a clue calls the parts of the result ("[0]", "['loss']") and the arguments: {"[1]": "the pointer"}
+    plain        a new tensor need not follow the dtype of the arguments: all probes are float32
+    unit         what a mask's entries are: "positions", "patches", "pixels"
     """
 
     key: str
@@ -80,6 +84,9 @@ class Exercise:
     seeded: bool = False
     call: Callable | None = None
     judge: Callable | None = None
+    words: dict[str, str] = field(default_factory=dict)
+    unit: str = "positions"
+    plain: bool = False
 
     def resolve(self) -> Callable:
         """The library's function."""

@@ -123,6 +123,7 @@ def load_method(path: str | Path) -> Method:
         method = build_method(settings["method"], settings["backbone"], settings["image_size"],
                               backbone_options=settings["backbone_options"], **settings["options"])
         method.load_state_dict(state["method"])
+        method.settings |= {"run": settings["run"]} if "run" in settings else {}
     except MALFORMED as error:
         raise CheckpointError(f"{path} does not fit the method that it names, {settings.get('method')!r}: it may be of "
                               f"another version of the course ({type(error).__name__}: {error})") from error
@@ -231,7 +232,7 @@ def different(theirs: dict, ours: dict) -> list[tuple[str, Any, Any]]:
 
     one, other = flat(theirs), flat(ours)
     # a field of the views, "augment.flip", may be missing in what an earlier version wrote
-    keys = [key for key in sorted(one | other) if "." not in key or key in one and key in other]
+    keys = [key for key in {**one, **other} if "." not in key or key in one and key in other]
     pairs = [(key, one.get(key, "by default"), other.get(key, "by default")) for key in keys]
     return [pair for pair in pairs if pair[1] != pair[2]]
 

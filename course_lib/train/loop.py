@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -97,7 +98,10 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
     autocast = (lambda: torch.autocast(device.type, dtype=dtype)) if dtype != torch.float32 else nullcontext
     step_module: nn.Module = _Loss(method)
     if world > 1:
-        step_module = DDP(step_module, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False)
+        with warnings.catch_warnings():  # the new name does something else, and torch 2.6 does not know it
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            step_module = DDP(step_module, device_ids=[device] if device.type == "cuda" else None,
+                              broadcast_buffers=False)
     run = compiled(step_module) if compile else step_module
     batches = Batches(images, device, batch_size=use.batch_size, seed=seed, accumulate=use.accumulate, rank=rank,
                       ranks=world, stream=stream)

@@ -57,6 +57,7 @@ def _cosine(bank: Tensor, queries: Tensor) -> Tensor:
 knn = Exercise(
     key="01.knn", title="Let the neighbours vote", minutes=10, difficulty=2,
     reference="course_lib.evaluate.neighbours:knn_votes", probes=_knn_probes, call=_shares,
+    plain=True,
     wrong={
         "inner products of any length": (
             lambda bank, bank_labels, queries, k=20, temperature=0.07: _vote(
@@ -122,7 +123,11 @@ knn = Exercise(
            "first?",
            "near = cosine.topk(k, dim=1) has near.values and near.indices, both (M, k); labels[near.indices] is (M, "
            "k).",
-           "Start from zeros (M, classes) and votes.scatter_add_(1, labels[near.indices], weights)."),
+           "mean = bank.mean(dim=0)\n"
+           "cosine = F.normalize(queries - mean, dim=1) @ F.normalize(bank - mean, dim=1).T\n"
+           "near = cosine.topk(k, dim=1)\n"
+           "votes = torch.zeros(len(queries), int(bank_labels.max()) + 1)\n"
+           "return votes.scatter_add_(1, bank_labels[near.indices], (near.values / temperature).exp())"),
 )
 
 
@@ -182,7 +187,8 @@ alignment = Exercise(
     hints=("Two steps: put both views on the sphere, then measure how far apart row i of one is from row i of the "
            "other.",
            "F.normalize(x, dim=1) scales rows to length 1; (a - b).norm(dim=1) is one distance an image, shape (N,).",
-           "Raise the distances to alpha, then take their mean."),
+           "distance = (F.normalize(x, dim=1) - F.normalize(y, dim=1)).norm(dim=1)\n"
+           "return distance.pow(alpha).mean()"),
 )
 
 
@@ -243,7 +249,8 @@ uniformity = Exercise(
     },
     hints=("Which pairs are there? N points have N (N - 1) / 2 of them; torch.pdist lists their distances.",
            "squared = torch.pdist(F.normalize(z, dim=1)).square() has one entry a pair.",
-           "From the inside out: -t * squared, exp, mean over pairs, log. (torch.logsumexp does it without overflow.)"),
+           "squared = torch.pdist(F.normalize(z, dim=1)).square()\n"
+           "return (-t * squared).exp().mean().log()"),
 )
 
 
@@ -362,6 +369,7 @@ def _by_hand(method, batch, optimizer, generator):
 training_step_exercise = Exercise(
     key="01.training_step", title="One training step", minutes=6, difficulty=2,
     reference=training_step, probes=_step_probes, call=_steps,
+    words={"['losses']": 'the returned losses', "['weights']": 'the weights after three steps'},
     wrong={
         "gradients never cleared": (
             _never_cleared,
@@ -392,7 +400,12 @@ training_step_exercise = Exercise(
     right={"cleared after the step": _plain_step, "gradients asked for by name": _by_hand},
     hints=("Four things in order: two views, a loss, its gradient, a step. One more keeps gradients from adding up.",
            'views = method.views(batch, generator); loss = method.loss(views)["loss"]',
-           "optimizer.zero_grad(), loss.backward(), optimizer.step(), and return loss.item()."),
+           "views = method.views(batch, generator)\n"
+           'loss = method.loss(views)["loss"]\n'
+           "optimizer.zero_grad()\n"
+           "loss.backward()\n"
+           "optimizer.step()\n"
+           "return loss.item()"),
 )
 
 EXERCISES = [knn, alignment, uniformity, training_step_exercise]

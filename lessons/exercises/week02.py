@@ -28,7 +28,7 @@ def mixed_masks(batch: int, grid: int, generator: torch.Generator, least: int = 
 def _noise_probes(generator, dtype):
     noise = partial(rand, generator, dtype)
     # 9 * 0.4 = 3.6, 16 * 0.4 = 6.4, 10 * 0.25 = 2.5 (a tie), 4 * 0.05: rounding, the tie and the least count
-    return [(noise(5, 9), 0.6), (noise(3, 16), 0.6), (noise(2, 10), 0.75), (noise(4, 4), 0.95),
+    return [(noise(5, 9), 0.6), (noise(3, 16), 0.6), (noise(2, 10), 0.75), (noise(7, 4), 0.95),
             dict(noise=noise(6, 16), mask_ratio=0.25)]
 
 
@@ -43,6 +43,7 @@ def _from_order(noise: Tensor, first: Tensor, keep: int) -> Tensor:
 mask_from_noise = Exercise(
     key="02.mask_from_noise", title="Draw a mask", minutes=5, difficulty=2,
     reference="course_lib.augment.masks:mask_from_noise", probes=_noise_probes,
+    unit="patches",
     wrong={
         "True means hidden": (
             lambda noise, mask_ratio: ~_from_order(noise, noise.argsort(1), _keep(noise, mask_ratio)),
@@ -75,7 +76,9 @@ mask_from_noise = Exercise(
     },
     hints=("How many patches of a row stay? Compute that number first; at least one must.",
            "noise.argsort(1)[:, :keep] holds, for each row, the positions of the keep smallest numbers.",
-           "Start from torch.zeros_like(noise, dtype=torch.bool) and scatter_(1, those positions, True)."),
+           "keep = max(1, round(noise.shape[1] * (1 - mask_ratio)))\n"
+           "visible = torch.zeros_like(noise, dtype=torch.bool)\n"
+           "return visible.scatter_(1, noise.argsort(dim=1)[:, :keep], True)"),
 )
 
 
@@ -94,13 +97,14 @@ def _conv_probes(generator, dtype):
     def draw(batch, grid, size, channels, out, kernel, stride=1, bias=True):
         visible = mixed_masks(batch, grid, generator)
         x = randn(generator, dtype, batch, channels, size, size) * enlarge(visible, size)
+        x[:, :, 1::4, ::3] = 0  # empty, and visible all the same: a mask can't be read off x
         weight = randn(generator, dtype, out, channels, kernel, kernel)
         shift = 1 + rand(generator, dtype, out) if bias else None
         return (x, weight, shift, visible, stride)
 
-    first = draw(2, 4, 8, 3, 5, 3)
-    return [first[:4], draw(3, 2, 8, 2, 4, 3, stride=2), draw(2, 4, 4, 3, 2, 5, bias=False),
-            dict(zip(("x", "weight", "bias", "visible", "stride"), draw(1, 3, 12, 2, 3, 1)))]
+    first = draw(2, 3, 12, 4, 7, 5)
+    return [first[:4], draw(5, 2, 8, 4, 6, 3, stride=2), draw(3, 4, 4, 5, 2, 7, bias=False),
+            dict(zip(("x", "weight", "bias", "visible", "stride"), draw(4, 3, 6, 2, 5, 1)))]
 
 
 def _dense(x, weight, bias, stride):
@@ -154,6 +158,7 @@ def _sparse_layer(x, weight, bias, visible, stride=1):
 sparse_conv_exercise = Exercise(
     key="02.sparse_conv", title="A convolution that keeps the mask", minutes=6, difficulty=2,
     reference=sparse_conv, probes=_conv_probes, gradients=True,
+    unit="patches",
     wrong={
         "the mask is not applied after the convolution": (
             _no_mask, "A hidden position with a visible neighbour gets a value, and with a bias every position does. "
@@ -180,7 +185,8 @@ sparse_conv_exercise = Exercise(
     },
     hints=("Do the dense convolution first, as if nothing was hidden: F.conv2d with padding k // 2.",
            "What is wrong with its output? Which positions must be empty, and at which resolution?",
-           "y * enlarge(visible, y.shape[-1]): the flag of each patch for all positions of y below it."),
+           "y = F.conv2d(x, weight, bias, stride, padding=weight.shape[-1] // 2)\n"
+           "return y * enlarge(visible, y.shape[-1])"),
 )
 
 
@@ -209,11 +215,11 @@ def _norm_probes(generator, dtype):
         weight, bias = (rand(generator, dtype, channels) + 0.5 for _ in range(2))
         return (x * visible, visible, weight, bias)
 
-    second = draw(3, 3, 5, 2)
+    second = draw(2, 3, 5, 4)
     # The third is small, so that eps and its place matter; the last has values at hidden positions.
-    loud = draw(2, 2, 4, 4)
+    loud = draw(3, 2, 5, 4)
     loud = (loud[0] + 7 * ~loud[1], *loud[1:])
-    return [draw(4, 3, 4, 4), dict(zip(("x", "visible", "weight", "bias"), second)), (*draw(4, 2, 4, 6, 0.02), 1e-5),
+    return [draw(4, 3, 5, 6), dict(zip(("x", "visible", "weight", "bias"), second)), (*draw(5, 2, 4, 6, 0.02), 1e-5),
             dict(zip(("x", "visible", "weight", "bias"), loud), eps=0.5)]
 
 
@@ -334,8 +340,11 @@ masked_batch_norm_exercise = Exercise(
            "are there in all?",
            "count = visible.sum(); mean = (x * visible).sum((0, 2, 3), keepdim=True) / count; for the variance do "
            "the same with the squares of x - mean.",
-           "(x - mean) / sqrt(variance + eps), times weight.view(1, -1, 1, 1), plus bias.view(1, -1, 1, 1), "
-           "and at the very end times the mask."),
+           "count = visible.sum()\n"
+           "mean = (x * visible).sum((0, 2, 3), keepdim=True) / count\n"
+           "variance = ((x - mean).square() * visible).sum((0, 2, 3), keepdim=True) / count\n"
+           "scaled = (x - mean) / torch.sqrt(variance + eps)\n"
+           "return (scaled * weight.view(1, -1, 1, 1) + bias.view(1, -1, 1, 1)) * visible"),
 )
 
 
@@ -348,8 +357,8 @@ def _loss_probes(generator, dtype):
         return prediction, images, mixed_masks(batch, grid, generator)[:, 0]
 
     nothing_hidden = draw(2, 2, 2)
-    return [draw(3, 4, 2), dict(zip(("prediction", "images", "visible"), draw(4, 3, 4)), normalized=True),
-            (*draw(5, 4, 2), False), (*nothing_hidden[:2], torch.ones_like(nothing_hidden[2]))]
+    return [draw(5, 4, 2), dict(zip(("prediction", "images", "visible"), draw(6, 2, 5)), normalized=True),
+            (*draw(4, 5, 2), False), (*nothing_hidden[:2], torch.ones_like(nothing_hidden[2]))]
 
 
 def _parts(prediction, images, visible, normalized, normalise=lambda p: normalize_patches(p)[0]):
@@ -412,6 +421,7 @@ def _loss_by_image(prediction, images, visible, normalized=True):
 spark_loss = Exercise(
     key="02.spark_loss", title="The error on hidden patches", minutes=8, difficulty=3,
     reference="course_lib.methods.masked.spark:spark_loss", probes=_loss_probes, gradients=True,
+    unit="patches",
     wrong={
         "visible patches count as well": (
             _all_patches, "This is the mean over all patches. Copying what is visible is no task: it would only dilute "
@@ -442,7 +452,13 @@ spark_loss = Exercise(
     hints=("Cut both images into patches (B, L, n), and normalise the patches of the target when asked to. Prediction "
            "and mask stay as they are.",
            "One number per patch: the mean of the squared differences over the last axis, (B, L). Which of them count?",
-           "hidden = (~visible.flatten(1)); (error * hidden).sum() / (hidden.sum() + 1e-8)."),
+           "patch = images.shape[-1] // visible.shape[-1]\n"
+           "target, guess = patchify(images, patch), patchify(prediction, patch)\n"
+           "if normalized:\n"
+           "    target = normalize_patches(target)[0]\n"
+           "error = (guess - target).square().mean(-1)\n"
+           "hidden = ~visible.flatten(1)\n"
+           "return (error * hidden).sum() / (hidden.sum() + 1e-8)"),
 )
 
 EXERCISES = [mask_from_noise, sparse_conv_exercise, masked_batch_norm_exercise, spark_loss]

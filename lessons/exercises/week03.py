@@ -65,7 +65,8 @@ variance = Exercise(
     },
     hints=("Collapse: all samples alike. Over which axis of (N, D) do you see that?",
            "z.var(dim=0) has shape (D,). Where does eps go, so that the root's slope is finite when it is 0?",
-           "std = torch.sqrt(z.var(dim=0) + eps), then F.relu(gamma - std), then the mean."),
+           "std = torch.sqrt(z.var(dim=0) + eps)\n"
+           "return F.relu(gamma - std).mean()"),
 )
 
 
@@ -140,7 +141,10 @@ covariance = Exercise(
     },
     hints=("Which of the two axes is averaged away: samples or dimensions? What shape must the matrix have?",
            "Centre z over the batch; cov = z.T @ z / (n - 1) has shape (D, D).",
-           "Sum of all squares, minus the squares of cov.diagonal(), divided by D."),
+           "n, d = z.shape\n"
+           "z = z - z.mean(dim=0)\n"
+           "cov = z.T @ z / (n - 1)\n"
+           "return (cov.square().sum() - cov.diagonal().square().sum()) / d"),
 )
 
 
@@ -236,8 +240,11 @@ vicreg = Exercise(
     },
     hints=("Three parts, each of both views: which are averaged, which added?",
            "invariance: F.mse_loss(a, b). variance: the mean of the two. covariance: the sum of the two.",
-           'Return {"loss": invariance * s + variance * v + covariance * c, "invariance": s, "variance": v, '
-           '"covariance": c}.'),
+           "s = F.mse_loss(a, b)\n"
+           "v = (variance_loss(a) + variance_loss(b)) / 2\n"
+           "c = covariance_loss(a) + covariance_loss(b)\n"
+           "loss = invariance * s + variance * v + covariance * c\n"
+           'return {"loss": loss, "invariance": s, "variance": v, "covariance": c}'),
 )
 
 
@@ -332,7 +339,12 @@ rank = Exercise(
     },
     hints=("Centre, then find the variances along the principal directions. Which function gives eigenvalues?",
            "values = torch.linalg.eigvalsh(torch.cov(z.T)), clamped at 0; shares = values / values.sum().",
-           "Keep the shares above 0; exp(-(shares * shares.log()).sum()); return 0.0 if the sum of values is 0."),
+           "values = torch.linalg.svdvals(features - features.mean(dim=0)).square()\n"
+           "if values.sum() == 0:\n"
+           "    return 0.0\n"
+           "shares = values / values.sum()\n"
+           "shares = shares[shares > 0]\n"
+           "return float(torch.exp(-(shares * shares.log()).sum()))"),
 )
 
 

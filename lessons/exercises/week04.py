@@ -30,6 +30,7 @@ def _with_others(rule):
 partner = Exercise(
     key="04.partner", title="Who is whose other half?", minutes=4, difficulty=1,
     reference="course_lib.methods.contrastive.simclr:partners", probes=_partner_probes,
+    words={'[0]': 'partner', '[1]': 'others'},
     wrong={
         "neighbours in the list": (
             _with_partner(lambda i, n: i ^ 1),
@@ -66,7 +67,10 @@ partner = Exercise(
     },
     hints=("Write the list for N = 3: rows 0, 1, 2 are first views, rows 3, 4, 5 second views. Who belongs to whom?",
            "i goes to i + N, and from 2N on it starts again: torch.arange(2 * n).roll(n).",
-           "others = ~torch.eye(2 * n, dtype=torch.bool); return partner, others."),
+           "rows = torch.arange(2 * n)\n"
+           "partner = rows.roll(n)\n"
+           "others = ~torch.eye(2 * n, dtype=torch.bool)\n"
+           "return partner, others"),
 )
 
 
@@ -211,9 +215,11 @@ nt_xent = Exercise(
     },
     hints=("It is a classification: each of 2N rows has 2N - 1 answers and one right class. Which function is that?",
            "z = F.normalize(torch.cat([a, b]), dim=1); logits = z @ z.T / temperature; the diagonal gets -torch.inf.",
-           'partner, others = partners(len(a)); {"loss": F.cross_entropy(logits.masked_fill(~others, -torch.inf), '
-           'partner), '
-           '"accuracy": (logits.argmax(1) == partner).float().mean()}, argmax of the masked ones.'),
+           "z = F.normalize(torch.cat([a, b]), dim=1)\n"
+           "partner, others = partners(len(a))\n"
+           "logits = (z @ z.T / temperature).masked_fill(~others, -torch.inf)\n"
+           "accuracy = (logits.argmax(1) == partner).float().mean()\n"
+           'return {"loss": F.cross_entropy(logits, partner), "accuracy": accuracy}'),
 )
 
 
@@ -262,6 +268,7 @@ def _without_partner(others, who):
 weights = Exercise(
     key="04.temperature_weights", title="Which negatives does it push?", minutes=8, difficulty=3,
     reference=similarity_gradient, probes=_weight_probes, tolerance=1e-4,
+    plain=True,
     wrong={
         "without 1 / temperature": (
             lambda similarity, temperature=0.1: _pushes(similarity, temperature, scale=lambda n, t: 1),
@@ -305,7 +312,9 @@ weights = Exercise(
            "logsumexp?",
            "shares = (similarity / temperature).masked_fill(~others, -torch.inf).softmax(1), partner and others as "
            "before.",
-           "(shares - F.one_hot(partner)) / temperature."),
+           "partner, others = partners(len(similarity) // 2)\n"
+           "shares = (similarity / temperature).masked_fill(~others, -torch.inf).softmax(1)\n"
+           "return (shares - F.one_hot(partner)) / temperature"),
 )
 
 
@@ -400,7 +409,9 @@ distill = Exercise(
     },
     hints=("A cross-entropy whose labels are probabilities: the teacher's. Who must not get a gradient?",
            "soft = (teacher.detach() / temperature).softmax(1); the student: (student / temperature).log_softmax(1).",
-           "-(soft * log_student).sum(1).mean()."),
+           "soft = (teacher.detach() / temperature).softmax(1)\n"
+           "log_student = (student / temperature).log_softmax(1)\n"
+           "return -(soft * log_student).sum(1).mean()"),
 )
 
 

@@ -46,9 +46,15 @@ def _shifted_back(rows, pointer, new):
     return _put(rows, torch.arange(start, start + len(new)), new), (pointer + len(new)) % len(rows)
 
 
+def _as_buffer(function, rows, pointer, new):
+    """The harness: the queue is a buffer, which never has a gradient; whether an answer cuts it does not matter."""
+    return function(rows.detach(), pointer, new)
+
+
 enqueue = Exercise(
     key="05.enqueue", title="First in, first out", minutes=6, difficulty=2,
-    reference="course_lib.models.layers:enqueue", probes=_enqueue_probes, gradients=True,
+    reference="course_lib.models.layers:enqueue", probes=_enqueue_probes, gradients=True, call=_as_buffer,
+    words={'[0]': 'the queue', '[1]': 'the pointer'},
     wrong={
         "the queue is written in place": (
             _in_place,
@@ -101,7 +107,10 @@ enqueue = Exercise(
     },
     hints=("Which rows are the oldest? Those from the pointer on. What comes after the last row?",
            "places = (pointer + torch.arange(len(new))) % len(rows); never write into `rows` itself.",
-           "out = rows.clone(); out[places] = new.detach(); return out, (pointer + len(new)) % len(rows)"),
+           "places = (pointer + torch.arange(len(new))) % len(rows)\n"
+           "out = rows.clone()\n"
+           "out[places] = new.detach()\n"
+           "return out, (pointer + len(new)) % len(rows)"),
 )
 
 
@@ -155,7 +164,7 @@ ages_exercise = Exercise(
     },
     hints=("Which row was written last, and which will be written next?",
            "The newest row is pointer - 1. Going back from it, rows get older; before row 0 comes the last row.",
-           "(pointer - 1 - torch.arange(length)) % length"),
+           "return (pointer - 1 - torch.arange(length)) % length"),
 )
 
 
@@ -180,6 +189,7 @@ def _dots(q: Tensor, k: Tensor) -> Tensor:
 logits = Exercise(
     key="05.logits", title="One key of its own, a queue of strangers", minutes=6, difficulty=2,
     reference="course_lib.methods.contrastive.moco:moco_logits", probes=_logits_probes, gradients=True,
+    plain=True,
     wrong={
         "the positive in the last column": (
             lambda q, k, negatives, temperature=0.07: torch.cat(
@@ -240,7 +250,8 @@ logits = Exercise(
     },
     hints=("Two blocks: (N, 1) for each query with its own key, (N, K) for each query with each row of the queue.",
            "(q * k).sum(1, keepdim=True) and q @ negatives.T. Who gets gradients?",
-           "torch.cat([(q * k.detach()).sum(1, keepdim=True), q @ negatives.detach().T], dim=1) / temperature"),
+           "own = (q * k.detach()).sum(1, keepdim=True)\n"
+           "return torch.cat([own, q @ negatives.detach().T], dim=1) / temperature"),
 )
 
 
@@ -277,6 +288,7 @@ def _written(encoder, images, order):
 shuffle = Exercise(
     key="05.shuffle", title="Normalised among strangers", minutes=6, difficulty=3,
     reference="course_lib.methods.contrastive.moco:shuffled_keys", probes=_shuffle_probes,
+    plain=True,
     wrong={
         "never put back": (
             lambda encoder, images, order: unit(encoder(images[order])),
@@ -321,7 +333,8 @@ shuffle = Exercise(
     hints=("Permute the images, encode them, put the keys back, scale each to length 1. What is a permutation's "
            "inverse?",
            "order.argsort() is the inverse: images[order][order.argsort()] is images again.",
-           "keys = encoder(images[order]); return F.normalize(keys[order.argsort()], dim=1)"),
+           "keys = encoder(images[order])\n"
+           "return F.normalize(keys[order.argsort()], dim=1)"),
 )
 
 

@@ -81,7 +81,7 @@ regression = Exercise(
     right={"2 - 2 cos": _cosine_form, "inner products, target under no_grad": _inner_products},
     hints=("Two vectors of length 1: what is their squared distance in terms of their cosine?",
            "F.normalize(z, dim=1) scales rows to length 1. Which of the two must not carry a gradient?",
-           "2 - 2 * F.cosine_similarity(prediction, target.detach(), dim=1).mean()"),
+           "return 2 - 2 * F.cosine_similarity(prediction, target.detach(), dim=1).mean()"),
 )
 
 
@@ -139,7 +139,7 @@ byol = Exercise(
                                                          for p, z in ((p1, z2), (p2, z1)))},
     hints=("Each view has a prediction and a target. Which goes with which?",
            "There are two directions; BYOL's code adds them.",
-           "regression_loss(p1, z2) + regression_loss(p2, z1)"),
+           "return regression_loss(p1, z2) + regression_loss(p2, z1)"),
 )
 
 
@@ -200,7 +200,7 @@ schedule = Exercise(
                math.pi * min(step, total) / total)},
     hints=("What are m at step 0 and at the last step? Think of 1 - m: it goes from 1 - base to 0.",
            "(1 + math.cos(math.pi * k / K)) / 2 goes from 1 to 0 along half a cosine. And beyond K?",
-           "1 - (1 - base) * (1 + math.cos(math.pi * min(step, total) / total)) / 2"),
+           "return 1 - (1 - base) * (1 + math.cos(math.pi * min(step, total) / total)) / 2"),
 )
 
 
@@ -377,7 +377,10 @@ update = Exercise(
     right={"through .data": _through_data, "by name, as a difference": _by_name, "a state dict, loaded": _loaded},
     hints=("zip(target.parameters(), online.parameters()) walks through both networks. What must not be in the graph?",
            "with torch.no_grad(): change each t *in place*, e.g. t.mul_(momentum). Buffers are not parameters.",
-           "t.mul_(momentum).add_(o, alpha=1 - momentum) for each pair, under torch.no_grad(); then return target."),
+           "with torch.no_grad():\n"
+           "    for t, o in zip(target.parameters(), online.parameters()):\n"
+           "        t.mul_(momentum).add_(o, alpha=1 - momentum)\n"
+           "return target"),
 )
 
 

@@ -148,7 +148,7 @@ loss = Exercise(
     },
     hints=("Four matrices, two comparisons. Which prediction has never seen the target it is compared with?",
            "negative_cosine(p1, z2, stop) and negative_cosine(p2, z1, stop).",
-           "Add the two and divide by 2; the best value is -1."),
+           "return (negative_cosine(p1, z2, stop) + negative_cosine(p2, z1, stop)) / 2"),
 )
 
 
@@ -159,7 +159,7 @@ def _target_probes(generator, dtype):
         noise = randn(generator, dtype, a, n, d)
         return (centre + noise) * (0.2 + 4 * rand(generator, dtype, a, n, 1))
 
-    return [(views(5, 4, 3),), (views(3, 7, 2),), dict(z=views(4, 4, 6))]
+    return [(views(5, 4, 3),), (views(3, 7, 2),), dict(z=views(4, 5, 6))]
 
 
 target = Exercise(
@@ -203,7 +203,7 @@ target = Exercise(
     },
     hints=("The mean over views of cos(p, z_a) is one dot product: of p's direction with what?",
            "z is (A, N, D). unit = F.normalize(z, dim=-1): which axis is averaged away?",
-           "F.normalize(F.normalize(z, dim=-1).mean(0), dim=-1)"),
+           "return F.normalize(F.normalize(z, dim=-1).mean(dim=0), dim=-1)"),
 )
 
 
@@ -270,7 +270,8 @@ meter = Exercise(
     },
     hints=("What does the loss see of a vector? And over which axis do you look for 'all images alike'?",
            "u = F.normalize(features, dim=1); one deviation per dimension over the images, divided by N.",
-           "float(u.std(dim=0, correction=0).mean() * features.shape[1] ** 0.5)"),
+           "u = F.normalize(features, dim=1)\n"
+           "return float(u.std(dim=0, correction=0).mean() * features.shape[1] ** 0.5)"),
 )
 
 

@@ -130,8 +130,11 @@ sinkhorn = Exercise(
     hints=("log(q / q.sum(0)) = log q - ... ? Which function of torch sums exponentials without overflow?",
            "log_q = scores / epsilon; dividing columns by their sums: log_q = log_q - log_q.logsumexp(0, "
            "keepdim=True).",
-           "In each of the iterations: columns (dim 0), then rows (dim 1). Return log_q.exp(), all under "
-           "torch.no_grad()."),
+           "log_q = scores / epsilon\n"
+           "for _ in range(iterations):\n"
+           "    log_q = log_q - log_q.logsumexp(dim=0)\n"
+           "    log_q = log_q - log_q.logsumexp(dim=1, keepdim=True)\n"
+           "return log_q.exp()"),
 )
 
 
@@ -213,7 +216,12 @@ swav_loss = Exercise(
     hints=("One pair first: scores of one crop, the code of another. Which function turns scores into "
            "log-probabilities?",
            "A pair: -(code.detach() * F.log_softmax(score / temperature, dim=1)).sum(1).mean().",
-           "For each i: the mean of that over all v in range(len(scores)) with v != i; then the mean over i."),
+           "total = 0\n"
+           "for i, code in enumerate(codes):\n"
+           "    others = [s for v, s in enumerate(scores) if v != i]\n"
+           "    terms = [-(code.detach() * F.log_softmax(s / temperature, dim=1)).sum(1).mean() for s in others]\n"
+           "    total = total + sum(terms) / len(terms)\n"
+           "return total / len(codes)"),
 )
 
 
@@ -257,7 +265,7 @@ def _updates(step, weight: Tensor, inputs: Tensor, hold=HOLD):
 def _prototype_probes(generator, dtype):
     draw = partial(randn, generator, dtype)
     return [dict(weight=F.normalize(draw(k, d), dim=1), inputs=draw(len(HOLD), n, d)) for k, d,
-            n in ((4, 3, 6), (3, 5, 7))]
+            n in ((4, 3, 6), (3, 6, 7))]
 
 
 def _scale(prototypes: nn.Linear, dim=1) -> Tensor:
@@ -379,8 +387,12 @@ prototypes = Exercise(
     right={"the gradient put aside, data scaled": _remembered},
     hints=("Three things in order: who may not move, the step, the lengths.",
            "if hold: prototypes.weight.grad = None. Then optimizer.step().",
-           "with torch.no_grad(): prototypes.weight.copy_(F.normalize(prototypes.weight, dim=1)); return "
-           "prototypes.weight.detach()."),
+           "if hold:\n"
+           "    prototypes.weight.grad = None\n"
+           "optimizer.step()\n"
+           "with torch.no_grad():\n"
+           "    prototypes.weight.copy_(F.normalize(prototypes.weight, dim=1))\n"
+           "return prototypes.weight.detach()"),
 )
 
 
@@ -437,7 +449,8 @@ def _last_rows(z, queue, prototypes, epsilon=0.05, iterations=3):
 
 queue_codes = Exercise(
     key="08.queue_codes", title="Codes of a small batch", minutes=7, difficulty=3,
-    reference="course_lib.methods.contrastive.swav:queue_codes", probes=_queue_probes, gradients=True,
+    reference="course_lib.methods.contrastive.swav:queue_codes", probes=_queue_probes,
+    words={'[0]': 'the codes', '[1]': 'the new queue'},
     wrong={
         "used before it is full": (
             _with_queue(full=lambda queue: True),
@@ -481,8 +494,11 @@ queue_codes = Exercise(
     right={"one matrix, the last rows": _last_rows},
     hints=("Three questions: is the queue full? whose scores take part in the balance? who is in the queue afterwards?",
            "Full: (queue[-1] != 0).any(). Its scores: queue @ prototypes.T, with the prototypes of now.",
-           "sinkhorn of torch.cat([queue, z]) @ prototypes.T, its last N rows; the new queue: torch.cat([z, "
-           "queue])[:len(queue)]."),
+           "new = torch.cat([z, queue])[: len(queue)]\n"
+           "if not queue[-1].any():\n"
+           "    return sinkhorn(z @ prototypes.T, epsilon, iterations), new\n"
+           "everything = torch.cat([queue, z]) @ prototypes.T\n"
+           "return sinkhorn(everything, epsilon, iterations)[-len(z):], new"),
 )
 
 

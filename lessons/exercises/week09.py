@@ -62,6 +62,7 @@ correlation = Exercise(
     key="09.cross_correlation", title="Which dimension goes with which?", minutes=7, difficulty=3,
     reference="course_lib.methods.contrastive.barlow_twins:cross_correlation", probes=_correlation_probes,
     gradients=True,
+    plain=True,
     wrong={
         "both views standardised together": (
             _both_standardised,
@@ -134,7 +135,9 @@ correlation = Exercise(
     },
     hints=("A correlation is taken over images. Which axis of (N, D) is that, and what shape has the result?",
            "For each view apart: (z - z.mean(0)) / torch.sqrt(z.var(0, correction=0) + eps).",
-           "With both views standardised: a.T @ b / len(a)."),
+           "a = (a - a.mean(0)) / torch.sqrt(a.var(0, correction=0) + eps)\n"
+           "b = (b - b.mean(0)) / torch.sqrt(b.var(0, correction=0) + eps)\n"
+           "return a.T @ b / len(a)"),
 )
 
 
@@ -192,8 +195,7 @@ off = Exercise(
     hints=("How many entries are there beside the diagonal of a D x D matrix? What tells a diagonal entry: its value "
            "or its place?",
            "A mask of places: ~torch.eye(D, dtype=torch.bool). It indexes row by row.",
-           "matrix[~torch.eye(len(matrix), dtype=torch.bool)]; without a mask: flatten, drop the last, view as (D - 1, "
-           "D + 1)."),
+           "return matrix[~torch.eye(len(matrix), dtype=torch.bool)]"),
 )
 
 
@@ -291,7 +293,10 @@ barlow_loss = Exercise(
     hints=("Which matrix should C become? Write the distance to it in two parts: on the diagonal, and beside it.",
            "c = cross_correlation(a, b); on: (c.diagonal() - 1), squared, summed; beside: off_diagonal(c), squared, "
            "summed.",
-           'Return {"loss": on + lambd * off, "on_diagonal": on, "off_diagonal": off}.'),
+           "c = cross_correlation(a, b)\n"
+           "on = (c.diagonal() - 1).square().sum()\n"
+           "off = off_diagonal(c).square().sum()\n"
+           'return {"loss": on + lambd * off, "on_diagonal": on, "off_diagonal": off}'),
 )
 
 
@@ -326,6 +331,7 @@ def _inverse(order: Tensor) -> Tensor:
 symmetries = Exercise(
     key="09.symmetries", title="The same loss in disguise", minutes=6, difficulty=3,
     reference=disguise, probes=_disguise_probes, gradients=True,
+    words={'[0]': 'the first view', '[1]': 'the second view'},
     wrong={
         "order in the first view only": (
             lambda a, b, order, sign, scale, shift: (a[:, order] * sign * scale + shift, b * sign),
@@ -383,7 +389,8 @@ symmetries = Exercise(
     },
     hints=("What is standardised away, view by view? What is not, and must therefore happen to both views alike?",
            "a[:, order] takes dimensions in another order. Which of order, sign, scale and shift does b need?",
-           "a, b = a[:, order] * sign, b[:, order] * sign; then return a * scale + shift, b."),
+           "a, b = a[:, order] * sign, b[:, order] * sign\n"
+           "return a * scale + shift, b"),
 )
 
 

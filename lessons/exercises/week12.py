@@ -44,6 +44,8 @@ def _masking_by_scatter(noise, kept):
 random_masking = Exercise(
     key="12.random_masking", title="Shuffle, keep a few, remember the way back", minutes=8, difficulty=3,
     reference="course_lib.augment.masks:random_masking", probes=_noise_probes,
+    words={'[0]': 'keep', '[1]': 'restore', '[2]': 'visible'},
+    unit="patches",
     wrong={
         "the way back is the shuffle itself": (
             lambda noise, kept: _masking(noise, kept, restore=lambda order: order),
@@ -77,9 +79,9 @@ random_masking = Exercise(
     },
     hints=("One argsort gives a random order of the patches. The first `kept` of it stay.",
            "restore is a second argsort, of the order: it says at which place of the shuffled list each patch is.",
-           "order = noise.argsort(dim=1, stable=True); restore = order.argsort(dim=1); return order[:, :kept], "
-           "restore, "
-           "restore < kept."),
+           "order = noise.argsort(dim=1, stable=True)\n"
+           "restore = order.argsort(dim=1)\n"
+           "return order[:, :kept], restore, restore < kept"),
 )
 
 
@@ -116,6 +118,7 @@ def _put_one_by_one(tokens, mask_token, restore):
 unshuffle = Exercise(
     key="12.unshuffle", title="Put every token back in its place", minutes=7, difficulty=3,
     reference="course_lib.methods.masked.mae:unshuffle", probes=_token_probes, gradients=True,
+    plain=True,
     wrong={
         "tokens are not put back": (
             _filled, "The encoded patches stand first and the mask tokens behind them, in every image. The decoder "
@@ -145,8 +148,9 @@ unshuffle = Exercise(
     hints=("Make a list of L tokens an image first: the kept ones, in their order, then a mask token for each other "
            "patch.",
            "torch.gather along dim 1 needs an index of the result's shape: restore[..., None].expand(-1, -1, D).",
-           "torch.cat([tokens, mask_token.expand(B, L - kept, -1)], 1).gather(1, restore[..., None].expand(-1, -1, "
-           "D))."),
+           "B, kept, D = tokens.shape\n"
+           "others = mask_token.expand(B, restore.shape[1] - kept, -1)\n"
+           "return torch.cat([tokens, others], 1).gather(1, restore[..., None].expand(-1, -1, D))"),
 )
 
 
@@ -218,9 +222,11 @@ sincos_positions = Exercise(
            "For patch l in reading order the column is l % grid, the row l // grid. Columns first: [sin, cos] of the "
            "column, "
            "then [sin, cos] of the row, dim / 4 channels each.",
-           "torch.cat([f(place[:, None] * omega) for place in (column, row) for f in (torch.sin, torch.cos)], 1), and "
-           "a row of "
-           "zeros in front where there is a class token; float32."),
+           "place = torch.arange(grid * grid)\n"
+           "column, row = place % grid, place // grid\n"
+           "omega = 1 / 10000 ** (torch.arange(dim // 4) / (dim / 4))\n"
+           "table = torch.cat([f(p[:, None] * omega) for p in (column, row) for f in (torch.sin, torch.cos)], 1)\n"
+           "return torch.cat([torch.zeros(1, dim), table]) if class_token else table"),
 )
 
 
@@ -237,8 +243,9 @@ def _loss_probes(generator, dtype):
         visible[0, 0] = False
         return prediction, images, visible
 
-    return [draw(3, 4, 2), dict(zip(("prediction", "images", "visible"), draw(4, 3, 4)), normalized=True),
-            (*draw(5, 4, 2), False)]
+    grid = draw(2, 3, 2)
+    return [draw(5, 4, 2), dict(zip(("prediction", "images", "visible"), draw(6, 2, 5)), normalized=True),
+            (*draw(4, 5, 2), False), (*grid[:2], grid[2].view(2, 3, 3))]
 
 
 def _parts(prediction, images, visible, normalized, normalise=lambda p: normalize_patches(p)[0], cut=patchify):
@@ -291,6 +298,7 @@ def _in_images(prediction, images, visible, normalized=True):
 mae_loss = Exercise(
     key="12.mae_loss", title="The loss: hidden patches, normalised", minutes=8, difficulty=3,
     reference="course_lib.methods.masked.mae:mae_loss", probes=_loss_probes, gradients=True, tolerance=1e-4,
+    unit="patches",
     wrong={
         "the biased variance in the target": (
             _with(_biased), "torch's var divides by n - 1 unless told otherwise, and so does MAE: no correction=0."),
@@ -323,7 +331,13 @@ mae_loss = Exercise(
     },
     hints=("Cut the images into patches and normalise each, if asked to; the prediction is in patches already.",
            "One number per patch: the mean of the squared differences over the last axis, (B, L). Which of them count?",
-           "hidden = ~visible.flatten(1); (error * hidden).sum() / hidden.sum()."),
+           "patch = images.shape[-1] // math.isqrt(prediction.shape[1])\n"
+           "target = patchify(images, patch)\n"
+           "if normalized:\n"
+           "    target = normalize_patches(target)[0]\n"
+           "error = (prediction - target).square().mean(-1)\n"
+           "hidden = ~visible.flatten(1)\n"
+           "return (error * hidden).sum() / hidden.sum()"),
 )
 
 EXERCISES = [random_masking, unshuffle, sincos_positions, mae_loss]

@@ -19,8 +19,8 @@ from lessons.exercises.shared import rand, randn
 def _noise_probes(generator, dtype):
     noise = partial(rand, generator, dtype)
     # 9 * 0.6 = 5.4, 16 * 0.3 = 4.8, 4 * 0.6 = 2.4: rounding up
-    return [(noise(4, 3, 3), 0.6, 2), (noise(3, 4, 4), 0.3, 3), (noise(2, 2, 2), 0.6),
-            dict(noise=noise(5, 4, 4), mask_ratio=0.5, scale=1)]
+    return [(noise(4, 3, 3), 0.6, 2), (noise(5, 4, 4), 0.3, 3), (noise(3, 2, 2), 0.6),
+            dict(noise=noise(6, 5, 5), mask_ratio=0.5, scale=1)]
 
 
 def _but_smallest(noise: Tensor, count: int) -> Tensor:
@@ -45,6 +45,7 @@ def _places_for_ranks(noise, mask_ratio, scale=1):
 coarse_mask = Exercise(
     key="13.coarse_mask", title="A mask coarser than the patches", minutes=7, difficulty=2,
     reference="course_lib.augment.masks:coarse_mask", probes=_noise_probes,
+    unit="patches",
     wrong={
         "the mask is tiled": (
             lambda noise, mask_ratio, scale=1: _but_smallest(noise, _count(noise, mask_ratio)).repeat(1, scale, scale),
@@ -84,8 +85,10 @@ coarse_mask = Exercise(
     },
     hints=("First the coarse mask, (B, m, m): how many cells are False in each image? Then enlarge it.",
            "The rank of each cell among its image's noise is noise.flatten(1).argsort(1).argsort(1).",
-           "mask = (ranks >= math.ceil(m * m * mask_ratio)).view(noise.shape), then repeat_interleave(scale, 1) and "
-           "repeat_interleave(scale, 2)."),
+           "m = noise.shape[1]\n"
+           "ranks = noise.flatten(1).argsort(dim=1).argsort(dim=1)\n"
+           "mask = (ranks >= math.ceil(m * m * mask_ratio)).view(noise.shape)\n"
+           "return mask.repeat_interleave(scale, 1).repeat_interleave(scale, 2)"),
 )
 
 
@@ -126,6 +129,7 @@ def _mean_visible(visible, size):
 average_distance = Exercise(
     key="13.average_distance", title="How far is the nearest visible pixel?", minutes=9, difficulty=3,
     reference="course_lib.evaluate.reconstruction:average_distance", probes=_distance_probes, tolerance=1e-4,
+    unit="patches",
     wrong={
         "counted in patches": (
             lambda visible, size: _over_hidden(visible, visible.shape[-1]),
@@ -158,9 +162,11 @@ average_distance = Exercise(
            "The places of all pixels are torch.cartesian_prod(axis, axis) with axis = arange(size) as floats; "
            "torch.cdist of "
            "them gives all distances.",
-           "For each image: distance[~seen][:, seen].amin(1), where seen is its mask, enlarged to pixels and "
-           "flattened. Then "
-           "float(torch.cat(...).mean())."),
+           "place = torch.cartesian_prod(torch.arange(size), torch.arange(size)).float()\n"
+           "distance = torch.cdist(place, place)\n"
+           "times = size // visible.shape[1]\n"
+           "big = visible.repeat_interleave(times, 1).repeat_interleave(times, 2).flatten(1)\n"
+           "return float(torch.cat([distance[~seen][:, seen].amin(1) for seen in big]).mean())"),
 )
 
 
@@ -177,7 +183,7 @@ def _map_probes(generator, dtype):
     def maps(batch, channels, stride, height, width):
         return randn(generator, dtype, batch, channels * stride * stride, height, width)
 
-    return [(maps(2, 3, 2, 4, 4), 2), (maps(1, 3, 4, 2, 3), 4), dict(maps=maps(3, 2, 3, 2, 2), stride=3)]
+    return [(maps(4, 3, 2, 5, 6), 2), (maps(1, 2, 4, 3, 5), 4), dict(maps=maps(5, 2, 3, 4, 6), stride=3)]
 
 
 def _shuffled(pattern: str):
@@ -187,6 +193,7 @@ def _shuffled(pattern: str):
 pixel_shuffle = Exercise(
     key="13.pixel_shuffle", title="From channels to pixels", minutes=6, difficulty=2,
     reference="course_lib.methods.masked.simmim:pixel_shuffle", probes=_map_probes, gradients=True,
+    plain=True,
     wrong={
         "MAE's order": (
             _shuffled("b (p q c) h w -> b c (h p) (w q)"),
@@ -212,7 +219,7 @@ pixel_shuffle = Exercise(
     },
     hints=("Name the axes: the channels of maps are (c p q), c colours, p rows and q columns of a block.",
            "The output's rows are (h p): position first, then the row inside its block; its columns (w q).",
-           'rearrange(maps, "b (c p q) h w -> b c (h p) (w q)", p=stride, q=stride), or F.pixel_shuffle.'),
+           'return rearrange(maps, "b (c p q) h w -> b c (h p) (w q)", p=stride, q=stride)'),
 )
 
 
@@ -237,7 +244,7 @@ def _loss_probes(generator, dtype):
         return prediction, images * 2 + 0.5, (ranks >= count[:, None]).view(batch, grid, grid)
 
     tiny = draw(2, 2, 1)
-    return [draw(3, 4, 2), dict(zip(("prediction", "images", "visible"), draw(4, 3, 4))), draw(5, 4, 2, channels=1),
+    return [draw(5, 4, 2), dict(zip(("prediction", "images", "visible"), draw(6, 2, 5))), draw(4, 5, 2, channels=1),
             (*tiny[:2], torch.ones_like(tiny[2])), (*tiny, 0.5)]
 
 
@@ -270,6 +277,7 @@ def _other_mask(prediction, images, visible, eps=1e-5, mask=lambda m: 1 - m, pow
 simmim_loss = Exercise(
     key="13.simmim_loss", title="The loss: absolute error where it was hidden", minutes=7, difficulty=2,
     reference="course_lib.methods.masked.simmim:simmim_loss", probes=_loss_probes, gradients=True, tolerance=1e-3,
+    unit="patches",
     wrong={
         "squared error": (
             lambda *a, **k: _other_mask(*a, **k, mask=lambda m: m, power=2),
@@ -304,7 +312,10 @@ simmim_loss = Exercise(
     hints=("Hidden is ~visible. Enlarge this mask to (B, 1, H, W): each flag for all the pixels of its patch.",
            "The error is (B, C, H, W), the mask has one channel: how many numbers are summed, and what does mask.sum() "
            "count?",
-           "((prediction - images).abs() * mask).sum() / (mask.sum() + eps) / C."),
+           "times = images.shape[-1] // visible.shape[-1]\n"
+           "mask = ~visible.repeat_interleave(times, 1).repeat_interleave(times, 2)[:, None]\n"
+           "error = ((prediction - images).abs() * mask).sum()\n"
+           "return error / (mask.sum() + eps) / images.shape[1]"),
 )
 
 EXERCISES = [coarse_mask, average_distance, pixel_shuffle, simmim_loss]

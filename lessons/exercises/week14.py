@@ -70,7 +70,8 @@ perplexity = Exercise(
            "words has that "
            "entropy?",
            "Entropy: -sum p log p. A word with p = 0 adds nothing (torch.special.entr(p) is -p log p, and 0 at 0).",
-           "torch.exp(torch.special.entr(counts / counts.sum()).sum())"),
+           "shares = counts / counts.sum()\n"
+           "return torch.exp(torch.special.entr(shares).sum())"),
 )
 
 
@@ -159,6 +160,7 @@ def _fits(new: int, area: int, missing: int) -> bool:
 block = Exercise(
     key="14.add_block", title="Hide a block", minutes=8, difficulty=3,
     reference="course_lib.augment.masks:add_block", probes=_block_probes, call=_run_block,
+    unit="patches",
     wrong={
         "the whole block is counted": (
             _blocks(_fits, returned=lambda visible, area: area),
@@ -211,7 +213,12 @@ block = Exercise(
            "block = visible[top : top + height, left : left + width] is a view: writing to it changes the "
            "mask. block.sum() "
            "counts what it would newly hide.",
-           "new = int(block.sum()); if not 0 < new <= missing: return 0; block[:] = False; return new"),
+           "block = visible[top : top + height, left : left + width]\n"
+           "new = int(block.sum())\n"
+           "if not 0 < new <= missing:\n"
+           "    return 0\n"
+           "block[:] = False\n"
+           "return new"),
 )
 
 
@@ -320,9 +327,14 @@ index = Exercise(
            "y, x = places of the patches in reading order; dy = y[:, None] - y + height - 1, and dx alike. "
            "One number out of "
            "two: dy * (2 * width - 1) + dx.",
-           "index[1:, 1:] = dy * (2 * width - 1) + dx; then with N = (2 * height - 1) * (2 * width - 1): "
-           "index[0, :] = N, "
-           "index[:, 0] = N + 1, index[0, 0] = N + 2"),
+           'y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")\n'
+           "y, x = y.flatten(), x.flatten()\n"
+           "dy, dx = y[:, None] - y + height - 1, x[:, None] - x + width - 1\n"
+           "N = (2 * height - 1) * (2 * width - 1)\n"
+           "index = torch.empty(1 + len(y), 1 + len(y), dtype=torch.long)\n"
+           "index[1:, 1:] = dy * (2 * width - 1) + dx\n"
+           "index[0, :], index[:, 0], index[0, 0] = N, N + 1, N + 2\n"
+           "return index"),
 )
 
 
@@ -360,6 +372,7 @@ def _gathered(logits: Tensor, words: Tensor, visible: Tensor) -> Tensor:
 loss = Exercise(
     key="14.beit_loss", title="Name the hidden words", minutes=6, difficulty=2,
     reference="course_lib.methods.masked.beit:beit_loss", probes=_loss_probes, gradients=True,
+    unit="patches",
     wrong={
         "the mean of the images' means": (
             lambda logits, words, visible: torch.stack([F.cross_entropy(z[~v], w[~v]) for z, w, v in
@@ -402,7 +415,7 @@ loss = Exercise(
                logits.mT, words.masked_fill(visible, -100), ignore_index=-100)},
     hints=("Each hidden patch is a classification with K classes. Whose word is asked for?",
            "logits[~visible] is (M, K) and words[~visible] (M,), over the whole batch.",
-           "F.cross_entropy(logits[~visible], words[~visible])"),
+           "return F.cross_entropy(logits[~visible], words[~visible])"),
 )
 
 EXERCISES = [perplexity, block, index, loss]

@@ -125,7 +125,13 @@ dino_loss = Exercise(
     hints=("Which of the V x 2 pairs count? What is a constant, what is centred, who is sharp?",
            "P = ((teacher[q].detach() - center) / teacher_temp).softmax(-1); the student: log_softmax(z / "
            "student_temp, -1).",
-           "Over all q and all v != q: -(P * log_softmax).sum(-1).mean(); at the end the mean of these numbers."),
+           "terms = []\n"
+           "for q, t in enumerate(teacher):\n"
+           "    target = ((t.detach() - center) / teacher_temp).softmax(-1)\n"
+           "    for v, s in enumerate(student):\n"
+           "        if v != q:\n"
+           "            terms.append(-(target * F.log_softmax(s / student_temp, -1)).sum(-1).mean())\n"
+           "return torch.stack(terms).mean()"),
 )
 
 
@@ -199,7 +205,8 @@ moved_center = Exercise(
     right={"lerp": _lerp, "plain": _moved()},
     hints=("The centre has K entries. Over which axes is the batch averaged?",
            "logits.flatten(0, -2) makes rows of (N, K) and of (N, L, K). What stays, momentum or 1 - momentum?",
-           "Under torch.no_grad(): momentum * center + (1 - momentum) * logits.flatten(0, -2).mean(0)"),
+           "with torch.no_grad():\n"
+           "    return momentum * center + (1 - momentum) * logits.flatten(0, -2).mean(0)"),
 )
 
 
@@ -215,7 +222,7 @@ def _patch_probes(generator, dtype):
     student, teacher, visible, center = draw(4, 3, 5)
     names = ("student", "teacher", "visible", "center")
     return [(student, teacher, visible.flatten(1), center), (*draw(3, 4, 6, 1.0), 0.5, 0.3),
-            dict(zip(names, draw(5, 2, 4)), student_temp=0.3), dict(zip(names, draw(3, 3, 4, 1.0)), teacher_temp=0.2)]
+            dict(zip(names, draw(5, 2, 3)), student_temp=0.3), dict(zip(names, draw(5, 3, 4, 1.0)), teacher_temp=0.2)]
 
 
 def _per_patch(student, teacher, center, student_temp, teacher_temp):
@@ -250,6 +257,7 @@ patch_loss = Exercise(
     key="15.patch_loss", title="Say what is behind the mask", minutes=8, difficulty=3,
     reference="course_lib.methods.masked.ibot:patch_loss", probes=_patch_probes, gradients=True, tolerance=1e-4,
     call=_as_buffer,
+    unit="patches",
     wrong={
         "one mean over all hidden patches": (
             _patches(lambda e, h: (e * h).sum() / h.sum()),
@@ -289,7 +297,10 @@ patch_loss = Exercise(
            "errors = -(P * log_softmax).sum(-1); hidden = ~visible.flatten(1) is (N, L). How many hidden patches has "
            "image "
            "b? May that be 0?",
-           "((errors * hidden).sum(1) / hidden.sum(1).clamp(min=1)).mean()"),
+           "hidden = ~visible.flatten(1)\n"
+           "target = ((teacher.detach() - center) / teacher_temp).softmax(-1)\n"
+           "errors = -(target * F.log_softmax(student / student_temp, -1)).sum(-1)\n"
+           "return ((errors * hidden).sum(1) / hidden.sum(1).clamp(min=1)).mean()"),
 )
 
 
@@ -298,7 +309,7 @@ def _rollout_probes(generator, dtype):
     def maps(*shape: int) -> Tensor:
         return (2 * _randn(generator, dtype, *shape)).softmax(-1)
 
-    return [(maps(3, 2, 2, 5, 5),), (maps(2, 1, 3, 10, 10), 0.25), dict(maps=maps(4, 3, 2, 2, 2)),
+    return [(maps(3, 2, 4, 5, 5),), (maps(2, 1, 3, 10, 10), 0.25), dict(maps=maps(4, 3, 2, 6, 6)),
             dict(maps=maps(1, 2, 4, 5, 5), residual=0.8)]
 
 
@@ -327,6 +338,7 @@ def _token_by_token(maps, residual=0.5):
 rollout = Exercise(
     key="15.rollout", title="Attention through all layers", minutes=7, difficulty=3,
     reference="course_lib.evaluate.attention:rollout", probes=_rollout_probes,
+    plain=True,
     wrong={
         "layers in the wrong order": (
             _rolled(join=lambda step, total: total @ step),
@@ -365,7 +377,11 @@ rollout = Exercise(
     right={"token by token": _token_by_token, "plain": _rolled()},
     hints=("(layers, B, heads, T, T) -> (B, T, T): what happens to heads, what to layers?",
            "mixed = (1 - residual) * maps.mean(2) + residual * I, one (B, T, T) a layer. Which layer acts first?",
-           "total = mixed[0]; for layer in mixed[1:]: total = layer @ total"),
+           "mixed = (1 - residual) * maps.mean(2) + residual * torch.eye(maps.shape[-1])\n"
+           "total = mixed[0]\n"
+           "for layer in mixed[1:]:\n"
+           "    total = layer @ total\n"
+           "return total"),
 )
 
 

@@ -31,7 +31,7 @@ def _loss_probes(generator, dtype):
                 clean + randn(generator, dtype, clean.shape), visible)
 
     first = case(2, 8, 4)
-    return [first, case(3, 8, 2), dict(zip(("prediction", "clean", "noisy", "visible"), case(5, 12, 4)))]
+    return [first, case(7, 8, 2), dict(zip(("prediction", "clean", "noisy", "visible"), case(5, 12, 4)))]
 
 
 def _patches(images: Tensor, prediction: Tensor) -> Tensor:
@@ -72,6 +72,7 @@ def _unfolded(prediction, clean, noisy, visible):
 loss = Exercise(
     key="16.denoising_loss", title="What is to be drawn?", minutes=7, difficulty=2,
     reference=denoising_loss, probes=_loss_probes, gradients=True,
+    unit="patches",
     wrong={
         "hidden patches only": (
             _hidden_only,
@@ -120,8 +121,9 @@ loss = Exercise(
     hints=("Which image should come out, and are there patches from which nothing can be learned?",
            "patchify(clean, 4) cuts into (B, L, n), normalize_patches(...)[0] normalises; the patch's side "
            "is the root of n / 3.",
-           "target = normalize_patches(patchify(clean, math.isqrt(prediction.shape[-1] // 3)))[0]; (prediction - "
-           "target).square().mean()"),
+           "patch = math.isqrt(prediction.shape[-1] // 3)\n"
+           "target = normalize_patches(patchify(clean, patch))[0]\n"
+           "return (prediction - target).square().mean()"),
 )
 
 
@@ -238,7 +240,8 @@ radius = Exercise(
     hints=("Which share can you swear to, if you want to be wrong in at most alpha of all cases?",
            "lower_bound(votes, n, alpha) is that share (scipy: beta.ppf(alpha, votes, n - votes + 1)). "
            "Below 1/2: no radius.",
-           "p = lower_bound(votes, n, alpha); 0.0 if p < 0.5 else sigma * torch.special.ndtri(p)"),
+           "p = lower_bound(votes, n, alpha)\n"
+           "return 0.0 if p < 0.5 else sigma * torch.special.ndtri(p)"),
 )
 
 
@@ -251,13 +254,14 @@ def _scipy(votes, n, sigma, alpha):
 
 # ------------------------------------------------------------------------------------------------ 16.certify
 class _Script(nn.Module):
-    """Answers with given labels, one after the other, whatever it is shown."""
+    """Answers with given labels, one after the other, whatever it is shown; keeps what that was."""
 
     def __init__(self, labels: Tensor, classes: int):
         super().__init__()
-        self.labels, self.classes, self.asked = labels, classes, 0
+        self.labels, self.classes, self.asked, self.seen = labels, classes, 0, []
 
     def forward(self, images: Tensor) -> Tensor:
+        self.seen.append(images.detach().flatten(1))
         places = torch.arange(self.asked, self.asked + len(images)) % len(self.labels)
         self.asked += len(images)
         return F.one_hot(self.labels[places], self.classes).float()
@@ -281,13 +285,18 @@ def _certify_probes(generator, dtype):
 
 
 def _certify_call(fn, script: Tensor, sigma: float, **sizes):
-    """The harness: a classifier that answers from a script; three classes."""
+    """The harness: a classifier that answers from a script; three classes. And what noise it was shown."""
     generator = torch.Generator().manual_seed(0)
-    found = fn(_Script(script, 3), torch.full((3, 2, 2), 0.5), sigma, 3, generator, **sizes)
+    before, asked = generator.get_state(), _Script(script, 3)
+    found = fn(asked, torch.full((3, 2, 2), 0.5), sigma, 3, generator, **sizes)
     if found is None:
         return None
     chosen, radius = found
-    return {"class": int(chosen), "radius": float(radius)}
+    noise = torch.cat(asked.seen).double() - 0.5 if asked.seen else torch.zeros(1, 12)
+    return {"class": int(chosen), "radius": float(radius),
+            "noise level over sigma": round(float(noise.square().mean().sqrt()) / sigma, 1),
+            "noisy images shown twice": len(noise) - len(noise.unique(dim=0)),
+            "drawn from the generator": not torch.equal(before, generator.get_state())}
 
 
 def _certifier(select=None, count=None, bound=None, abstain=lambda p: p < 0.5, size=lambda n0, n: n, give=None):
@@ -363,11 +372,11 @@ certificate = Exercise(
     hints=("Two samples with two purposes: which needs to be large, and which must not know the other?",
            "chosen = count_votes(..., n0, ...).argmax(); then count_votes(..., n, ...)[chosen]. Bound below "
            "1/2: (ABSTAIN, 0.0).",
-           "chosen = int(count_votes(classifier, image, sigma, n0, classes, generator).argmax()); votes = "
-           "count_votes(classifier, "
-           "image, sigma, n, classes, generator)[chosen]; if lower_bound(votes, n, alpha) < 0.5: return "
-           "ABSTAIN, 0.0; return "
-           "chosen, certified_radius(votes, n, sigma, alpha)"),
+           "chosen = int(count_votes(classifier, image, sigma, n0, classes, generator).argmax())\n"
+           "votes = count_votes(classifier, image, sigma, n, classes, generator)[chosen]\n"
+           "if lower_bound(votes, n, alpha) < 0.5:\n"
+           "    return ABSTAIN, 0.0\n"
+           "return chosen, float(certified_radius(votes, n, sigma, alpha))"),
 )
 
 
@@ -444,7 +453,8 @@ needed = Exercise(
     hints=("n of n votes have the bound alpha^(1/n). Which bound does the radius need?",
            "sigma * Phi^-1(alpha^(1/n)) >= radius means alpha^(1/n) >= Phi(radius / sigma). Take "
            "logarithms; both are negative.",
-           "math.ceil(math.log(alpha) / math.log(0.5 * (1 + math.erf(radius / sigma / math.sqrt(2)))))"),
+           "share = 0.5 * (1 + math.erf(radius / sigma / math.sqrt(2)))\n"
+           "return math.ceil(math.log(alpha) / math.log(share))"),
 )
 
 EXERCISES = [loss, radius, certificate, needed]

@@ -13,10 +13,10 @@ from torch import Tensor
 from course_lib import exercises
 from course_lib.exercises import Exercise, grade, store
 from course_lib.exercises import engine as engine_module
+from course_lib.exercises.mutants import mutants
 from helpers.environment import offline_environment
 from helpers.exercise_checks import stubs, survivors
 from helpers.misconceptions import SECOND
-from helpers.mutants import mutants
 
 relu = torch.relu
 

@@ -8,9 +8,9 @@ import torch
 
 from course_lib.exercises import all_exercises, grade, solution
 from course_lib.exercises.difference import difference
+from course_lib.exercises.mutants import mutants
 from helpers.exercise_checks import stubs, survivors
 from helpers.misconceptions import EQUIVALENT, SECOND
-from helpers.mutants import mutants
 
 EXERCISES = {e.key: e for e in all_exercises()}
 SEEDS = tuple((dtype, seed) for seed in range(4) for dtype in (torch.float32, torch.float64))

@@ -1,0 +1,291 @@
+"""Say what is wrong with an answer that is none of the planted mistakes: rules that know no exercise.
+
+Each sentence is true of every probe, or it is not said; the most telling comes first. What a rule may use: the results
+side by side (`relations`, `places`), the function run again on changed arguments, and small changes of its source or of
+the reference's (`mutants`): an answer that one change makes right, or that equals the reference with one thing changed,
+is explained.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from course_lib.exercises.difference import difference
+from course_lib.exercises.evidence import Case, Evidence, equal, leaves_of
+from course_lib.exercises.mutants import Edit, Source, insertions, short
+from course_lib.exercises.operations import alike, changes_of, floats, listed, operations, others
+from course_lib.exercises.places import in_common, where_wrong
+from course_lib.exercises.relations import Pair, near, number, relation
+from course_lib.exercises.running import run
+
+if TYPE_CHECKING:
+    from course_lib.exercises.spec import Exercise
+
+SECONDS = 0.3  # of processor time for each of the two searches
+
+
+class Clues(Evidence):
+    """The rules, in the order in which they are asked."""
+
+    def first(self) -> str:
+        """The first rule that has something to say, or ""."""
+        if not self.wrong:
+            return self.gradient() if self.cases else ""
+        if not any(difference(c.mine.value, c.expected.value, self.exercise.tolerance).values for c in self.wrong):
+            return self._parts() if any("shape" in difference(  # a kind or dtype is told by its name
+                c.mine.value, c.expected.value, self.exercise.tolerance).reason for c in self.wrong) else ""
+        for rule in (self._draws, self._unused, self._parts, self._arguments, self._mended, self._changed_reference,
+                     self._where, self._probes, self._degree, self._symmetries, self._independence, self._size):
+            if said := rule():
+                return said
+        return ""
+
+    def _draws(self) -> str:
+        """Random numbers of its own."""
+        case = self.wrong[0]
+        other = run(self.exercise, self.fn, case.probe, case.seed + 17)
+        theirs = run(self.exercise, self.reference, case.probe, case.seed + 17)
+        if other.error is None and not equal(other.value, case.mine.value) and equal(theirs.value, case.expected.value):
+            return "Called twice with the same arguments, yours gives two results: it draws random numbers of its own."
+        return ""
+
+    def _parts(self) -> str:
+        """Which named parts are wrong, and what relation they have to the right ones."""
+        known = {path: pairs for path in leaves_of(self.cases[0].expected.value) if (pairs := self.pairs(path))}
+        wrong = [path for path, pairs in known.items() if not all(p.right for p in pairs)]
+        right = [path for path in known if path not in wrong]
+        if not wrong:
+            return ""
+        said = relation([p for path in wrong for p in known[path]], self.exercise.unit)
+        if not said and len(wrong) <= 3:
+            said = relation(known[wrong[0]], self.exercise.unit)
+        if not right or len(known) > 6:
+            return said
+        inner = said or self._arguments() or self._mended() or self._changed_reference() or self._where(wrong[0])
+        return (f"{listed([self.called(p) for p in right])} {'is' if len(right) == 1 else 'are'} right, "
+                f"{listed([self.called(p) for p in wrong])} {'is' if len(wrong) == 1 else 'are'} not. {inner}").strip()
+
+    def gradient(self) -> str:
+        """What a gradient that alone is wrong has to do with the expected one."""
+        for i in range(len(self.cases[0].expected.gradients)):
+            pairs = []
+            for case, arguments in zip(self.cases, self.arguments):
+                two = [o.gradients[i] if i < len(o.gradients) else None for o in (case.mine, case.expected)]
+                if two[0] is None or two[1] is None:
+                    break
+                pairs.append(Pair(two[0].double(), two[1].double(), arguments))
+            if len(pairs) == len(self.cases) and not all(p.right for p in pairs):
+                return relation(pairs, self.exercise.unit)
+        return ""
+
+    def _unused(self) -> str:
+        """An argument that moves the reference and not the learner's result."""
+        for name in self.arguments[0]:
+            changed = [(self.changed(c, {name: other}), c) for c, a in zip(self.cases, self.arguments)
+                       if not _no_number(c.mine.value) for other in others(a.get(name))]
+            changed = [(p, c) for p, c in changed if p is not None]
+            if not changed or not self.moves(self.reference, changed):
+                continue
+            if not self.moves(self.fn, changed):
+                return f"Your result does not depend on {self.argument(name)}: another value of it changes nothing."
+        return ""
+
+    def _arguments(self) -> str:
+        """The reference on changed arguments gives the learner's result: swapped, squared, normalised, ..."""
+        for said, new in self._replacements():
+            def changed(case: Case, arguments: Mapping[str, Any], new=new) -> Any:
+                try:
+                    return self.changed(case, new(arguments))
+                except Exception:  # an operation that this argument does not know
+                    return None
+
+            if self.all_equal(self.reference, changed):
+                return f"Yours is what is expected with {said}."
+        return ""
+
+    def _replacements(self) -> Iterator[tuple[str, Callable]]:
+        sample = self.arguments[0]
+        for name, value in sample.items():
+            called = self.argument(name)
+            if name in self.defaults and any(not equal(a.get(name), self.defaults[name]) for a in self.arguments):
+                default = self.defaults[name]
+                yield f"{called} always {default!r}, its default", lambda a, n=name, d=default: {n: d}
+            for said, operation in operations(value):
+                yield said.format(called), lambda a, name=name, operation=operation: {name: operation(a[name])}
+        tensors = floats(sample)
+        if len(tensors) > 1:
+            for said, operation in operations(sample[tensors[0]]):
+                yield (said.format(listed(tensors)),
+                       lambda a, operation=operation: {n: operation(a[n]) for n in tensors})
+        for i, a_name in enumerate(sample):
+            for b_name in list(sample)[i + 1:]:
+                if alike(sample[a_name], sample[b_name]):
+                    yield (f"{a_name} and {b_name} exchanged",
+                           lambda a, x=a_name, y=b_name: {x: a[y], y: a[x]})
+                    yield f"{b_name} in the place of {a_name}", lambda a, x=a_name, y=b_name: {x: a[y]}
+                    yield f"{a_name} in the place of {b_name}", lambda a, x=a_name, y=b_name: {y: a[x]}
+
+    def _mended(self) -> str:
+        """One change of the learner's source that makes every value right: where it is, and of what kind."""
+        return self._search(self.fn, to_mine=False)
+
+    def _changed_reference(self) -> str:
+        """One change of the reference that gives the learner's result."""
+        return self._search(self.reference, to_mine=True)
+
+    def _search(self, fn: Callable, to_mine: bool) -> str:
+        try:
+            source = Source(fn)
+        except (OSError, TypeError, SyntaxError, IndexError, ValueError, KeyError):
+            return ""
+        name = getattr(source.tree.body[0], "name", "")
+        if not inspect.isfunction(source.original) or name != source.original.__name__:
+            return ""
+        end = time.process_time() + SECONDS
+        for tried, (edit, made) in enumerate(_candidates(source)):
+            if tried % 16 == 0 and time.process_time() > end:
+                break
+            if made is not None and self.all_equal(made, to_mine=to_mine):
+                return _as_mending(source, edit) if not to_mine else _as_reference(source, edit)
+        return ""
+
+    def _where(self, path: str | None = None) -> str:
+        paths = [path] if path is not None else [p for p in leaves_of(self.cases[0].expected.value)]
+        for p in paths:
+            pairs = self.pairs(p)
+            if pairs and not all(x.right for x in pairs) and (said := where_wrong(pairs, self.exercise.unit)):
+                return said
+        return ""
+
+    def _probes(self) -> str:
+        """What the probes on which it is right have in common."""
+        right = [a for c, a in zip(self.cases, self.arguments)
+                 if not any(c is w for w in self.wrong) and not _nothing(c)]
+        wrong = [a for c, a in zip(self.cases, self.arguments) if any(c is w for w in self.wrong)]
+        if fact := in_common(right, wrong, self.defaults):
+            return f"It is right where {fact} ({len(right)} of {len(self.cases)} probes), and wrong elsewhere."
+        return ""
+
+    def _degree(self) -> str:
+        """Doubling the floating arguments: the expected result grows with a power, the learner's with another."""
+        tensors = floats(self.arguments[0])
+        for names in ([tensors] if len(tensors) > 1 else []) + [[n] for n in tensors]:
+            powers = []
+            for case, arguments in zip(self.cases, self.arguments):
+                probe = self.changed(case, {n: 2 * arguments[n] for n in names})
+                two = []
+                for fn, before in ((self.fn, case.mine), (self.reference, case.expected)):
+                    after = number(self.again(fn, case, probe).value) if probe is not None else None
+                    start = number(before.value)
+                    if after is None or start is None or after.shape != start.shape or not start.abs().sum():
+                        break
+                    power = (after.abs().sum() / start.abs().sum()).log2().item()
+                    rounded = round(2 * power) / 2 if abs(power) < 9 else 0.0
+                    two.append(rounded if near(after, 2**rounded * start) else None)
+                if len(two) == 2 and None not in two:
+                    powers.append(tuple(two))
+            if powers and len(set(powers)) == 1 and powers[0][0] != powers[0][1]:
+                mine, theirs = (f"{2**p:.3g} times as large" if p else "what it was" for p in powers[0])
+                verb = "is" if len(names) == 1 else "are"
+                return (f"Where {listed(names)} {verb} doubled, the expected value becomes {theirs}, yours {mine}: another power.")
+        return ""
+
+    def _symmetries(self) -> str:
+        """A change of the arguments that leaves the expected result alone and moves the learner's, or the reverse."""
+        for said, change in changes_of(self.arguments[0]):
+            try:
+                changed = [(self.changed(c, change(a)), c) for c, a in zip(self.cases, self.arguments)
+                           if any(c is w for w in self.wrong)]
+            except Exception:
+                continue
+            if not changed or any(p is None for p, _ in changed):
+                continue
+            theirs = [self.moves(self.reference, [pair]) for pair in changed]
+            mine = [self.moves(self.fn, [pair]) for pair in changed]
+            if not any(theirs) and all(mine):
+                return f"{said} must not change the result, but it changes yours."
+            if all(theirs) and not any(mine):
+                return f"{said} must change the result, but it does not change yours."
+        return ""
+
+    def _independence(self) -> str:
+        """A row of the result that depends on other rows of the arguments, or does not."""
+        def others(case: Case, arguments: Mapping[str, Any]) -> Any:
+            tensors = {n: arguments[n] for n in floats(arguments) if arguments[n].ndim > 1}
+            rows = {len(v) for v in tensors.values()}
+            if len(rows) != 1 or min(rows) < 2:
+                return None
+            return self.changed(case, {n: torch.cat([v[:1], 1.7 * v[1:].flip(0) + 0.3]) for n, v in tensors.items()})
+
+        depends = {True: [], False: []}
+        for case, arguments in zip(self.cases, self.arguments):
+            probe = others(case, arguments)
+            if probe is None:
+                return ""
+            for fn in (self.fn, self.reference):
+                before, after = (case.mine if fn is self.fn else case.expected).value, self.again(fn, case, probe).value
+                rows = all(isinstance(v, Tensor) and v.ndim > 1 for v in (before, after))
+                if not rows or before.shape != after.shape:
+                    return ""
+                depends[fn is self.fn].append(not near(after[0].double(), before[0].double()))
+        if all(depends[True]) and not any(depends[False]):
+            return ("The first row of your result changes with the other rows of the batch; each should depend on its "
+                    "own only.")
+        if all(depends[False]) and not any(depends[True]):
+            return "Each row of your result depends on its own row only; the expected one depends on the whole batch."
+        return ""
+
+    def _size(self) -> str:
+        """The last resort: too large or too small on every wrong probe, and by how much."""
+        pairs = self.pairs("")
+        if not pairs or any(p.got.numel() != 1 or p.expected.numel() != 1 for p in pairs):
+            return ""
+        pairs = [p for p in pairs if not p.right]
+        if all(p.got > p.expected for p in pairs) or all(p.got < p.expected for p in pairs):
+            word = "large" if pairs[0].got > pairs[0].expected else "small"
+            gaps = [abs((p.got - p.expected).item()) for p in pairs]
+            return f"Yours is too {word} on every probe, by {min(gaps):.3g} to {max(gaps):.3g}."
+        return ""
+
+
+def clue(exercise: Exercise, fn: Callable, cases: list[Case]) -> str:
+    """One or two sentences on what is wrong with `fn`, true of every probe; "" if no rule fits."""
+    return Clues(exercise, fn, cases).first()
+
+
+def _nothing(case: Case) -> bool:
+    """Whether the expected result is zero or NaN throughout: then many a wrong answer is right."""
+    values = [number(v) for v in leaves_of(case.expected.value).values()]
+    return all(v is not None and not v.nan_to_num().any() for v in values)
+
+
+def _candidates(source: Source) -> Iterator[tuple[Edit, Callable | None]]:
+    for edit in source.edits():
+        yield edit, source.compiled()
+    yield from insertions(source)
+
+
+def _as_mending(source: Source, edit: Edit) -> str:
+    place, line = source.context(edit.node), source.line_of(edit.node)
+    what = {"drop": f"`{edit.said}` does not belong there", "swap": f"look at `{edit.said}`",
+            "add": f"{edit.said} is missing around `{short(edit.node)}`"}[edit.kind]
+    return f"One step from right: line {line}, `{place}`: {what}."
+
+
+def _as_reference(source: Source, edit: Edit) -> str:
+    if edit.kind == "drop":
+        return f"Yours is what comes out when `{edit.said}` is left out."
+    if edit.kind == "swap":
+        shown = source.context(edit.node, edit.after)
+        return f"Yours is what comes out with `{shown}`, which is not quite what is needed."
+    return f"Yours is what comes out with {edit.said} too much, around `{short(edit.node)}`."
+
+
+def _no_number(value: Any) -> bool:
+    return any(v is None or not v.isfinite().all() for v in map(number, leaves_of(value).values()))

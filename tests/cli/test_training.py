@@ -1,0 +1,233 @@
+"""`course train`: a run that goes on, settings that are held to it, sizes, and sentences for what cannot be."""
+from __future__ import annotations
+
+import argparse
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from course_lib.augment.views import SHAPES_VIEWS
+from course_lib.cli import common, training
+from course_lib.cli.main import main
+from course_lib.data.loading import load, suitable_size
+from course_lib.data.shapes import make_shapes
+from course_lib.evaluate.features import embed, raw_pixels
+from course_lib.evaluate.scoring import score
+from course_lib.methods import METHODS, build_method, method_class
+from course_lib.train import checkpoint
+from course_lib.train.loop import fit
+
+SMALL = ("--data", "shapes", "--limit", "64", "--batch-size", "16", "--device", "cpu", "--set", "width=8",
+         "--backbone-set", "depth=2", "--backbone-set", "widths=4,8", "--no-evaluate")
+
+
+def course(*words) -> int:
+    return main([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "vicreg"
+    assert course("train", "vicreg", *SMALL, "--steps", 4, "--out", out) == 0
+    return out
+
+
+@pytest.fixture
+def half(run, tmp_path):
+    """The same run, stopped after two of its four steps."""
+    settings = checkpoint.load(run)["settings"]
+    torch.manual_seed(0)
+    method = build_method("vicreg", settings["backbone"], 32, backbone_options=settings["backbone_options"],
+                          **settings["options"])
+    method.settings = settings
+    fit(method, load("shapes", limit=64).train, steps=2, schedule_steps=4, batch_size=16, device="cpu", out=tmp_path,
+        progress=False)
+    return tmp_path
+
+
+# ------------------------------------------------------------------------------------------------ going on
+def test_resume_needs_its_out_folder_only(run, half):
+    assert course("train", "--resume", "--out", half, "--no-evaluate") == 0
+    one, other = (checkpoint.load(folder) for folder in (run, half))
+    assert other["step"] == other["total_steps"] == 4
+    assert all(torch.equal(one["method"][key], other["method"][key]) for key in one["method"])
+
+
+def test_a_finished_run_says_so_and_more_epochs_is_a_new_schedule(run, tmp_path, capsys):
+    before = checkpoint.load(run)
+    (tmp_path / "last.pt").write_bytes((run / "last.pt").read_bytes())
+    assert course("train", "--resume", "--out", tmp_path, "--no-evaluate") == 0
+    assert "finished run, 4 steps. --more-epochs N trains it further" in capsys.readouterr().out
+    assert course("train", "--resume", "--more-epochs", 0.5, "--out", tmp_path, "--no-evaluate") == 0
+    assert "0.5 more epochs with a new schedule" in capsys.readouterr().out
+    after = checkpoint.load(tmp_path)
+    assert after["total_steps"] == 2 and after["settings"]["run"]["epochs"] == 0.5
+    weights = [(before["method"][key], after["method"][key]) for key in before["method"] if key.endswith("weight")]
+    assert all(0 < (a - b).norm() < 0.2 * a.norm() for a, b in weights if a.ndim > 1)  # went on, not anew
+
+
+@pytest.mark.parametrize("change, says", [
+    (("--set", "width=16"), "width 8, this one has 16"), (("--set", "covariance=4"), "covariance"),
+    (("--set", 'augment={"flip": 0}'), "augment.flip 0.5, this one has 0"),
+    (("--image-size", 48), "image_size 32, this one has 48"), (("--backbone-set", "depth=1"), "depth 2, this one"),
+    (("--seed", 1), "seed"), (("--steps", 9), "total_steps 4, this one has 9"), (("--limit", 80), "images 64"),
+])
+def test_what_shaped_a_run_is_held_to_it(half, change, says, capsys):
+    assert course("train", "--resume", "--out", half, "--no-evaluate", *change) == 2
+    assert says in capsys.readouterr().err
+    assert checkpoint.load(half)["step"] == 2
+
+
+def test_resume_of_nothing_and_more_epochs_too_early_are_sentences(run, half, tmp_path_factory, capsys):
+    empty = tmp_path_factory.mktemp("empty")
+    for words, says in ((("--resume",), "--resume needs the --out folder"),
+                        (("--resume", "--out", empty), "to resume"),
+                        (("--more-epochs", 1, "--out", run), "add --resume"),
+                        (("--resume", "--more-epochs", 1, "--out", half), "2 of its 4 steps"), ((), "name a METHOD")):
+        assert course("train", *words, "--no-evaluate") == 2
+        assert says in capsys.readouterr().err
+    assert not list(empty.iterdir())
+
+
+def test_a_run_that_python_made_needs_its_settings_again(tmp_path, capsys):
+    method = build_method("vicreg", "convnet", width=8)
+    fit(method, load("shapes", limit=64).train, steps=1, batch_size=16, device="cpu", out=tmp_path, progress=False)
+    assert course("train", "--resume", "--out", tmp_path) == 2
+    assert "does not say how it was started" in capsys.readouterr().err
+
+
+def test_an_interrupt_names_the_command_that_goes_on(tmp_path, capsys, monkeypatch):
+    from course_lib.train import loop
+
+    whole = loop.fit
+
+    def stopped(*args, **settings):
+        history = whole(*args, **settings)
+        history.interrupted = True
+        return history
+
+    monkeypatch.setattr(loop, "fit", stopped)
+    assert course("train", "vicreg", *SMALL, "--steps", 1, "--out", tmp_path / "run") == 0
+    assert f"train --resume --out {tmp_path / 'run'}" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------------ evaluating
+def test_evaluate_takes_a_folder_and_the_runs_own_images(run, tmp_path, capsys):
+    assert course("evaluate", run, "--device", "cpu", "--out", tmp_path / "rows.json") == 0
+    out = capsys.readouterr().out
+    assert "shapes (independent, calm): 64 training images (the kNN bank), 64 test images" in out
+    kept = json.loads((tmp_path / "rows.json").read_text())
+    assert kept["data"] == "shapes (independent, calm)" and [row["bank"] for row in kept["rows"]] == [64] * 3
+
+
+def test_rows_that_were_measured_are_kept_when_a_later_one_fails(run, tmp_path, capsys, monkeypatch):
+    from course_lib.evaluate import scoring
+
+    def full(*args, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(scoring, "raw_pixels", full)
+    assert course("evaluate", run, "--device", "cpu", "--out", tmp_path / "rows.json") == 2
+    said = capsys.readouterr()
+    assert "Out of memory" in said.err and "--batch-size" not in said.err and "random encoder" in said.out
+    assert len(json.loads((tmp_path / "rows.json").read_text())["rows"]) == 2
+
+
+def test_a_damaged_run_is_left_as_it_is(run, tmp_path, capsys):
+    (tmp_path / "last.pt").write_bytes((run / "last.pt").read_bytes()[:-100])
+    assert course("evaluate", tmp_path) == 2
+    said = capsys.readouterr().err
+    assert "not a readable checkpoint" in said and "elete" not in said
+
+
+def test_raw_pixels_of_large_pictures_are_averaged_and_large_sets_thinned(monkeypatch):
+    from course_lib.evaluate import scoring
+
+    large = make_shapes(20, size=64)
+    found = raw_pixels(large)
+    assert found.shape == (20, 3 * 32 * 32)
+    assert torch.allclose(found[3].view(3, 32, 32)[1, 5, 7], large.images[3, 1, 10:12, 14:16].float().mean() / 255)
+    which = torch.tensor([4, 9])
+    assert torch.equal(raw_pixels(large, which), found[which])
+    method = build_method("vicreg", "convnet")
+    assert torch.allclose(embed(method, large, which=which), embed(method, large)[which], atol=1e-5)
+    monkeypatch.setattr(scoring, "LARGEST", {"train": 50, "validation": 40, "test": 30})
+    rows = score(method, load("shapes", limit=90), linear=False)
+    assert [(row["bank"], row["queries"]) for row in rows] == [(50, 30)] * 3
+
+
+def test_a_bar_for_each_part(run, capsys):
+    assert course("evaluate", run, "--device", "cpu") == 0
+    bars = capsys.readouterr().err
+    rows = ("vicreg", "random encoder", "raw pixels")
+    assert all(f"{row}: {part}" in bars for row in rows for part in ("train", "kNN"))
+
+
+# ------------------------------------------------------------------------------------------------ sizes and views
+@pytest.mark.parametrize("name", METHODS)
+def test_views_follow_the_image_size(name):
+    backbone, options = ("vit-tiny", {"dim": 24, "depth": 1, "heads": 2}) if method_class(name).backbone_options or \
+        name in ("mae", "dino", "ibot", "dmae") else ("convnet", {})
+    given = {**method_class(name).shapes_options, "augment": SHAPES_VIEWS}
+    if name in ("dino", "ibot"):
+        given["crops"] = 2
+    for augment in (SHAPES_VIEWS, {"flip": 0.0}):
+        method = build_method(name, backbone, 64, backbone_options=options, **{**given, "augment": augment})
+        plain = build_method(name, backbone, 64, backbone_options=options)
+        assert method.augment.size == 64
+        if isinstance(augment, dict):
+            assert method.augment.flip == 0.0 and method.augment.jitter == plain.augment.jitter
+        batch = make_shapes(4, size=64)
+        from course_lib.data.images import Batch
+        method.prepare(batch.images.repeat(64, 1, 1, 1))
+        views = method.views(Batch(batch.images, torch.arange(4)), torch.Generator().manual_seed(0))
+        assert torch.isfinite(method.train().loss(views)["loss"])
+
+
+@pytest.mark.parametrize("sides, size", [((640, 480), 96), ((70, 64), 64), ((64, 40), 32), ((20, 20), 32)])
+def test_a_folder_gets_a_size_that_suits_its_pictures(sides, size, tmp_path, capsys):
+    for number in range(12):
+        Image.effect_noise(sides, 90).convert("RGB").save(tmp_path / f"{number}.jpg")
+    assert suitable_size(tmp_path) == (size, sides)
+    splits = load(tmp_path, root=tmp_path / "cache")
+    assert splits.train.size == size
+    said = capsys.readouterr().err
+    assert (f"{sides[0]} x {sides[1]} pixels (median), are made {size} x {size}" in said) is (max(sides) > size)
+
+
+# ------------------------------------------------------------------------------------------------ sentences
+@pytest.mark.parametrize("words, says", [
+    (("--set", "augment=none"), "augment has 'none'; expected fields of Augment"),
+    (("--set", 'augment={"jitters": 0}'), "augment has 'jitters'"), (("--set", "foo=1"), "no option 'foo'"),
+    (("--batch-size", 0), "batch_size is 0"), (("--batch-size", -4), "batch_size is -4"), (("--lr", -1), "lr is -1"),
+    (("--processes", 0), "--processes is 0"),
+])
+def test_what_cannot_be_is_a_sentence(words, says, tmp_path, capsys):
+    assert course("train", "vicreg", *SMALL, "--steps", 1, "--out", tmp_path / "run", *words) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_half_of_torchruns_environment_is_a_sentence(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert course("train", "vicreg", *SMALL, "--steps", 1, "--out", tmp_path / "run") == 2
+    assert "WORLD_SIZE is '2'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_help_of_a_method_lists_its_options(name, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["course", "train", name, "--help"])
+    parser = argparse.ArgumentParser()
+    training.train.add_arguments(parser)
+    text = parser.epilog
+    assert method_class(name).__doc__.splitlines()[0] in text
+    assert all(f"  {option}=" in text for option in training.options_of(method_class(name)))
+
+
+def test_images_of_a_checkpoint_that_names_none(tmp_path):
+    checkpoint.save_small(tmp_path / "small.pt", build_method("vicreg", "convnet"))
+    args = argparse.Namespace(checkpoint=tmp_path / "small.pt", data=None)
+    with pytest.raises(ValueError, match="does not say which images"):
+        common.trained(args)
