@@ -199,7 +199,9 @@ def found(args: argparse.Namespace) -> dict | None:
     train.add_arguments(parser)
     given = {name for name, value in vars(args).items() if value != parser.get_default(name)}
     for name, value in run.items():
-        if name not in given and not (name in LENGTH and given & set(LENGTH)):
+        if isinstance(value, list):  # of --set: what is given now comes after, and wins
+            setattr(args, name, value + getattr(args, name))
+        elif name not in given and not (name in LENGTH and given & set(LENGTH)):
             setattr(args, name, value)
     return state
 
