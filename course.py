@@ -5,7 +5,9 @@
     python course.py test                 set up what the tests need, run all tests
     python course.py doctor               what is installed, what is missing, and how to mend it
     python course.py setup                set-up only
-    python course.py COMMAND ...          anything else goes to `python -m course_lib COMMAND ...`
+    python course.py COMMAND --help       train, evaluate, embed, export: with images of your own;
+                                          lab, guide: lessons; papers: the reading list; networks: those that
+                                          lessons look into
 
 Options of this file, before or after the command:
     --cpu-torch    take the smaller build of PyTorch without CUDA, from PyTorch's own index

@@ -231,3 +231,14 @@ def test_images_of_a_checkpoint_that_names_none(tmp_path):
     args = argparse.Namespace(checkpoint=tmp_path / "small.pt", data=None)
     with pytest.raises(ValueError, match="does not say which images"):
         common.trained(args)
+
+
+def test_the_one_command_names_all_commands():
+    import subprocess
+    import sys
+
+    from course_lib.cli.main import COMMANDS
+    from helpers.environment import ROOT
+
+    done = subprocess.run([sys.executable, ROOT / "course.py", "--help"], capture_output=True, text=True, check=True)
+    assert not [command.name for command in COMMANDS if command.name not in done.stdout]
