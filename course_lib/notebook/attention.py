@@ -151,13 +151,18 @@ def _draw(state: dict, data: dict, pixels: np.ndarray, to_class: float, patch: i
     for number, name in enumerate(names):
         name = f"\n{name}" if name == "rollout" and room < 0.45 else name
         small.text(number * (side + 1) + side / 2, layers * (side + 1), str(name), fontsize=8, ha="center", va="top")
-    for number in range(layers):
+    for number in range(0, layers, _every(layers)):
         small.text(-1.5, number * (side + 1) + side / 2, str(number + 1), fontsize=8, ha="right", va="center")
     outline(small, (state["layer"] - 1, names.index(state["head"])), side, gap=1)
     if mask is not None:
         axes = figure.add_axes((0.55 / WIDE, 0.4 / (3.05 + below), 6.6 / WIDE, 0.95 / (3.05 + below)))
         _object_shares(axes, state, data, names)
     return figure
+
+
+def _every(layers: int) -> int:
+    """Which layers are labelled, every one or every second...: texts take most of a redraw."""
+    return 1 + (layers - 1) // 6
 
 
 def _scaled(maps: Tensor, state: dict) -> Tensor:
@@ -180,7 +185,7 @@ def _object_shares(axes, state: dict, data: dict, names: list) -> None:
     axes.axhline(100 * data["object area"], color=OBJECT, ls="--")
     axes.plot(state["layer"], shares[state["layer"] - 1, names.index(state["head"])], "o", ms=9, mfc="none",
               mec=PICKED, mew=2)
-    axes.set(xticks=numbers, ylim=(0, 100), yticks=[0, 50, 100])
+    axes.set(xticks=numbers[:: _every(len(numbers))], ylim=(0, 100), yticks=[0, 50, 100])
     axes.set_xlabel("layer", fontsize=9, labelpad=1)
     axes.tick_params(labelsize=8)
     axes.set_title("of the attention to patches, % on the object", fontsize=9, loc="left", pad=3)

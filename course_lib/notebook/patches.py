@@ -34,6 +34,9 @@ from course_lib.plots.drawing import as_pixels
 
 LARGEST = 8  # places along a side to click, where the last map has fewer
 
+NOTE = "colours: the three largest components over all images, % of the variance; cosine: dark is 0 or less"
+OWN = "; minus each place's mean"
+
 
 def _clicks(strides: tuple[int, ...], size: int) -> int:
     """Places along a side that can be clicked: the last map's, or up to eight where an earlier map has more."""
@@ -68,10 +71,9 @@ def patches_view(model: Model, images: Images, size: int | None = None) -> View:
         squares = colours.view(-1, side, side, 3)
         data = {"colours": squares[index], "variance": variance, "cosines": cosines, "place": (row, column)}
         percent = ", ".join(f"{100 * share:.0f}" for share in variance.tolist())
-        figure, (image, colour, alike, album) = panels(
-            ["image", f"components: {percent} % of variance", "cosine with the framed place", "the same in all images"],
-            4, "red, green, blue: the three largest components over all images, each stretched to one range; "
-               "cosine: dark is 0 or less")
+        titles = ["image", f"components: {percent} %", "cosine with the framed place", "the same colours in all images"]
+        note = NOTE + (OWN if state.get("without_place") else "")
+        figure, (image, colour, alike, album) = panels(titles, 4, note)
         pixels = as_pixels(pictures[index : index + 1])[0]
         image.imshow(pixels, interpolation="nearest")
         colour.imshow(squares[index].numpy(), interpolation="nearest", extent=image.get_images()[0].get_extent())

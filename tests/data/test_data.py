@@ -18,7 +18,7 @@ from PIL import Image
 
 from course_lib.data import downloads
 from course_lib.data.images import Batch, DataError, ImageSet, Splits
-from course_lib.data.loading import load
+from course_lib.data.loading import load, sample_photographs
 from course_lib.files import data_root
 
 
@@ -465,3 +465,11 @@ def test_a_folder_is_loaded_and_limited(tmp_path):
 def test_no_download_is_asked_of_generated_images(monkeypatch):
     monkeypatch.setattr(downloads, "load_torchvision", lambda *a, **k: pytest.fail("asked torchvision"))
     assert len(load("shapes", n=3, limit=3).train) == 3
+
+
+def test_sample_photographs_are_two_square_colour_pictures():
+    photos = sample_photographs(48)
+    assert photos.shape == (2, 3, 48, 48) and photos.dtype == torch.uint8
+    small = torch.nn.functional.interpolate(sample_photographs(96).float(), size=48, mode="area")
+    assert (small - photos).abs().mean() < 12, "the same centre at every size"
+    assert photos.float().std((2, 3)).min() > 20 and not torch.equal(photos[0], photos[1])
