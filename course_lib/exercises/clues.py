@@ -8,6 +8,7 @@ is explained.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -42,8 +43,9 @@ class Clues(Evidence):
                 c.mine.value, c.expected.value, self.exercise.tolerance).reason for c in self.wrong) else ""
         for rule in (self._draws, self._unused, self._parts, self._arguments, self._mended, self._changed_reference,
                      self._where, self._probes, self._degree, self._symmetries, self._independence, self._size):
-            if said := rule():
-                return said
+            with contextlib.suppress(Exception):  # whatever one rule stumbles over, the next one may have an answer
+                if said := rule():
+                    return said
         return ""
 
     def _draws(self) -> str:
@@ -193,7 +195,8 @@ class Clues(Evidence):
             if powers and len(set(powers)) == 1 and powers[0][0] != powers[0][1]:
                 mine, theirs = (f"{2**p:.3g} times as large" if p else "what it was" for p in powers[0])
                 verb = "is" if len(names) == 1 else "are"
-                return (f"Where {listed(names)} {verb} doubled, the expected value becomes {theirs}, yours {mine}: another power.")
+                return (f"Where {listed(names)} {verb} doubled, the expected value becomes {theirs}, "
+                        f"yours {mine}: another power.")
         return ""
 
     def _symmetries(self) -> str:

@@ -108,12 +108,19 @@ def _transformed(pairs: list[Pair], unit: str) -> str:
         if len(values.unique()) < 3:  # too few numbers to tell one operation from another
             return ""
     for said, operation in _operations(min(p.expected.ndim for p in pairs)):
-        if all(near(p.got, operation(p.expected)) for p in pairs):
+        if _fits(pairs, operation):
             return f"Yours {said}."
         # the other way round only where the operation loses something: the absolute value of yours is right
         if "absolute" in said and all(near(p.got.abs(), p.expected.abs()) for p in pairs):
             return "Yours has the right magnitude; the signs differ."
     return ""
+
+
+def _fits(pairs: list[Pair], operation: Callable[[Tensor], Tensor]) -> bool:
+    try:
+        return all(near(p.got, operation(p.expected)) for p in pairs)
+    except (RuntimeError, IndexError):  # not for this shape
+        return False
 
 
 # ------------------------------------------------------------------------------------------------ factors, offsets
