@@ -8,6 +8,7 @@ is explained.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,11 +18,11 @@ import torch
 from torch import Tensor
 
 from course_lib.exercises.difference import difference
-from course_lib.exercises.evidence import Case, Evidence, equal, leaves_of
+from course_lib.exercises.evidence import Case, Evidence, called, equal, leaves_of
 from course_lib.exercises.mutants import Edit, Source, insertions, short
 from course_lib.exercises.operations import alike, changes_of, floats, listed, operations, others
 from course_lib.exercises.places import in_common, where_wrong
-from course_lib.exercises.relations import Pair, near, number, relation
+from course_lib.exercises.relations import Pair, constant, near, number, relation
 from course_lib.exercises.running import run
 
 if TYPE_CHECKING:
@@ -37,13 +38,14 @@ class Clues(Evidence):
         """The first rule that has something to say, or ""."""
         if not self.wrong:
             return self.gradient() if self.cases else ""
-        if not any(difference(c.mine.value, c.expected.value, self.exercise.tolerance).values for c in self.wrong):
-            return self._parts() if any("shape" in difference(  # a kind or dtype is told by its name
-                c.mine.value, c.expected.value, self.exercise.tolerance).reason for c in self.wrong) else ""
+        found = [d for c in self.wrong if (d := difference(c.mine.value, c.expected.value, self.exercise.tolerance))]
+        if not any(d.values for d in found):  # a wrong kind or dtype is told by its name
+            return self._parts() if any("shape" in d.reason for d in found) else ""
         for rule in (self._draws, self._unused, self._parts, self._arguments, self._mended, self._changed_reference,
                      self._where, self._probes, self._degree, self._symmetries, self._independence, self._size):
-            if said := rule():
-                return said
+            with contextlib.suppress(Exception):  # whatever one rule stumbles over, the next one may have an answer
+                if said := rule():
+                    return said
         return ""
 
     def _draws(self) -> str:
@@ -62,14 +64,20 @@ class Clues(Evidence):
         right = [path for path in known if path not in wrong]
         if not wrong:
             return ""
-        said = relation([p for path in wrong for p in known[path]], self.exercise.unit)
+        said = constant(known[wrong[0]]) or relation([p for path in wrong for p in known[path]], self.exercise.unit)
         if not said and len(wrong) <= 3:
             said = relation(known[wrong[0]], self.exercise.unit)
+        if len(known) > 6 and not said and 0 < len(right):
+            few, word = (wrong, "wrong") if len(wrong) <= 4 else (right, "right")
+            verb = "is" if len(few) == 1 else "are"
+            names = listed([called(self.exercise, p) for p in few])
+            return f"Of {len(known)} parts of the result only {names} {verb} {word}." if len(few) <= 4 else ""
         if not right or len(known) > 6:
             return said
         inner = said or self._arguments() or self._mended() or self._changed_reference() or self._where(wrong[0])
-        return (f"{listed([self.called(p) for p in right])} {'is' if len(right) == 1 else 'are'} right, "
-                f"{listed([self.called(p) for p in wrong])} {'is' if len(wrong) == 1 else 'are'} not. {inner}").strip()
+        good, bad = (listed([called(self.exercise, p) for p in paths]) for paths in (right, wrong))
+        verbs = ["is" if len(paths) == 1 else "are" for paths in (right, wrong)]
+        return f"{good} {verbs[0]} right, {bad} {verbs[1]} not. {inner}".strip()
 
     def gradient(self) -> str:
         """What a gradient that alone is wrong has to do with the expected one."""
@@ -193,7 +201,8 @@ class Clues(Evidence):
             if powers and len(set(powers)) == 1 and powers[0][0] != powers[0][1]:
                 mine, theirs = (f"{2**p:.3g} times as large" if p else "what it was" for p in powers[0])
                 verb = "is" if len(names) == 1 else "are"
-                return (f"Where {listed(names)} {verb} doubled, the expected value becomes {theirs}, yours {mine}: another power.")
+                return (f"Where {listed(names)} {verb} doubled, the expected value becomes {theirs}, "
+                        f"yours {mine}: another power.")
         return ""
 
     def _symmetries(self) -> str:

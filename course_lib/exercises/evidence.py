@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -52,10 +53,6 @@ class Evidence:
     def again(self, fn: Callable, case: Case, probe: Any = None) -> Outcome:
         return run(self.exercise, fn, case.probe if probe is None else probe, case.seed)
 
-    def called(self, path: str) -> str:
-        """A part of the result in the exercise's words."""
-        return self.words.get(path) or (f'"{path[2:-2]}"' if path.startswith("['") else f"the result{path}")
-
     def pairs(self, path: str) -> list[Pair] | None:
         """One part of the result on all probes; None where it is no number, or its shape is another."""
         found = []
@@ -103,6 +100,15 @@ class Evidence:
 
     def argument(self, name: str) -> str:
         return self.words.get(name, name)
+
+
+def called(exercise: Exercise, path: str) -> str:
+    """A part of the result in the exercise's words: "the pointer", '"loss"', '"losses", entry 0'."""
+    if not path or path in exercise.words:
+        return exercise.words.get(path, "Result")
+    start = next((p for p in exercise.words if path.startswith(p)), "")
+    names = [f"entry {n}" if n.isdigit() else f'"{n[1:-1]}"' for n in re.findall(r"\[([^]]+)\]", path[len(start):])]
+    return ", ".join(([exercise.words[start]] if start else []) + names)
 
 
 def parameters(fn: Callable) -> Mapping[str, inspect.Parameter]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import inspect
 import textwrap
 import traceback
@@ -14,7 +13,7 @@ import torch
 
 from course_lib.exercises.clues import clue
 from course_lib.exercises.difference import Difference, describe, difference, leaves
-from course_lib.exercises.evidence import Case
+from course_lib.exercises.evidence import Case, called
 from course_lib.exercises.result import Check
 from course_lib.exercises.running import Outcome, names_of, run
 
@@ -152,25 +151,14 @@ def _unrecognised(result: Check, exercise: Exercise, fn: Callable, cases: list[C
     wrong = [i for i, v in enumerate(verdicts) if v]
     at = next((i for i in wrong if not verdicts[i].late), wrong[0])
     found: Difference = verdicts[at]
-    parts = [found.reason + "." if found.late else f"{_called(exercise, found.where)}: {found.reason}."]
+    parts = [found.reason + "." if found.late else f"{called(exercise, found.where)}: {found.reason}."]
     if explain and not exercise.judge:
-        with contextlib.suppress(Exception):  # whatever a rule stumbles over, the difference itself is said
-            parts.append(clue(exercise, fn, cases))
+        parts.append(clue(exercise, fn, cases))
     first, dtype = CASES[0][0], cases[at].dtype
     if dtype != first and not any(v for v, c in zip(verdicts, cases) if c.dtype == first):
         parts.append(f"It is right in float32 and differs in {str(dtype).removeprefix('torch.')}. {DTYPE_ADVICE}")
     result.difference, result.inputs = found, names_of(exercise, cases[at].probe)
     return result.wrong(" ".join(p[0].upper() + p[1:] for p in parts if p))
-
-
-def _called(exercise: Exercise, where: str) -> str:
-    """A part of the result in the exercise's words: "the pointer", '"loss"'."""
-    if not where:
-        return "Result"
-    if where in exercise.words:
-        return exercise.words[where]
-    return '"' + where[2:-2].replace("']['", '" "') + '"' if where.startswith("['") and where.endswith("']") else (
-        f"part {where} of the result")
 
 
 # ------------------------------------------------------------------------------------------------ stubs and crashes

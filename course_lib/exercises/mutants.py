@@ -260,7 +260,7 @@ def _either(name: str) -> Callable:
 
 OPERATIONS: dict[str, Callable] = {
     "a minus": lambda x: -x, "1 minus": lambda x: 1 - x, "a square root": lambda x: x**0.5, "a square": lambda x: x * x,
-    "an absolute value (abs)": abs, "exp": _either("exp"), "log": _either("log"), "one over": lambda x: 1 / x,
+    "an absolute value (abs)": abs, "exp": _either("exp"), "log": _either("log"),
     "a factor 2": lambda x: 2 * x, "a factor 1/2": lambda x: x / 2, "+ 1": lambda x: x + 1, "- 1": lambda x: x - 1,
     "~": lambda x: ~x, "transposing": lambda x: x.mT, "argsort(1)": lambda x: x.argsort(1),
     "a sum over all": lambda x: x.sum(), "a mean over all": lambda x: x.mean(),

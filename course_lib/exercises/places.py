@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,8 +22,8 @@ def where_wrong(pairs: list[Pair], unit: str = "positions") -> str:
         return ""
     kinds = [dict(_kinds(p, unit)) for p, _ in wrong]
     for kind in kinds[0]:
-        masks = [k.get(kind) for k in kinds]
-        if any(m is None or not m.any() or m.all() for m in masks):
+        masks = [k[kind] for k in kinds if kind in k]
+        if len(masks) < len(kinds) or any(not m.any() or m.all() for m in masks):
             continue
         # the rest must say something: zeros that are right in any case do not
         if (all(not (bad & ~m).any() for (_, bad), m in zip(wrong, masks))
@@ -60,7 +60,7 @@ def _kinds(p: Pair, unit: str) -> Iterator[tuple[str, Tensor]]:
             one = word.replace("rows", "row").replace("columns", "column").replace("entries", "entry")
             for (text, chosen) in ((f"the first {one}", at == 0), (f"the last {one}", at == size - 1)):
                 yield f"the values in {text}", chosen
-                yield f"the values in all {word} but {text.removeprefix('the ')}", ~chosen
+                yield f"the values in all {word} but {text.rsplit(maxsplit=1)[0]}", ~chosen
             if size > 2:
                 yield f"the values in the second half of the {word}", at >= size // 2
                 yield f"the values in the first half of the {word}", at < (size + 1) // 2
@@ -87,7 +87,7 @@ def _spread(mask: Tensor, shape: torch.Size) -> Tensor | None:
 
 
 # ------------------------------------------------------------------------------------------------ probes
-def in_common(right: list[Mapping[str, Any]], wrong: list[Mapping[str, Any]], given: Mapping[str, Any]) -> str:
+def in_common(right: Sequence[Mapping[str, Any]], wrong: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> str:
     """What the arguments of the right probes share and those of the wrong ones have not: words, or "".
 
     given: the defaults of the function.

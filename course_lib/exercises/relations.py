@@ -108,12 +108,31 @@ def _transformed(pairs: list[Pair], unit: str) -> str:
         if len(values.unique()) < 3:  # too few numbers to tell one operation from another
             return ""
     for said, operation in _operations(min(p.expected.ndim for p in pairs)):
-        if all(near(p.got, operation(p.expected)) for p in pairs):
+        if _fits(pairs, operation):
             return f"Yours {said}."
-        # the other way round only where the operation loses something: the absolute value of yours is right
-        if "absolute" in said and all(near(p.got.abs(), p.expected.abs()) for p in pairs):
-            return "Yours has the right magnitude; the signs differ."
+    # the other way round, where an operation loses something
+    if all(near(p.got.abs(), p.expected.abs()) for p in pairs):
+        return "Yours has the right magnitude; the signs differ."
+    for said, operation in (("rounded up", torch.ceil), ("rounded down", torch.floor), ("rounded", torch.round),
+                            ("cut off at 0", torch.relu)):
+        if all(near(operation(p.got), p.expected) for p in pairs):
+            return f"Yours, {said}, would be right."
     return ""
+
+
+def constant(pairs: list[Pair]) -> str:
+    """One and the same number on all probes."""
+    got, expected = (torch.cat([getattr(p, side).flatten() for p in pairs]) for side in ("got", "expected"))
+    if len(pairs) > 1 and len(got.unique()) == 1 and len(expected.unique()) > 1 and got.isfinite().all():
+        return f"Yours is {got[0].item():.4g} on every probe, whatever the arguments."
+    return ""
+
+
+def _fits(pairs: list[Pair], operation: Callable[[Tensor], Tensor]) -> bool:
+    try:
+        return all(near(p.got, operation(p.expected)) for p in pairs)
+    except (RuntimeError, IndexError):  # not for this shape
+        return False
 
 
 # ------------------------------------------------------------------------------------------------ factors, offsets
@@ -199,8 +218,9 @@ def _factor(pairs: list[Pair], unit: str) -> str:
         return ""
     ratios = [r for r, _ in found]
     if text := _explained(ratios, [p for _, p in found], unit):
-        return (f"Yours is {ratios[0]:.4g} times the expected value, and {ratios[0]:.4g} is {text}; "
-                f"the other probes agree ({', '.join(f'{r:.4g}' for r in ratios[1:4])}).")
+        first = next(r for r in ratios if not math.isclose(r, 1))
+        return (f"Yours is {first:.4g} times the expected value, and {first:.4g} is {text}; so on the other probes "
+                f"({', '.join(f'{r:.4g}' for r in ratios if r != first)}).")
     if all(math.isclose(r, ratios[0], rel_tol=1e-5) for r in ratios) and len(ratios) > 1:
         text = next((w for f, w in WORDS.items() if math.isclose(f, ratios[0], rel_tol=1e-5)), f"{ratios[0]:.4g} times")
         return f"Yours is {text} the expected value on every probe."
@@ -238,7 +258,7 @@ def _affine(pairs: list[Pair], unit: str) -> str:
         return ""
     b = ((g - g.mean()) * (e - e.mean())).sum() / (e - e.mean()).square().sum()
     a = g.mean() - b * e.mean()
-    if abs(b) < 1e-3 or not near(g, a + b * e):
+    if abs(b) < 1e-3 or not torch.isclose(g, a + b * e, rtol=CLOSE, atol=1e-8).all():
         return ""
     sign = "+" if a > 0 else "-"
     return f"Yours is {b.item():.4g} times the expected value {sign} {abs(a.item()):.4g}, on every probe."
@@ -266,7 +286,7 @@ def _parallel(p: Pair, axis: int) -> bool:
 
 def _shifted(p: Pair, axis: int) -> bool:
     d = p.got - p.expected
-    return (d - d.mean(axis, keepdim=True)).abs().max() <= CLOSE * max(p.expected.abs().max().item(), 1e-3)
+    return bool((d - d.mean(axis, keepdim=True)).abs().max() <= CLOSE * max(p.expected.abs().max().item(), 1e-3))
 
 
 def _order(pairs: list[Pair], unit: str) -> str:

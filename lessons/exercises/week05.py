@@ -47,8 +47,12 @@ def _shifted_back(rows, pointer, new):
 
 
 def _as_buffer(function, rows, pointer, new):
-    """The harness: the queue is a buffer, which never has a gradient; whether an answer cuts it does not matter."""
-    return function(rows.detach(), pointer, new)
+    """The harness: the queue is a buffer, which never has a gradient; whether an answer cuts it does not matter. A
+    pointer is a whole number, whether as a tensor or not."""
+    out = function(rows.detach(), pointer, new)
+    if isinstance(out, tuple) and len(out) == 2 and isinstance(out[1], Tensor) and out[1].numel() == 1:
+        return out[0], int(out[1])
+    return out
 
 
 enqueue = Exercise(

@@ -225,13 +225,15 @@ def _state(net: nn.Module) -> dict:
 
 def _two_updates(fn, target: nn.Module, online: nn.Module, momentum: float):
     """The harness: one update, the online network takes a step, another update; what both networks hold then."""
-    if fn(target, online, momentum) is not target:
+    trainable, returned = [p.requires_grad for p in target.parameters()], fn(target, online, momentum)
+    if returned is None:
         return None
     with torch.no_grad():
         for parameter in online.parameters():
             parameter.add_(1.0)
     fn(target, online, momentum)
-    return {"target": _state(target), "online": _state(online),
+    return {"target": _state(target), "online": _state(online), "target returned": returned is target,
+            "trainable as before": trainable == [p.requires_grad for p in target.parameters()],
             "in the graph": [p.grad_fn is not None for p in target.parameters()]}
 
 

@@ -37,7 +37,6 @@ return count
         ("returns the area", 0, "return count", "return height * width"),
         ("returns True", 0, "return count", "return True"),
         ("sets True", 0, "= False", "= True"),
-        ("refused only if larger", 0, "count == 0 or count > missing", "count > missing"),
         ("a copy is changed", 0, "visible[rows, cols] = False",
          "visible = visible.clone()\nvisible[rows, cols] = False"),
         ("the hidden are counted", 0, "visible[rows, cols].sum()", "(~visible[rows, cols]).sum()"),
