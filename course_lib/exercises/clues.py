@@ -41,12 +41,18 @@ class Clues(Evidence):
         found = [d for c in self.wrong if (d := difference(c.mine.value, c.expected.value, self.exercise.tolerance))]
         if not any(d.values for d in found):  # a wrong kind or dtype is told by its name
             return self._parts() if any("shape" in d.reason for d in found) else ""
-        for rule in (self._draws, self._unused, self._parts, self._arguments, self._mended, self._changed_reference,
-                     self._where, self._probes, self._degree, self._symmetries, self._independence, self._size):
+        for rule in (self._constant, self._draws, self._unused, self._parts, self._arguments, self._mended,
+                     self._changed_reference, self._where, self._probes, self._degree, self._symmetries,
+                     self._independence, self._size):
             with contextlib.suppress(Exception):  # whatever one rule stumbles over, the next one may have an answer
                 if said := rule():
                     return said
         return ""
+
+    def _constant(self) -> str:
+        """A single result that is one and the same number on all probes."""
+        pairs = self.pairs("")
+        return constant(pairs) if pairs else ""
 
     def _draws(self) -> str:
         """Random numbers of its own."""
@@ -64,7 +70,7 @@ class Clues(Evidence):
         right = [path for path in known if path not in wrong]
         if not wrong:
             return ""
-        said = constant(known[wrong[0]]) or relation([p for path in wrong for p in known[path]], self.exercise.unit)
+        said = relation([p for path in wrong for p in known[path]], self.exercise.unit)
         if not said and len(wrong) <= 3:
             said = relation(known[wrong[0]], self.exercise.unit)
         if len(known) > 6 and not said and 0 < len(right):
@@ -76,8 +82,7 @@ class Clues(Evidence):
             return said
         inner = said or self._arguments() or self._mended() or self._changed_reference() or self._where(wrong[0])
         good, bad = (listed([called(self.exercise, p) for p in paths]) for paths in (right, wrong))
-        verbs = ["is" if len(paths) == 1 else "are" for paths in (right, wrong)]
-        return f"{good} {verbs[0]} right, {bad} {verbs[1]} not. {inner}".strip()
+        return f"Right: {good}. Wrong: {bad}. {inner}".strip()
 
     def gradient(self) -> str:
         """What a gradient that alone is wrong has to do with the expected one."""
@@ -97,7 +102,7 @@ class Clues(Evidence):
         for name in self.arguments[0]:
             changed = [(self.changed(c, {name: other}), c) for c, a in zip(self.cases, self.arguments)
                        if not _no_number(c.mine.value) for other in others(a.get(name))]
-            changed = [(p, c) for p, c in changed if p is not None]
+            changed = [(p, c) for p, c in changed if p is not None and self.again(self.reference, c, p).error is None]
             if not changed or not self.moves(self.reference, changed):
                 continue
             if not self.moves(self.fn, changed):
@@ -213,7 +218,7 @@ class Clues(Evidence):
                            if any(c is w for w in self.wrong)]
             except Exception:
                 continue
-            if not changed or any(p is None for p, _ in changed):
+            if not changed or any(p is None or self.again(self.reference, c, p).error for p, c in changed):
                 continue
             theirs = [self.moves(self.reference, [pair]) for pair in changed]
             mine = [self.moves(self.fn, [pair]) for pair in changed]

@@ -196,7 +196,9 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, str, Callable[[Any], ast.AST 
         if isinstance(node.op, (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)):
             yield "drop", f"{sign} {ast.unparse(node.right)}", lambda n: n.left
         if isinstance(node.op, (ast.Add, ast.Sub, ast.Mult)):
-            yield "drop", f"{ast.unparse(node.left)} {sign}", lambda n: n.right
+            left = ast.unparse(node.left)
+            left = f"({left})" if isinstance(node.left, ast.BinOp) else left
+            yield "drop", f"{left} {sign}", lambda n: n.right
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.Not, ast.Invert)):
         yield "drop", {ast.USub: "-", ast.Not: "not", ast.Invert: "~"}[type(node.op)], lambda n: n.operand
     elif isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in COMPARISONS:

@@ -17,7 +17,7 @@ def others(value: Any) -> list[Any]:
     if isinstance(value, float) and not isinstance(value, bool):
         return [0.7 * value + 0.11, 0.35 * value, 0.5 + value / 2 if value < 1 else 2 * value]
     if isinstance(value, int) and not isinstance(value, bool):
-        return [value + 1, value + 3]
+        return [value + 1, value + 3, 2 * value]
     other = _other(value)
     return [] if other is None else [other]
 

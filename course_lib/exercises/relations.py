@@ -52,6 +52,8 @@ def relation(pairs: list[Pair], unit: str = "positions") -> str:
     """One sentence on how the learner's part differs from the expected one, on every probe; "" if no rule fits."""
     if any(p.got.shape != p.expected.shape for p in pairs):
         return _shapes(pairs)
+    if all(p.got.numel() == 1 and {p.got.item(), p.expected.item()} <= {0, 1} for p in pairs):
+        return ""  # a yes or no
     pairs = [p for p in pairs if p.expected.isfinite().all()]
     if not pairs or not all(p.got.isfinite().all() for p in pairs):
         return ""
@@ -220,7 +222,7 @@ def _factor(pairs: list[Pair], unit: str) -> str:
     if text := _explained(ratios, [p for _, p in found], unit):
         first = next(r for r in ratios if not math.isclose(r, 1))
         return (f"Yours is {first:.4g} times the expected value, and {first:.4g} is {text}; so on the other probes "
-                f"({', '.join(f'{r:.4g}' for r in ratios if r != first)}).")
+                f"({', '.join(f'{r:.4g}' for r in [r for r in ratios if r != first][:3])}).")
     if all(math.isclose(r, ratios[0], rel_tol=1e-5) for r in ratios) and len(ratios) > 1:
         text = next((w for f, w in WORDS.items() if math.isclose(f, ratios[0], rel_tol=1e-5)), f"{ratios[0]:.4g} times")
         return f"Yours is {text} the expected value on every probe."

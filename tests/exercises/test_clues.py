@@ -1,0 +1,102 @@
+"""Each rule of the clues, on an exercise made here: what is said, and that nothing false is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from course_lib.exercises import Exercise, grade
+
+
+def hidden_error(x: Tensor, y: Tensor, visible: Tensor, power: float = 2.0) -> Tensor:
+    """(B, L), (B, L), bool (B, L) -> scalar."""
+    return ((x - y).abs() ** power * ~visible).sum() / (~visible).sum()
+
+
+def scaled(x: Tensor, weight: Tensor) -> dict:
+    """(N, D), (D,) -> dict."""
+    y = x * weight
+    return {"loss": y.square().mean(), "scaled": y}
+
+
+def error_probes(generator, dtype):
+    def draw(b, n):
+        x, y = torch.randn(2, b, n, generator=generator, dtype=dtype)
+        return x, y, torch.rand(b, n, generator=generator) < torch.linspace(0.2, 0.6, b)[:, None]
+
+    return [draw(3, 8), (*draw(5, 7), 1.0), dict(zip(("x", "y", "visible"), draw(4, 10)), power=3.0)]
+
+
+def scaled_probes(generator, dtype):
+    return [(torch.randn(n, d, generator=generator, dtype=dtype), torch.rand(d, generator=generator, dtype=dtype))
+            for n, d in ((5, 3), (7, 4), (2, 6))]
+
+
+def exercise(reference=hidden_error, probes=error_probes) -> Exercise:
+    return Exercise("00.clues", "Clues", 5, 1, reference, probes, {}, {}, unit="patches")
+
+
+def hidden(x, visible):
+    return (x * ~visible).sum() / (~visible).sum()
+
+
+SAID = {
+    "power": lambda x, y, visible, power=2.0: hidden((x - y).abs() ** 2, visible),
+    "the number of hidden patches": lambda x, y, visible, power=2.0: ((x - y).abs() ** power * ~visible).sum(),
+    "the complement of visible": lambda x, y, visible, power=2.0: hidden((x - y).abs() ** power, ~visible),
+    "square root of the expected": lambda x, y, visible, power=2.0: hidden((x - y).abs() ** power, visible).sqrt(),
+    "twice the expected value on every probe": lambda x, y, visible, power=2.0: 2 * hidden_error(x, y, visible, power),
+    "off by the same amount everywhere, +3": lambda x, y, visible, power=2.0: 3 + hidden_error(x, y, visible, power),
+    "0.5 times the expected value - 1": lambda x, y, visible, power=2.0: hidden_error(x, y, visible, power) / 2 - 1,
+    "power squared": lambda x, y, visible, power=2.0: hidden_error(x, y, visible, power**2),
+    "minus x": lambda x, y, visible, power=2.0: hidden((x + y).abs() ** power, visible),
+    "is 7 on every probe": lambda x, y, visible, power=2.0: torch.tensor(7, dtype=x.dtype),
+    "random numbers of its own": lambda x, y, visible, power=2.0: hidden_error(torch.randn_like(x), y, visible, power),
+}
+
+
+@pytest.mark.parametrize("said", list(SAID))
+def test_what_is_said_of_a_number(said):
+    check = grade(exercise(), SAID[said])
+    assert check.state == "wrong" and said in check.message, check
+
+
+def test_the_line_of_one_wrong_step():
+    def mine(x, y, visible, power=2.0):
+        weight = ~visible
+        return ((x - y) ** power * weight).sum() / weight.sum()
+
+    said = grade(exercise(), mine).message
+    assert "line 3" in said and "(abs) is missing" in said
+
+
+def test_parts_are_named():
+    def doubled(x, weight):
+        return scaled(x, weight) | {"loss": scaled(x, weight)["loss"] * 2}
+
+    def turned(x, weight):
+        return scaled(x, weight) | {"scaled": (x * weight).flip(0)}
+
+    twice, order = (grade(exercise(scaled, scaled_probes), f) for f in (doubled, turned))
+    assert 'Right: "scaled". Wrong: "loss".' in twice.message and "twice" in twice.message
+    assert "in reverse order along axis 0" in order.message
+
+
+def test_places_are_named():
+    def mine(x, weight):
+        y = x * weight
+        return {"loss": y.square().mean(), "scaled": torch.cat([y[:, :1] ** 3 + 0.5, y[:, 1:]], 1)}
+
+    assert "the values in the first column" in grade(exercise(scaled, scaled_probes), mine).message
+
+
+def test_arguments_may_have_other_names():
+    check = grade(exercise(), lambda a, b, seen, exponent=2.0: hidden_error(a, b, seen, exponent))
+    assert check.state == "right"
+
+
+def test_parts_for_the_log_may_be_detached():
+    check = grade(Exercise("00.parts", "Parts", 5, 1, scaled, scaled_probes, {}, {}, gradients=True),
+                  lambda x, weight: scaled(x, weight) | {"scaled": (x * weight).detach()})
+    assert check.state == "right"
