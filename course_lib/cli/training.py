@@ -120,8 +120,16 @@ class train:
         images = splits.unlabelled if splits.unlabelled is not None else splits.train
         args.image_size = images.size
         torch.manual_seed(args.seed)
-        method = build_method(args.method, args.backbone, images.size, backbone_options=parsed(args.backbone_options),
-                              **options)
+        try:
+            method = build_method(args.method, args.backbone, images.size,
+                                  backbone_options=parsed(args.backbone_options), **options)
+        except (TypeError, AttributeError, LookupError, ArithmeticError, AssertionError, RuntimeError) as error:
+            named = [*(f"--set {pair}" for pair in args.options),
+                     *(f"--backbone-set {pair}" for pair in args.backbone_options)]
+            if not named:
+                raise
+            raise ValueError(f"{args.method} cannot be built with {' '.join(named)} ({type(error).__name__}: {error}); "
+                             f"`course train {args.method} --help` lists its options.") from error
         method.settings["run"] = {name: value for name, value in vars(args).items() if name not in FREE}
         if Path(args.data).is_dir():  # found again from wherever the run goes on
             method.settings["run"]["data"] = str(Path(args.data).resolve())

@@ -38,27 +38,32 @@ def average_distance(visible: Tensor, size: int) -> float:
     visible (B, f, f) bool on images of `size` pixels; over all hidden pixels of the batch, nan if there are none.
     """
     seen = enlarge(visible.unsqueeze(1), size).flatten(1)  # (B, H*W)
-    distance = _distances(size, visible.device)
-    found = [distance[~flags][:, flags].amin(1) for flags in seen if not flags.all()]
+    squares, _ = _nearest_in_patches(size, visible.shape[-1], visible.device)
+    found = [squares[~pixels][:, patches].amin(1).sqrt() for pixels, patches in zip(seen, visible.flatten(1))
+             if not pixels.all()]
     return float(torch.cat(found).mean()) if found else float("nan")
 
 
-def _distances(size: int, device: torch.device) -> Tensor:
-    """(H*W, H*W): between any two pixels of a square image."""
-    axis = torch.arange(size, dtype=torch.float32, device=device)
-    place = torch.cartesian_prod(axis, axis)
-    return torch.cdist(place, place)
+def _nearest_in_patches(size: int, patches: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """From each pixel to the nearest one of each patch: squared distances and pixel numbers, (H*W, patches^2)."""
+    at = torch.arange(size, device=device)
+    corner = torch.arange(patches, device=device) * (size // patches)
+    near = torch.minimum(torch.maximum(at[:, None], corner), corner + size // patches - 1)  # (H, patches), one axis
+    square = (near - at[:, None]).square()
+    squares = square[:, None, :, None] + square[None, :, None, :]  # (H, W, patches, patches)
+    places = near[:, None, :, None] * size + near[None, :, None, :]
+    return squares.flatten(2).flatten(0, 1).float(), places.flatten(2).flatten(0, 1)
 
 
 def fill_nearest(images: Tensor, visible: Tensor) -> Tensor:
     """Each hidden pixel replaced by the nearest visible pixel of its image (Euclidean; the first in reading order)."""
     size = images.shape[-1]
     seen = enlarge(visible.unsqueeze(1), size).flatten(1)  # (B, H*W)
-    distance = _distances(size, images.device)
+    squares, places = _nearest_in_patches(size, visible.shape[-1], images.device)
+    order = squares.long() * size**2 + places  # the smallest: nearest, then first in reading order
     out = images.clone().flatten(2)
-    for picture, flags in zip(out, seen):  # one image at a time: H*W x H*W distances each
-        known = flags.nonzero()[:, 0]
-        picture.copy_(picture[:, known[distance[:, known].argmin(1)]])
+    for picture, pixels, patches in zip(out, seen, visible.flatten(1)):
+        picture[:, ~pixels] = picture[:, order[~pixels][:, patches].amin(1) % size**2]
     return out.view_as(images)
 
 
@@ -68,11 +73,12 @@ def hidden_errors(method: ReconstructionMethod, images: ImageSet, seed: int, nam
 
     The masks are the method's own kind: its ratio, on its grid (SimMIM's is coarser than the encoder's).
     """
-    pictures = to_float(images.images[:count])
+    part = max(1, 32**2 * 128 // images.size**2)  # large pictures take memory: fewer of them, and fewer at once
+    pictures = to_float(images.images[: min(count, 16 * part)])
     grid = method.mask_grid or method.grid
     coarse = patch_mask(len(pictures), grid, method.mask_ratio, torch.Generator().manual_seed(seed))
     visible = enlarge(coarse.unsqueeze(1), method.grid).squeeze(1)
-    drawn = torch.cat([method.reconstruct(p, v) for p, v in zip(pictures.split(128), visible.split(128))])
+    drawn = torch.cat([method.reconstruct(p, v) for p, v in zip(pictures.split(part), visible.split(part))])
     return {name: hidden_error(drawn, pictures, visible),
             "visible mean": hidden_error(fill_mean(pictures, visible), pictures, visible),
             "nearest visible pixel": hidden_error(fill_nearest(pictures, visible), pictures, visible)}

@@ -130,6 +130,10 @@ def load_method(path: str | Path) -> Method:
     return method.eval()
 
 
+# Of the recipe; earlier versions did not write these.
+LATER = ("augmentation", "betas", "image_size", "checksum", "precision")
+
+
 class Checkpoint:
     """last.pt of a run in its folder `out`: writes it, and resumes a run from it. out=None: neither.
 
@@ -210,7 +214,7 @@ class Checkpoint:
         if found.get("ranks", 1) * found.get("accumulate", 1) == collectives.world_size() * expected["accumulate"]:
             expected = {**expected, "accumulate": found.get("accumulate")}  # the same blocks, on other ranks
         pairs = [(key, found.get(key), value) for key, value in expected.items()
-                 if key in found or key not in ("augmentation", "betas")]  # which earlier versions did not write
+                 if key in found or key not in LATER]
         for key, theirs, ours in pairs[:1] + different(state.get("settings") or {}, self.method.settings) + pairs[1:]:
             if theirs != ours:
                 raise CheckpointError(f"{self.path} is of a run with {key} {theirs!r}, this one has {ours!r}; resume "

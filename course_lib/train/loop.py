@@ -130,7 +130,9 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
         return parts
 
     # where to start, how far to go
-    checkpoint = Checkpoint(out, method, opt, scaler, device, {"images": len(images), "seed": seed, **use.record()})
+    checkpoint = Checkpoint(out, method, opt, scaler, device, {
+        "images": len(images), "image_size": images.size, "checksum": images.checksum(), "seed": seed,
+        "precision": history.precision, **use.record()})
     step, stored_total, stored = checkpoint.restore(total) if resume else (0, None, None)
     schedule.late = checkpoint.late
     processes.check_same_start(step, checkpoint.path, device)

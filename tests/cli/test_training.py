@@ -202,7 +202,7 @@ def test_a_folder_gets_a_size_that_suits_its_pictures(sides, size, tmp_path, cap
     (("--set", "augment=none"), "augment has 'none'; expected fields of Augment"),
     (("--set", 'augment={"jitters": 0}'), "augment has 'jitters'"), (("--set", "foo=1"), "no option 'foo'"),
     (("--batch-size", 0), "batch_size is 0"), (("--batch-size", -4), "batch_size is -4"), (("--lr", -1), "lr is -1"),
-    (("--processes", 0), "--processes is 0"),
+    (("--processes", 0), "--processes is 0"), (("--set", "width=wide"), "cannot be built with"),
 ])
 def test_what_cannot_be_is_a_sentence(words, says, tmp_path, capsys):
     assert course("train", "vicreg", *SMALL, "--steps", 1, "--out", tmp_path / "run", *words) == 2

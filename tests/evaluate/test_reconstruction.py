@@ -124,3 +124,16 @@ def test_larger_patches_are_further_from_what_is_visible():
     found = [average_distance(mask, 32) for mask in masks]
     assert found == sorted(found) and found[-1] > 4 * found[0]
     assert average_distance(torch.ones(1, 4, 4, dtype=torch.bool), 8) != average_distance(masks[0], 32)  # nan
+
+
+def test_nearest_pixels_of_large_pictures_take_little_memory():
+    """Bug: all distances between the pixels of a picture, 10 GB at 224."""
+    visible = torch.rand(1, 14, 14, generator=torch.Generator().manual_seed(0)) < 0.3
+    images = torch.rand(1, 3, 224, 224)
+    filled = fill_nearest(images, visible)
+    seen = visible[0].repeat_interleave(16, 0).repeat_interleave(16, 1)
+    known = seen.nonzero()
+    for place in ((0, 0), (100, 37), (223, 223)):
+        squares = (known - torch.tensor(place)).square().sum(1)
+        row, column = known[squares.argmin()].tolist()
+        assert torch.equal(filled[0, :, place[0], place[1]], images[0, :, row, column])

@@ -212,7 +212,9 @@ class DINO(Method):
         plain = augment or Augment(image_size, scale=(0.4, 1.0), interpolation=official_crop(image_size))
         pair = blurred_pair(plain) if large and augment is None else (plain, plain)
         self.augment = pair[0]
-        size = crop_size or max(8, image_size // 16 * 8)  # half, in whole patches of 4 or 8 pixels
+        patch = getattr(backbone, "patch", 1)
+        half = max(8, image_size // 16 * 8)
+        size = crop_size or max(patch, half // patch * patch)  # in whole patches
         scale = crop_scale or (0.05, 0.4) if large else crop_scale or (0.2, 0.5)
         small = replace(plain, size=size, scale=tuple(scale))
         if large and augment is None:
