@@ -81,7 +81,7 @@ class Knob:
         start, self._waiting = time.perf_counter(), False
         try:
             self.data, figure = self.view(dict(self.state))
-            self._bundle, self.error = _picture(figure, self._caption()), None
+            self._bundle, self.error = picture(figure, self._caption()), None
         except Exception as error:  # the learner's code may be in the view: report it and stay alive
             self.data, self.error = None, error
             what = f"{type(error).__name__}: {error}"
@@ -190,7 +190,7 @@ def _place(title: str, view: Callable, controls: dict) -> tuple:
     return *key, now.count(key)
 
 
-def _picture(figure: Any, caption: str) -> dict:
+def picture(figure: Any, caption: str) -> dict:
     """A figure as a mime bundle; matplotlib figures are closed, so that memory stays flat."""
     if hasattr(figure, "savefig"):
         from base64 import b64encode
