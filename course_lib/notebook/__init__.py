@@ -2,6 +2,7 @@
 
 from course_lib.notebook.claims import Claim, claim, difference_interval, interval
 from course_lib.notebook.controls import Choice, Patch, Slider, Toggle
+from course_lib.notebook.embedding_map import EmbeddingMap, explore_embedding
 from course_lib.notebook.explorers import (
     CMAP, WIDE, Images, Model, View, attention_view, correspondence_view, explore_attention, explore_correspondence,
     explore_reconstruction, heat, open_image, reconstruction_view, transformer,
@@ -12,8 +13,9 @@ from course_lib.notebook.predictions import Prediction, predict
 from course_lib.notebook.toys import circle_descent, simsiam_descent
 
 __all__ = [
-    "CMAP", "Choice", "Claim", "FAST", "Images", "Knob", "LiveCurves", "Model", "Patch", "Prediction", "Slider",
-    "Toggle", "View", "WIDE", "attention_view", "circle_descent", "claim", "close_figure", "correspondence_view",
-    "difference_interval", "explore_attention", "explore_correspondence", "explore_reconstruction", "heat",
-    "interval", "knob", "open_image", "predict", "reconstruction_view", "simsiam_descent", "transformer",
+    "CMAP", "Choice", "Claim", "EmbeddingMap", "FAST", "Images", "Knob", "LiveCurves", "Model", "Patch", "Prediction",
+    "Slider", "Toggle", "View", "WIDE", "attention_view", "circle_descent", "claim", "close_figure",
+    "correspondence_view", "difference_interval", "explore_attention", "explore_correspondence", "explore_embedding",
+    "explore_reconstruction", "heat", "interval", "knob", "open_image", "predict", "reconstruction_view",
+    "simsiam_descent", "transformer",
 ]

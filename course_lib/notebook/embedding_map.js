@@ -8,9 +8,8 @@ const MARGIN = 14, SPAN = 65535, GREY = "#999999", SAME = "2px solid #0072B2", O
 const TURN = 2 * Math.PI, KEYS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Escape: 0 };
 
 export default {
-  render({ model, el }) {
-    return draw(el, model.get("data"), state => { model.set("state", state); model.save_changes(); }).remove;
-  },
+  render: ({ model, el }) =>
+    draw(el, model.get("data"), state => { model.set("state", state); model.save_changes(); }).remove,
 };
 
 function array(Type, source) {
@@ -47,7 +46,7 @@ function spread(cause, members) {
 // How much a group agrees in a cause, 0 if it is as mixed as all images, 1 if all are alike; and the same in words.
 function agreement(cause, members) {
   const { n, mixed, centre } = spread(cause, members), all = cause.all;
-  if (n < 2 || !(all.mixed > 1e-6)) return { value: 0, says: n < 2 ? "none of them has it" : "the same in all images" };
+  if (n < 2 || !(all.mixed > 1e-6)) return { value: 0, says: n < 2 ? "not known of them" : "the same in all images" };
   const says = cause.kind === "category"
     ? `${percent(1 - mixed)} ${cause.names[centre]} (of all images ${percent(all.share(centre))})`
     : `around ${short(centre)}` + (cause.kind === "number" ? `, spread ${percent(mixed / all.mixed)} of all` : "");
@@ -55,8 +54,8 @@ function agreement(cause, members) {
 }
 
 function randomGroups(n, count, seed = 1) {
-  const random = () => (seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) / 2 ** 32;
-  return Array.from({ length: DRAWS }, () => Array.from({ length: n }, () => Math.floor(random() * count)));
+  const next = () => (seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) / 2 ** 32;
+  return Array.from({ length: DRAWS }, () => Array.from({ length: n }, () => Math.floor(next() * count)));
 }
 
 class Plane {
@@ -82,7 +81,8 @@ class Plane {
   resize() {
     [this.width, this.height, this.dpr] = [this.box.clientWidth, this.box.clientHeight, window.devicePixelRatio || 1];
     for (const canvas of [this.under, this.over])
-      [canvas.width, canvas.height] = [Math.round(this.width * this.dpr), Math.round(this.height * this.dpr)];
+      [canvas.width, canvas.height] = [this.width, this.height].map(side => Math.max(1, Math.round(side * this.dpr)));
+    this.image = new ImageData(this.under.width, this.under.height);
   }
 
   move(part) {  // to a part of the way from the first checkpoint to the last
@@ -98,15 +98,19 @@ class Plane {
       kept && `the map keeps ${percent(kept[near])} of the spread`].filter(Boolean).join(" · ");
   }
 
-  paint(codes, stamps, strong) {  // the images `strong` are drawn last, the others are faint; none: all alike
-    const context = this.under.getContext("2d"), size = stamps.height, none = stamps.width / size - 1;
-    const stamp = i => context.drawImage(stamps, size * (codes[i] < 0 ? none : codes[i] % none), 0, size, size,
-      Math.round(this.x[i] * this.dpr - size / 2), Math.round(this.y[i] * this.dpr - size / 2), size, size);
-    context.clearRect(0, 0, this.under.width, this.under.height);
-    context.globalAlpha = strong.length ? 0.18 : 1;
-    for (let i = 0; i < this.count; i++) stamp(i);
-    context.globalAlpha = 1;
-    strong.forEach(stamp);
+  paint(codes, stamps, strong) {  // the images `strong` come last, the others are faint; none: all are strong
+    const pixels = new Uint32Array(this.image.data.buffer), { size, pictures } = stamps, none = pictures.length / 2 - 1;
+    const stamp = (i, faint) => {  // pixel by pixel, as drawImage takes ten times as long
+      const picture = pictures[2 * (codes[i] < 0 ? none : codes[i] % none) + faint];
+      const x = Math.round(this.x[i] * this.dpr - size / 2), y = Math.round(this.y[i] * this.dpr - size / 2);
+      for (let row = 0, from = 0; row < size; row++)
+        for (let to = (y + row) * this.image.width + x, end = to + size; to < end; to++, from++)
+          if (picture[from] >>> 24 >= pixels[to] >>> 24) pixels[to] = picture[from];  // the top byte is the opacity
+    };
+    pixels.fill(0);
+    for (let i = 0; i < this.count; i++) stamp(i, strong.length ? 1 : 0);
+    for (const i of strong) stamp(i, 0);
+    this.under.getContext("2d").putImageData(this.image, 0, 0);
   }
 
   mark(colour, hover, picked, near, lasso) {
@@ -128,12 +132,9 @@ class Plane {
   }
 
   find(x, y) {  // the image at a place, or null
-    let best = null, least = REACH;
-    for (let i = 0; i < this.count; i++) {
-      const distance = Math.hypot(this.x[i] - x, this.y[i] - y);
-      if (distance < least) [best, least] = [i, distance];
-    }
-    return best;
+    const far = i => Math.hypot(this.x[i] - x, this.y[i] - y);
+    const best = this.x.reduce((best, _, i) => far(i) < far(best) ? i : best, 0);
+    return far(best) < REACH ? best : null;
   }
 
   inside(path) {
@@ -146,14 +147,16 @@ class Plane {
 export function draw(el, data, listen = () => {}) {
   const causes = data.causes.map(cause => (
     { ...cause, values: array(Float32Array, cause.values), codes: array(Int16Array, cause.codes) }));
-  const all = Array.from({ length: data.count }, (_, i) => i), maps = data.networks.map(network => new Plane(network, data.count));
+  const all = [...Array(data.count).keys()], maps = data.networks.map(network => new Plane(network, data.count));
   const last = Math.max(...maps.map(map => map.last)), bytes = data.sheet && array(Uint8Array, data.sheet.bytes);
   const sheet = bytes && URL.createObjectURL(new Blob([bytes], { type: "image/jpeg" }));
   const state = { step: last, picked: null, group: [], colour: causes.findIndex(cause => cause.name === data.colour) };
   for (const cause of causes) cause.all = spread(cause, all);
   let hover = null, path = [], stamps = null;
-  const select = tag("select", {}, ...causes.map((cause, i) => tag("option", { value: i, textContent: cause.name })));
-  const slider = tag("input", { type: "range", min: 0, max: last, step: 0.25, value: last });
+  const select = tag("select", { onchange: () => set({ colour: Number(select.value) }) },
+    ...causes.map((cause, i) => tag("option", { value: i, selected: i === state.colour }, cause.name)));
+  const oninput = () => set({ step: Number(slider.value) });
+  const slider = tag("input", { type: "range", min: 0, max: last, step: 0.25, value: last, oninput });
   const legend = tag("div", { className: "row legend" }), tip = tag("div", { className: "tip" });
   const report = tag("div", { className: "report", ariaLive: "polite" });
   const root = tag("div", { className: "emb" }, tag("h4", { textContent: data.title }),
@@ -163,25 +166,27 @@ export function draw(el, data, listen = () => {}) {
     tag("div", { className: "quiet", textContent: data.caption }), report, tip);
   root.dataset.lmSuppressShortcuts = "true";  // else JupyterLab takes the arrow keys
   el.append(root);
-  select.onchange = () => set({ colour: Number(select.value) });
-  slider.oninput = () => set({ step: Number(slider.value) });
   const near = (map, i) => i === null ? [] : map.near(i, state.step / (last || 1));
 
-  function makeStamps() {  // one picture of every kind of point, the last for images without the cause; and the legend
+  function makeStamps() {  // every kind of point, strong and faint, the last for images without the cause; the legend
     const cause = causes[state.colour], fore = getComputedStyle(root).color, dpr = window.devicePixelRatio || 1;
     const category = cause?.kind === "category", scale = data.scales[cause ? cause.kind : "category"];
     const colours = scale.map(colour => colour === "#000000" ? fore : colour);  // black, but white in the dark
     const radius = dpr * Math.min(5, Math.max(2.2, 90 / Math.sqrt(data.count))), size = 2 * Math.ceil(radius + 1);
-    const kinds = colours.length * (category ? 3 : 1), context = (stamps = tag("canvas", {})).getContext("2d");
-    [stamps.width, stamps.height] = [size * (kinds + 1), size];
+    const kinds = colours.length * (category ? 3 : 1);
+    const context = tag("canvas", {}).getContext("2d", { willReadFrequently: true });
+    stamps = { size, pictures: [] };
     for (let kind = 0; kind <= kinds; kind++) {
       const corners = [40, 4, 3, 40][Math.floor(kind / colours.length)], turn = TURN / corners;
       const shape = outline(Array.from({ length: corners }, (_, i) => [Math.sin(i * turn), -Math.cos(i * turn)]));
-      context.setTransform(radius, 0, 0, radius, size * (kind + 0.5), size / 2);
       const fillStyle = kind < kinds ? colours[kind % colours.length] : GREY;
+      [context.canvas.width, context.canvas.height] = [size, size];
+      context.setTransform(radius, 0, 0, radius, size / 2, size / 2);
       Object.assign(context, { fillStyle, strokeStyle: fore, lineWidth: dpr / 3 / radius });
       context.fill(shape);
       context.stroke(shape);
+      const picture = new Uint32Array(context.getImageData(0, 0, size, size).data.buffer);
+      stamps.pictures.push(picture, picture.map(p => p & 0xffffff | p >>> 26 << 24));
     }
     legend.replaceChildren(...(category ? cause.names.map((name, code) => {
       const style = `color: ${colours[code % colours.length]}`, shape = Math.floor(code / colours.length) % 3;
@@ -192,7 +197,6 @@ export function draw(el, data, listen = () => {}) {
   }
 
   function paint() {
-    if (!stamps) makeStamps();
     for (const map of maps) {
       const strong = state.picked === null ? state.group : [state.picked, ...near(map, state.picked)];
       map.move(state.step / (last || 1));
@@ -223,10 +227,9 @@ export function draw(el, data, listen = () => {}) {
     const { picked, group } = state, kind = causes.find(cause => cause.kind === "category");
     const groups = picked !== null ? maps.map(map => [map.network.name, [picked, ...near(map, picked)]])
       : group.length ? [["", group]] : [];
-    report.replaceChildren();
-    if (!groups.length) return;
+    if (!groups.length) return report.replaceChildren();
     const frame = i => picked === null || !kind ? "" : kind.codes[i] === kind.codes[picked] ? SAME : OTHER;
-    report.append(tag("h4", {}, picked === null ? `${group.length} of ${data.count} images` :
+    report.replaceChildren(tag("h4", {}, picked === null ? `${group.length} of ${data.count} images` :
       `Image ${data.numbers[picked]} and its ${maps[0].k} nearest by all features`, ": what do they share?"));
     for (const [name, members] of sheet ? groups : []) {
       const thumbs = members.slice(0, SHOWN).map(i => thumb(i, frame(i)));
@@ -239,7 +242,7 @@ export function draw(el, data, listen = () => {}) {
       table.append(tag("tr", {}, cell(cause.name), ...groups.map(([, members]) => {
         const { value, says } = agreement(cause, members), bar = tag("i", { style: `width: ${100 * value}%` });
         const line = tag("b", { style: `left: ${100 * chance}%` });
-        return cell(tag("span", { className: "bar" }, bar, line), percent(value), " · ", says);
+        return cell(tag("span", { className: "bar", title: percent(value) }, bar, line), says);
       })));
     }
     report.append(table, tag("div", { className: "quiet", textContent: data.note }));
@@ -249,9 +252,9 @@ export function draw(el, data, listen = () => {}) {
     const before = { ...state };
     Object.assign(state, changes);
     [select.value, slider.value] = [state.colour, state.step];
-    if (state.colour !== before.colour) stamps = null;
+    if (state.colour !== before.colour) makeStamps();
     paint();
-    if (["step", "picked", "group"].some(key => state[key] !== before[key])) describe();
+    if (state.picked !== null || state.picked !== before.picked || state.group !== before.group) describe();
     listen({ ...state });
   }
 
@@ -283,17 +286,15 @@ export function draw(el, data, listen = () => {}) {
       set({ picked: way ? ((state.picked ?? -1) + way + data.count) % data.count : null, group: [] });
     };
   }
-  const redraw = () => { stamps = null; for (const map of maps) map.resize(); paint(); };
+  const redraw = () => { makeStamps(); for (const map of maps) map.resize(); paint(); };
   const size = new ResizeObserver(redraw), theme = new MutationObserver(redraw);
-  size.observe(root);
+  size.observe(maps[0].box);
   theme.observe(document.body, { attributes: true });  // JupyterLab's light and dark
   redraw();
-  return {
-    state, set, maps,
-    remove: () => {
-      [size, theme].forEach(observer => observer.disconnect());
-      if (sheet) URL.revokeObjectURL(sheet);
-      root.remove();
-    },
+  const remove = () => {
+    [size, theme].forEach(observer => observer.disconnect());
+    if (sheet) URL.revokeObjectURL(sheet);
+    root.remove();
   };
+  return { state, set, maps, remove };
 }

@@ -70,7 +70,9 @@ def project(features: Tensor, method: str = "pca", seed: int = 0, start: Tensor 
 
     # as small as scikit-learn makes those of PCA, so that groups can still part
     init = "pca" if start is None else (1e-4 * start / start.std().clamp_min(1e-12)).numpy()
-    tsne = TSNE(2, perplexity=min(30, (len(centred) - 1) / 3), init=init, random_state=seed)
+    # the stub takes init for a text only
+    tsne = TSNE(2, perplexity=min(30, (len(centred) - 1) / 3), init=init,  # pyright: ignore[reportArgumentType]
+                random_state=seed)
     with few_threads(centred.numel()):
         return torch.from_numpy(tsne.fit_transform(normalize(centred).numpy())).float()
 
@@ -89,7 +91,7 @@ def embedding(points: Tensor | np.ndarray | Mapping[str, Tensor | np.ndarray], l
     for axes, (name, places) in zip(panels.flat, maps.items()):
         _scatter(axes, places, labels, classes, values, circular)
         if thumbnails is not None:
-            _pictures(axes, places, labels, thumbnails, most)
+            _pictures(axes, places, labels, thumbnails, most // len(maps), len(maps))
         axes.set(xticks=[], yticks=[], xlabel="first coordinate", ylabel="second coordinate", title=name)
         axes.margins(0.06)
     if title and isinstance(points, Mapping):
@@ -124,9 +126,11 @@ def _scatter(axes, points: np.ndarray, labels: Tensor | None, classes: Sequence[
         axes.scatter(*points.T, color=BLUE, **style)
 
 
-def _pictures(axes, points: np.ndarray, labels: Tensor | None, images: Tensor, most: int) -> None:
+def _pictures(axes, points: np.ndarray, labels: Tensor | None, images: Tensor, most: int,
+              columns: int) -> None:
     pixels, taken = as_pixels(images), []
-    cells = points / (np.ptp(points, axis=0) + 1e-12) / (0.062, 0.088)  # one cell per thumbnail
+    one = np.array((0.062 * columns, 0.088 * columns ** 0.5))  # a thumbnail's share of the map
+    cells = points / (np.ptp(points, axis=0) + 1e-12) / one
     for index, place in enumerate(cells):
         if len(taken) < most and all(np.abs(place - other).max() > 1 for other in taken):
             taken.append(place)
