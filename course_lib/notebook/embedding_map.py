@@ -47,7 +47,7 @@ NOTE = ("Bars: empty if the images are as mixed as all images, full if all are a
         "images drawn at random, 19 in 20 agree less.")
 # where the widget is not drawn, as in a saved notebook, its place is hidden; embedding_map.css hides the two outputs
 # below a widget that is drawn
-STAND_IN = ("<style>.jp-OutputArea-child:has([data-mime-type*='widget-view']):not(:has(.emb)):has(+ * .emb-still) "
+STAND_IN = ("<style>.jp-OutputArea-child:has(> .jupyter-widgets):not(:has(.emb)):has(+ * .emb-still) "
             "{ display: none }</style><small class='emb-still'>A picture of the map; run this cell to explore it."
             "</small>")
 Network = Learned | Journey | Tensor
