@@ -1,4 +1,4 @@
-"""What a lesson shows and asks in JupyterLab: knobs, guesses, claims, explorers, live curves."""
+"""What a lesson shows and asks in JupyterLab: knobs, guesses, claims, explorers, the embedding map, live curves."""
 
 from course_lib.notebook.claims import Claim, claim, difference_interval, interval
 from course_lib.notebook.controls import Choice, Patch, Slider, Toggle

@@ -116,12 +116,36 @@ def test_embedding_draws_all_points_and_names_classes():
     assert len(grey.get_offsets()) == 7 and len(known.get_offsets()) == 33
 
 
-def test_embedding_thumbnails_do_not_overlap():
-    figure = P.embedding(gaussian(400, 2), thumbnails=IMAGES.repeat(10, 1, 1, 1), most=60)
+@pytest.mark.parametrize("maps", [1, 2])
+def test_embedding_thumbnails_do_not_overlap(maps):
+    points = gaussian(400, 2)
+    figure = P.embedding(points if maps == 1 else {"a": points, "b": -points}, thumbnails=IMAGES.repeat(10, 1, 1, 1),
+                         most=60)
     figure.draw_without_rendering()
-    boxes = [a.get_window_extent() for a in figure.axes[0].artists]
-    assert 20 < len(boxes) <= 60
-    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    for axes in figure.axes:
+        boxes = [a.get_window_extent() for a in axes.artists]
+        assert 20 / maps < len(boxes) <= 60 / maps
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_embeddings_stand_side_by_side_under_one_key():
+    figure = P.embedding({"first": Z[:, :2], "second": Z[:, 1:3]}, LABELS, NAMES, title="Two networks")
+    assert [axes.get_title("left") for axes in figure.axes] == ["first", "second"] and len(figure.legends) == 1
+    assert "Two networks" in texts(figure)
+    for axes in figure.axes:
+        assert sum(len(drawn.get_offsets()) for drawn in axes.collections) == 40
+    figure = P.embedding({"first": Z[:, :2], "second": Z[:, 1:3]}, values=Z[:, 0], label="size")
+    assert len(figure.axes) == 3  # one scale of colours
+
+
+def test_tsne_can_set_out_from_given_points():
+    start = torch.tensor([[0.0, 0], [5, 0], [0, 5]]).repeat_interleave(8, 0)
+    groups = 8 * torch.eye(3).repeat_interleave(8, 0) + 0.1 * gaussian(24, 3)
+    for turn in (torch.eye(2), torch.tensor([[0.0, 1], [-1, 0]])):
+        found = P.project(groups, "tsne", start=start @ turn).view(3, 8, 2).mean(1)
+        wanted = (start @ turn).view(3, 8, 2)[:, 0]
+        found, wanted = found - found.mean(0), wanted - wanted.mean(0)
+        assert (torch.nn.functional.cosine_similarity(found, wanted) > 0.8).all()
 
 
 def test_bars_are_as_long_as_the_scores():
