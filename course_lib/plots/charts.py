@@ -54,7 +54,7 @@ def project(features: Tensor, method: str = "pca", seed: int = 0, start: Tensor 
     """Features (N, D) -> points (N, 2), float32, by "pca" (fast, distances keep their meaning) or "tsne".
 
     t-SNE keeps neighbourhoods only: the sizes and distances of its groups mean nothing. 1000 images take seconds.
-    start: points (N, 2) from which t-SNE sets out, such as those of the checkpoint before (default: PCA's).
+    start: points (N, 2) from which t-SNE sets out, such as its own at another checkpoint (default: PCA's, made small).
     """
     features = torch.as_tensor(features).detach().float().cpu()
     centred = features - features.mean(dim=0)
@@ -68,8 +68,8 @@ def project(features: Tensor, method: str = "pca", seed: int = 0, start: Tensor 
         raise ValueError(f"method is {method!r}; expected 'pca' or 'tsne'.")
     from sklearn.manifold import TSNE
 
-    # as small as scikit-learn makes those of PCA, so that groups can still part
-    init = "pca" if start is None else (1e-4 * start / start.std().clamp_min(1e-12)).numpy()
+    # at full size: the map stays as it lies, and yet random features lose the groups of such a start (measured)
+    init = "pca" if start is None else start.numpy()
     # the stub takes init for a text only
     tsne = TSNE(2, perplexity=min(30, (len(centred) - 1) / 3), init=init,  # pyright: ignore[reportArgumentType]
                 random_state=seed)

@@ -67,10 +67,10 @@ def test_all_checkpoints_lie_in_one_frame_and_a_turned_network_on_the_other():
 
 
 def test_tsne_sets_out_from_the_later_checkpoint():
-    groups = 6 * torch.eye(3).repeat_interleave(8, 0)
-    features = torch.stack([groups, groups]) + 0.3 * randn(2, 24, 3, dtype=torch.float32)
+    groups = 6 * torch.eye(3).repeat_interleave(12, 0)
+    features = torch.stack([groups, groups]) + 0.3 * randn(2, 36, 3, dtype=torch.float32)
     made = explore_embedding(features, method="tsne")
-    early, late = (points.reshape(3, 8, 2).mean(1) for points in made.points())
+    early, late = (points.reshape(3, 12, 2).mean(1) for points in made.points())
     apart = np.linalg.norm(early[:, None] - late[None], axis=-1)
     assert (apart.argmin(1) == np.arange(3)).all()  # each group is where it will be
     assert made.data["networks"][0]["kept"] is None
