@@ -259,7 +259,7 @@ export function draw(el, data, listen = () => {}) {
   }
 
   function point(i, map, x, y) {  // hover: the words on image i beside (x, y) of a map; null: none
-    tip.style.display = i === null ? "none" : "flex";
+    tip.className = i === null ? "tip" : y > map.height / 2 ? "tip shown above" : "tip shown";
     if (i !== null && i !== hover) tip.replaceChildren(...(sheet ? [thumb(i)] : []), words(i));
     if (i !== null) Object.assign(tip.style, { top: `${map.box.offsetTop + y + 14}px`,
       left: `${Math.min(map.box.offsetLeft + x + 14, root.clientWidth - tip.offsetWidth)}px` });

@@ -14,7 +14,7 @@ import base64
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,12 +128,13 @@ def _widget(data: dict) -> Any:
 
 # ------------------------------------------------------------------------------------------------ from features to data
 def explore_embedding(networks: Network | Mapping[str, Network], images: ImageSet | None = None,
-                      colour: str = "class", method: str = "pca", title: str = "", k: int = 8) -> EmbeddingMap:
+                      colour: str = "class", method: str = "pca", title: str = "", k: int = 8,
+                      classes: Sequence[str] = ()) -> EmbeddingMap:
     """A map of images by one or two networks: thumbnails, neighbours, what a group shares, causes, checkpoints.
 
     networks: one, or name -> network; each a `Learned` or its path, features (N, D), or those of several checkpoints
     (T, N, D). images: the N images, or the whole test set of a learned network; without, points have the path's labels
-    for colours and there are no thumbnails. colour: the first cause. k: neighbours of each image.
+    for colours (named by `classes`) and there are no thumbnails. colour: the first cause. k: neighbours of each.
     method: "pca", or "tsne", which keeps neighbours together (half a minute for 12 checkpoints of 500 images).
 
     ValueError: more than two networks, other images in one than in another, more than 10 000 images, unknown colour.
@@ -157,7 +158,7 @@ def explore_embedding(networks: Network | Mapping[str, Network], images: ImageSe
         images = images.select(torch.from_numpy(first.numbers.astype(np.int64)))
     labels = first.labels if images is None or images.labels is None else images.labels
     labels = torch.as_tensor(labels) if len(labels) else None
-    classes = () if images is None else images.classes
+    classes = tuple(classes) or (() if images is None else images.classes)
     causes = _causes(labels, classes, images)
     names = [cause["name"] for cause in causes]
     colour = colour.replace("_", " ")
@@ -250,6 +251,8 @@ def _cause(name: str, kind: str, values: Tensor, names: tuple[str, ...]) -> dict
     known = values[values.isfinite()]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     if kind == "category":
+        if names and high >= len(names):
+            raise ValueError(f"there are {len(names)} classes, but the labels reach {high:.0f}; name all of them.")
         names, codes = names or tuple(str(i) for i in range(int(high) + 1)), values
     else:
         share = values if kind == "circular" else (values - low) / ((high - low) or 1.0)

@@ -110,6 +110,7 @@ def test_a_learned_network_takes_its_images_out_of_the_test_set():
     made = explore_embedding(Learned(None, None, [], path), test)
     assert made.data["numbers"] == path.numbers.tolist() and made.data["networks"][0]["steps"] == [0, 5, 20]
     assert values(made.data["causes"][0], "values", np.float32).tolist() == test.labels[path.numbers].tolist()
+    assert explore_embedding(path, classes="abcdefgh").data["causes"][0]["names"] == list("abcdefgh")
     alone = explore_embedding(path)
     assert alone.data["sheet"] is None and [cause["name"] for cause in alone.data["causes"]] == ["class"]
     assert values(alone.data["causes"][0], "values", np.float32).tolist() == path.labels.tolist()
@@ -127,6 +128,7 @@ def test_a_learned_network_takes_its_images_out_of_the_test_set():
     ((randn(20, 4), make_shapes(20), "weather"), "colour is 'weather'; the known causes are: class, hue"),
     ((torch.full((20, 4), torch.nan),), "contain NaN"),
     ((Learned(None, None, [], None),), "has no path"),
+    ((journey(), None, "class", "pca", "", 8, ("cat", "dog")), "there are 2 classes, but the labels reach 7"),
     ((randn(20, 4), None, "class", "umap"), "method is 'umap'; expected 'pca' or 'tsne'"),
 ])
 def test_what_does_not_fit_is_a_sentence(arguments, sentence):
