@@ -158,6 +158,8 @@ def explore_embedding(networks: Network | Mapping[str, Network], images: ImageSe
         images = images.select(torch.from_numpy(first.numbers.astype(np.int64)))
     labels = first.labels if images is None or images.labels is None else images.labels
     labels = torch.as_tensor(labels) if len(labels) else None
+    if len(first.labels) and (labels != torch.as_tensor(first.labels)).any():
+        raise ValueError("images has other labels than the learned network's path: give the test set of its training.")
     classes = tuple(classes) or (() if images is None else images.classes)
     causes = _causes(labels, classes, images)
     names = [cause["name"] for cause in causes]

@@ -107,6 +107,9 @@ def test_the_sheet_has_every_image_at_its_place(count, size, cell):
 
 def test_a_learned_network_takes_its_images_out_of_the_test_set():
     path, test = journey(), make_shapes(200, seed=2)
+    with pytest.raises(ValueError, match="images has other labels than the learned network's path"):
+        explore_embedding(path, test)
+    path.labels = test.labels[path.numbers].numpy().astype(np.int16)
     made = explore_embedding(Learned(None, None, [], path), test)
     assert made.data["numbers"] == path.numbers.tolist() and made.data["networks"][0]["steps"] == [0, 5, 20]
     assert values(made.data["causes"][0], "values", np.float32).tolist() == test.labels[path.numbers].tolist()
