@@ -6,7 +6,7 @@ from course_lib.evaluate.measures import (
     alignment, check_features, check_labels, cluster_accuracy, cluster_match, cluster_scores, covariance_spectrum,
     effective_rank, feature_std, few_threads, rankme, uniformity,
 )
-from course_lib.evaluate.neighbours import knn, knn_accuracy, knn_predict, knn_votes
+from course_lib.evaluate.neighbours import knn, knn_accuracy, knn_predict, knn_votes, nearest
 from course_lib.evaluate.patches import component_colours, patch_vectors
 from course_lib.evaluate.probes import COMPONENTS, WIDE, LabelledFeatures, ProbeResult, factor_probe, linear_probe
 from course_lib.evaluate.reconstruction import average_distance, fill_mean, fill_nearest, hidden_error, hidden_errors

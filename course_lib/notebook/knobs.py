@@ -99,7 +99,7 @@ class Knob:
         start, self._waiting = time.perf_counter(), False
         try:
             self.data, figure = self.view(dict(self.state))
-            self._bundle, self.error = _picture(figure, self._caption()), None
+            self._bundle, self.error = picture(figure, self._caption()), None
             self.done |= {task for task, test in self.tasks.items() if task not in self.done and bool(test(self.data))}
         except Exception as error:  # the learner's code may be in the view: report it and stay alive
             self.data, self.error = None, error
@@ -224,7 +224,7 @@ def _place(title: str, view: Callable, controls: dict) -> tuple:
     return *key, now.count(key)
 
 
-def _picture(figure: Any, caption: str) -> dict:
+def picture(figure: Any, caption: str) -> dict:
     """A figure as a mime bundle; matplotlib figures are closed, so that memory stays flat."""
     if hasattr(figure, "savefig"):
         from base64 import b64encode

@@ -50,10 +50,11 @@ def curves(series: Mapping[str, Any], floors: Mapping[str, float] | None = None,
     return figure
 
 
-def project(features: Tensor, method: str = "pca", seed: int = 0) -> Tensor:
+def project(features: Tensor, method: str = "pca", seed: int = 0, start: Tensor | None = None) -> Tensor:
     """Features (N, D) -> points (N, 2), float32, by "pca" (fast, distances keep their meaning) or "tsne".
 
     t-SNE keeps neighbourhoods only: the sizes and distances of its groups mean nothing. 1000 images take seconds.
+    start: points (N, 2) from which t-SNE sets out, such as its own at another checkpoint (default: PCA's, made small).
     """
     features = torch.as_tensor(features).detach().float().cpu()
     centred = features - features.mean(dim=0)
@@ -67,43 +68,67 @@ def project(features: Tensor, method: str = "pca", seed: int = 0) -> Tensor:
         raise ValueError(f"method is {method!r}; expected 'pca' or 'tsne'.")
     from sklearn.manifold import TSNE
 
-    tsne = TSNE(2, perplexity=min(30, (len(centred) - 1) / 3), init="pca", random_state=seed)
+    # at full size: the map stays as it lies, and yet random features lose the groups of such a start (measured)
+    init = "pca" if start is None else start.numpy()
+    # the stub takes init for a text only
+    tsne = TSNE(2, perplexity=min(30, (len(centred) - 1) / 3), init=init,  # pyright: ignore[reportArgumentType]
+                random_state=seed)
     with few_threads(centred.numel()):
         return torch.from_numpy(tsne.fit_transform(normalize(centred).numpy())).float()
 
 
 @drawn
-def embedding(points: Tensor | np.ndarray, labels: Tensor | None = None, classes: Sequence[str] = (),
-              thumbnails: Tensor | None = None, title: str = "", most: int = 150) -> Figure:
+def embedding(points: Tensor | np.ndarray | Mapping[str, Tensor | np.ndarray], labels: Tensor | None = None,
+              classes: Sequence[str] = (), thumbnails: Tensor | None = None, title: str = "",
+              most: int = 150) -> Figure:
     """Points (N, 2), coloured by class if there are `labels`, which `classes` names.
 
-    thumbnails (N, 3, H, W): draw up to `most` of these images at their points, without overlap.
+    thumbnails (N, 3, H, W): draw up to `most` of these images at their points, without overlap. points may be name ->
+    (N, 2): maps of the same images side by side.
     """
-    points = as_array(points)
-    figure, axes = plt.subplots(figsize=(WIDTH, 5.6))
-    size = float(np.clip(9000 / max(1, len(points)), 10, 40))
-    edge = {"edgecolors": "#444444", "linewidths": 0.25}
+    maps = {name: as_array(p) for name, p in (points if isinstance(points, Mapping) else {title: points}).items()}
+    figure, panels = plt.subplots(1, len(maps), figsize=(WIDTH, 5.6 / len(maps) ** 0.5), squeeze=False)
+    for axes, (name, places) in zip(panels.flat, maps.items()):
+        _scatter(axes, places, labels, classes)
+        if thumbnails is not None:
+            _pictures(axes, places, labels, thumbnails, most // len(maps), len(maps))
+        axes.set(xticks=[], yticks=[], xlabel="first coordinate", ylabel="second coordinate", title=name)
+        axes.margins(0.06)
+    if title and isinstance(points, Mapping):
+        figure.suptitle(title, x=0.01, ha="left")
+    if labels is not None:
+        handles, names = panels[0, 0].get_legend_handles_labels()
+        scale = max(1, 6 / _size(len(labels)) ** 0.5)
+        figure.legend(handles, names, loc="outside right center", title="class", markerscale=scale)
+    return figure
+
+
+def _size(count: int) -> float:
+    return float(np.clip(9000 / max(1, count), 10, 40))
+
+
+def _scatter(axes, points: np.ndarray, labels: Tensor | None, classes: Sequence[str]) -> None:
+    style = {"s": _size(len(points)), "edgecolors": "#444444", "linewidths": 0.25}
     if labels is not None:
         for number in np.unique(as_array(labels)).astype(int):
-            axes.scatter(*points[as_array(labels) == number].T, s=size, color=CYCLE[number % 8],
+            axes.scatter(*points[as_array(labels) == number].T, color=CYCLE[number % 8],
                          marker=MARKERS[(number + number // 8) % 8],
-                         label=classes[number] if len(classes) else str(number), **edge)
-        figure.legend(loc="outside right center", title="class", markerscale=max(1, 6 / size ** 0.5))
+                         label=classes[number] if len(classes) else str(number), **style)
     else:
-        axes.scatter(*points.T, s=size, color=BLUE, **edge)
-    if thumbnails is not None:
-        pixels, taken = as_pixels(thumbnails), []
-        cells = points / (np.ptp(points, axis=0) + 1e-12) / (0.062, 0.088)  # one cell per thumbnail
-        for index, place in enumerate(cells):
-            if len(taken) < most and all(np.abs(place - other).max() > 1 for other in taken):
-                taken.append(place)
-                box = OffsetImage(pixels[index], zoom=22 / pixels.shape[1])
-                colour = CYCLE[int(labels[index]) % 8] if labels is not None else "none"
-                axes.add_artist(AnnotationBbox(box, points[index], pad=0.08,
-                                               bboxprops={"edgecolor": colour, "lw": 1.5}))
-    axes.set(xticks=[], yticks=[], xlabel="first coordinate", ylabel="second coordinate", title=title)
-    axes.margins(0.06)
-    return figure
+        axes.scatter(*points.T, color=BLUE, **style)
+
+
+def _pictures(axes, points: np.ndarray, labels: Tensor | None, images: Tensor, most: int,
+              columns: int) -> None:
+    pixels, taken = as_pixels(images), []
+    one = np.array((0.062 * columns, 0.088 * columns ** 0.5))  # a thumbnail's share of the map
+    cells = points / (np.ptp(points, axis=0) + 1e-12) / one
+    for index, place in enumerate(cells):
+        if len(taken) < most and all(np.abs(place - other).max() > 1 for other in taken):
+            taken.append(place)
+            box = OffsetImage(pixels[index], zoom=22 / pixels.shape[1])
+            colour = CYCLE[int(labels[index]) % 8] if labels is not None else "none"
+            axes.add_artist(AnnotationBbox(box, points[index], pad=0.08, bboxprops={"edgecolor": colour, "lw": 1.5}))
 
 
 # ------------------------------------------------------------------------------------------------ numbers

@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from course_lib.models.layers import normalize
+from course_lib.evaluate.neighbours import nearest
 from course_lib.plots.drawing import BLUE, ORANGE, WIDTH, as_array, as_pixels, drawn
 
 
@@ -80,10 +80,7 @@ def neighbours(features: Tensor, images: Tensor, labels: Tensor | None = None,
     With labels, neighbours of the query's class are framed blue, others orange with a cross.
     """
     queries, features = list(queries), torch.as_tensor(features).float()
-    z = normalize(features - features.mean(dim=0))
-    similarity = z[queries] @ z.T
-    similarity[torch.arange(len(queries)), queries] = -torch.inf  # not itself
-    near = similarity.topk(min(k, len(z) - 1), dim=1).indices
+    near = nearest(features, min(k, len(features) - 1), queries)
     pixels = as_pixels(images)
     columns = near.shape[1]
     size = WIDTH, WIDTH / (columns + 1.8) * len(queries) + 0.5

@@ -151,6 +151,18 @@ def test_knn_perfect_and_chance():
     assert 0.18 < noise < 0.32
 
 
+def test_the_nearest_others_equal_a_naive_loop():
+    features = gaussian(30, 5) + 3
+    centred = features - features.mean(0)
+    found = E.nearest(features, 4)
+    for i in range(30):
+        cosine = {j: float(torch.cosine_similarity(centred[i], centred[j], dim=0)) for j in range(30) if j != i}
+        assert found[i].tolist() == sorted(cosine, key=cosine.get, reverse=True)[:4]
+    assert torch.equal(E.nearest(features, 4, [7, -1, 3]), found[[7, 29, 3]])
+    with pytest.raises(ValueError, match="k=30 neighbours asked of 30 images; expected 1 to 29"):
+        E.nearest(features, 30)
+
+
 def test_knn_in_blocks_equals_at_once(monkeypatch):
     bank, labels = clouds(90)
     queries, _ = clouds(31, seed=4)

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -22,13 +21,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from explorer import CHROMIUM
 
 from helpers.environment import ROOT, offline_environment
 from helpers.lesson_tools import builder, desk, lessons
 
-CHROMIUM = next(
-    (p for n in ("chromium", "chromium-browser", "google-chrome", "chrome") if (p := shutil.which(n))), None
-)
 DEFAULT = "02_spark"
 DONE = "every cell has run"
 MINUTES = 25  # a lesson takes two on an idle machine

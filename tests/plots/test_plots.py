@@ -111,12 +111,34 @@ def test_embedding_draws_all_points_and_names_classes():
     assert set(NAMES) <= set(texts(figure))
 
 
-def test_embedding_thumbnails_do_not_overlap():
-    figure = P.embedding(gaussian(400, 2), thumbnails=IMAGES.repeat(10, 1, 1, 1), most=60)
+@pytest.mark.parametrize("maps", [1, 2])
+def test_embedding_thumbnails_do_not_overlap(maps):
+    points = gaussian(400, 2)
+    figure = P.embedding(points if maps == 1 else {"a": points, "b": -points}, thumbnails=IMAGES.repeat(10, 1, 1, 1),
+                         most=60)
     figure.draw_without_rendering()
-    boxes = [a.get_window_extent() for a in figure.axes[0].artists]
-    assert 20 < len(boxes) <= 60
-    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    for axes in figure.axes:
+        boxes = [a.get_window_extent() for a in axes.artists]
+        assert 20 / maps < len(boxes) <= 60 / maps
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_embeddings_stand_side_by_side_under_one_key():
+    figure = P.embedding({"first": Z[:, :2], "second": Z[:, 1:3]}, LABELS, NAMES, title="Two networks")
+    assert [axes.get_title("left") for axes in figure.axes] == ["first", "second"] and len(figure.legends) == 1
+    assert "Two networks" in texts(figure)
+    for axes in figure.axes:
+        assert sum(len(drawn.get_offsets()) for drawn in axes.collections) == 40
+
+
+def test_tsne_sets_out_from_given_points():
+    start = torch.tensor([[0.0, 0], [20, 0], [0, 20]]).repeat_interleave(12, 0)
+    groups = 8 * torch.eye(3).repeat_interleave(12, 0) + 0.1 * gaussian(36, 3)
+    for turn in (torch.eye(2), torch.tensor([[0.0, 1], [-1, 0]])):
+        pair = P.project(groups, "tsne", start=start @ turn), start @ turn
+        found, wanted = (points - points.mean(0) for points in pair)
+        middles = [points.view(3, 12, 2).mean(1) for points in (found, wanted)]
+        assert (torch.nn.functional.cosine_similarity(*middles) > 0.7).all()
 
 
 def test_bars_are_as_long_as_the_scores():
