@@ -284,9 +284,9 @@ def test_an_old_python_reads_the_file_and_gets_a_sentence():
 def floors(lines: list[str]) -> dict[str, str]:
     found = {}
     for line in lines:
-        match = re.fullmatch(r"([a-z][a-z0-9-]*)>=(\d+(?:\.\d+)*)", line.replace(" ", ""))
+        match = re.fullmatch(r"([a-z][a-z0-9_-]*)>=(\d+(?:\.\d+)*)", line.replace(" ", ""))
         assert match, f"{line!r} is not of the form package>=floor"
-        found[match[1]] = match[2]
+        found[match[1].replace("_", "-")] = match[2]  # conda and pip may spell a name differently
     return found
 
 
@@ -330,7 +330,7 @@ def test_everything_that_the_library_imports_is_declared():
     foreign = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"course_lib"}
     known, extras = packages_distributions(), PYPROJECT["project"]["optional-dependencies"]
     declared = set(requirements()) | {name for extra in ("safetensors", "onnx") for name in floors(extras[extra])}
-    missing = {name for name in foreign if not {found.lower() for found in known.get(name, [name])} & declared}
+    missing = {name for name in foreign if not {found.lower().replace("_", "-") for found in known.get(name, [name])} & declared}
     assert "torch" in foreign and not missing, f"pyproject.toml does not declare what brings {', '.join(missing)}"
 
 

@@ -103,12 +103,12 @@ class Evidence:
 
 
 def called(exercise: Exercise, path: str) -> str:
-    """A part of the result in the exercise's words: "the pointer", '"loss"', '"losses", entry 0'."""
+    """A part of the result in the exercise's words: "the pointer", '"loss"', '"losses" entry 0'."""
     if not path or path in exercise.words:
         return exercise.words.get(path, "Result")
     start = next((p for p in exercise.words if path.startswith(p)), "")
     names = [f"entry {n}" if n.isdigit() else f'"{n[1:-1]}"' for n in re.findall(r"\[([^]]+)\]", path[len(start):])]
-    return ", ".join(([exercise.words[start]] if start else []) + names)
+    return " ".join(([exercise.words[start]] if start else []) + names)
 
 
 def parameters(fn: Callable) -> Mapping[str, inspect.Parameter]:

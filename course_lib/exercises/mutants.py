@@ -194,7 +194,9 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, str, Callable[[Any], ast.AST 
         sign = SIGNS[type(node.op)]
         yield "swap", sign, lambda n: _set(n, op=OPERATORS[type(n.op)]())
         if isinstance(node.op, (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)):
-            yield "drop", f"{sign} {ast.unparse(node.right)}", lambda n: n.left
+            right = ast.unparse(node.right)
+            right = f"({right})" if isinstance(node.right, ast.BinOp) else right
+            yield "drop", f"{sign} {right}", lambda n: n.left
         if isinstance(node.op, (ast.Add, ast.Sub, ast.Mult)):
             left = ast.unparse(node.left)
             left = f"({left})" if isinstance(node.left, ast.BinOp) else left

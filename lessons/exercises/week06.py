@@ -226,8 +226,8 @@ def _state(net: nn.Module) -> dict:
 def _two_updates(fn, target: nn.Module, online: nn.Module, momentum: float):
     """The harness: one update, the online network takes a step, another update; what both networks hold then."""
     trainable, returned = [p.requires_grad for p in target.parameters()], fn(target, online, momentum)
-    if returned is None:
-        return None
+    if returned is None or returned is Ellipsis:
+        return returned
     with torch.no_grad():
         for parameter in online.parameters():
             parameter.add_(1.0)
