@@ -330,7 +330,8 @@ def test_everything_that_the_library_imports_is_declared():
     foreign = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"course_lib"}
     known, extras = packages_distributions(), PYPROJECT["project"]["optional-dependencies"]
     declared = set(requirements()) | {name for extra in ("safetensors", "onnx") for name in floors(extras[extra])}
-    missing = {name for name in foreign if not {found.lower().replace("_", "-") for found in known.get(name, [name])} & declared}
+    bring = {name: {found.lower().replace("_", "-") for found in known.get(name, [name])} for name in foreign}
+    missing = {name for name in foreign if not bring[name] & declared}
     assert "torch" in foreign and not missing, f"pyproject.toml does not declare what brings {', '.join(missing)}"
 
 
