@@ -53,7 +53,7 @@ def knn_votes(bank: Tensor, bank_labels: Tensor, queries: Tensor, k: int = 20, t
     mean = bank.mean(dim=0) if center else None
 
     def directions(features: Tensor) -> Tensor:
-        found = torch.empty_like(features, dtype=torch.promote_types(features.dtype, torch.float32))
+        found = torch.empty_like(features)
         for rows, part in zip(found.split(4096), features.split(4096)):  # in parts, as copies of all take memory
             rows.copy_(normalize(part if mean is None else part - mean))
         return found

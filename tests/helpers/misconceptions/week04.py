@@ -192,5 +192,5 @@ SECOND["04.distill"] |= {
 EQUIVALENT = {
     "04.partner": {"line 7: torch.arange(2 * n, device=device) -> torch.arange(2 * n)":
                    "the same on the default device"},
-    "04.nt_xent": {"line 12: logits.argmax(1) -> logits.argmax(0)": "the similarities are symmetric"},
+    "04.nt_xent": {"line 14: logits.argmax(1) -> logits.argmax(0)": "the similarities are symmetric"},
 }

@@ -168,16 +168,16 @@ _SCALE = ("the first half of a round undoes any scale of the whole matrix; witho
           "(tests/test_swav.py)")
 EQUIVALENT = {
     "08.sinkhorn": {
-        "line 10: rank() * len(scores) -> rank()": _ONE_RANK,
-        "line 19: first + own -> own": _ONE_RANK,
-        "line 13: log_q = torch.cat([log_q, at_least_float32(extra)]) -> nothing":
+        "line 12: rank() * len(scores) -> rank()": _ONE_RANK,
+        "line 21: first + own -> own": _ONE_RANK,
+        "line 15: log_q = torch.cat([log_q, at_least_float32(extra)]) -> nothing":
             "the learner's function has no extra rows; 08.queue_codes and tests/test_swav.py have",
-        "line 15: log_q = log_q - log_q.logsumexp((0, 1)) -> nothing": _SCALE,
-        "line 15: log_q - log_q.logsumexp((0, 1)) -> log_q + log_q.logsumexp((0, 1))": _SCALE,
-        "line 15: log_q - log_q.logsumexp((0, 1)) -> log_q": _SCALE,
+        "line 17: log_q = log_q - log_q.logsumexp((0, 1)) -> nothing": _SCALE,
+        "line 17: log_q - log_q.logsumexp((0, 1)) -> log_q + log_q.logsumexp((0, 1))": _SCALE,
+        "line 17: log_q - log_q.logsumexp((0, 1)) -> log_q": _SCALE,
     },
     "08.swav_loss": {
-        "line 10: F.log_softmax(s / temperature, dim=1) -> F.log_softmax(s / temperature)":
+        "line 12: F.log_softmax(s / temperature, dim=1) -> F.log_softmax(s / temperature)":
             "torch takes dim 1 of a matrix, with a warning",
     },
     "08.prototypes": {

@@ -183,16 +183,17 @@ SECOND = {
 
 EQUIVALENT = {
     "13.coarse_mask": {
-        "line 6: noise.flatten(1).argsort(dim=1, stable=True).argsort(dim=1) -> "
+        "line 7: noise.flatten(1).argsort(dim=1, stable=True).argsort(dim=1) -> "
         "noise.flatten(1).argsort(dim=1, stable=True).argsort()": "the last axis is axis 1",
-        "line 6: noise.flatten(1).argsort(dim=1, stable=True) -> noise.flatten(1).argsort(stable=True)":
+        "line 7: noise.flatten(1).argsort(dim=1, stable=True) -> noise.flatten(1).argsort(stable=True)":
             "the last axis is axis 1",
-        "line 6: noise.flatten(1).argsort(dim=1, stable=True) -> noise.flatten(1).argsort(dim=1)":
+        "line 7: noise.flatten(1).argsort(dim=1, stable=True) -> noise.flatten(1).argsort(dim=1)":
             "short rows are sorted stably without being asked",
-        "line 6: noise.flatten(1).argsort(dim=1, stable=True) -> noise.flatten(1).argsort(dim=1, stable=False)":
+        "line 7: noise.flatten(1).argsort(dim=1, stable=True) -> noise.flatten(1).argsort(dim=1, stable=False)":
             "short rows are sorted stably without being asked",
     },
     "13.average_distance": {
+        **dict.fromkeys(["line 7: -1 -> 1", "line 7: visible.shape[-1] -> visible.shape[-2]"], "masks are square"),
         "line 6: visible.unsqueeze(1) -> visible.unsqueeze(2)":
             "each row of patches is repeated as before: the flattened pixels are the same",
     },

@@ -172,11 +172,11 @@ SECOND = {
 _TWO_AXES = "these tensors have two axes, so the last is the second"
 _NEVER_TAKEN = "where nothing is hidden the weight is 0 / 0, and no hidden patch takes it"
 EQUIVALENT = {
-    "15.dino_loss": {"line 9: -1 -> 1": _TWO_AXES, "line 9: -1 -> 1 (2)": _TWO_AXES},
+    "15.dino_loss": {"line 11: -1 -> 1": _TWO_AXES, "line 11: -1 -> 1 (2)": _TWO_AXES},
     "15.patch_loss": {
-        "line 12: -1 -> 1": _TWO_AXES, "line 12: -1 -> 1 (2)": _TWO_AXES,
-        "line 10: hidden.sum(1, keepdim=True).clamp(min=1) -> hidden.sum(1, keepdim=True)": _NEVER_TAKEN,
-        "line 10: hidden.sum(1, keepdim=True).clamp(min=1) -> hidden.sum(1, keepdim=True).clamp(min=0)": _NEVER_TAKEN,
+        "line 13: -1 -> 1": _TWO_AXES, "line 13: -1 -> 1 (2)": _TWO_AXES,
+        "line 11: hidden.sum(1, keepdim=True).clamp(min=1) -> hidden.sum(1, keepdim=True)": _NEVER_TAKEN,
+        "line 11: hidden.sum(1, keepdim=True).clamp(min=1) -> hidden.sum(1, keepdim=True).clamp(min=0)": _NEVER_TAKEN,
     },
     "15.rollout": {
         "line 9: maps.shape[-1] -> maps.shape[-2]": "maps are square",
