@@ -25,9 +25,11 @@ MODULES = {name: f"{package}.{name}" for package, names in PACKAGES.items() for 
 # old module -> {new module: names that moved elsewhere than the rest of it}
 NAMES = {
     "batches": {"seeds": "mix"},
+    "commands": {"cli.common": "SETS", "cli.training": "train"},
     "checkpoint": {"seeds": "rng_state set_rng_state", "files": "atomic write_text"},
     "data": {"files": "data_root", "device": "free_memory"},
     "evaluate": {"train.tuning": "FineTuneResult fine_tune", "device": "pick_device"},
+    "exercises.compare": {"exercises.relations": "relation"},
     "exercises.cards": {"notebook.cards": "LOOK card fold"},
     "layers": {"models.batch_norm": "BatchNorm1d BatchNorm2d convert_batch_norm replace_batch_norm split_batch_norm",
                "precision": "at_least_float32 in_float32",

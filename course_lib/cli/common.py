@@ -44,9 +44,9 @@ def trained(args: argparse.Namespace):
     from course_lib.train.checkpoint import load_method
 
     method = load_method(args.checkpoint)
-    run = method.settings.get("run") or {}
+    run = method.settings.get("run")
     if args.data is None:
-        if not run.get("data"):
+        if not isinstance(run, dict) or not run.get("data"):
             raise ValueError(f"{args.checkpoint} does not say which images it was trained on: name them with --data.")
         for name in ("data", "limit", "depth"):
             if getattr(args, name) is None:

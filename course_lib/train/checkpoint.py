@@ -215,22 +215,25 @@ class Checkpoint:
             expected = {**expected, "accumulate": found.get("accumulate")}  # the same blocks, on other ranks
         pairs = [(key, found.get(key), value) for key, value in expected.items()
                  if key in found or key not in LATER]
-        for key, theirs, ours in pairs[:1] + different(state.get("settings") or {}, self.method.settings) + pairs[1:]:
+        for key, theirs, ours in pairs[:1] + different(state.get("settings"), self.method.settings) + pairs[1:]:
             if theirs != ours:
                 raise CheckpointError(f"{self.path} is of a run with {key} {theirs!r}, this one has {ours!r}; resume "
                                       "with the same settings or choose another out folder")
 
 
-def different(theirs: dict, ours: dict) -> list[tuple[str, Any, Any]]:
-    """(name, their value, our value) of what shapes a method in two `settings` and differs; [] where one is empty."""
-    if not theirs or not ours:
+def different(theirs: Any, ours: dict) -> list[tuple[str, Any, Any]]:
+    """(name, their value, our value) of what shapes a method in two `settings` and differs; [] where one is empty.
+
+    theirs: as a file has it, so of whatever kind.
+    """
+    if not isinstance(theirs, dict) or not theirs or not ours:
         return []
 
     def flat(settings: dict) -> dict[str, Any]:
-        options = {"backbone_options": {}, "options": {}, **settings}
         found = {key: settings.get(key) for key in ("method", "backbone", "image_size")}
         for part in ("backbone_options", "options"):
-            for name, value in options[part].items():
+            options = settings.get(part)
+            for name, value in options.items() if isinstance(options, dict) else ():
                 found |= {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
 

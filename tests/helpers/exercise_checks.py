@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import contextlib
 import json
-import re
 import linecache
+import re
 import signal
 import textwrap
 import threading
