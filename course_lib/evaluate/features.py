@@ -35,13 +35,18 @@ def embed(model: nn.Module, images: ImageSet | Tensor, batch_size: int = 512, de
     with evaluating(model, pick_device(str(device))) as where, well_threaded(where) as pace:
         run: Callable | None = getattr(model, "embed", None) if hasattr(model, "backbone") else None
         parts = []
-        for part in pace.over(_batches(images, which, batch_size, bar)):
+        for part in pace.over(_batches(images, which, _fitting(images, batch_size), bar)):
             part = part.to(where)
             parts.append((run(part) if run else model(standardize(part))).float().cpu())
     if parts[0].ndim != 2:
         raise ValueError(f"the model gives {tuple(parts[0].shape)} for {len(parts[0])} images; expected "
                          "one vector per image, (B, D). Pool the map, for example with x.mean((2, 3)).")
     return torch.cat(parts)
+
+
+def _fitting(images: Tensor, most: int = 512) -> int:
+    """Images of a batch: `most`, and fewer of more than 64 pixels, whose feature maps take much memory."""
+    return min(most, max(8, 2**21 // (images.shape[-2] * images.shape[-1])))
 
 
 def _batches(images: Tensor, which: Tensor | None, size: int, bar: str) -> Iterator[Tensor]:
@@ -71,8 +76,9 @@ def accuracy(classifier: nn.Module, images: ImageSet, device: str | torch.device
     """Share of labelled images that a classifier of normalised images gets right, in evaluation mode."""
     labels = check_labels(images.labels, len(images))
     with evaluating(classifier, pick_device(str(device))) as where:
+        size = _fitting(images.images, batch_size)
         right = sum(int((classifier(standardize(x.to(where))).argmax(dim=1).cpu() == y).sum())
-                    for x, y in zip(images.images.split(batch_size), labels.split(batch_size)))
+                    for x, y in zip(images.images.split(size), labels.split(size)))
     return right / len(images)
 
 
@@ -101,8 +107,8 @@ def raw_pixels(images: ImageSet | Tensor, which: Tensor | None = None, bar: str 
     images = images if isinstance(images, Tensor) else images.images
     sides = min(images.shape[2], PIXELS), min(images.shape[3], PIXELS)
     found = torch.empty(len(images) if which is None else len(which), images.shape[1] * sides[0] * sides[1])
-    parts = _batches(images, which, 512, bar)
-    for rows, part in zip(found.split(512), parts):
+    size = _fitting(images)
+    for rows, part in zip(found.split(size), _batches(images, which, size, bar)):
         part = to_float(part)
         rows.copy_((part if sides == tuple(part.shape[2:]) else F.adaptive_avg_pool2d(part, sides)).flatten(1))
     return found
