@@ -6,7 +6,6 @@ import ast
 import contextlib
 import json
 import linecache
-import re
 import signal
 import textwrap
 import threading
@@ -60,8 +59,7 @@ def survivors(exercise: Exercise, equivalent: dict[str, str]) -> tuple[list[str]
     """Names of the mutants of the reference that the check accepts, and how many there are in all."""
     alive, count = [], 0
     for mutant in mutants(exercise.resolve()):
-        # a check of the arguments lets good ones pass, and probes are good
-        if mutant.name in equivalent or re.fullmatch(r"line \d+: check_\w+\(.*\) -> nothing", mutant.name):
+        if mutant.name in equivalent:
             continue
         count += 1
         with at_most(10):

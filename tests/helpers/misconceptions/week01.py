@@ -211,7 +211,13 @@ _BLOCK = "queries are worked off in blocks: their size decides memory and time, 
 _SCALE = "votes are compared as shares, and taking off the largest cosine only scales a query's weights"
 
 EQUIVALENT = {
+    "01.uniformity": {
+        "line 7: check_positive('t', t) -> nothing":
+            "a check of the arguments; good ones pass it",
+    },
     "01.knn": {
+        "line 11: check_positive('temperature', temperature) -> nothing":
+            "a check of the arguments; good ones pass it",
         "line 12: bank, queries = (check_features(bank, 'bank features'), check_featu... -> nothing":
             "a check of the arguments; it returns good ones as they are",
         "line 32: (directions(block) @ bank.T).topk(k, dim=1) -> (directions(block) @ bank.T).topk(k)":

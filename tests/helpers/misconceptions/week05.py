@@ -123,6 +123,10 @@ SECOND = {
     },
 }
 EQUIVALENT = {
+    "05.logits": {
+        "line 7: check_positive('temperature', temperature) -> nothing":
+            "a check of the arguments; good ones pass it",
+    },
     "05.enqueue": {"line 8: torch.arange(len(new), device=new.device) -> torch.arange(len(new))":
                    "the check runs on the CPU"},
 }

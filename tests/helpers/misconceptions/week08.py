@@ -168,6 +168,8 @@ _SCALE = ("the first half of a round undoes any scale of the whole matrix; witho
           "(tests/test_swav.py)")
 EQUIVALENT = {
     "08.sinkhorn": {
+        "line 11: check_positive('epsilon', epsilon) -> nothing":
+            "a check of the arguments; good ones pass it",
         "line 12: rank() * len(scores) -> rank()": _ONE_RANK,
         "line 21: first + own -> own": _ONE_RANK,
         "line 15: log_q = torch.cat([log_q, at_least_float32(extra)]) -> nothing":
@@ -177,6 +179,8 @@ EQUIVALENT = {
         "line 17: log_q - log_q.logsumexp((0, 1)) -> log_q": _SCALE,
     },
     "08.swav_loss": {
+        "line 8: check_positive('temperature', temperature) -> nothing":
+            "a check of the arguments; good ones pass it",
         "line 12: F.log_softmax(s / temperature, dim=1) -> F.log_softmax(s / temperature)":
             "torch takes dim 1 of a matrix, with a warning",
     },

@@ -173,6 +173,10 @@ SECOND = {
     },
 }
 EQUIVALENT = {
+    "09.cross_correlation": {
+        "line 7: check_several(a, 'a correlation over the batch') -> nothing":
+            "a check of the arguments; good ones pass it",
+    },
     "09.barlow_loss": {name: "on one rank, 1/W of the gradient is the gradient" for name in (
         "line 2: False -> True",
         "line 12: official_gradient -> if not official_gradient: loss = divide_gradient_by_ranks(loss)",

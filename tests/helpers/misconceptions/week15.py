@@ -174,6 +174,8 @@ _NEVER_TAKEN = "where nothing is hidden the weight is 0 / 0, and no hidden patch
 EQUIVALENT = {
     "15.dino_loss": {"line 11: -1 -> 1": _TWO_AXES, "line 11: -1 -> 1 (2)": _TWO_AXES},
     "15.patch_loss": {
+        'line 9: check_positive("the student\'s temperature", student_temp) -> nothing':
+            "a check of the arguments; good ones pass it",
         "line 13: -1 -> 1": _TWO_AXES, "line 13: -1 -> 1 (2)": _TWO_AXES,
         "line 11: hidden.sum(1, keepdim=True).clamp(min=1) -> hidden.sum(1, keepdim=True)": _NEVER_TAKEN,
         "line 11: hidden.sum(1, keepdim=True).clamp(min=1) -> hidden.sum(1, keepdim=True).clamp(min=0)": _NEVER_TAKEN,
