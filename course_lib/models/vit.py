@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course_lib.augment.masks import visible_indices
+from course_lib.augment.masks import enlarge, visible_indices
 from course_lib.augment.pixels import check_images
 from course_lib.models.blocks import Block
 from course_lib.models.layers import Backbone, ConvBackbone
@@ -47,8 +47,9 @@ class ViT(Backbone):
     size only. drop_path: see `set_drop_path`.
 
     stem: a conv net with `stages`, `widths` and `strides` that sees the image first; patches are cut from its last map
-    (the hybrid of arXiv 2010.11929; see arXiv 2106.14881): small transformers learn far sooner so. Patches that are
-    hidden are blanked before it, so that it can't tell what was there; they can't be dropped.
+    (the hybrid of arXiv 2010.11929; see arXiv 2106.14881), which lets small transformers learn much faster. Hidden
+    patches are blanked before it, so that it can't tell what was there (as in ConvMAE, arXiv 2205.03892), and dropped,
+    where they are, behind it.
     """
 
     positions: Tensor | None  # (1 + grid^2, dim): a parameter if learned, a buffer if fixed
@@ -123,10 +124,9 @@ class ViT(Backbone):
                              f"pixels, got {size}")
         if self.stem is not None:
             if keep is not None:
-                raise ValueError("a stem sees the whole image: its patches can be hidden, not dropped (MAE needs a ViT "
-                                 "without one)")
+                visible = keep.new_zeros(len(keep), grid**2, dtype=torch.bool).scatter(1, keep, True)
             if visible is not None:  # the others grey, which is 0
-                images = images * visible[:, None].repeat_interleave(self.patch, 2).repeat_interleave(self.patch, 3)
+                images = images * enlarge(visible.view(-1, 1, grid, grid), size)
             images = self.stem.stages(images)[-1]
         cut = self.patch_embed.kernel_size[0]
         patches = rearrange(images, "b c (h p) (w q) -> b (h w) (c p q)", p=cut, q=cut)
@@ -154,7 +154,7 @@ class ViT(Backbone):
         each image; keep (B, n) int64: the same by their numbers, in the order given. With mask_token (1, 1, dim): all
         patches go in, and the token takes the place of the hidden ones' embeddings, before positions are added; their
         number may differ. A ValueError where keep is given with either of the others, mask_token without visible, or
-        patches are to be dropped from a ViT with a relative position bias or a stem.
+        patches are to be dropped from a ViT with a relative position bias.
         """
         x, bias = self._embed(images, visible, keep=keep, mask_token=mask_token), self._bias()
         for block in self.blocks:

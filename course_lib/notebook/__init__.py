@@ -6,6 +6,7 @@ from course_lib.notebook.completions import explore_reconstruction, reconstructi
 from course_lib.notebook.controls import Choice, Patch, Slider, Toggle
 from course_lib.notebook.embedding_map import EmbeddingMap, explore_embedding
 from course_lib.notebook.explorers import CMAP, WIDE, Images, Model, View, heat, open_image, transformer
+from course_lib.notebook.findings import DoesNotHold, finding
 from course_lib.notebook.knobs import FAST, Knob, close_figure, knob
 from course_lib.notebook.live import LiveCurves
 from course_lib.notebook.patches import correspondence_view, explore_correspondence, explore_patches, patches_view
@@ -13,9 +14,9 @@ from course_lib.notebook.predictions import Prediction, predict
 from course_lib.notebook.toys import circle_descent, simsiam_descent
 
 __all__ = [
-    "CMAP", "Choice", "Claim", "EmbeddingMap", "FAST", "Images", "Knob", "LiveCurves", "Model", "Patch", "Prediction",
-    "Slider", "Toggle", "View", "WIDE", "attention_view", "circle_descent", "claim", "close_figure",
+    "CMAP", "Choice", "Claim", "DoesNotHold", "EmbeddingMap", "FAST", "Images", "Knob", "LiveCurves", "Model", "Patch",
+    "Prediction", "Slider", "Toggle", "View", "WIDE", "attention_view", "circle_descent", "claim", "close_figure",
     "correspondence_view", "difference_interval", "explore_attention", "explore_correspondence", "explore_embedding",
-    "explore_patches", "explore_reconstruction", "heat", "interval", "knob", "open_image", "patches_view", "predict",
-    "reconstruction_view", "simsiam_descent", "transformer",
+    "explore_patches", "explore_reconstruction", "finding", "heat", "interval", "knob", "open_image", "patches_view",
+    "predict", "reconstruction_view", "simsiam_descent", "transformer",
 ]

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 
+from course_lib.plots.drawing import GREEN, RED, THIS, drawn
+from course_lib.runs.stored import StoredRun
 from course_lib.train.history import History
 
 
 class LiveCurves:
     """Loss, standard deviation and effective rank while `fit` runs: one display, updated at most every `every` seconds.
 
-    floors: horizontal lines to compare the loss with, label -> value. A static picture remains after the run.
+    floors: horizontal lines to compare the loss with, label -> value. behind: the record of a learned network, whose
+    whole curve is drawn behind, in grey, over a scale of steps that shows its beginning. A static picture remains after
+    the run.
     """
 
-    def __init__(self, floors: dict[str, float] | None = None, every: float = 2.0):
-        self.floors, self.every = floors or {}, every
+    def __init__(self, floors: dict[str, float] | None = None, every: float = 2.0, behind: StoredRun | None = None):
+        self.floors, self.every, self.behind = floors or {}, every, behind
         self.handle, self.drawn = None, 0.0
 
     def __call__(self, history: History) -> None:
@@ -29,18 +33,21 @@ class LiveCurves:
         else:
             self.handle.update(figure)
         self.drawn = time.monotonic()
-        import matplotlib.pyplot as plt
 
-        plt.close(figure)
-
+    @drawn
     def draw(self, history: History):
         """The figure for a History, also without a notebook: losses, and the two collapse measures where they exist."""
         import matplotlib.pyplot as plt
 
         columns, width = (3, 9) if history.rank_steps else (1, 5)
-        figure, axes = plt.subplots(1, columns, figsize=(width, 2.4), squeeze=False, layout="constrained")
+        figure, axes = plt.subplots(1, columns, figsize=(width, 2.4), squeeze=False)
         axes = axes[0]
-        axes[0].plot(history.curve_steps, history.loss, color="#0072B2")
+        if self.behind is not None:
+            axes[0].plot(self.behind.curve_steps, self.behind.curves["loss"], color="#BBBBBB",
+                         label="the learned network")
+            axes[0].set_xscale("log")
+            axes[0].legend(fontsize=8, loc="lower left")
+        axes[0].plot(history.curve_steps, history.loss, color=THIS)
         for label, value in self.floors.items():
             axes[0].axhline(value, color="#666666", linestyle="--", linewidth=1)
             above = value < sum(axes[0].get_ylim()) / 2  # the words stay inside the axes
@@ -51,8 +58,8 @@ class LiveCurves:
                     title=f"{history.steps}/{history.total_steps} steps, {history.views_per_second:.0f} views/s")
         axes[0].title.set_fontsize(9)
         if history.rank_steps:
-            axes[1].plot(history.rank_steps, history.std, color="#D55E00")
+            axes[1].plot(history.rank_steps, history.std, color=RED)
             axes[1].set(xlabel="step", ylabel="std per dimension", ylim=(0, 1.1 * max(history.std) or None))
-            axes[2].plot(history.rank_steps, history.rank, color="#009E73")
+            axes[2].plot(history.rank_steps, history.rank, color=GREEN)
             axes[2].set(xlabel="step", ylabel="effective rank", ylim=(0, None))
         return figure

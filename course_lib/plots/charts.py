@@ -22,7 +22,7 @@ from torch import Tensor
 from course_lib.evaluate.measures import few_threads
 from course_lib.evaluate.scoring import COLUMNS, PERCENT
 from course_lib.models.layers import normalize
-from course_lib.plots.drawing import BLACK, BLUE, CYCLE, GREY, RED, WIDTH, as_array, as_pixels, drawn
+from course_lib.plots.drawing import BLACK, BLUE, CYCLE, GREY, MEANING, RED, THIS, WIDTH, as_array, as_pixels, drawn
 from course_lib.plots.sketch import numbers
 
 MARKERS = "osD^vP*X"
@@ -145,10 +145,10 @@ def _bars(axes, values: Sequence[float | None], colours: str | Sequence[str], te
 
 @drawn
 def score_bars(rows: Sequence[dict], metric: str = "knn", chance: float | None = None) -> Figure:
-    """One measure from the rows of `evaluate.score`: methods blue, controls grey, chance dotted."""
+    """One measure from the rows of `evaluate.score`, each in the colour of its meaning, chance dotted."""
     scale = 100 if metric in PERCENT else 1
     figure, axes = plt.subplots(figsize=(WIDTH, 0.42 * len(rows) + 1.0))
-    colours = [GREY if row.get("kind") == "control" else BLUE for row in rows]
+    colours = [MEANING.get(row["name"], GREY if row.get("kind") == "control" else THIS) for row in rows]
     values = [None if row.get(metric) is None else scale * row[metric] for row in rows]
     _bars(axes, values, colours, lambda v: f"{v:.1f}" if scale == 100 or v >= 10 else f"{v:.2f}")
     if chance is not None:
@@ -170,8 +170,7 @@ def factor_bars(scores: Mapping[str, Mapping[str, float]]) -> Figure:
     height = 0.8 / len(scores)
     figure, axes = plt.subplots(figsize=(WIDTH, len(factors) * max(0.35, 0.17 * len(scores)) + 1.1))
     for number, (name, row) in enumerate(scores.items()):
-        control = name in ("raw pixels", "random encoder")
-        _bars(axes, [row.get(factor) for factor in factors], GREY if control else CYCLE[number % 8],
+        _bars(axes, [row.get(factor) for factor in factors], MEANING.get(name, CYCLE[number % 8]),
               lambda v: f"{v:.2f}", (number - (len(scores) - 1) / 2) * height, 0.9 * height, label=name,
               hatch="//" if name == "raw pixels" else None, edgecolor="white")
     axes.set_yticks(range(len(factors)), [factor.replace("_", " ") for factor in factors])

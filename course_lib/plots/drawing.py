@@ -19,6 +19,10 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = COLORS = (
 GREY = "#999999"
 # for lines, points and classes in turn; yellow is last, as it is faint on white
 CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK, YELLOW)
+# One colour per meaning in the whole course. What is neither here is the method of the lesson: THIS.
+THIS = BLUE
+MEANING = {"raw pixels": "#777777", "random encoder": "#BBBBBB", "supervised": GREEN, "chance": BLACK}
+SIGNED = "RdBu"  # colours of signed maps: positive blue, negative red
 
 
 @contextmanager

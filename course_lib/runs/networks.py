@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from course_lib.data.images import ImageSet
 from course_lib.files import CHECKOUT, atomic
 from course_lib.methods import build_method
 from course_lib.methods.base import Method
 from course_lib.runs.stored import StoredRun, read_runs
 from course_lib.train import checkpoint
+from course_lib.train.history import History
+from course_lib.train.loop import fit
 
 COMPONENTS = 16         # principal components that a path keeps
 LARGEST = 2_500_000     # bytes of the weights
 SETS = ("shapes", "photographs")
+FIT = {"optimizer", "lr", "weight_decay", "batch_size", "warmup", "final_lr", "clip", "accumulate", "betas"}
 
 
 class NotStored(nn.Module):
@@ -63,6 +68,24 @@ class Learned:
     def controls(self) -> dict[str, dict]:
         """Rows of scores by name: "raw pixels", "random encoder" (the same network untrained), ..."""
         return {row["name"]: row for row in self.record.scores if row.get("kind") == "control"}
+
+    def begin(self, images: ImageSet, steps: int, watch: Callable[[History], None] | None = None,
+              **more: Any) -> tuple[Method, History]:
+        """Train the first `steps` of this network's own training anew, from the same weights, on the same schedule.
+
+        images: those that it was trained on (`load("shapes").train`, all of them). more: for `fit`. Bit for bit the
+        beginning of the stored run, on the same machine with as many threads (there: one).
+        """
+        seen = self.record.settings["images"]
+        if len(images) != seen:
+            raise ValueError(f"the network was trained on {seen} images, these are {len(images)}: give it the training "
+                             "images as they come, or its beginning would be another run's")
+        torch.manual_seed(self.record.seed)
+        method = _built(self.method.settings)
+        asked = {key: value for key, value in self.record.settings.items() if key in FIT}
+        history = fit(method, images, steps=steps, schedule_steps=self.record.steps, seed=self.record.seed,
+                      watch=watch, progress=False, **{**asked, **more})
+        return method, history
 
 
 def networks_folder() -> Path:
@@ -127,8 +150,7 @@ def _method(path: Path) -> Method:
     state = checkpoint.load(path)
     settings: Any = state.get("settings")
     try:
-        method = build_method(settings["method"], settings["backbone"], settings["image_size"],
-                              backbone_options=settings["backbone_options"], **settings["options"])
+        method = _built(settings)
         missing, unexpected = method.load_state_dict(state["method"], strict=False)
         if unexpected or (lost := kept_names(method) & set(missing)):
             raise ValueError(f"{(unexpected or sorted(lost))[0]!r} is not what this network has")
@@ -141,6 +163,12 @@ def _method(path: Path) -> Method:
         if part not in there and any(True for _ in module.parameters()):
             setattr(method, part, NotStored(part))
     return method.eval()
+
+
+def _built(settings: dict[str, Any]) -> Method:
+    """The method that `build_method` described so, untrained."""
+    return build_method(settings["method"], settings["backbone"], settings["image_size"],
+                        backbone_options=settings["backbone_options"], **settings["options"])
 
 
 def _path(path: Path) -> Journey | None:

@@ -41,8 +41,12 @@ from course_lib.train.tuning import fine_tune
 SEEDS, CHECKPOINTS, PANEL, LABELS, EPOCHS = (0, 1, 2), 12, 500, 800, 20
 PHOTOGRAPHS = ("simclr", "moco-v2", "byol", "swav", "vicreg", "barlow-twins", "spark", "mae", "simmim", "ibot", "dino")
 THREE_SEEDS = ("simclr", "byol", "mae")  # on photographs; on shapes every method has three
-VIT = {"patch": 4, "dim": 128, "depth": 4, "heads": 4, "pool": "mean"}  # one for all methods that need a ViT
-DECODER = {"width": 96, "depth": 1, "heads": 4}
+# one for all methods that need a ViT; with positions and initialisation of its own, for the same controls
+VIT = {"patch": 4, "dim": 96, "depth": 3, "heads": 3, "stem": (32, 64), "positions": "sincos", "relative": None,
+       "layer_scale": None, "key_bias": True}
+PATCHES, CLASS = {**VIT, "pool": "mean"}, {**VIT, "pool": "class"}  # what is evaluated
+DECODER = {"width": 96, "depth": 2, "heads": 4}
+DISTILLED = {"std": None, "crops": 0}
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,13 @@ SHAPES = {
     "vicreg": Plan(2000), "simclr": Plan(4000), "moco": Plan(4000), "moco-v2": Plan(4000), "byol": Plan(6000),
     "simsiam": Plan(8000), "swav": Plan(3500), "barlow-twins": Plan(4000), "align-uniform": Plan(2000),
     "spark": Plan(2500, {"batch_size": 128}),
-    "mae": Plan(8000, {"batch_size": 128}, DECODER, VIT),
+    "mae": Plan(2000, {"batch_size": 128}, DECODER, PATCHES),
+    "simmim": Plan(2000, {"batch_size": 128}, {"std": 0.1}, PATCHES),
+    "beit": Plan(1800, {"batch_size": 128}, {"codes": 128}, PATCHES),
+    "dino": Plan(900, {"batch_size": 128, "weight_decay": 1e-4}, DISTILLED, CLASS),
+    "ibot": Plan(800, {"batch_size": 128, "weight_decay": 1e-4},
+                 {**DISTILLED, "weights": (1.0, 0.3), "mask_from": 0.5}, CLASS),
+    "dmae": Plan(2000, {"batch_size": 128}, DECODER, PATCHES),
 }
 ON_PHOTOGRAPHS = {name: replace(plan, steps=3 * plan.steps) for name, plan in SHAPES.items() if name in PHOTOGRAPHS}
 PLANS = {"shapes": SHAPES, "photographs": ON_PHOTOGRAPHS}

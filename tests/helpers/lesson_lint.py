@@ -18,6 +18,19 @@ from helpers.lesson_tools import WIDGET, checked_names, code_cells, exercise_key
 
 CELL_LINES, CODE_LINES, MEGABYTES = 25, 250, 1.5
 CELLS, WORDS = (40, 60), (2000, 3500)
+# lessons still of the first edition, whose sizes are those above; a lesson that is mended leaves this list
+FIRST_EDITION = {"01_orientation", "02_spark", "03_vicreg", "04_simclr", "05_moco", "06_byol", "07_simsiam", "08_swav",
+                 "09_barlow_twins", "12_mae", "13_simmim", "14_beit", "15_ibot", "16_dmae", "A1_speed"}
+# the second edition: at most so many cells and words before the heading "Further" and after it, and lines of code
+CORE, FURTHER, CORE_LINES, LONGEST_CELL, LONGEST_LINE = (40, 2000), (20, 1000), 200, 20, 110
+SENTENCES = 5  # results stated as `finding`
+IMPORTED = ("math", "torch", "nn", "F", "einops", "check", "hints", "solution", "answer")
+VIT_LESSONS = {"12", "13", "14", "15", "16"}
+HOUSE_WORDS = (
+    "otherwise than guessed", "beside the diagonal", "names the class", "named the class", "dearer", "nobody of them",
+    "belong into", "accuracy of nought", "two screws", "prototypes at rest", "shall", "lies below", "lie below",
+    "where there are stored runs", "if there are stored runs", "so-called", "in the course of",
+)
 EXERCISES, KNOBS = 3, 3
 NOTEBOOK_METADATA = {"kernelspec", "language_info"}
 CELL_METADATA = {"tags", "exercise", "jupyter"}
@@ -51,7 +64,9 @@ def problems(path: Path, targets: bool = True) -> list[str]:
         *_knobs(notebook),
         *_exercises(notebook),
     ]
-    return found + (_targets(notebook) if targets else [])
+    if targets:
+        found += _targets(notebook) if path.stem in FIRST_EDITION else second_edition(notebook, path.stem)
+    return found
 
 
 def _format(notebook, path: Path) -> list[str]:
@@ -220,4 +235,53 @@ def _targets(notebook) -> list[str]:
         found.append(f"{len(exercises)} exercises, fewer than {EXERCISES}")
     if knobs < KNOBS:
         found.append(f"{knobs} knobs, fewer than {KNOBS}")
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ the second edition
+def second_edition(notebook, name: str) -> list[str]:
+    """What the second edition asks of a lesson beyond that: sizes, explorers, sentences, words, imports."""
+    cells = notebook.cells
+    cut = next((i for i, c in enumerate(cells) if c.cell_type == "markdown"
+                and re.search(r"^#+ .*\bFurther\b", c.source, flags=re.M)), len(cells))
+    found = []
+    for part, some, (most, prose) in (("core", cells[:cut], CORE), ("Further", cells[cut:], FURTHER)):
+        told = [cell for cell in some if "facilitator" not in cell.metadata.get("tags", [])]
+        count = words(nbformat.v4.new_notebook(cells=told))
+        if len(some) > most:
+            found.append(f"{part}: {len(some)} cells, more than {most}")
+        if count > prose:
+            found.append(f"{part}: {count} words, more than {prose}")
+    visible = [line for c in code_cells(nbformat.v4.new_notebook(cells=cells[:cut])) if not hidden(c)
+               for line in c.source.splitlines() if line.strip()]
+    if len(visible) > CORE_LINES:
+        found.append(f"core: {len(visible)} visible lines of code, more than {CORE_LINES}")
+    for index, cell in enumerate(cells):
+        lines = cell.source.splitlines()
+        if cell.cell_type == "code" and not hidden(cell):
+            if len(lines) > LONGEST_CELL:
+                found.append(f"cell {index}: {len(lines)} lines of code, more than {LONGEST_CELL}")
+            if long := [line for line in lines if len(line) > LONGEST_LINE]:
+                found.append(f"cell {index}: a line of {len(long[0])} characters, more than {LONGEST_LINE}")
+        said = cell.source.lower()
+        found += [f"cell {index}: says {word!r}" for word in HOUSE_WORDS if re.search(rf"\b{word}\b", said)]
+    code = "\n".join(c.source for c in code_cells(notebook))
+    wanted = ["explore_embedding(", "learned(", "tasks="]
+    wanted += ["explore_attention("] if name[:2] in VIT_LESSONS else []
+    found += [f"nowhere {call.rstrip('(=')}" for call in wanted if call not in code]
+    if not re.search(r"explore_(patches|reconstruction|correspondence|attention)\(", code):
+        found.append("no patch pictures: explore_patches, explore_correspondence or explore_reconstruction")
+    imports = re.findall(r"^(?:from|import) [^(\n]*(?:\([^)]*\))?.*$", code, flags=re.M)
+    names = set(re.findall(r"\w+", "\n".join(imports)))
+    found += [f"does not import {name}" for name in IMPORTED if name not in names]
+    if (count := len(re.findall(r"\bfinding\(", code))) < SENTENCES:
+        found.append(f"{count} results stated as finding(...), fewer than {SENTENCES}")
+    found += [f"cell {i}: a claim without a sentence after it" for i, c in enumerate(cells[:-1])
+              if c.cell_type == "code" and re.search(r"\bclaim\(", c.source) and "finding(" not in c.source
+              and cells[i + 1].cell_type != "markdown"]
+    exercises = {k for c in code_cells(notebook) for k in exercise_keys(c)}
+    knobs = len(re.findall(r"\bknob\(", code))
+    for what, number in (("exercises", len(exercises)), ("knobs", knobs)):
+        if number < 3:
+            found.append(f"{number} {what}, fewer than 3")
     return found

@@ -119,6 +119,12 @@ def test_a_network_is_made_kept_and_read(networks, tmp_path, one_thread):
     assert found.path.steps.tolist() == [0, 1, 2, 3, 4] and found.path.points.shape == (5, 400, 16)
     assert "factors" in found.controls["random encoder"]
     assert "simclr" in networks.table(tmp_path).lower()
+    method, history = found.begin(splits.train, 2, device="cpu", log_every=1)
+    assert (history.steps, history.total_steps) == (2, 4)
+    at = found.record.curve_steps.index(1)
+    assert history.loss[0] == pytest.approx(found.record.curves["loss"][at], rel=1e-5), "the long run's own first step"
+    with pytest.raises(ValueError, match="was trained on 300 images, these are 299"):
+        found.begin(splits.train.select(torch.arange(299)), 2)
 
 
 def test_stored_networks_are_those_of_the_plans(networks):
