@@ -184,7 +184,8 @@ def _path(path: Path) -> Journey | None:
         return None
     try:
         with np.load(path, allow_pickle=False) as file:
-            return Journey(*(file[key] for key in ("steps", "points", "labels", "numbers")), file.get("maps"))
+            return Journey(**{key: file[key] for key in ("steps", "points", "labels", "numbers")},
+                           maps=file["maps"] if "maps" in file else None)
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path.name} cannot be read ({error}). Restore it from the repository.") from error
 

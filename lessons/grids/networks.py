@@ -114,16 +114,16 @@ def make(name: str, on: str, seed: int, splits: Splits, out: Path, steps: int, s
             seen[stop] = embed(method, panel)
             torch.save(seen, looks)
     assert history is not None
-    if seed == 0:
-        keep(method, name, on, store)
-        path = journey(sorted(seen), [seen[step] for step in sorted(seen)], panel.labels, numbers)
-        keep_path(with_maps(path), name, on, store)
     rows = measures(method, build(name, on, seed), name, seed, splits)
     settings = {**method.recipe, **plan.fit, "images": len(splits.train), **{k: v for k, v in plan.options.items()},
                 **{f"vit_{k}": v for k, v in (plan.vit or {}).items()}, "views_per_second": history.views_per_second}
     run = StoredRun.from_history(name, splits.train.name, history, id=f"{on}-{name}-s{seed}", backbone=plan.backbone,
                                  augmentation=repr(method.augment), seed=seed, settings=settings, scores=rows,
                                  note="A learned network: last step; one CPU core.")
+    if seed == 0:
+        keep(method, name, on, store)
+        path = journey(sorted(seen), [seen[step] for step in sorted(seen)], panel.labels, numbers)
+        keep_path(with_maps(path), name, on, store)
     write_run(run, store)
     return run
 
