@@ -67,7 +67,8 @@ class Prediction:
         self._button = widgets.Button(description="this is my guess", tooltip="keep it as it stands",
                                       layout={"width": "auto", "display": "none" if self.changed else ""})
         self._button.on_click(lambda _: self.set(self.guess))
-        row = widgets.HBox([self._widget, widgets.Label(self.unit), self._button], layout={"flex_flow": "row wrap"})
+        row = widgets.HBox([self._widget, widgets.Label(self.unit), self._button],
+                           layout={"flex_flow": "row wrap", "align_items": "flex-end"})
         box = widgets.VBox([widgets.HTML(card(BLUE, self._head())), row])
         self._still = show(self._card(), repr(self), box)
 
