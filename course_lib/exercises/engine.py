@@ -127,7 +127,7 @@ def answer(key: str) -> str:
 def progress() -> Progress:
     """A table of exercises, done and to do, for the recap of a lesson: of this lesson first, the others folded."""
     kept = store.read()
-    checked = {key.partition(".")[0] for key in _LAST}  # by a kernel that no notebook server has told its notebook
-    lesson = store.lesson() or (checked.pop() if len(checked) == 1 else "")
     rows = [(e.key, e.title, e.minutes, e.difficulty, kept.get(e.key, {})) for e in all_exercises()]
+    checked = {key.partition(".")[0] for key in _LAST}  # where no notebook server has told the notebook's name
+    lesson = store.lesson() or (checked.pop() if len(checked) == 1 else "")
     return Progress(rows, lesson)
