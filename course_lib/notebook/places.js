@@ -49,7 +49,7 @@ export function draw(el, data) {
 
   // An image of `size` pixels along a side, shown large: colour(x, y) -> [red, green, blue].
   function show({ canvas }, colour, framed) {
-    const small = new OffscreenCanvas(size, size), image = new ImageData(size, size), large = canvas.getContext("2d");
+    const small = tag("canvas", { width: size, height: size }), image = new ImageData(size, size), large = canvas.getContext("2d");
     for (let y = 0, at = 0; y < size; y++)
       for (let x = 0; x < size; x++, at += 4) image.data.set([...colour(x, y), 255], at);
     small.getContext("2d").putImageData(image, 0, 0);
