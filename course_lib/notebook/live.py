@@ -22,7 +22,7 @@ class LiveCurves:
         self.handle, self.drawn = None, 0.0
 
     def __call__(self, history: History) -> None:
-        done = history.steps >= history.total_steps
+        done = history.interrupted or history.steps >= (history.stop_at or history.total_steps)
         if not done and time.monotonic() - self.drawn < self.every:
             return
         from IPython.display import display
@@ -54,8 +54,7 @@ class LiveCurves:
             axes[0].annotate(label, (0.98, value), xycoords=("axes fraction", "data"), xytext=(0, 2 if above else -2),
                              textcoords="offset points", ha="right", va="bottom" if above else "top", fontsize=8,
                              bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1})
-        axes[0].set(xlabel="step", ylabel="loss",
-                    title=f"{history.steps}/{history.total_steps} steps, {history.views_per_second:.0f} views/s")
+        axes[0].set(xlabel="step", ylabel="loss", title=_title(history))
         axes[0].title.set_fontsize(9)
         if history.rank_steps:
             axes[1].plot(history.rank_steps, history.std, color=RED)
@@ -63,3 +62,15 @@ class LiveCurves:
             axes[2].plot(history.rank_steps, history.rank, color=GREEN)
             axes[2].set(xlabel="step", ylabel="effective rank", ylim=(0, None))
         return figure
+
+
+def _title(history: History) -> str:
+    """How far the run is, and how long it still takes at the speed so far."""
+    if history.interrupted:
+        return f"interrupted at step {history.steps} of {history.total_steps}"
+    left = (history.stop_at or history.total_steps) - history.steps
+    done = f"{history.steps}/{history.total_steps} steps"
+    if left <= 0 or not history.steps:
+        return f"{done}, {history.views_per_second:.0f} views/s"
+    seconds = history.seconds / history.steps * left
+    return f"{done}, about {seconds:.0f} s left" if seconds < 100 else f"{done}, about {seconds / 60:.0f} min left"
