@@ -75,16 +75,16 @@ def texture_sources(images: Tensor, generator: torch.Generator) -> Tensor:
     corner = torch.rand(batch, 2, generator=generator, device=generator.device).to(images.device)
     corner = (corner * (side - p + 1)).long().clamp_(max=side - p)
     corners = torch.stack([torch.full_like(corner, (side - p) // 2), corner], 1)  # (B, 2, 2)
-    return cut(images.unsqueeze(1).expand(-1, 2, -1, -1, -1).flatten(0, 1), corners.flatten(0, 1), p).view(
-        batch, 2, channels, p, p)
+    return cut(images, corners, p)
 
 
 def cut(images: Tensor, corners: Tensor, size: int) -> Tensor:
-    """From each image the square with that top left corner: (B, C, H, W), (B, 2) -> (B, C, size, size)."""
-    width, step = images.shape[-1], torch.arange(size, device=images.device)
-    pixels = (corners[:, :1, None] + step[:, None]) * width + corners[:, 1:, None] + step  # (B, size, size)
-    pixels = pixels.flatten(1).unsqueeze(1).expand(-1, images.shape[1], -1)
-    return images.flatten(2).gather(2, pixels).unflatten(2, (size, size))
+    """From image b the n squares with top left corners corners[b]: (B, C, H, W), (B, n, 2) -> (B, n, C, size, size)."""
+    (batch, channels, _, width), n = images.shape, corners.shape[1]
+    step = torch.arange(size, device=images.device)
+    pixels = (corners[..., :1, None] + step[:, None]) * width + corners[..., 1:, None] + step  # (B, n, size, size)
+    pixels = pixels.flatten(1).unsqueeze(1).expand(-1, channels, -1)
+    return images.flatten(2).gather(2, pixels).view(batch, channels, n, size, size).transpose(1, 2)
 
 
 def quilt(sources: Tensor, size: int, generator: torch.Generator, candidates: int = CANDIDATES) -> Tensor:
@@ -98,19 +98,19 @@ def quilt(sources: Tensor, size: int, generator: torch.Generator, candidates: in
     overlap = max(1, block // BLOCKS)
     starts = range(0, size - overlap, block - overlap)
     canvas = sources.new_zeros(batch, channels, starts[-1] + block, starts[-1] + block)
-    flat = sources.transpose(1, 2).flatten(2, 3)  # (B, C, 2p, p): the two below each other
+    both = sources.transpose(1, 2).flatten(2, 3)  # (B, C, 2p, p): one below the other
     ramp = torch.ones(block, device=canvas.device, dtype=canvas.dtype)
     ramp[:overlap] = torch.arange(1, overlap + 1, device=canvas.device) / (overlap + 1)
     for top in starts:
         for left in starts:
             draw = torch.rand(3, batch, candidates, generator=generator, device=generator.device).to(canvas.device)
             place = (draw[1:] * (p - block + 1)).long().clamp_(max=p - block)
-            corners = torch.stack([place[0] + p * (draw[0] < 0.5), place[1]], -1).flatten(0, 1)  # (B * n, 2)
-            blocks = cut(flat.repeat_interleave(candidates, 0), corners, block).unflatten(0, (batch, candidates))
+            corners = torch.stack([place[0] + p * (draw[0] < 0.5), place[1]], -1)  # (B, candidates, 2)
+            blocks = cut(both, corners, block)  # (B, candidates, C, block, block)
             there = canvas[:, :, top : top + block, left : left + block]
             new_y, new_x = (ramp if start else torch.ones_like(ramp) for start in (top, left))
             new = new_y[:, None] * new_x  # (block, block): the share of the new block
-            error = ((blocks - there.unsqueeze(1)).square() * (new < 1)).sum((2, 3, 4))  # (B, n)
+            error = ((blocks - there.unsqueeze(1)).square() * (new < 1)).sum((2, 3, 4))  # (B, candidates)
             best = blocks[torch.arange(batch, device=canvas.device), error.argmin(1)]
             canvas[:, :, top : top + block, left : left + block] = torch.lerp(there, best, new)
     return canvas[:, :, :size, :size]

@@ -24,10 +24,9 @@ from course_lib.models.batch_norm import BatchNorm2d
 from course_lib.models.patches import patchify
 from course_lib.optim import LARS, cosine, ema_momentum, parameter_groups, warmup_cosine
 from golden import beit_dmae as masked_b
-from golden import contrastive
+from golden import contrastive, negatives
 from golden import dino_ibot as distilled
 from golden import mae_simmim as pixels
-from golden import negatives
 
 Arrays = Mapping[str, Tensor]
 

@@ -169,7 +169,7 @@ class DCL(TwoViewMethod):
         self.backbone = backbone
         self.head = MLP(backbone.dim, hidden, out, hidden_bias=False, last_bias=True)
         self.temperature, self.tau_plus, self.beta = temperature, tau_plus, beta
-        self.keep, self.alpha = tuple(keep), alpha
+        self.keep, self.alpha = (keep[0], keep[1]), alpha
         self.augment = augment or Augment(image_size, scale=(0.08, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), blur_p=0.5)
         self.other = other or self.augment
 

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from course_lib.augment.pixels import standardize, to_float
 from course_lib.augment.textures import patch_negatives, patch_sides, texture_negatives
-from course_lib.augment.views import Augment
+from course_lib.augment.views import Augment, two_views
 from course_lib.methods.contrastive.moco import MoCoV2, info_nce, moco_logits
 from course_lib.models.layers import Backbone, check_queue, normalize
 from course_lib.precision import in_float32
@@ -84,22 +84,23 @@ class RoCo(MoCoV2):
         if kind not in KINDS:
             raise ValueError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}")
         if n < 0 or not alpha >= 0:
-            raise ValueError(f"n is {n} and alpha {alpha}; expected 0 or more of each: how many negatives are made of an "
-                             "image, and the factor of their similarity")
+            raise ValueError(f"n is {n} and alpha {alpha}; expected 0 or more of each: how many negatives are made "
+                             "of an image, and the factor of their similarity")
         patch_sides(image_size, patch)
-        self.asked, self.kind, self.n, self.alpha, self.patch = queue is not None, kind, n, alpha, tuple(patch)
+        self.asked, self.kind, self.n, self.alpha, self.patch = queue is not None, kind, n, alpha, (patch[0], patch[1])
 
     def prepare(self, images: Tensor) -> None:
         check_queue(self.queue, len(images), self.asked)
 
     def views(self, batch, generator: torch.Generator) -> tuple[Any, ...]:
         """Two views and the keys' order, as MoCo; then n times non-semantic negatives (N, 3, H, W) with an order."""
-        before = generator.get_state()
-        a, b, order = super().views(batch, generator)
-        own = []
-        for _ in range(self.n):
-            t = self.own_negatives(batch.images, a, generator, before)
-            own.append((t, torch.randperm(len(t), generator=generator, device=generator.device).to(t.device)))
+        def shuffled() -> Tensor:
+            order = torch.randperm(len(batch.images), generator=generator, device=generator.device)
+            return order.to(batch.images.device)
+
+        order, before = shuffled(), generator.get_state()
+        a, b = two_views(batch.images, self.augment, generator, self.other)
+        own = [(self.own_negatives(batch.images, a, generator, before), shuffled()) for _ in range(self.n)]
         return a, b, order, own
 
     def own_negatives(self, images: Tensor, query: Tensor, generator: torch.Generator, before: Tensor) -> Tensor:
