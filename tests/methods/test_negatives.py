@@ -120,7 +120,7 @@ def test_no_nan_where_the_estimate_is_just_zero():
 
 
 def test_debiasing_takes_off_the_own_class():
-    """With a class prior of tau+, the estimate of the other classes' mean is exact if the positive is the class's mean."""
+    """The estimate of the other classes' mean is exact where tau+ is the share and the positive the class's mean."""
     own, other = 2.0, 0.5  # exp(s / tau) of the own class and of another
     negatives = torch.tensor([[own] * 3 + [other] * 7], dtype=torch.float64).log()
     positive = torch.tensor([own], dtype=torch.float64).log()

@@ -186,9 +186,11 @@ class DCL(TwoViewMethod):
 
 
 class HCL(DCL):
-    """DCL with hard negatives: beta 1, in the published runs on STL-10 0.5; tau_plus as there.
+    """DCL whose negatives count the more, the nearer they are.
 
-    The official code can also lower beta in the course of training; that is not done here.
+    beta: how much more (1; 0.5 in the published run on STL-10; 0 is DCL). The others are DCL's: hidden, out,
+    temperature (of the loss; not tau_plus, the chance that a random image is of the same class), keep, alpha. The
+    official code can also lower beta in the course of training; that is not done here.
     """
 
     title = "HCL"
