@@ -24,7 +24,7 @@ from course_lib.models.batch_norm import BatchNorm2d
 from course_lib.models.patches import patchify
 from course_lib.optim import LARS, cosine, ema_momentum, parameter_groups, warmup_cosine
 from golden import beit_dmae as masked_b
-from golden import contrastive
+from golden import contrastive, negatives
 from golden import dino_ibot as distilled
 from golden import mae_simmim as pixels
 
@@ -248,6 +248,12 @@ TABLE = [
     Row("simsiam.npz", "methods.contrastive.simsiam.simsiam_loss", contrastive.simsiam),
     Row("byol.npz", "methods.contrastive.byol.byol_loss", contrastive.byol),
     Row("barlow.npz", "methods.contrastive.barlow_twins.barlow_twins_loss", contrastive.barlow),
+    Row("roco.npz", "methods.contrastive.roco.roco_logits, roco_loss", negatives.roco),
+    Row("dcl.npz", "methods.contrastive.negatives.weighted_nt_xent, log_mass", negatives.dcl),
+    Row("hcl.npz", "methods.contrastive.negatives.weighted_nt_xent", negatives.hcl),
+    Row("eqco_simo.npz", "methods.contrastive.eqco.eqco_loss", negatives.simo),
+    Row("eqco.npz", "methods.contrastive.eqco.eqco_loss, float32", negatives.eqco, rtol=1e-5, atol=1e-6),
+    Row("paper_mochi.npz", "methods.contrastive.mochi.mochi_logits, mochi_loss", negatives.mochi),
     Row("spark.npz", "methods.masked.spark.sparse over nn.Conv2d", spark_convolutions),
     Row("spark.npz", "methods.masked.spark.sparse over pools", spark_pools),
     Row("spark.npz", "batch_norm.BatchNorm2d with `visible`", spark_batch_norm,

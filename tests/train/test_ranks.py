@@ -26,7 +26,10 @@ from course_lib.augment.pixels import to_float
 from course_lib.methods.contrastive.align_uniform import alignment_loss, uniformity_loss
 from course_lib.methods.contrastive.barlow_twins import barlow_twins_loss
 from course_lib.methods.contrastive.byol import byol_loss
+from course_lib.methods.contrastive.eqco import eqco_loss, some_others
 from course_lib.methods.contrastive.moco import moco_loss
+from course_lib.methods.contrastive.negatives import weighted_nt_xent
+from course_lib.methods.contrastive.roco import roco_loss
 from course_lib.methods.contrastive.simclr import nt_xent
 from course_lib.methods.contrastive.simclr_v2 import distillation_loss
 from course_lib.methods.contrastive.simsiam import simsiam_loss
@@ -124,6 +127,16 @@ def moco_step(net: Queued, a: Tensor, b: Tensor) -> Tensor:
     return loss
 
 
+def roco_step(net: Queued, a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    loss = roco_loss(net(a), net(b), net.queue.rows, net(t).unsqueeze(1))["loss"] + 0 * (b.sum() + t.sum())
+    net.queue.enqueue(layers.normalize(net(b)))
+    return loss
+
+
+def simo_inputs() -> tuple[Tensor, ...]:
+    return *two_views(), some_others(N, N, 7, torch.Generator().manual_seed(9))
+
+
 def swav_step(net: nn.Module, *crops: Tensor) -> Tensor:
     """Four crops, codes of the first two balanced over the global batch and a queue."""
     scores = [layers.normalize(net(crop)) for crop in crops]
@@ -178,6 +191,12 @@ CASES = {
     "simclr v2, distillation": Case(two_views, lambda net, a, b: distillation_loss(net(a), net(b), 2.0) + 0 * b.sum(),
                                     local=True),
     "moco, and its queue": Case(two_views, moco_step, Queued, local=True),
+    "dcl": Case(two_views, lambda net, a, b: weighted_nt_xent(net(a), net(b), 0.5, 0.1)["loss"]),
+    "hcl, a share of the negatives": Case(
+        two_views, lambda net, a, b: weighted_nt_xent(net(a), net(b), 0.5, 0.1, 1.0, (0.1, 0.8))["loss"]),
+    "eqco": Case(simo_inputs, lambda net, a, b, columns: eqco_loss(net(a), net(b), columns)["loss"] + 0 * b.sum(),
+                 local=True),
+    "roco, and its queue": Case(lambda: four_views()[:3], roco_step, Queued, local=True),
     "byol": Case(four_views, lambda net, *views: byol_loss(*map(net, views)) + 0 * sum(v.sum() for v in views),
                  local=True),
     "simsiam": Case(four_views, lambda net, *views: simsiam_loss(*map(net, views)) + 0 * sum(v.sum() for v in views),
