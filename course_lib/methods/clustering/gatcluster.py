@@ -145,6 +145,9 @@ class ClusterHeads(nn.Module):
         theta = self.theta(self.attend(maps).flatten(1)).sigmoid()  # (B, 3)
         return gaussian_map(theta, self.side, self.side, self.sharpness, self.official)
 
+    def logits(self, maps: Tensor) -> Tensor:
+        return at_least_float32(self.classifier(self.features(maps).mean((2, 3))))  # (B, K)
+
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         features, attention = self.features(maps), self.attention(maps)  # (B, width, H, W), (B, 1, H, W)
         attended = (features * attention).sum((2, 3))  # (B, width): a sum, so a narrow map has small features
@@ -271,9 +274,13 @@ class GATCluster(Method):
         nn.utils.clip_grad_value_(self.parameters(), 10.0)
 
     @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """What p is the softmax of: (B, 3, H, W), uint8 or in [0, 1] -> (B, K)."""
+        return self.heads.logits(self.backbone.stages(standardize(check_images(images)))[-1])
+
     def probabilities(self, images: Tensor) -> Tensor:
-        """p of each image: (B, 3, H, W), uint8 or in [0, 1] -> (B, K)."""
-        return self.heads(self.backbone.stages(standardize(check_images(images)))[-1])[0]
+        """p of each image: (B, K)."""
+        return self.logits(images).softmax(1)
 
     def assign(self, images: Tensor) -> Tensor:
         """The likeliest cluster of each image: (B,) int64."""

@@ -199,10 +199,14 @@ class MiCE(Method):
                 "embedding": v.flatten(1), "views_per_image": 3}
 
     @torch.no_grad()
-    def probabilities(self, images: Tensor) -> Tensor:
-        """The posterior q of each image, without crops: (B, 3, H, W), uint8 or in [0, 1] -> (B, K)."""
+    def logits(self, images: Tensor) -> Tensor:
+        """log pi + log Phi of each image, without crops: (B, 3, H, W), uint8 or in [0, 1] -> (B, K)."""
         x = standardize(check_images(images))
-        return mice_loss(self.log_pi(x), self.log_phi(x, normalize(self.teach(x))))["posterior"]
+        return self.log_pi(x) + self.log_phi(x, normalize(self.teach(x)))
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """The posterior q of each image: (B, K)."""
+        return self.logits(images).softmax(1)
 
     def assign(self, images: Tensor) -> Tensor:
         """The likeliest cluster of each image: (B,) int64."""
