@@ -30,7 +30,7 @@ the pool when it has been used for the last time, and an image of the current ba
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ from course_lib.data.images import Batch
 from course_lib.methods.base import Method
 from course_lib.methods.masked.tokenizers import kmeans
 from course_lib.models.batch_norm import BatchNorm2d
-from course_lib.models.layers import Backbone, ConvBackbone, normalize
+from course_lib.models.layers import ConvBackbone, normalize
 from course_lib.precision import at_least_float32, in_float32
 from course_lib.seeds import mix
 
@@ -172,15 +172,16 @@ class GATCluster(Method):
     recipe = {"lr": 1e-3, "weight_decay": 0.0, "batch_size": 64, "betas": (0.9, 0.999)}
     shapes_options = {"augment": TURNED_VIEWS, "clusters": 8}
     explored = ("heads",)
+    backbone: ConvBackbone
     pool: Tensor      # (M, 3, S, S) uint8
     balanced: Tensor  # (M, K): T
     sharpened: Tensor  # (M, K): q
     labels: Tensor    # (M,) int64: the clusters of k-means
     counters: Tensor  # (2,): images of this pool trained on, over all passes (-1: no pool yet); pools so far
 
-    def __init__(self, backbone: Backbone, image_size: int = 32, clusters: int = 10, width: int = 32, pool: int = 1024,
-                 passes: int = 8, invariance: float = 5.0, relation: float = 1.0, entropy: float = 3.0,
-                 attention: float = 5.0, sharpness: float = 0.05, official: bool = False,
+    def __init__(self, backbone: ConvBackbone, image_size: int = 32, clusters: int = 10, width: int = 32,
+                 pool: int = 1024, passes: int = 8, invariance: float = 5.0, relation: float = 1.0,
+                 entropy: float = 3.0, attention: float = 5.0, sharpness: float = 0.05, official: bool = False,
                  augment: Augment | None = None):
         super().__init__()
         if not hasattr(backbone, "stages"):
@@ -191,7 +192,7 @@ class GATCluster(Method):
                 raise ValueError(f"{name} is {value}; expected {least} or more" + (
                     ": with one cluster there is nothing to tell apart" if name == "clusters" else
                     f", one image for each of {clusters} clusters" if name == "pool" else ""))
-        self.backbone = cast(ConvBackbone, backbone)
+        self.backbone = backbone
         self.clusters, self.passes, self.size = clusters, passes, image_size
         self.weights = {"invariance": invariance, "relation": relation, "entropy": entropy, "attention": attention}
         side = -(-image_size // self.backbone.strides[-1])
