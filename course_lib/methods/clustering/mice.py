@@ -123,10 +123,11 @@ class MiCE(Method):
     """The method: one backbone with K expert heads and a gate, its moving average as the teacher, and a queue.
 
     clusters: K, which the method must be told. out: D (128). queue: embeddings of earlier images (16384). tau, kappa:
-    temperatures of experts and gate (1 and 1). momentum: of the teacher (0.999). gate: "fixed" centres, "learned" ones,
-    or "uniform", which leaves the choice to the experts. splits, shuffle: batch norm over that many parts of the batch,
-    and the teacher's batch shuffled, as in MoCo. augment: of all three crops, MoCo v1's in the paper. The defaults are
-    for small networks and short runs; the paper has SGD, 1.0 for 256 images, for 1000 epochs.
+    temperatures of experts and gate (1 and 1); with a small kappa one expert may take all images. momentum: of the
+    teacher (0.999). gate: "fixed" centres, "learned" ones, or "uniform", which leaves the choice to the experts.
+    splits, shuffle: batch norm over that many parts of the batch, and the teacher's batch shuffled, as in MoCo.
+    augment: of all three crops, MoCo v1's in the paper. The defaults are for small networks and short runs; the paper
+    has SGD, 1.0 for 256 images, for 1000 epochs.
     """
 
     title = "MiCE"
