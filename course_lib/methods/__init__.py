@@ -41,6 +41,8 @@ METHODS = {
     "dino": "masked.dino:DINO",
     "ibot": "masked.ibot:IBOT",
     "dmae": "masked.dmae:DMAE",
+    "mice": "clustering.mice:MiCE",
+    "gatcluster": "clustering.gatcluster:GATCluster",
 }
 
 

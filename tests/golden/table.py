@@ -27,6 +27,7 @@ from golden import beit_dmae as masked_b
 from golden import contrastive, negatives
 from golden import dino_ibot as distilled
 from golden import mae_simmim as pixels
+from golden import mice_gatcluster as clustered
 
 Arrays = Mapping[str, Tensor]
 
@@ -305,4 +306,17 @@ TABLE = [
     Row("dmae.npz", "smoothing.lower_bound, certified_radius", masked_b.lower_bounds),
     Row("dmae.npz", "smoothing.certify", masked_b.certificates),
     Row("dmae.npz", "methods.masked.dmae.consistency_loss", masked_b.consistency),
+    Row("mice.npz", "methods.clustering.mice.mice_loss, gate_, expert_log_probabilities, elbo", clustered.mice),
+    Row("mice.npz", "methods.clustering.mice.assigned_sums, new_prototypes, max_mahalanobis_centers",
+        clustered.mice_prototypes),
+    Row("gatcluster.npz", "methods.clustering.gatcluster.gaussian_map", clustered.gat_maps, rtol=1e-5, unused={
+        "theta4": "of att_official_ro", "ro": "of att_official_ro",
+        "att_official_ro": "a Gaussian with correlation, which no published configuration uses"}),
+    Row("gatcluster.npz", "methods.clustering.gatcluster.balanced_target, sharpened_target, usable_clusters",
+        clustered.gat_targets, unused={"l2_norm_q": "an intermediate result of relation_loss"}),
+    Row("gatcluster.npz", "methods.clustering.gatcluster.ClusterHeads", clustered.gat_forward, rtol=1e-5, unused={
+        "sd.*.running_*": "after the call, whose batch norm was in training mode",
+        "sd.*.num_batches_tracked": "likewise"}),
+    Row("gatcluster.npz", "methods.clustering.gatcluster.relation_loss and the other three tasks",
+        clustered.gat_losses),
 ]

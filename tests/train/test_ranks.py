@@ -23,6 +23,16 @@ from torch import Tensor, nn
 
 from course_lib import collectives
 from course_lib.augment.pixels import to_float
+from course_lib.augment.views import Augment
+from course_lib.data.images import Batch
+from course_lib.methods.clustering.gatcluster import GATCluster, entropy_loss, relation_loss
+from course_lib.methods.clustering.mice import (
+    assigned_sums,
+    expert_log_probabilities,
+    gate_log_probabilities,
+    max_mahalanobis_centers,
+    mice_loss,
+)
 from course_lib.methods.contrastive.align_uniform import alignment_loss, uniformity_loss
 from course_lib.methods.contrastive.barlow_twins import barlow_twins_loss
 from course_lib.methods.contrastive.byol import byol_loss
@@ -177,6 +187,52 @@ def ibot_steps(net: Centred, x: Tensor, seen: Tensor) -> Tensor:
     return total
 
 
+class Experts(nn.Linear):
+    """Three experts' heads with MiCE's queue and the sums of its M-step, the same on every rank."""
+
+    def __init__(self):
+        super().__init__(5, 12)
+        self.queue = layers.Queue(16, 12)
+        self.register_buffer("sums", torch.zeros(3, 4))
+
+
+def mice_steps(net: Experts, a: Tensor, b: Tensor) -> Tensor:
+    """Two losses, the second with the queue that the first has left."""
+    total = 0.0
+    for scale in (1.0, -0.5):
+        f, v = (layers.normalize(net(x * scale).unflatten(1, (3, 4))) for x in (a, b))
+        log_pi = gate_log_probabilities(f[:, 0], max_mahalanobis_centers(3, 4).to(f), 0.5)
+        queue = net.queue.rows.unflatten(1, (3, 4))
+        parts = mice_loss(log_pi, expert_log_probabilities(f, v, net.weight.view(5, 3, 4)[0], queue, 0.5))
+        net.queue.enqueue(v.flatten(1))
+        net.sums += assigned_sums(v, parts["posterior"])
+        total = total + parts["loss"]
+    return total + 0 * b.sum()
+
+
+class Doubled(ConvNet):
+    def stages(self, images: Tensor) -> list[Tensor]:
+        return super().stages(images.double())
+
+
+def small_gatcluster() -> nn.Module:
+    """One pass over a pool of two batches, without transformations."""
+    still = Augment(16, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0, jitter_p=0.0, gray_p=0.0)
+    return GATCluster(Doubled(2, (4, 6)), 16, clusters=3, width=6, pool=2 * N, passes=1, augment=still)
+
+
+def gatcluster_steps(method: GATCluster, x: Tensor) -> Tensor:
+    """Three steps, the third on a new pool of what was in the first two batches."""
+    total = 0 * x.sum()
+    for turn in range(3):
+        images = (x.detach().sigmoid() * 255).to(torch.uint8).roll(turn, 3)
+        if turn == 0:
+            method.prepare((randn(2 * N, 3, 16, 16, seed=5).sigmoid() * 255).to(torch.uint8))
+        views = method.views(Batch(images, torch.arange(len(images))), torch.Generator())
+        total = total + method.loss(views)["loss"]
+    return total
+
+
 CASES = {
     "vicreg": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["loss"]),
     "vicreg invariance": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["invariance"]),
@@ -220,6 +276,12 @@ CASES = {
     "koleo": Case(lambda: two_views()[:1], lambda net, a: koleo_loss(net(a)), local=True),
     "ibot's patches, and their centre": Case(images_and_masks, ibot_steps, Centred, local=True),
     "spark, whole forward": Case(images_and_masks, spark_whole, small_spark),
+    "mice, its queue and sums": Case(two_views, mice_steps, Experts, local=True),
+    "gatcluster's entropy": Case(lambda: two_views()[:1], lambda net, a: entropy_loss(net(a).softmax(1))),
+    "gatcluster's pairs": Case(lambda: (*two_views()[:1], torch.arange(N) % 3),
+                               lambda net, a, labels: relation_loss(net(a).softmax(1), labels)),
+    "gatcluster, and its pool": Case(lambda: (randn(N, 3, 16, 16, seed=4),), gatcluster_steps, small_gatcluster,
+                                     local=True),
     "gather": Case(lambda: (randn(N, 5),),
                    lambda net, x: squares(collectives.gather(net(x)).T @ collectives.gather(x)).sum()),
     "all_reduce_sum": Case(lambda: (randn(N, 5),),
