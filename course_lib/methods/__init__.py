@@ -36,6 +36,8 @@ METHODS = {
     "dino": "masked.dino:DINO",
     "ibot": "masked.ibot:IBOT",
     "dmae": "masked.dmae:DMAE",
+    "scan": "clustering.scan:SCAN",
+    "ruc": "clustering.ruc:RUC",
 }
 
 

@@ -1,0 +1,1 @@
+"""Clustering: the network itself says which of K groups an image belongs to."""
