@@ -11,7 +11,13 @@ from torch.nn import functional as F
 from course_lib.data.images import ImageSet, Splits, draw
 from course_lib.device import pick_device
 from course_lib.evaluate.features import embed, evaluating, raw_pixels, reinitialise
-from course_lib.evaluate.measures import check_features, check_labels, classes_of_clusters, few_threads, partition_scores
+from course_lib.evaluate.measures import (
+    check_features,
+    check_labels,
+    classes_of_clusters,
+    few_threads,
+    partition_scores,
+)
 from course_lib.methods.base import ClusteringMethod
 from course_lib.models.layers import normalize
 from course_lib.text import text_table
@@ -29,7 +35,8 @@ def assigned(method: ClusteringMethod, images: ImageSet | Tensor, device: str | 
     return torch.cat([p.indices for p in found]).cpu(), torch.cat([p.values for p in found]).cpu()
 
 
-def kmeans_clusters(train: Tensor, test: Tensor, clusters: int, seed: int = 0, restarts: int = 3) -> tuple[Tensor, Tensor]:
+def kmeans_clusters(train: Tensor, test: Tensor, clusters: int, seed: int = 0,
+                    restarts: int = 3) -> tuple[Tensor, Tensor]:
     """k-means of training features (N, D) by cosine, and the nearest centre of test features (M, D): int64 (N,), (M,).
 
     Features are centred on the training mean and scaled to length 1.
@@ -46,10 +53,12 @@ def kmeans_clusters(train: Tensor, test: Tensor, clusters: int, seed: int = 0, r
     with few_threads(points.size):
         # the stub takes n_init for a text, by its default
         means = KMeans(clusters, n_init=restarts, random_state=seed).fit(points)  # pyright: ignore[reportArgumentType]
-        return tuple(torch.from_numpy(means.predict(x)).long() for x in (points, queries))  # pyright: ignore
+        first, second = (torch.from_numpy(means.predict(x)).long() for x in (points, queries))
+    return first, second
 
 
-def matched_scores(train: Tensor, train_labels: Tensor, test: Tensor, labels: Tensor, clusters: int) -> dict[str, float]:
+def matched_scores(train: Tensor, train_labels: Tensor, test: Tensor, labels: Tensor,
+                   clusters: int) -> dict[str, float]:
     """acc, nmi, ari, ami and used of clusters int64 (N,) on training and (M,) on test images.
 
     acc: share of test images whose cluster stands for their class, by `classes_of_clusters` of the *training* images;

@@ -146,8 +146,8 @@ def _measure(parts: dict[str, Tensor], splits: Splits, linear: bool, clusters: b
 
 
 COLUMNS = {"knn": "kNN", "linear": "linear probe", "fine_tuned": "fine-tuned", "cluster_acc": "cluster ACC",
-           "cluster_nmi": "NMI", "cluster_ari": "ARI", "cluster_ami": "AMI", "rankme": "RankMe", "effective_rank": "effective rank",
-           "feature_std": "std"}
+           "cluster_nmi": "NMI", "cluster_ari": "ARI", "cluster_ami": "AMI", "rankme": "RankMe",
+           "effective_rank": "effective rank", "feature_std": "std"}
 
 PERCENT = ("knn", "linear", "fine_tuned", "cluster_acc")
 

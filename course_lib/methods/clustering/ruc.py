@@ -246,27 +246,40 @@ class RUC(ClusteringMethod):
         """Both networks, images -> logits."""
         return nn.Sequential(self.backbone, self.head), self.peer
 
-    def loss(self, views: dict[str, Tensor], progress: float = 0.0) -> dict[str, Any]:
-        index, networks = views["indices"], self.networks
-        x = {name: standardize(views[name]) for name in ("plain", "weak", "weak2", "strong")}
+    @torch.no_grad()
+    def predicted(self, views: dict[str, Tensor]) -> dict[str, list[Tensor]]:
+        """Both networks' probabilities (B, K) of plain images and weak views, in training mode as in the official code.
+        """
+        return {name: [network(standardize(views[name])).float().softmax(1) for network in self.networks]
+                for name in ("plain", "weak", "weak2")}
+
+    def targets(self, predicted: dict[str, list[Tensor]], index: Tensor) -> list[Tensor]:
+        """What each network is to predict, (B, K): of clean images refined by its peer, of the others guessed by both.
+        """
         labels, clean, weight = (rows[index] for rows in (self.memory.labels, self.memory.clean, self.memory.weight))
-        with torch.no_grad():  # in training mode, as in the official code
-            plain, *weak = ([network(x[name]).float().softmax(1) for network in networks]
-                            for name in ("plain", "weak", "weak2"))  # of each network (B, K)
-            guessed = sharpen(torch.stack([p for pair in weak for p in pair]).mean(0))  # (B, K)
-            refined = [refined_targets(labels, plain[1 - i], weight[:, 1 - i]) for i in range(2)]
+        guessed = sharpen(torch.stack([*predicted["weak"], *predicted["weak2"]]).mean(0))
+        refined = [refined_targets(labels, predicted["plain"][1 - i], weight[:, 1 - i]) for i in range(2)]
+        return [torch.where(clean[:, None], own, guessed) for own in refined]
+
+    def network_losses(self, views: dict[str, Tensor], targets: list[Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """The three unweighted terms of each network's loss."""
+        labels, clean = self.memory.labels[views["indices"]], self.memory.clean[views["indices"]]
+        strong, weak = standardize(views["strong"]), torch.cat([standardize(views[name]) for name in ("weak", "weak2")])
         parts = []
-        for i, network in enumerate(networks):
-            targets = torch.where(clean[:, None], refined[i], guessed)  # (B, K)
-            share, order = views["share"][i], views["order"][i]
-            mixed = network(mix(torch.cat([x["weak"], x["weak2"]]), share, order))  # (2B, K)
-            entropy, error = mixed_losses(mixed, mix(targets.repeat(2, 1), share, order), clean.repeat(2))
-            parts.append((entropy, error, smoothed_loss(network(x["strong"]), labels, clean, self.smoothing)))
-        self.remember(index, plain, progress)
-        entropy, error, smooth = (sum(pair) / 2 for pair in zip(*parts))
-        total = 2 * (entropy + ramp(progress) * self.unclean * error + smooth)  # each network has its own loss
-        return {"loss": total, "clean_loss": entropy.detach(), "unclean_loss": error.detach(),
-                "strong_loss": smooth.detach(), "clean": self.memory.clean.float().mean(), "views_per_image": 4}
+        for network, target, share, order in zip(self.networks, targets, views["share"], views["order"]):
+            logits = network(mix(weak, share, order))  # (2B, K)
+            entropy, error = mixed_losses(logits, mix(target.repeat(2, 1), share, order), clean.repeat(2))
+            parts.append((entropy, error, smoothed_loss(network(strong), labels, clean, self.smoothing)))
+        return parts
+
+    def loss(self, views: dict[str, Tensor], progress: float = 0.0) -> dict[str, Any]:
+        predicted, index = self.predicted(views), views["indices"]
+        parts = self.network_losses(views, self.targets(predicted, index))
+        self.remember(index, predicted["plain"], progress)
+        entropy, error, smooth = (sum(pair) for pair in zip(*parts))
+        return {"loss": entropy + ramp(progress) * self.unclean * error + smooth,  # each network has its own loss
+                "clean_loss": entropy.detach(), "unclean_loss": error.detach(), "strong_loss": smooth.detach(),
+                "clean": self.memory.clean.float().mean(), "views_per_image": 4}
 
     @torch.no_grad()
     def remember(self, index: Tensor, plain: list[Tensor], progress: float) -> None:
