@@ -15,7 +15,6 @@ from course_lib.methods.clustering.ruc import (
     agreeing,
     confident,
     mix,
-    mixed_losses,
     ramp,
     relabel_threshold,
     smoothed_loss,
