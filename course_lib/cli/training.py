@@ -94,7 +94,8 @@ class train:
 
         from course_lib.evaluate.scoring import missing_lines, unmeasurable
         from course_lib.methods import build_method, method_class
-        from course_lib.methods.base import ReconstructionMethod
+        from course_lib.methods.base import ClusteringMethod, ReconstructionMethod
+        from course_lib.runs.sources import begun
         from course_lib.train.checkpoint import load
         from course_lib.train.loop import fit
         from course_lib.train.ranks import join
@@ -108,21 +109,25 @@ class train:
         rank = join()
         if args.method is None:
             raise ValueError("name a METHOD to train, such as vicreg; or go on with a run: --resume --out FOLDER")
+        cls, asked = method_class(args.method), parsed(args.options)
+        networks = {} if before else begin_with(args, asked)
         args.data = args.data or "shapes"
         if all(getattr(args, name) is None for name in LENGTH):
             args.epochs = 10
-        cls = method_class(args.method)
         settings = Settings.resolve(cls, optimizer=args.optimizer, lr=args.lr, weight_decay=args.weight_decay,
                                     batch_size=args.batch_size, warmup=args.warmup, clip=args.clip,
                                     accumulate=args.accumulate)
-        options = on_shapes(cls, parsed(args.options)) if args.data == "shapes" else parsed(args.options)
         splits = load_images(args)
+        if issubclass(cls, ClusteringMethod) and "clusters" not in asked and len(splits.train.classes) > 1 and not any(
+                isinstance(network, ClusteringMethod) for network in networks.values()):
+            args.options = [*args.options, f"clusters={len(splits.train.classes)}"]  # for a resumed run too
+        options = on_shapes(cls, parsed(args.options)) if args.data == "shapes" else parsed(args.options)
         images = splits.unlabelled if splits.unlabelled is not None else splits.train
         args.image_size = images.size
         torch.manual_seed(args.seed)
         try:
-            method = build_method(args.method, args.backbone, images.size,
-                                  backbone_options=parsed(args.backbone_options), **options)
+            method = begun(args.method, networks, images.size, options) if networks else build_method(
+                args.method, args.backbone, images.size, backbone_options=parsed(args.backbone_options), **options)
         except (TypeError, AttributeError, LookupError, ArithmeticError, AssertionError, RuntimeError) as error:
             named = [*(f"--set {pair}" for pair in args.options),
                      *(f"--backbone-set {pair}" for pair in args.backbone_options)]
@@ -212,6 +217,28 @@ def found(args: argparse.Namespace) -> dict | None:
         elif name not in given and not (name in LENGTH and given & set(LENGTH)):
             setattr(args, name, value)
     return state
+
+
+def begin_with(args: argparse.Namespace, options: dict) -> dict:
+    """The trained networks that the options name, read; the backbone is the first one's.
+
+    So are, where nothing else is asked for, the images and their size.
+    """
+    from course_lib.runs.sources import sources_of
+
+    networks = sources_of(args.method, options)
+    for option, network in list(networks.items())[:1]:
+        settings = network.settings
+        if args.backbone_options or args.backbone not in ("convnet", settings["backbone"]):
+            raise ValueError(f"the backbone is that of {option}={options[option]}, {settings['backbone']}: leave out "
+                             "--backbone and --backbone-set")
+        args.backbone = settings["backbone"]
+        args.backbone_options = [f"{name}={json.dumps(value)}" for name, value in settings["backbone_options"].items()]
+        args.image_size = args.image_size or settings["image_size"]
+        run = settings.get("run") or {}
+        for name in ("data", "limit", "depth") if args.data is None else ():
+            setattr(args, name, run.get(name) if getattr(args, name) is None else getattr(args, name))
+    return networks
 
 
 def on_shapes(cls: Any, options: dict) -> dict:

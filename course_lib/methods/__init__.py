@@ -43,6 +43,8 @@ METHODS = {
     "dmae": "masked.dmae:DMAE",
     "mice": "clustering.mice:MiCE",
     "gatcluster": "clustering.gatcluster:GATCluster",
+    "scan": "clustering.scan:SCAN",
+    "ruc": "clustering.ruc:RUC",
 }
 
 

@@ -33,6 +33,8 @@ from course_lib.methods.clustering.mice import (
     max_mahalanobis_centers,
     mice_loss,
 )
+from course_lib.methods.clustering.ruc import mixed_losses, smoothed_loss
+from course_lib.methods.clustering.scan import scan_loss, self_label_loss
 from course_lib.methods.contrastive.align_uniform import alignment_loss, uniformity_loss
 from course_lib.methods.contrastive.barlow_twins import barlow_twins_loss
 from course_lib.methods.contrastive.byol import byol_loss
@@ -231,6 +233,11 @@ def gatcluster_steps(method: GATCluster, x: Tensor) -> Tensor:
         views = method.views(Batch(images, torch.arange(len(images))), torch.Generator())
         total = total + method.loss(views)["loss"]
     return total
+def ruc_losses(net: nn.Module, a: Tensor, b: Tensor) -> Tensor:
+    """Of clean rows that are unequally many on each rank."""
+    clean, labels = a.detach()[:, 0] > 0.3, b.detach().argmax(1) % 3
+    return sum(mixed_losses(net(a), b.detach().softmax(1)[:, : net(a).shape[1]], clean)) + smoothed_loss(
+        net(a), labels, clean) + 0 * b.sum()
 
 
 CASES = {
@@ -268,6 +275,9 @@ CASES = {
     "simmim loss": Case(images_and_masks, lambda net, x, seen: simmim_loss(net(x), x.detach(), seen),
                         lambda: nn.Conv2d(3, 3, 1)),
     "beit loss": Case(images_and_masks, beit_words, lambda: nn.Conv2d(3, 7, 4, 4)),
+    "scan": Case(two_views, lambda net, a, b: scan_loss(net(a), net(b))["loss"]),
+    "scan's own labels": Case(two_views, lambda net, a, b: self_label_loss(4 * net(a), net(b), 0.5) + 0 * a.sum()),
+    "ruc": Case(two_views, ruc_losses),
     "vqvae, and its words": Case(lambda: (randn(N, 3, 8, 8).sigmoid(),), lambda net, x: net.loss(x)["loss"],
                                  lambda: VQVAE(6, 4, width=8, dim=3), local=True),
     "dmae loss": Case(images_and_masks, lambda net, x, seen: dmae_loss(patchify(net(x), 4), x.detach()),
