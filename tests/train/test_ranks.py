@@ -26,11 +26,13 @@ from course_lib.augment.pixels import to_float
 from course_lib.methods.contrastive.align_uniform import alignment_loss, uniformity_loss
 from course_lib.methods.contrastive.barlow_twins import barlow_twins_loss
 from course_lib.methods.contrastive.byol import byol_loss
+from course_lib.methods.contrastive.imco import imco_loss
 from course_lib.methods.contrastive.moco import moco_loss
 from course_lib.methods.contrastive.simclr import nt_xent
 from course_lib.methods.contrastive.simclr_v2 import distillation_loss
 from course_lib.methods.contrastive.simsiam import simsiam_loss
 from course_lib.methods.contrastive.swav import swav_loss
+from course_lib.methods.contrastive.unmix import unmix_loss
 from course_lib.methods.contrastive.vicreg import vicreg_loss
 from course_lib.methods.masked.beit import beit_loss
 from course_lib.methods.masked.dino import dino_loss, koleo_loss, moved_center
@@ -124,6 +126,20 @@ def moco_step(net: Queued, a: Tensor, b: Tensor) -> Tensor:
     return loss
 
 
+def imco_step(net: Queued, a: Tensor, b: Tensor) -> Tensor:
+    order = torch.arange(16).roll(5)
+    loss = imco_loss(net(a), net(b), net.queue.rows, 0.2, 1.4, 0.3, order)["loss"] + 0 * b.sum()
+    net.queue.enqueue(layers.normalize(net(b)))
+    return loss
+
+
+def unmix_step(net: Queued, a: Tensor, b: Tensor, mixed: Tensor) -> Tensor:
+    """With lam 1: the reverse of a rank's own batch is another partner than that of the global one."""
+    loss = unmix_loss(net(a), net(mixed), net(b), net.queue.rows, 1.0, 0.2)["loss"] + 0 * b.sum()
+    net.queue.enqueue(layers.normalize(net(b)))
+    return loss
+
+
 def swav_step(net: nn.Module, *crops: Tensor) -> Tensor:
     """Four crops, codes of the first two balanced over the global batch and a queue."""
     scores = [layers.normalize(net(crop)) for crop in crops]
@@ -178,6 +194,8 @@ CASES = {
     "simclr v2, distillation": Case(two_views, lambda net, a, b: distillation_loss(net(a), net(b), 2.0) + 0 * b.sum(),
                                     local=True),
     "moco, and its queue": Case(two_views, moco_step, Queued, local=True),
+    "imco, and its queue": Case(two_views, imco_step, Queued, local=True),
+    "unmix, and its queue": Case(lambda: four_views()[:3], unmix_step, Queued, local=True),
     "byol": Case(four_views, lambda net, *views: byol_loss(*map(net, views)) + 0 * sum(v.sum() for v in views),
                  local=True),
     "simsiam": Case(four_views, lambda net, *views: simsiam_loss(*map(net, views)) + 0 * sum(v.sum() for v in views),
