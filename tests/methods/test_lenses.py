@@ -96,7 +96,7 @@ def test_bad_input_is_a_sentence():
             lenses(**options)
     with pytest.raises(ValueError, match="lenses correct the last map of a convolutional backbone, got a ViT"):
         build_method("lenses", "vit-tiny", 16)
-    assert list(lenses(kinds="light").lenses) == ["light"]
+    assert list(lenses(kinds="light,turn").lenses) == ["light", "turn"]  # as `--set kinds=light,turn` gives it
 
 
 # ---------------------------------------------------------------- transformations

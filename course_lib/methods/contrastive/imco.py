@@ -100,8 +100,8 @@ def score_moments(q: Tensor, k: Tensor, negatives: Tensor) -> dict[str, Tensor]:
 class ImCo(MoCoV2):
     """The method: MoCo v2 with extrapolated positives and interpolated negatives.
 
-    positives: "extrapolate", "interpolate" (easier ones, the paper's counter-example) or "plain"; negatives:
-    "interpolate" or "plain"; with both plain it is MoCo v2. alpha_positive, alpha_negative: of their Beta draws.
+    positives: "extrapolate", "interpolate" (easier ones) or "plain"; negatives: "interpolate" or "plain";
+    with both plain it is MoCo v2. alpha_positive, alpha_negative: of their Beta draws.
     elementwise: a draw for every element in place of one for the batch. renormalize: mixed pairs scaled back to length
     1. hidden, out, layers, queue, momentum, temperature, splits, shuffle: see MoCo; MoCo v2 has 65536, 0.999 and 0.2 on
     ImageNet, the official command of this paper 0.999 too.

@@ -121,7 +121,7 @@ class Lenses(Method):
         if not hasattr(backbone, "stages"):
             raise ValueError(f"lenses correct the last map of a convolutional backbone, got a "
                              f"{type(backbone).__name__}: use convnet or a resnet")
-        kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+        kinds = tuple(kinds.split(",")) if isinstance(kinds, str) else tuple(kinds)  # --set kinds=turn,light
         if wrong := [kind for kind in kinds if kind not in KINDS]:
             raise ValueError(f"kinds has {wrong[0]!r}; expected some of {', '.join(KINDS)}")
         if not kinds or len(set(kinds)) < len(kinds):
