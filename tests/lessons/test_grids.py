@@ -20,7 +20,8 @@ from helpers.environment import ROOT
 GRIDS = ROOT / "lessons" / "grids"
 RUNS = ROOT / "lessons" / "runs"
 WEEKS = sorted(path.stem for path in GRIDS.glob("week*.py"))
-NOT_MADE = {"16_dmae": ("-s1", "-s2")}  # other seeds of an hour each
+NOT_MADE = {"16_dmae": ("-s1", "-s2"),  # other seeds of an hour each
+            "11_imco": ("-s0", "-s1", "-s2")}  # to be run
 MEASURED = {"batch_size", "precision", "views_per_second"}  # what `fit` found out
 
 

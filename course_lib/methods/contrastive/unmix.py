@@ -53,8 +53,9 @@ class UnMix(MoCoV2):
     """The method: MoCo v2 with a second query, of mixed images.
 
     alpha: of the ratio's Beta(alpha, alpha). blend_p: the probability P of blending all pixels; else a rectangle is
-    exchanged. symmetric: both views are queries in turn, with the same mixtures: six terms. The other options are MoCo's;
-    the official CIFAR run has those of the MoCo demo: temperature 0.1, momentum 0.99, queue 4096, 8 splits, one layer.
+    exchanged. symmetric: both views are queries in turn, with the same mixtures: six terms. The other options are
+    MoCo's; the official CIFAR run has those of the MoCo demo: temperature 0.1, momentum 0.99, queue 4096, 8 splits, one
+    layer.
     """
 
     title = "Un-Mix"
