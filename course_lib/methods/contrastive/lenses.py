@@ -15,8 +15,8 @@ largest of the M activations of h,
     L = mean over S of (p - h)^2  +  w * mean over the others of max(0, p - min over S of h)
 
 what is strong must be as strong again, and nothing else may rise above it. How lenses are put together is recalled, not
-looked up: here a gate, a linear layer on the mean of the map, learns which transformation a picture went through
-("none" among them), and weighs the lenses' maps; or they are averaged.
+looked up: here a gate, a linear layer on the mean of the map (standardised), learns which transformation a picture went
+through ("none" among them), and weighs the lenses' maps; or they are averaged.
 
 What implementations get wrong: batch norm of the host in training mode, or its weights among the optimizer's, so that
 the host itself moves; a turned or scaled picture compared place by place, though its map is turned, too (here the map
@@ -38,7 +38,7 @@ from course_lib.augment.views import Augment
 from course_lib.data.images import Batch
 from course_lib.methods.base import Method
 from course_lib.models.backbones import mean_of_positions
-from course_lib.models.batch_norm import BatchNorm2d
+from course_lib.models.batch_norm import BatchNorm1d, BatchNorm2d
 from course_lib.models.layers import ConvBackbone
 from course_lib.precision import at_least_float32, in_float32
 
@@ -132,7 +132,8 @@ class Lenses(Method):
             raise ValueError(f"combine is {combine!r}; expected 'gate' or 'average'")
         self.backbone = backbone.requires_grad_(False)
         self.lenses = nn.ModuleDict({kind: Lens(backbone.dim, width) for kind in kinds})
-        self.gate = nn.Linear(backbone.dim, 1 + len(kinds)) if combine == "gate" else None
+        gate = nn.Sequential(BatchNorm1d(backbone.dim, affine=False), nn.Linear(backbone.dim, 1 + len(kinds)))
+        self.gate = gate if combine == "gate" else None
         self.top, self.weight, self.contrast, self.undo = top, weight, contrast, undo
         self.draws = {"turn": turn, "scale": scale, "light": light}
         self.augment = augment or Augment(image_size, scale=(0.8, 1.0), jitter_p=0.0, gray_p=0.0)
