@@ -71,6 +71,8 @@ class train:
         parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--compile", action="store_true", help="torch.compile the step")
+        parser.add_argument("--weights", metavar="FILE", help="begin with a trained backbone: the backbone.pt of a run "
+                            "with the same --backbone and image size")
         parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="options",
                             help="an option of the method, such as covariance=4 or mask_ratio=0.75; may be repeated")
         parser.add_argument("--backbone-set", action="append", default=[], metavar="NAME=VALUE",
@@ -96,7 +98,7 @@ class train:
         from course_lib.methods import build_method, method_class
         from course_lib.methods.base import ClusteringMethod, ReconstructionMethod
         from course_lib.runs.sources import begun
-        from course_lib.train.checkpoint import load
+        from course_lib.train.checkpoint import load, load_backbone
         from course_lib.train.loop import fit
         from course_lib.train.ranks import join
         from course_lib.train.settings import Settings
@@ -135,6 +137,8 @@ class train:
                 raise
             raise ValueError(f"{args.method} cannot be built with {' '.join(named)} ({type(error).__name__}: {error}); "
                              f"`course train {args.method} --help` lists its options.") from error
+        if args.weights and before is None:
+            load_backbone(args.weights, alone(method))
         method.settings["run"] = {name: value for name, value in vars(args).items() if name not in FREE}
         if Path(args.data).is_dir():  # found again from wherever the run goes on
             method.settings["run"]["data"] = str(Path(args.data).resolve())
@@ -239,6 +243,16 @@ def begin_with(args: argparse.Namespace, options: dict) -> dict:
         for name in ("data", "limit", "depth") if args.data is None else ():
             setattr(args, name, run.get(name) if getattr(args, name) is None else getattr(args, name))
     return networks
+
+
+def alone(method: Any) -> Any:
+    """The backbone of a method, to be given weights. ValueError for a method that has made a copy of it already."""
+    from course_lib.models.teacher import EMA
+
+    if any(isinstance(module, EMA) for module in method.modules()):
+        raise ValueError(f"{type(method).__name__} has a second encoder, a copy of its backbone as it was built, which "
+                         "--weights would leave behind: begin with a method without one, such as simclr or lenses")
+    return method.backbone
 
 
 def on_shapes(cls: Any, options: dict) -> dict:

@@ -24,7 +24,7 @@ from course_lib.models.batch_norm import BatchNorm2d
 from course_lib.models.patches import patchify
 from course_lib.optim import LARS, cosine, ema_momentum, parameter_groups, warmup_cosine
 from golden import beit_dmae as masked_b
-from golden import clustering, contrastive, negatives
+from golden import clustering, contrastive, mixing, negatives
 from golden import dino_ibot as distilled
 from golden import mae_simmim as pixels
 from golden import mice_gatcluster as clustered
@@ -243,6 +243,9 @@ TABLE = [
     Row("swav.npz", "methods.contrastive.swav.swav_loss, SwAV.codes", contrastive.swav),
     Row("simsiam.npz", "methods.contrastive.simsiam.simsiam_loss", contrastive.simsiam),
     Row("byol.npz", "methods.contrastive.byol.byol_loss", contrastive.byol),
+    Row("imco.npz", "methods.contrastive.imco.imco_logits, layers.Queue", mixing.imco),
+    Row("unmix.npz", "methods.contrastive.unmix.UnMix, of one direction and symmetric", mixing.unmix),
+    Row("unmix_mixing.npz", "augment.mixing.mix_reversed, region", mixing.unmix_mixing),
     Row("barlow.npz", "methods.contrastive.barlow_twins.barlow_twins_loss", contrastive.barlow),
     Row("roco.npz", "methods.contrastive.roco.roco_logits, roco_loss", negatives.roco),
     Row("dcl.npz", "methods.contrastive.negatives.weighted_nt_xent, log_mass", negatives.dcl),

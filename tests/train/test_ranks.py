@@ -39,6 +39,7 @@ from course_lib.methods.contrastive.align_uniform import alignment_loss, uniform
 from course_lib.methods.contrastive.barlow_twins import barlow_twins_loss
 from course_lib.methods.contrastive.byol import byol_loss
 from course_lib.methods.contrastive.eqco import eqco_loss, some_others
+from course_lib.methods.contrastive.imco import imco_loss
 from course_lib.methods.contrastive.moco import moco_loss
 from course_lib.methods.contrastive.negatives import weighted_nt_xent
 from course_lib.methods.contrastive.roco import roco_loss
@@ -46,6 +47,7 @@ from course_lib.methods.contrastive.simclr import nt_xent
 from course_lib.methods.contrastive.simclr_v2 import distillation_loss
 from course_lib.methods.contrastive.simsiam import simsiam_loss
 from course_lib.methods.contrastive.swav import swav_loss
+from course_lib.methods.contrastive.unmix import unmix_loss
 from course_lib.methods.contrastive.vicreg import vicreg_loss
 from course_lib.methods.masked.beit import beit_loss
 from course_lib.methods.masked.dino import dino_loss, koleo_loss, moved_center
@@ -145,8 +147,23 @@ def roco_step(net: Queued, a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     return loss
 
 
+def imco_step(net: Queued, a: Tensor, b: Tensor) -> Tensor:
+    order = torch.arange(16).roll(5)
+    loss = imco_loss(net(a), net(b), net.queue.rows, 0.2, 1.4, 0.3, order)["loss"] + 0 * b.sum()
+    net.queue.enqueue(layers.normalize(net(b)))
+    return loss
+
+
 def simo_inputs() -> tuple[Tensor, ...]:
     return *two_views(), some_others(N, N, 7, torch.Generator().manual_seed(9))
+
+
+def unmix_step(net: Queued, a: Tensor, b: Tensor, mixed: Tensor) -> Tensor:
+    """With lam 1: the reverse of a rank's own batch is another partner than that of the global one."""
+    loss = unmix_loss(net(a), net(mixed), net(b), net.queue.rows, 1.0, 0.2)["loss"] + 0 * b.sum()
+    net.queue.enqueue(layers.normalize(net(b)))
+    return loss
+>>>>>>> s2-m11
 
 
 def swav_step(net: nn.Module, *crops: Tensor) -> Tensor:
@@ -260,6 +277,8 @@ CASES = {
     "eqco": Case(simo_inputs, lambda net, a, b, columns: eqco_loss(net(a), net(b), columns)["loss"] + 0 * b.sum(),
                  local=True),
     "roco, and its queue": Case(lambda: four_views()[:3], roco_step, Queued, local=True),
+    "imco, and its queue": Case(two_views, imco_step, Queued, local=True),
+    "unmix, and its queue": Case(lambda: four_views()[:3], unmix_step, Queued, local=True),
     "byol": Case(four_views, lambda net, *views: byol_loss(*map(net, views)) + 0 * sum(v.sum() for v in views),
                  local=True),
     "simsiam": Case(four_views, lambda net, *views: simsiam_loss(*map(net, views)) + 0 * sum(v.sum() for v in views),
