@@ -163,7 +163,6 @@ def unmix_step(net: Queued, a: Tensor, b: Tensor, mixed: Tensor) -> Tensor:
     loss = unmix_loss(net(a), net(mixed), net(b), net.queue.rows, 1.0, 0.2)["loss"] + 0 * b.sum()
     net.queue.enqueue(layers.normalize(net(b)))
     return loss
->>>>>>> s2-m11
 
 
 def swav_step(net: nn.Module, *crops: Tensor) -> Tensor:
