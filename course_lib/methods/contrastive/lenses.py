@@ -101,11 +101,12 @@ class Lenses(Method):
 
     Give the host's weights: `--weights FOLDER/backbone.pt` on the command line, in Python `load_backbone(path,
     method.backbone)`; over random weights the lenses learn to correct noise. kinds: the transformations that get a
-    lens. width: channels inside of a lens. top: K as a share of the map's activations; about as many are above 0 after a
-    ReLU, and with far fewer (0.1) the others drift below the weakest of the strong, and what they told is lost. weight:
-    of the hinge. contrast: False for plain squared error. undo: maps of turned and scaled pictures are turned and
-    scaled back before they are compared. combine: "gate" or "average". turn: degrees either way; scale, light: zoom and
-    brightness between these. What is exported is the host; the lenses are in last.pt. recipe and sizes: chosen here.
+    lens. width: channels inside of a lens. top: K as a share of the map's activations; about as many are above 0 after
+    a ReLU, and with far fewer (0.1) the others drift below the weakest of the strong, and what they told is lost.
+    weight: of the hinge. contrast: False for plain squared error. undo: maps of turned and scaled pictures are turned
+    and scaled back before they are compared. combine: "gate" or "average". turn: degrees either way; scale, light: zoom
+    and brightness between these. What is exported is the host; the lenses are in last.pt. recipe and sizes: chosen
+    here.
     """
 
     title = "Feature Lenses"
