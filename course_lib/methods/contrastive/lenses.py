@@ -101,10 +101,12 @@ class Lenses(Method):
 
     Give the host's weights: `--weights FOLDER/backbone.pt` on the command line, in Python `load_backbone(path,
     method.backbone)`; over random weights the lenses learn to correct noise. kinds: the transformations that get a
-    lens. width: channels inside of a lens. top: K as a share of the map's activations. weight: of the hinge. contrast:
-    False for plain squared error. undo: maps of turned and scaled pictures are turned and scaled back before they are
-    compared. combine: "gate" or "average". turn: degrees either way; scale, light: zoom and brightness between these.
-    What is exported is the host; the lenses are in last.pt. recipe and sizes: chosen here.
+    lens. width: channels inside of a lens. top: K as a share of the map's activations; about as many are above 0 after
+    a ReLU, and with far fewer (0.1) the others drift below the weakest of the strong, and what they told is lost.
+    weight: of the hinge. contrast: False for plain squared error. undo: maps of turned and scaled pictures are turned
+    and scaled back before they are compared. combine: "gate" or "average". turn: degrees either way; scale, light: zoom
+    and brightness between these. What is exported is the host; the lenses are in last.pt. recipe and sizes: chosen
+    here.
     """
 
     title = "Feature Lenses"
@@ -114,7 +116,7 @@ class Lenses(Method):
     backbone: ConvBackbone
 
     def __init__(self, backbone: ConvBackbone, image_size: int = 32, kinds: tuple[str, ...] = KINDS, width: int = 64,
-                 top: float = 0.1, weight: float = 1.0, contrast: bool = True, undo: bool = True,
+                 top: float = 0.5, weight: float = 1.0, contrast: bool = True, undo: bool = True,
                  combine: str = "gate", turn: float = 180.0, scale: tuple[float, float] = (0.6, 1.4),
                  light: tuple[float, float] = (0.4, 1.6), augment: Augment | None = None):
         super().__init__()
