@@ -14,7 +14,7 @@ CELLS = [
     "guess.reveal('dense', 'Because.')\nhow.reveal(20, 'Therefore.')",
     "quiz('Why so?', {'because': 'Yes: so.', 'no idea': 'No: look.'}, 'because')",
     "check('03.variance', lambda z, gamma=1.0, eps=1e-4: z.sum())",
-    "progress()",
+    "from course_lib.exercises import solution\ndisplay(solution('03.variance'))\nprogress()",
     "from course_lib.data import make_shapes\nfrom course_lib.methods import build_method\n"
     "from course_lib.train import fit\n"
     "run = fit(build_method('vicreg', 'convnet', 16, width=16), make_shapes(256, size=16), steps=10**6,\n"
