@@ -169,7 +169,7 @@ class GATCluster(Method):
 
     title = "GATCluster"
     week = 19
-    recipe = {"lr": 1e-3, "weight_decay": 0.0, "batch_size": 64, "betas": (0.9, 0.999)}
+    recipe = {"lr": 2e-3, "weight_decay": 0.0, "batch_size": 32, "warmup": 0.02, "betas": (0.9, 0.999)}
     shapes_options = {"augment": TURNED_VIEWS, "clusters": 8}
     explored = ("heads",)
     backbone: ConvBackbone
@@ -180,7 +180,7 @@ class GATCluster(Method):
     counters: Tensor  # (2,): images of this pool trained on, over all passes (-1: no pool yet); pools so far
 
     def __init__(self, backbone: ConvBackbone, image_size: int = 32, clusters: int = 10, width: int = 32,
-                 pool: int = 1024, passes: int = 8, invariance: float = 5.0, relation: float = 1.0,
+                 pool: int = 1024, passes: int = 4, invariance: float = 5.0, relation: float = 1.0,
                  entropy: float = 3.0, attention: float = 5.0, sharpness: float = 0.05, official: bool = False,
                  augment: Augment | None = None):
         super().__init__()
