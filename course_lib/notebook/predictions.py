@@ -100,7 +100,7 @@ class Prediction:
         mine = self._text(self.guess) if self.changed else f"{self._text(self.guess)} (the default)"
         said = f"Guess: {mine}. Outcome: {self._text(value)}."
         if isinstance(self.control, Choice):
-            return f"{said} {'✓ As guessed.' if value == self.guess else '✗ Otherwise than guessed.'}"
+            return f"{said} {'✓ As guessed.' if value == self.guess else '✗ Not as guessed.'}"
         off, span = self.guess - float(value), self.control.high - self.control.low
         if abs(off) <= 0.05 * span:
             return f"{said} ✓ Close."

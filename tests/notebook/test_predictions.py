@@ -24,7 +24,7 @@ def test_prediction_stands_at_its_default_and_is_revealed(screen):
 def test_prediction_among_choices(screen):
     guess = predict("Which?", ["dense", "sparse"], default="sparse")
     assert guess.verdict("sparse").endswith("✓ As guessed.")
-    assert guess.verdict("dense").endswith("✗ Otherwise than guessed.")
+    assert guess.verdict("dense").endswith("✗ Not as guessed.")
     with pytest.raises(ValueError, match="expected one of"):
         guess.reveal("other")
     assert predict("Which?", ("a", "b")).guess == "a"
