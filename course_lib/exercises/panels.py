@@ -47,7 +47,8 @@ class Solution:
 
         # inline colours on their own ground: readable in a dark theme, too, which has its own for a <pre>
         code = highlight(self.source, PythonLexer(), HtmlFormatter(
-            noclasses=True, cssstyles="padding:.5em;border-radius:6px", prestyles="color:#222;background:none;margin:0"))
+            noclasses=True, cssstyles="padding:.5em;border-radius:6px",
+            prestyles="color:#222;background:none;margin:0"))
         return card(LOOK["right"][2], escape(f"{self.key} {self.title}: the library's {self.where}"), code)
 
 

@@ -68,7 +68,7 @@ def test_stop_guess_restart_and_dark(tmp_path):
         page.locator('[data-command="notebook:interrupt-kernel"], [data-jp-item-name="interrupt"] button').first.click()
         _text(page, "cells that were waiting are not run")
         _text(page, "kept True")
-        page.wait_for_timeout(2000)
+        page.wait_for_selector('#jp-main-statusbar :text("| Idle")', timeout=30_000)
         assert not page.locator('.jp-OutputArea-output:has-text("after wards")').count()
         assert "Traceback" not in cells.nth(6).inner_text()
 
@@ -79,7 +79,7 @@ def test_stop_guess_restart_and_dark(tmp_path):
         cells.nth(1).locator("button", has_text="sparse").click()
         cells.nth(1).locator("button", has_text="this is my guess").last.click()
         page.wait_for_selector('.jp-OutputArea-output:has-text("Not as guessed")', timeout=30_000)
-        assert not cells.nth(2).locator("details").count()
+        playwright.expect(cells.nth(2).locator("details")).to_have_count(0, timeout=30_000)
         cells.nth(3).locator("input[type=radio]").nth(1).click()
         _text(page, "Not quite. No: look.")
 
@@ -100,5 +100,6 @@ def test_stop_guess_restart_and_dark(tmp_path):
         page.keyboard.press("Shift+Enter")
         page.wait_for_selector('.jp-OutputArea-output:has-text("Not as guessed")', timeout=120_000)
         page.wait_for_selector('.jp-OutputArea-output:has-text("Not quite. No: look.")', timeout=60_000)
-        assert "mod-active" in cells.nth(1).locator("button", has_text="sparse").get_attribute("class")
+        picked = cells.nth(1).locator("button.mod-active", has_text="sparse")
+        playwright.expect(picked).to_have_count(1, timeout=60_000)
         browser.close()
