@@ -128,14 +128,15 @@ def _widget(data: dict) -> Any:
 
 # ------------------------------------------------------------------------------------------------ from features to data
 def explore_embedding(networks: Network | Mapping[str, Network], images: ImageSet | None = None,
-                      colour: str = "class", method: str = "pca", title: str = "", k: int = 8,
+                      colour: str = "class", method: str | None = None, title: str = "", k: int = 8,
                       classes: Sequence[str] = ()) -> EmbeddingMap:
     """A map of images by one or two networks: thumbnails, neighbours, what a group shares, causes, checkpoints.
 
     networks: one, or name -> network; each a `Learned` or its path, features (N, D), or those of several checkpoints
     (T, N, D). images: the N images, or the whole test set of a learned network; without, points have the path's labels
     for colours (named by `classes`) and there are no thumbnails. colour: the first cause. k: neighbours of each.
-    method: "pca", or "tsne", which keeps neighbours together (half a minute for 12 checkpoints of 500 images).
+    method: "pca", or "tsne", which keeps neighbours together (half a minute for 12 checkpoints of 500 images, nothing
+    where a learned network has them stored). Default: "tsne" where one has, else "pca".
 
     ValueError: more than two networks, other images in one than in another, more than 10 000 images, unknown colour.
     """
@@ -166,7 +167,8 @@ def explore_embedding(networks: Network | Mapping[str, Network], images: ImageSe
     colour = colour.replace("_", " ")
     if colour not in names and colour != "class":
         raise ValueError(f"colour is {colour!r}; the known causes are: {', '.join(names) or 'none'}.")
-    frames = [_frames(path, method) for path in paths.values()]
+    method = method or ("tsne" if any(path.maps is not None for path in paths.values()) else "pca")
+    frames = [flat_maps(path, method) for path in paths.values()]
     if len(frames) == 2:  # the second map is turned to lie like the first
         frames[1] = frames[1] @ _turn(frames[1][-1], frames[0][-1])
     neighbours = [torch.stack([nearest(f, k) for f in _features(path)]) for path in paths.values()]
@@ -210,8 +212,10 @@ def _directions(path: Journey) -> Tensor:
     return normalize(features - features.mean(dim=1, keepdim=True))
 
 
-def _frames(path: Journey, method: str) -> Tensor:
+def flat_maps(path: Journey, method: str) -> Tensor:
     """Maps of all checkpoints (T, N, 2) in one frame, so that points move and do not jump."""
+    if method == "tsne" and path.maps is not None:
+        return torch.from_numpy(path.maps.astype(np.float32))
     directions = _directions(path)
     if method == "pca":
         return project(directions.flatten(0, 1)).view(*directions.shape[:2], 2)

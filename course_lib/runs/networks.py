@@ -47,12 +47,16 @@ class NotStored(nn.Module):
 
 @dataclass
 class Journey:
-    """The embedding of the test images `numbers` in the course of training: points float16 (T, N, 16) at `steps`."""
+    """The embedding of the test images `numbers` during training: points float16 (T, N, 16) at `steps`.
+
+    maps: float16 (T, N, 2), flat maps of them by t-SNE, each set out from the next one's; None if not stored.
+    """
 
     steps: np.ndarray
     points: np.ndarray
     labels: np.ndarray
     numbers: np.ndarray
+    maps: np.ndarray | None = None
 
 
 @dataclass
@@ -114,17 +118,21 @@ def keep(method: Method, name: str, on: str, folder: str | Path | None = None) -
                            {"name": type(method).__name__, "method": weights, "settings": method.settings})
 
 
-def keep_path(steps: list[int], embeddings: list[Tensor], labels: Tensor, numbers: Tensor, name: str, on: str,
-              folder: str | Path | None = None) -> Path:
-    """Write embeddings (N, D) of the same images at several steps, in their 16 first common principal components."""
+def journey(steps: list[int], embeddings: list[Tensor], labels: Tensor, numbers: Tensor) -> Journey:
+    """Embeddings (N, D) of the same images at several steps, in their 16 first common principal components."""
     stacked = torch.stack([e.float() for e in embeddings])  # (T, N, D)
     centred = stacked - stacked.mean((0, 1))
     basis = torch.linalg.svd(centred.flatten(0, 1), full_matrices=False)[2][:COMPONENTS]  # (16, D)
-    path = _folder(folder) / f"{on}-{name}.npz"
-    with atomic(path) as file:
-        np.savez_compressed(file, steps=np.array(steps), points=(centred @ basis.T).half().numpy(),
-                            labels=labels.numpy().astype(np.int16), numbers=numbers.numpy().astype(np.int32))
-    return path
+    return Journey(np.array(steps), (centred @ basis.T).half().numpy(), labels.numpy().astype(np.int16),
+                   numbers.numpy().astype(np.int32))
+
+
+def keep_path(path: Journey, name: str, on: str, folder: str | Path | None = None) -> Path:
+    """Write the path of a learned network, for `learned(name, on).path`."""
+    file = _folder(folder) / f"{on}-{name}.npz"
+    with atomic(file) as out:
+        np.savez_compressed(out, **{key: value for key, value in vars(path).items() if value is not None})
+    return file
 
 
 # ------------------------------------------------------------------------------------------------ read
@@ -176,7 +184,8 @@ def _path(path: Path) -> Journey | None:
         return None
     try:
         with np.load(path, allow_pickle=False) as file:
-            return Journey(*(file[key] for key in ("steps", "points", "labels", "numbers")))
+            return Journey(**{key: file[key] for key in ("steps", "points", "labels", "numbers")},
+                           maps=file["maps"] if "maps" in file else None)
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path.name} cannot be read ({error}). Restore it from the repository.") from error
 

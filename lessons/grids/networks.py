@@ -32,7 +32,8 @@ from course_lib.evaluate.scoring import score
 from course_lib.files import CHECKOUT
 from course_lib.methods import METHODS, build_method, method_class
 from course_lib.methods.base import ReconstructionMethod
-from course_lib.runs.networks import keep, keep_path, networks_folder
+from course_lib.notebook.embedding_map import flat_maps
+from course_lib.runs.networks import Journey, journey, keep, keep_path, networks_folder
 from course_lib.runs.stored import StoredRun, read_runs, write_run
 from course_lib.text import text_table
 from course_lib.train.loop import fit
@@ -113,17 +114,23 @@ def make(name: str, on: str, seed: int, splits: Splits, out: Path, steps: int, s
             seen[stop] = embed(method, panel)
             torch.save(seen, looks)
     assert history is not None
-    if seed == 0:
-        keep(method, name, on, store)
-        keep_path(sorted(seen), [seen[step] for step in sorted(seen)], panel.labels, numbers, name, on, store)
     rows = measures(method, build(name, on, seed), name, seed, splits)
     settings = {**method.recipe, **plan.fit, "images": len(splits.train), **{k: v for k, v in plan.options.items()},
                 **{f"vit_{k}": v for k, v in (plan.vit or {}).items()}, "views_per_second": history.views_per_second}
     run = StoredRun.from_history(name, splits.train.name, history, id=f"{on}-{name}-s{seed}", backbone=plan.backbone,
                                  augmentation=repr(method.augment), seed=seed, settings=settings, scores=rows,
                                  note="A learned network: last step; one CPU core.")
+    if seed == 0:
+        keep(method, name, on, store)
+        path = journey(sorted(seen), [seen[step] for step in sorted(seen)], panel.labels, numbers)
+        keep_path(with_maps(path), name, on, store)
     write_run(run, store)
     return run
+
+
+def with_maps(path: Journey) -> Journey:
+    """The path with its flat maps, which take half a minute to make."""
+    return replace(path, maps=flat_maps(path, "tsne").half().numpy())
 
 
 def measures(method: nn.Module, untrained: nn.Module, name: str, seed: int, splits: Splits) -> list[dict]:

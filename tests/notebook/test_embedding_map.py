@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from course_lib.data.shapes import make_shapes
 from course_lib.files import CHECKOUT
 from course_lib.notebook import embedding_map
 from course_lib.notebook.cards import WIDGET
-from course_lib.notebook.embedding_map import explore_embedding
+from course_lib.notebook.embedding_map import explore_embedding, flat_maps
 from course_lib.plots import CYCLE
 from course_lib.runs.networks import Journey, Learned
 from helpers.draws import randn
@@ -342,3 +343,12 @@ class TestInABrowser:
         assert state(page)["picked"] == 3 and page.locator(".thumb").count() == 0
         assert page.locator("select").count() == page.locator("input").count() == 0
         page.close()
+
+
+def test_stored_flat_maps_are_taken_as_they_are():
+    walk = journey()
+    stored = replace(walk, maps=np.random.default_rng(0).normal(size=(*walk.points.shape[:2], 2)).astype(np.float16))
+    assert np.allclose(flat_maps(stored, "tsne"), stored.maps)
+    assert not np.allclose(flat_maps(stored, "pca"), stored.maps)
+    assert explore_embedding(stored).data["networks"][0]["kept"] is None, "the default is t-SNE where it is stored"
+    assert explore_embedding(walk).data["networks"][0]["kept"] is not None

@@ -8,7 +8,7 @@ import torch
 
 from course_lib.methods import METHODS, build_method, method_class
 from course_lib.runs import networks
-from course_lib.runs.networks import NotStored, keep, keep_path, kept_names, learned
+from course_lib.runs.networks import NotStored, journey, keep, keep_path, kept_names, learned
 from course_lib.runs.stored import StoredRun, write_run
 from course_lib.train import checkpoint
 
@@ -73,7 +73,7 @@ def test_a_network_that_is_too_large_is_not_written(tmp_path):
 def test_the_path_keeps_distances_of_a_flat_cloud(tmp_path):
     generator = torch.Generator().manual_seed(0)
     looks = [torch.randn(30, 8, generator=generator) @ torch.randn(8, 40, generator=generator) for _ in range(3)]
-    keep_path([0, 5, 20], looks, torch.arange(30), torch.arange(30), "simclr", "shapes", tmp_path)
+    keep_path(journey([0, 5, 20], looks, torch.arange(30), torch.arange(30)), "simclr", "shapes", tmp_path)
     stored(build("simclr"), "simclr", tmp_path)
     path = learned("simclr", folder=tmp_path).path
     assert path is not None and path.points.shape == (3, 30, 16) and path.points.dtype == np.float16
