@@ -149,7 +149,7 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
 
     # the loop
     pending: list[tuple[int, dict[str, Tensor]]] = []
-    probe_every = max(1, total // 50)
+    probe_every = max(1, stop // 50)
     views_done, began, saved = 0, time.perf_counter(), time.perf_counter()
     bar = tqdm(total=stop, initial=step, disable=not progress or rank > 0, unit="step", leave=False)
     try:

@@ -1,12 +1,15 @@
-"""Exercises of week 3, VICReg: variance, covariance, the loss, and a rank that sees collapse."""
+"""Exercises of week 3, VICReg: variance, covariance, the loss, its training step, and a rank that sees collapse."""
 from __future__ import annotations
 
+import copy
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from course_lib.exercises.spec import Exercise
-from course_lib.methods.contrastive.vicreg import covariance_loss, invariance_loss, variance_loss
+from course_lib.methods.contrastive.vicreg import covariance_loss, invariance_loss, variance_loss, vicreg_loss
 from lessons.exercises.shared import randn
 
 
@@ -248,6 +251,158 @@ vicreg = Exercise(
 )
 
 
+# ------------------------------------------------------------------------------------------------ 03.step
+def training_step(network: nn.Module, optimizer: Optimizer, first: Tensor, second: Tensor,
+                  weights: dict[str, float]) -> float:
+    """One update of `network` (backbone and expander) on two views (N, ...) of the same images; the loss."""
+    a, b = network(first), network(second)  # one view at a time: batch norm's statistics are those of a view
+    loss = vicreg_loss(a, b, **weights)["loss"]
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def _three_steps(step, network, views, weights):
+    """Three updates by SGD with momentum: the losses, the weights and the running statistics after each."""
+    network = copy.deepcopy(network).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.5)
+    found = {"loss": [], "weights": [], "batch norm's statistics": []}
+    for first, second in views:
+        got = step(network, optimizer, first.clone(), second.clone(), dict(weights))
+        if got is None or got is Ellipsis:
+            return got
+        got = got["loss"] if isinstance(got, dict) else got
+        found["loss"].append(float(got) if isinstance(got, Tensor) and got.numel() == 1 else got)
+        found["weights"].append([p.detach().clone() for p in network.parameters()])
+        found["batch norm's statistics"].append([b.clone() for b in network.buffers() if b.is_floating_point()])
+    return found
+
+
+def _step_probes(generator, dtype):
+    def probe(n, inputs, hidden, width, **weights):
+        network = nn.Sequential(nn.Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, width))
+        with torch.no_grad():
+            for p in network.parameters():
+                p.copy_(0.6 * randn(generator, torch.float64, *p.shape))
+        images = randn(generator, dtype, 3, n, inputs)
+        views = [tuple(x + shift + 0.4 * randn(generator, dtype, n, inputs) for shift in (0.0, 0.5)) for x in images]
+        return dict(network=network.to(dtype), views=views, weights=weights)
+
+    return [probe(12, 5, 7, 4, invariance=10.0, variance=25.0, covariance=4.0),
+            probe(9, 4, 6, 3, invariance=25.0, variance=5.0, covariance=2.0)]
+
+
+def _stepping(embeddings=None, loss=None, order="zbs"):
+    """A training step of which one part is done otherwise: embeddings(network, first, second), loss(a, b, weights)."""
+    embeddings = embeddings or (lambda network, first, second: (network(first), network(second)))
+    loss = loss or (lambda a, b, weights: vicreg_loss(a, b, **weights)["loss"])
+
+    def step(network, optimizer, first, second, weights):
+        value = loss(*embeddings(network, first, second), weights)
+        for action in order:
+            {"z": optimizer.zero_grad, "b": value.backward, "s": optimizer.step}[action]()
+        return value.item()
+
+    return step
+
+
+def _without_gradient(network, first, second):
+    a = network(first)
+    with torch.no_grad():
+        return a, network(second)
+
+
+def _in_one_batch(network, first, second):
+    return network(torch.cat([first, second])).chunk(2)
+
+
+def _evaluated(network, first, second):
+    network.eval()
+    return network(first), network(second)
+
+
+def _unit_length(network, first, second):
+    return F.normalize(network(first), dim=1), F.normalize(network(second), dim=1)
+
+
+def _plain_sum(a, b, weights):
+    parts = vicreg_loss(a, b, **weights)
+    return parts["invariance"] + parts["variance"] + parts["covariance"]
+
+
+def _views_first(network, optimizer, first, second, weights):
+    optimizer.zero_grad(set_to_none=False)
+    parts = vicreg_loss(*map(network, (first, second)), **weights)
+    parts["loss"].backward()
+    optimizer.step()
+    return parts
+
+
+def _through_grad(network, optimizer, first, second, weights):
+    loss = vicreg_loss(network(first), network(second), **weights)["loss"]
+    parameters = list(network.parameters())
+    for p, g in zip(parameters, torch.autograd.grad(loss, parameters)):
+        p.grad = g
+    optimizer.step()
+    return loss
+
+
+step = Exercise(
+    key="03.step", title="One training step", minutes=7, difficulty=3, reference=training_step, probes=_step_probes,
+    call=_three_steps,
+    wrong={
+        "old gradients are kept": (
+            _stepping(order="bs"),
+            "The first step is right, the later ones are not: backward() adds to the gradients that are there. "
+            "optimizer.zero_grad() belongs before it, in every step."),
+        "the weights do not move": (
+            _stepping(order="zb"),
+            "The loss is right and no weight has moved: zero_grad(), then backward(), then optimizer.step(), which "
+            "needs the gradients still there."),
+        "the step before the gradient": (
+            _stepping(order="sb"),
+            "optimizer.step() uses the gradients that are there when it is called: yours are those of earlier batches. "
+            "backward() first."),
+        "the second view without a gradient": (
+            _stepping(_without_gradient),
+            "The loss is right, the update is not: no gradient flows through the second view. VICReg has no "
+            "stop-gradient; both views pull at the same network."),
+        "both views in one batch": (
+            _stepping(_in_one_batch),
+            "Concatenated, the two views share batch norm's mean and variance. The official code sends one view at a "
+            "time through the network: network(first), network(second)."),
+        "one view twice": (
+            _stepping(lambda network, first, second: (network(first), network(first))),
+            "Both embeddings come from the first view, so the invariance term is 0 whatever the network does."),
+        "the coefficients are left out": (
+            _stepping(loss=lambda a, b, weights: vicreg_loss(a, b)["loss"]),
+            "You minimise the default coefficients instead of `weights`: hand them on, vicreg_loss(a, b, **weights)."),
+        "the parts without their coefficients": (
+            _stepping(loss=_plain_sum),
+            "The parts are unweighted, for the log. What is minimised is the entry \"loss\"."),
+        "embeddings of length 1": (
+            _stepping(_unit_length),
+            "No normalisation in VICReg: scaled to length 1, the standard deviation of a dimension is about the root "
+            "of 1/D and can never reach 1."),
+        "in evaluation mode": (
+            _stepping(_evaluated),
+            "network.eval() makes batch norm use its running statistics and stop updating them. Train in training "
+            "mode, as the network comes."),
+    },
+    right={"gradients set to zero first, the parts returned": _views_first, "gradients asked for": _through_grad},
+    hints=("Embed each view, one after the other, with the same network. What does the optimizer need, in which order?",
+           "loss = vicreg_loss(a, b, **weights)[\"loss\"]; then zero_grad(), backward(), step().",
+           "a, b = network(first), network(second)\n"
+           "loss = vicreg_loss(a, b, **weights)[\"loss\"]\n"
+           "optimizer.zero_grad()\n"
+           "loss.backward()\n"
+           "optimizer.step()\n"
+           "return loss.item()"),
+    words={"['loss']": "the loss", "['weights']": "the network's weights"},
+)
+
+
 # ------------------------------------------------------------------------------------------------ 03.effective_rank
 def _rank_probes(generator, dtype):
     z = randn(generator, dtype, 20, 6) * torch.tensor([3.0, 2.0, 1.0, 0.5, 0.3, 0.1], dtype=dtype)
@@ -348,4 +503,4 @@ rank = Exercise(
 )
 
 
-EXERCISES = [variance, covariance, vicreg, rank]
+EXERCISES = [variance, covariance, vicreg, step, rank]

@@ -71,6 +71,76 @@ def _direction(a, b):
     return dict(s=(a - b).square().sum(1).mean())
 
 
+# ---------------------------------------------------------------- 03.step
+def _objective(a, b, weights):
+    return _loss(lambda a, b: {})(a, b, **weights)["loss"]
+
+
+def _descent(network, optimizer, loss):
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def _kept(network, optimizer, first, second, weights):
+    loss = _objective(network(first), network(second), weights)
+    loss.backward()
+    optimizer.step()
+    return float(loss)
+
+
+def _zeroed_late(network, optimizer, first, second, weights):
+    loss = _objective(network(first), network(second), weights)
+    loss.backward()
+    optimizer.zero_grad()
+    optimizer.step()
+    return float(loss)
+
+
+def _one_behind(network, optimizer, first, second, weights):
+    loss = _objective(network(first), network(second), weights)
+    optimizer.step()
+    loss.backward()
+    return loss
+
+
+def _first_only(network, optimizer, first, second, weights):
+    a, b = network(first), network(second)
+    return _descent(network, optimizer, _objective(a, b.detach(), weights))
+
+
+def _stacked(network, optimizer, first, second, weights):
+    both = network(torch.vstack([first, second]))
+    return _descent(network, optimizer, _objective(both[:len(first)], both[len(first):], weights))
+
+
+def _same_view(network, optimizer, first, second, weights):
+    a = network(first)
+    b = network(first)
+    return _descent(network, optimizer, _objective(b, a, weights))
+
+
+def _by_default(network, optimizer, first, second, weights):
+    return _descent(network, optimizer, _objective(network(first), network(second), {}))
+
+
+def _all_ones(network, optimizer, first, second, weights):
+    ones = dict.fromkeys(weights, 1.0)
+    return _descent(network, optimizer, _objective(network(first), network(second), ones))
+
+
+def _directions(network, optimizer, first, second, weights):
+    a, b = network(first), network(second)
+    return _descent(network, optimizer, _objective(a / a.norm(dim=1, keepdim=True), b / b.norm(dim=1, keepdim=True),
+                                                   weights))
+
+
+def _not_training(network, optimizer, first, second, weights):
+    a, b = (network.train(False)(view) for view in (first, second))
+    return _descent(network, optimizer, _objective(a, b, weights))
+
+
 # ---------------------------------------------------------------- 03.effective_rank
 def _eigen(features, centre=True):
     z = features.to(torch.float64)
@@ -131,6 +201,18 @@ SECOND = {
         "only the first view regularised": _loss(lambda a, b: dict(v=_spread(a), c=2 * _across(a))),
         "the second view detached": _loss(lambda a, b: dict(s=((a - b.data) ** 2).mean())),
         "parts with their weights": _scaled,
+    },
+    "03.step": {
+        "old gradients are kept": _kept,
+        "the weights do not move": _zeroed_late,
+        "the step before the gradient": _one_behind,
+        "the second view without a gradient": _first_only,
+        "both views in one batch": _stacked,
+        "one view twice": _same_view,
+        "the coefficients are left out": _by_default,
+        "the parts without their coefficients": _all_ones,
+        "embeddings of length 1": _directions,
+        "in evaluation mode": _not_training,
     },
     "03.effective_rank": {
         "not centred": lambda features: _number(_moved(features, _eigen(features, False))),
