@@ -21,14 +21,15 @@ from course_lib.models.backbones import ConvNet
 from course_lib.models.batch_norm import replace_batch_norm
 from course_lib.models.layers import normalize
 
-STEPS, BATCH = 600, 64
+STEPS, BATCH = 1000, 32
 # as in the paper: predictor, a slow target, batch norm in heads and backbone, none at the projector's output
 FULL = {"momentum": 0.97, "predictor": True, "heads": True, "backbone": True, "output": False}
 CHANGES = {
-    "full": {}, "no-predictor": {"predictor": False}, "momentum-0": {"momentum": 0.0}, "frozen": {"momentum": 1.0},
-    "no-heads": {"heads": False}, "no-backbone": {"backbone": False}, "nowhere": {"heads": False, "backbone": False},
+    "full": {}, "no-predictor": {"predictor": False}, "nowhere": {"heads": False, "backbone": False},
+    "momentum-0": {"momentum": 0.0}, "no-heads": {"heads": False},
     # batch norm at the projector's output added to "no-predictor"
     "no-predictor-output": {"predictor": False, "output": True},
+    "frozen": {"momentum": 1.0},
 }
 
 
