@@ -39,7 +39,7 @@ class LiveCurves:
         """The figure for a History, also without a notebook: losses, and the two collapse measures where they exist."""
         import matplotlib.pyplot as plt
 
-        columns, width = (3, 9) if history.rank_steps else (1, 5)
+        columns, width = (3, 9) if len(history.rank_steps) > 2 else (1, 5)
         figure, axes = plt.subplots(1, columns, figsize=(width, 2.4), squeeze=False)
         axes = axes[0]
         if self.behind is not None:
@@ -56,7 +56,7 @@ class LiveCurves:
                              bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1})
         axes[0].set(xlabel="step", ylabel="loss", title=_title(history))
         axes[0].title.set_fontsize(9)
-        if history.rank_steps:
+        if columns > 1:
             axes[1].plot(history.rank_steps, history.std, color=RED)
             axes[1].set(xlabel="step", ylabel="std per dimension", ylim=(0, 1.1 * max(history.std) or None))
             axes[2].plot(history.rank_steps, history.rank, color=GREEN)
