@@ -16,6 +16,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -105,7 +106,7 @@ def make(name: str, on: str, seed: int, splits: Splits, out: Path, steps: int, s
     numbers = torch.linspace(0, len(splits.test) - 1, min(PANEL, len(splits.test))).round().long()
     panel = splits.test.select(numbers)
     seen = torch.load(looks, weights_only=True) if looks.exists() else {0: embed(method, panel)}
-    history = None
+    history, whole, began = None, not out.exists(), time.process_time()
     # the first steps move most, so the looks are close together there
     for stop in sorted({max(1, round(steps * (i / (CHECKPOINTS - 1)) ** 2)) for i in range(1, CHECKPOINTS)}):
         history = fit(method, splits.train, steps=stop, schedule_steps=steps, seed=seed, device="cpu", threads=1,
@@ -114,9 +115,10 @@ def make(name: str, on: str, seed: int, splits: Splits, out: Path, steps: int, s
             seen[stop] = embed(method, panel)
             torch.save(seen, looks)
     assert history is not None
+    spent = {"cpu_seconds": round(time.process_time() - began)} if whole else {}  # of a run that was not interrupted
     rows = measures(method, build(name, on, seed), name, seed, splits)
     settings = {**method.recipe, **plan.fit, "images": len(splits.train), **{k: v for k, v in plan.options.items()},
-                **{f"vit_{k}": v for k, v in (plan.vit or {}).items()}, "views_per_second": history.views_per_second}
+                **{f"vit_{k}": v for k, v in (plan.vit or {}).items()}, "views_per_second": history.views_per_second, **spent}
     run = StoredRun.from_history(name, splits.train.name, history, id=f"{on}-{name}-s{seed}", backbone=plan.backbone,
                                  augmentation=repr(method.augment), seed=seed, settings=settings, scores=rows,
                                  note="A learned network: last step; one CPU core.")
@@ -146,7 +148,10 @@ def measures(method: nn.Module, untrained: nn.Module, name: str, seed: int, spli
 
 
 def table(folder: Path) -> str:
-    """Per method and set: kNN, linear probe and fine-tuning, raw pixels and the untrained network; means of seeds."""
+    """Per method and set: kNN, linear probe and fine-tuning, raw pixels and the untrained network; means of seeds.
+
+    minutes: of one core; for a run that was interrupted, from its start to its end, pauses included.
+    """
     lines = [["network", "set", "seeds", "kNN", "raw pixels", "untrained", "linear", "untrained", "fine-tuned",
               "untrained", "minutes"]]
     runs = read_runs(folder) if folder.is_dir() else []
@@ -160,7 +165,7 @@ def table(folder: Path) -> str:
                 values = [[v for run in mine if (v := run.value(key, row)) is not None] for key, row in cells]
                 lines.append([method_class(name).title, on, str(len(mine)),
                               *(f"{100 * fmean(v):.1f} %" if v else "-" for v in values),
-                              f"{fmean(run.wall_seconds for run in mine) / 60:.1f}"])
+                              f"{fmean(run.settings.get('cpu_seconds', run.wall_seconds) for run in mine) / 60:.1f}"])
     return text_table(lines) if len(lines) > 1 else "There are no learned networks yet; `course networks` makes them."
 
 
