@@ -1,4 +1,4 @@
-"""Exercises of week 12, MAE: shuffle and drop patches, put them back, say where they are, score what was hidden."""
+"""Exercises of week 12, MAE: a head of attention; tokens put back, hidden patches scored, one training step."""
 from __future__ import annotations
 
 import math
@@ -8,80 +8,78 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from course_lib.augment.masks import random_masking
 from course_lib.exercises.spec import Exercise
+from course_lib.methods.masked.mae import mae_loss as library_loss
 from course_lib.methods.masked.mae import unshuffle as library_unshuffle
 from course_lib.models.patches import normalize_patches, patchify
 from lessons.exercises.shared import rand, randn
 
 
-# ------------------------------------------------------------------------------------------------ 12.random_masking
-def _noise_probes(generator, dtype):
-    noise = partial(rand, generator, dtype)
-    tied = noise(3, 8).mul(4).floor()  # equal numbers stay in reading order
-    return [(noise(4, 16), 4), (noise(3, 10), 6), dict(noise=noise(5, 9), kept=1), (tied, 3)]
+# ------------------------------------------------------------------------------------------------ 12.attention
+def attention(x, query, key, value):
+    """One head: x (B, T, D), matrices (D, d) -> weights (B, T, T), whose rows sum to 1, and mixed values (B, T, d)."""
+    q, k, v = x @ query, x @ key, x @ value
+    weights = (q @ k.mT / math.sqrt(q.shape[-1])).softmax(-1)
+    return weights, weights @ v
 
 
-def _masking(noise, kept, order=None, restore=None, sort=False, inverted=False):
-    order = noise.argsort(dim=1, stable=True) if order is None else order
-    back = order.argsort(1) if restore is None else restore(order)
-    keep = order[:, :kept]
-    visible = order.argsort(1) < kept
-    return keep.sort(1).values if sort else keep, back, ~visible if inverted else visible
+def _attention_probes(generator, dtype):
+    draw = partial(randn, generator, dtype)
+    return [(draw(2, 5, 6), draw(6, 4), draw(6, 4), draw(6, 3)),
+            dict(x=draw(3, 4, 5), query=draw(5, 5), key=draw(5, 5), value=draw(5, 5)),
+            (draw(1, 7, 3), draw(3, 9), draw(3, 9), draw(3, 2))]
 
 
-def _shuffled_mask(noise, kept):
-    keep, restore, _ = _masking(noise, kept)
-    return keep, restore, (torch.arange(noise.shape[1]) < kept).expand(noise.shape)
+def _attended(scale=lambda x, q: math.sqrt(q.shape[-1]), dim=-1, swap=False, mixed=2):
+    def attend(x, query, key, value):
+        parts = x @ query, x @ key, x @ value
+        q, k = parts[1::-1] if swap else parts[:2]
+        weights = (q @ k.mT / scale(x, q)).softmax(dim)
+        return weights, weights @ parts[mixed]
+
+    return attend
 
 
-def _masking_by_scatter(noise, kept):
-    order = torch.sort(noise, dim=1, stable=True).indices
-    places = torch.arange(noise.shape[1]).expand_as(order)
-    visible = torch.zeros_like(noise, dtype=torch.bool).scatter(1, order[:, :kept], True)
-    return order[:, :kept], torch.empty_like(order).scatter(1, order, places), visible
+def _attention_by_einsum(x, query, key, value):
+    q, k, v = (torch.einsum("btd,de->bte", x, w) for w in (query, key, value))
+    logits = torch.einsum("bqe,bke->bqk", q, k) * q.shape[-1] ** -0.5
+    weights = logits.exp() / logits.exp().sum(2, keepdim=True)
+    return weights, torch.einsum("bqk,bke->bqe", weights, v)
 
 
-random_masking = Exercise(
-    key="12.random_masking", title="Shuffle, keep a few, remember the way back", minutes=8, difficulty=3,
-    reference="course_lib.augment.masks:random_masking", probes=_noise_probes,
-    words={'[0]': 'keep', '[1]': 'restore', '[2]': 'visible'},
-    unit="patches",
+attention_exercise = Exercise(
+    key="12.attention", title="One head of attention", minutes=9, difficulty=2,
+    reference=attention, probes=_attention_probes, gradients=True,
+    words={"[0]": "the weights", "[1]": "the mixed values"},
     wrong={
-        "the way back is the shuffle itself": (
-            lambda noise, kept: _masking(noise, kept, restore=lambda order: order),
-            "restore must undo the shuffle: order[restore] = 0, 1, 2, ... The inverse of a permutation is its "
-            "argsort."),
-        "the mask is that of the shuffled patches": (
-            _shuffled_mask, "Your mask is True for the first places of the *shuffled* list, the same for every image. "
-                            "Visible is asked for in the order of the image: where did each patch go?"),
-        "True marks what is hidden": (
-            lambda noise, kept: _masking(noise, kept, inverted=True),
-            "In this course True = visible. (MAE's own code has 1 = removed: read the first comment of any masking "
-            "code "
-            "twice.)"),
-        "the largest noise stays": (
-            lambda noise, kept: _masking(noise, kept, order=noise.argsort(dim=1, descending=True, stable=True)),
-            "As random as it should be, but by the convention the patches with the smallest noise stay."),
-        "kept patches sorted again": (
-            lambda noise, kept: _masking(noise, kept, sort=True),
-            "keep is in reading order now, but restore still describes the shuffle, so the tokens would come back to "
-            "wrong places. Keep the order of the noise."),
-        "one shuffle for the whole batch": (
-            lambda noise,
-            kept: _masking(noise, kept, order=noise[:1].argsort(dim=1, stable=True).repeat(len(noise), 1)),
-            "Every image hides the same patches. Sort each row of the noise by itself: argsort(dim=1)."),
+        "the products are not scaled": (
+            _attended(lambda x, q: 1.0), "Divide the products by the root of d, the width of queries and keys: without "
+                                         "it they grow with d, and the softmax is close to a hard choice."),
+        "scaled by d and not by its root": (
+            _attended(lambda x, q: q.shape[-1]), "A sum of d products of independent numbers has a standard deviation "
+                                                 "of the *root* of d. Divide by that."),
+        "scaled by the width of the tokens": (
+            _attended(lambda x, q: math.sqrt(x.shape[-1])), "The products are sums over the d channels of queries and "
+                                                            "keys: d is q.shape[-1], not the width of x."),
+        "softmax over the queries": (
+            _attended(dim=-2), "Your columns sum to 1. Every *query* spreads a weight of 1 over the keys: softmax over "
+                               "the last axis of (query, key)."),
+        "queries and keys exchanged": (
+            _attended(swap=True), "Row i must say where token i looks: its query against all keys, q @ k.mT."),
+        "keys are mixed instead of values": (
+            _attended(mixed=1), "The weights are right. What they mix are the values, not the keys."),
     },
-    right={
-        "the inverse by scatter": _masking_by_scatter,
-        "row by row": lambda noise, kept: tuple(map(torch.stack, zip(*[
-            (o[:kept], o.argsort(), torch.isin(torch.arange(len(o)), o[:kept]))
-            for o in (row.argsort(stable=True) for row in noise)]))),
-    },
-    hints=("One argsort gives a random order of the patches. The first `kept` of it stay.",
-           "restore is a second argsort, of the order: it says at which place of the shuffled list each patch is.",
-           "order = noise.argsort(dim=1, stable=True)\n"
-           "restore = order.argsort(dim=1)\n"
-           "return order[:, :kept], restore, restore < kept"),
+    right={"einsum": _attention_by_einsum,
+           "torch's own": lambda x, query, key, value: (
+               torch.softmax(torch.bmm(x @ query, (x @ key).transpose(1, 2)) / (x @ query).size(2) ** 0.5, 2),
+               torch.nn.functional.scaled_dot_product_attention(x @ query, x @ key, x @ value))},
+    hints=("Three products of x with a matrix: q, k and v. Which two of them decide who looks where?",
+           "q @ k.mT has shape (B, T, T), row = query. Divide by math.sqrt(q.shape[-1]), then softmax over the last "
+           "axis.",
+           "q, k, v = x @ query, x @ key, x @ value\n"
+           "weights = (q @ k.mT / math.sqrt(q.shape[-1])).softmax(-1)\n"
+           "return weights, weights @ v"),
 )
 
 
@@ -151,82 +149,6 @@ unshuffle = Exercise(
            "B, kept, D = tokens.shape\n"
            "others = mask_token.expand(B, restore.shape[1] - kept, -1)\n"
            "return torch.cat([tokens, others], 1).gather(1, restore[..., None].expand(-1, -1, D))"),
-)
-
-
-# ------------------------------------------------------------------------------------------------ 12.sincos_positions
-def _position_probes(generator, dtype):
-    return [(3, 8), (9, 32, True), (2, 4, False), dict(grid=5, dim=12, class_token=True)]
-
-
-def _table(grid, dim, class_token=True, swap=False, exponent=4.0, start=0, interleave=False, place=0, added=False):
-    omega = 10000.0 ** (-torch.arange(dim // 4, dtype=torch.float64) * exponent / dim)
-    y, x = torch.meshgrid(*[torch.arange(start, start + grid, dtype=torch.float64)] * 2, indexing="ij")
-    if swap:
-        y, x = x, y
-    halves = []
-    for axis in (x, y):
-        angle = axis.flatten()[:, None] * omega
-        parts = torch.stack([angle.sin(), angle.cos()], -1)
-        halves.append(parts.flatten(1) if interleave else parts.transpose(1, 2).flatten(1))
-    table = torch.cat([halves[0] + halves[1]] * 2 if added else halves, 1)
-    if class_token:
-        zero = torch.zeros(1, dim, dtype=torch.float64)
-        table = torch.cat([zero, table] if place == 0 else [table, zero])
-    return table.float()
-
-
-def _by_loops(grid, dim, class_token=True):
-    rows = [[0.0] * dim] if class_token else []
-    for r in range(grid):
-        for c in range(grid):
-            rows.append([f(p * 10000 ** (-4 * k / dim)) for p in (c, r) for f in (math.sin, math.cos)
-                         for k in range(dim // 4)])
-    return torch.tensor(rows)
-
-
-sincos_positions = Exercise(
-    key="12.sincos_positions", title="Where a patch was: sines and cosines", minutes=9, difficulty=3,
-    reference="course_lib.models.positions:sincos_positions", probes=_position_probes, tolerance=1e-5,
-    wrong={
-        "rows before columns": (
-            lambda grid, dim, class_token=True: _table(grid, dim, class_token, swap=True),
-            "In MAE's table the first half of the channels tells the column, the second the row. (Its code calls the "
-            "first "
-            "one grid_h; a checkpoint's weights know better.)"),
-        "frequencies fall too slowly": (
-            lambda grid, dim, class_token=True: _table(grid, dim, class_token, exponent=2.0),
-            "Each axis has dim / 2 channels, half of them sines: k runs to dim / 4, and the exponent is k / (dim / "
-            "4)."),
-        "sines and cosines alternate": (
-            lambda grid, dim, class_token=True: _table(grid, dim, class_token, interleave=True),
-            "As information it is the same, but MAE keeps all sines of an axis before its cosines."),
-        "positions count from 1": (
-            lambda grid, dim, class_token=True: _table(grid, dim, class_token, start=1),
-            "The first row and the first column are 0: sin 0 = 0, cos 0 = 1."),
-        "the class token comes last": (
-            lambda grid, dim, class_token=True: _table(grid, dim, class_token, place=1),
-            "The row of zeros belongs to the class token, which stands before the patches."),
-        "row and column added up": (
-            lambda grid, dim, class_token=True: _table(grid, dim, class_token, added=True),
-            "A sum can't be taken apart: (1, 2) and (2, 1) get the same code. Each axis has half of the channels."),
-    },
-    right={"by loops": _by_loops,
-           "outer product": lambda grid, dim, class_token=True: torch.cat(
-               [torch.zeros(int(class_token),
-                            dim)] + [torch.cat([f(torch.outer(a, 10000 ** (-torch.arange(dim // 4) * 4 / dim)))
-                for a in (torch.arange(grid * grid) % grid, torch.arange(grid * grid) // grid) for f in (torch.sin,
-                                                                                                         torch.cos)],
-                1)])},
-    hints=("Start with one axis: an angle for each position and frequency, position / 10000^(k / (dim / 4)).",
-           "For patch l in reading order the column is l % grid, the row l // grid. Columns first: [sin, cos] of the "
-           "column, "
-           "then [sin, cos] of the row, dim / 4 channels each.",
-           "place = torch.arange(grid * grid)\n"
-           "column, row = place % grid, place // grid\n"
-           "omega = 1 / 10000 ** (torch.arange(dim // 4) / (dim / 4))\n"
-           "table = torch.cat([f(p[:, None] * omega) for p in (column, row) for f in (torch.sin, torch.cos)], 1)\n"
-           "return torch.cat([torch.zeros(1, dim), table]) if class_token else table"),
 )
 
 
@@ -315,9 +237,9 @@ mae_loss = Exercise(
                 *(lambda e, h: (e, 1 - h))(*_parts(prediction, images, visible, normalized))),
             "True = visible, and you score what is visible. Take ~visible."),
         "each colour normalised on its own": (
-            _with(_colours_apart), "A patch has one mean and one deviation over all its pixels and colours: p·p·3 "
-                                   "numbers."),
-        "eps added to the deviation": (
+            _with(_colours_apart),
+            "A patch has one mean and one standard deviation over all its pixels and colours: p·p·3 numbers."),
+        "eps added to the standard deviation": (
             _with(_eps_outside), "In a nearly constant patch it matters: 1e-6 belongs under the root, with the "
                                  "variance."),
         "channels first in a patch": (
@@ -340,4 +262,121 @@ mae_loss = Exercise(
            "return (error * hidden).sum() / hidden.sum()"),
 )
 
-EXERCISES = [random_masking, unshuffle, sincos_positions, mae_loss]
+
+# ------------------------------------------------------------------------------------------------ 12.mae_step
+def mae_step(encoder, decoder, mask_token, optimizer, images, noise, kept):
+    """One update of MAE -> the loss, a number.
+
+    encoder(images, keep) -> tokens (B, 1 + kept, D), the class token first; decoder(tokens (B, 1 + L, D)) -> (B, L, n).
+    """
+    keep, restore, visible = random_masking(noise, kept)
+    tokens = encoder(images, keep)
+    patches = library_unshuffle(tokens[:, 1:], mask_token, restore)
+    prediction = decoder(torch.cat([tokens[:, :1], patches], 1))
+    loss = library_loss(prediction, images, visible)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def _three_steps(step, images: Tensor, noise: Tensor, kept: int):
+    """Three updates of a very small autoencoder by `step`: the losses, and the weights at the end."""
+    draw = partial(randn, torch.Generator().manual_seed(5), images.dtype)
+    length, n, width = noise.shape[-1], 3 * images.shape[-1] ** 2 // noise.shape[-1], 6
+    into, out, first, token, places, more = weights = [
+        torch.nn.Parameter(0.5 * draw(*shape)) for shape in
+        ((n, width), (width, n), (1, 1, width), (1, 1, width), (1, length, width), (1, 1 + length, width))]
+
+    def encoder(pictures, keep):
+        x = patchify(pictures, math.isqrt(n // 3)) @ into + places
+        x = x.gather(1, keep[..., None].expand(-1, -1, width))
+        x = torch.cat([first.expand(len(x), -1, -1), x], 1)
+        return torch.tanh(x + x.mean(1, keepdim=True))
+
+    def decoder(tokens):
+        x = torch.tanh(tokens + more[:, : tokens.shape[1]] + tokens.mean(1, keepdim=True))
+        return (x + x[:, :1])[:, 1:] @ out
+
+    optimizer = torch.optim.SGD(weights, lr=0.1, momentum=0.5)
+    losses = [step(encoder, decoder, token, optimizer, *pair, kept) for pair in zip(images, noise)]
+    if any(loss is None or loss is Ellipsis for loss in losses):
+        return losses[0]
+    held = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
+    losses = [loss.detach() if isinstance(loss, Tensor) else loss for loss in losses]
+    return {"losses": losses, "keeps its graph": held, "weights": torch.cat([w.detach().flatten() for w in weights])}
+
+
+def _update_probes(generator, dtype):
+    draw = partial(randn, generator, dtype)
+    return [dict(images=draw(3, 4, 3, 6, 6), noise=rand(generator, dtype, 3, 4, 9), kept=3),
+            dict(images=draw(3, 3, 3, 8, 8), noise=rand(generator, dtype, 3, 3, 16), kept=4)]
+
+
+def _update(put_back=library_unshuffle, join=lambda first, patches: [first, patches], seen=lambda visible: visible,
+            normalized=True, clear=True, number=True):
+    def step(encoder, decoder, mask_token, optimizer, images, noise, kept):
+        keep, restore, visible = random_masking(noise, kept)
+        first, patches = encoder(images, keep).split([1, kept], 1)
+        tokens = torch.cat(join(first, put_back(patches, mask_token, restore)), 1)
+        loss = library_loss(decoder(tokens), images, seen(visible), normalized)
+        if clear:
+            optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item() if number else loss
+
+    return step
+
+
+def _by_autograd(encoder, decoder, mask_token, optimizer, images, noise, kept):
+    keep, restore, visible = random_masking(noise, kept)
+    tokens = encoder(images, keep)
+    tokens = torch.cat([tokens[:, :1], _put_one_by_one(tokens[:, 1:], mask_token, restore)], 1)
+    loss = _in_images(decoder(tokens), images, visible)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return float(loss.detach())
+
+
+step_exercise = Exercise(
+    key="12.mae_step", title="One training step", minutes=9, difficulty=3,
+    reference=mae_step, probes=_update_probes, call=_three_steps, tolerance=1e-4,
+    words={"['losses']": "the returned losses", "['weights']": "the weights after three steps"},
+    wrong={
+        "tokens are not put back": (
+            _update(put_back=_filled), "The decoder gets the kept tokens first and the mask tokens behind them, so it "
+                                       "adds the position of patch 0 to whichever was kept first. unshuffle them."),
+        "the class token comes last": (
+            _update(join=lambda first, patches: [patches, first]),
+            "The decoder expects the class token in front: torch.cat([first, patches], 1)."),
+        "the visible patches are scored": (
+            _update(seen=lambda visible: ~visible),
+            "mae_loss takes the mask with True = visible and scores the others. Hand on `visible` as it is."),
+        "plain pixels as targets": (
+            _update(normalized=False),
+            "The targets are patches of mean 0 and standard deviation 1, which is mae_loss's default."),
+        "gradients never cleared": (
+            _update(clear=False), "backward adds to the gradients of the step before. optimizer.zero_grad() first."),
+        "the loss keeps its graph": (
+            _update(number=False),
+            "You return the tensor with the whole computation behind it, which keeps every batch in memory. Return a "
+            "number: loss.item()."),
+    },
+    right={"cleared at the end, one by one": _by_autograd},
+    hints=("Mask, encode what is kept, put back, decode, score, update: six lines, and a function for most of them.",
+           "random_masking(noise, kept) gives keep, restore, visible. The class token, tokens[:, :1], waits outside "
+           "while tokens[:, 1:] are put back.",
+           "keep, restore, visible = random_masking(noise, kept)\n"
+           "tokens = encoder(images, keep)\n"
+           "patches = unshuffle(tokens[:, 1:], mask_token, restore)\n"
+           "prediction = decoder(torch.cat([tokens[:, :1], patches], 1))\n"
+           "loss = mae_loss(prediction, images, visible)\n"
+           "optimizer.zero_grad()\n"
+           "loss.backward()\n"
+           "optimizer.step()\n"
+           "return loss.item()"),
+)
+
+EXERCISES = [attention_exercise, unshuffle, mae_loss, step_exercise]

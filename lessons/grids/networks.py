@@ -115,7 +115,7 @@ def make(name: str, on: str, seed: int, splits: Splits, out: Path, steps: int, s
             seen[stop] = embed(method, panel)
             torch.save(seen, looks)
     assert history is not None
-    spent = {"cpu_seconds": round(time.process_time() - began)} if whole else {}  # of a run that was not interrupted
+    spent = {"cpu_seconds": round(time.process_time() - began)} if whole else {}  # unknown after an interruption
     rows = measures(method, build(name, on, seed), name, seed, splits)
     settings = {**method.recipe, **plan.fit, "images": len(splits.train), **{k: v for k, v in plan.options.items()},
                 **{f"vit_{k}": v for k, v in (plan.vit or {}).items()}, "views_per_second": history.views_per_second, **spent}

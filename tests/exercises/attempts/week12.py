@@ -3,28 +3,27 @@
 from . import Tries
 
 ATTEMPTS = {
-    "12.random_masking": Tries([
+    "12.attention": Tries([
         """
-shuffled = torch.sort(noise, dim=1, stable=True)[1]
-keep = shuffled[:, :kept]
-restore = torch.zeros_like(shuffled)
-restore.scatter_(1, shuffled, torch.arange(noise.shape[1]).expand_as(shuffled).contiguous())
-visible = torch.zeros_like(noise)
-visible.scatter_(1, keep, 1)
-return keep, restore, visible.bool()
+q = torch.matmul(x, query)
+k = torch.matmul(x, key)
+v = torch.matmul(x, value)
+logits = torch.bmm(q, k.permute(0, 2, 1)) / q.size(-1) ** 0.5
+weights = F.softmax(logits, dim=2)
+return weights, torch.bmm(weights, v)
 """], [
-        ("sorted along the batch", 0, "torch.sort(noise, dim=1, stable=True)[1]",
-         "torch.sort(noise, dim=1, stable=True)[1].flip(0)"),
-        ("the values of the noise", 0, "return keep,", "return noise.gather(1, keep),"),
-        ("the rest is kept", 0, "keep = shuffled[:, :kept]", "keep = shuffled[:, kept:]"),
-        ("one more is kept", 0, "shuffled[:, :kept]", "shuffled[:, :kept + 1]"),
-        ("restore as ranks of the kept only", 0, "return keep, restore", "return keep, restore[:, :kept]"),
-        ("the mask of floats", 0, "visible.bool()", "visible"),
-        ("the order of results", 0, "return keep, restore, visible.bool()", "return keep, visible.bool(), restore"),
-        ("largest first among the kept", 0, "return keep,", "return keep.flip(1),"),
-        ("restore moved by one", 0, "return keep, restore,", "return keep, restore + 1,"),
-        ("visible of the first row for all", 0, "visible.bool()", "visible.bool()[:1].expand(len(noise), -1)"),
-        ("fresh noise", 0, "torch.sort(noise,", "torch.sort(torch.rand_like(noise),"),
+        ("only the values", 0, "return weights, torch.bmm(weights, v)", "return torch.bmm(weights, v)"),
+        ("the results in the other order", 0, "return weights, torch.bmm(weights, v)",
+         "return torch.bmm(weights, v), weights"),
+        ("logits for weights", 0, "return weights,", "return logits,"),
+        ("the tokens themselves are mixed", 0, "torch.bmm(weights, v)", "torch.bmm(weights, x)"),
+        ("the residual is added", 0, "torch.bmm(weights, v)", "torch.bmm(weights, v) + v"),
+        ("sigmoid in place of softmax", 0, "F.softmax(logits, dim=2)", "torch.sigmoid(logits)"),
+        ("softmax of minus", 0, "F.softmax(logits", "F.softmax(-logits"),
+        ("weights transposed", 0, "torch.bmm(weights, v)", "torch.bmm(weights.permute(0, 2, 1), v)"),
+        ("softmax over the batch", 0, "dim=2", "dim=0"),
+        ("a query against queries", 0, "k.permute", "q.permute"),
+        ("times the root", 0, "/ q.size(-1) ** 0.5", "* q.size(-1) ** 0.5"),
     ]),
     "12.unshuffle": Tries([
         """
@@ -48,32 +47,6 @@ return out
         ("places sorted", 0, "restore[b]]", "restore[b].sort().values]"),
         ("token repeated where hidden", 0, "mask_token.repeat(B, L - kept, 1)",
          "tokens[:, -1:].repeat(1, L - kept, 1)"),
-    ]),
-    "12.sincos_positions": Tries([
-        """
-freq = torch.exp(-math.log(10000.0) * torch.arange(dim // 4) / (dim // 4))
-axis = torch.arange(grid, dtype=torch.float32)
-col, row = axis.repeat(grid), axis.repeat_interleave(grid)
-parts = [torch.sin(torch.outer(col, freq)), torch.cos(torch.outer(col, freq)),
-         torch.sin(torch.outer(row, freq)), torch.cos(torch.outer(row, freq))]
-out = torch.cat(parts, dim=1)
-if class_token:
-    out = F.pad(out, (0, 0, 1, 0))
-return out
-"""], [
-        ("1000 in place of 10000", 0, "10000.0", "1000.0"),
-        ("cosines first", 0, "torch.sin(torch.outer(col", "torch.cos_(torch.outer(col",
-         "torch.cos(torch.outer(col", "torch.sin(torch.outer(col",
-         "cos_(", "cos("),
-        ("ones for the class token", 0, "F.pad(out, (0, 0, 1, 0))", "F.pad(out, (0, 0, 1, 0), value=1.0)"),
-        ("always a class token", 0, "if class_token:\n    out", "out"),
-        ("never a class token", 0, "if class_token:", "if False:"),
-        ("frequencies in reverse order", 0, "/ (dim // 4))", "/ (dim // 4)).flip(0)"),
-        ("positions as shares of the grid", 0, "dtype=torch.float32)", "dtype=torch.float32) / grid"),
-        ("exponent k / (dim/4 - 1)", 0, "/ (dim // 4))", "/ max(dim // 4 - 1, 1))"),
-        ("angles times pi", 0, "freq = torch.exp", "freq = math.pi * torch.exp"),
-        ("float64", 0, "return out", "return out.double()"),
-        ("positions centred", 0, "dtype=torch.float32)", "dtype=torch.float32) - (grid - 1) / 2"),
     ]),
     "12.mae_loss": Tries([
         """
@@ -103,5 +76,31 @@ return err[hidden].mean()
         ("columns before rows", 0, "(p q c)", "(q p c)"),
         ("target without gradient, prediction detached", 0, "F.mse_loss(prediction,",
          "F.mse_loss(prediction.detach(),"),
+    ]),
+    "12.mae_step": Tries([
+        """
+keep, restore, visible = random_masking(noise, kept)
+optimizer.zero_grad()
+x = encoder(images, keep)
+first, rest = x[:, :1], x[:, 1:]
+full = torch.cat((first, unshuffle(rest, mask_token, restore)), dim=1)
+pred = decoder(full)
+loss = mae_loss(pred, images, visible)
+loss.backward()
+optimizer.step()
+return float(loss)
+"""], [
+        ("no update", 0, "optimizer.step()", "pass"),
+        ("no gradient", 0, "loss.backward()", "pass"),
+        ("zeros for mask tokens", 0, "mask_token, restore", "torch.zeros_like(mask_token), restore"),
+        ("the mask token stands still", 0, "mask_token, restore", "mask_token.detach(), restore"),
+        ("fresh noise", 0, "random_masking(noise", "random_masking(torch.rand_like(noise)"),
+        ("uphill", 0, "loss.backward()", "(-loss).backward()"),
+        ("the encoder stands still", 0, "x = encoder(images, keep)", "x = encoder(images, keep).detach()"),
+        ("no class token in the decoder", 0, "first, unshuffle", "0 * first, unshuffle"),
+        ("returns the loss after the step", 0, "return float(loss)",
+         "x = encoder(images, keep)\nfull = unshuffle(x[:, 1:], mask_token, restore)\n"
+         "return float(mae_loss(decoder(torch.cat((x[:, :1], full), 1)), images, visible))"),
+        ("two updates", 0, "optimizer.step()", "optimizer.step(); optimizer.step()"),
     ]),
 }

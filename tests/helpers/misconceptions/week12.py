@@ -4,54 +4,19 @@ from __future__ import annotations
 import math
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 
 
-# ---------------------------------------------------------------- 12.random_masking
-def _sorted(noise, descending=False):
-    return torch.sort(noise, dim=1, stable=True, descending=descending).indices
+# ---------------------------------------------------------------- 12.attention
+def _heads(x, query, key, value, by=None, over=2, look="bqe,bke->bqk", mix=None):
+    q, k, v = (torch.einsum("btd,de->bte", x, w) for w in (query, key, value))
+    logits = torch.einsum(look, q, k) * (q.shape[2] ** -0.5 if by is None else by(x, q))
+    weights = torch.exp(torch.log_softmax(logits, over))
+    return weights, torch.einsum("bqk,bke->bqe", weights, v if mix is None else k)
 
 
-def _inverse(order):
-    places = torch.arange(order.shape[1]).repeat(len(order), 1)
-    return torch.zeros_like(order).scatter_(1, order, places)
-
-
-def _flags(order, kept):
-    return torch.zeros(order.shape, dtype=torch.bool).scatter_(1, order[:, :kept], True)
-
-
-def _forward_again(noise, kept):
-    order = _sorted(noise)
-    return order[:, :kept], order, _flags(order, kept)
-
-
-def _front_mask(noise, kept):
-    order, mask = _sorted(noise), torch.zeros(noise.shape, dtype=torch.bool)
-    mask[:, :kept] = True
-    return order[:, :kept], _inverse(order), mask
-
-
-def _removed(noise, kept):
-    order = _sorted(noise)
-    removed = torch.ones(noise.shape).scatter_(1, order[:, :kept], 0.0)
-    return order[:, :kept], _inverse(order), removed.bool()
-
-
-def _largest(noise, kept):
-    order = _sorted(-noise)
-    return order[:, :kept], _inverse(order), _flags(order, kept)
-
-
-def _in_reading_order(noise, kept):
-    order = _sorted(noise)
-    flags = _flags(order, kept)
-    return torch.stack([row.nonzero()[:, 0] for row in flags]), _inverse(order), flags
-
-
-def _shared(noise, kept):
-    order = repeat(noise[0].sort(stable=True).indices, "l -> b l", b=len(noise))
-    return order[:, :kept], _inverse(order), _flags(order, kept)
+def _head(**change):
+    return lambda x, query, key, value: _heads(x, query, key, value, **change)
 
 
 # ---------------------------------------------------------------- 12.unshuffle
@@ -87,52 +52,6 @@ def _copied_token(tokens, mask_token, restore):
 
 def _first_order(tokens, mask_token, restore):
     return _list(tokens, mask_token, restore)[:, restore[0]]
-
-
-# ---------------------------------------------------------------- 12.sincos_positions
-def _rows(grid, dim, class_token, code, zero_last=False):
-    rows = [code(r, c) for r in range(grid) for c in range(grid)]
-    if class_token:
-        rows = rows + [[0.0] * dim] if zero_last else [[0.0] * dim] + rows
-    return torch.tensor(rows)
-
-
-def _axis(p, n, base=10000.0):
-    angles = [p / base ** (k / n) for k in range(n)]
-    return [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
-
-
-def _rows_first(grid, dim, class_token=True):
-    return _rows(grid, dim, class_token, lambda r, c: _axis(r, dim // 4) + _axis(c, dim // 4))
-
-
-def _slow(grid, dim, class_token=True):
-    return _rows(grid, dim, class_token, lambda r, c: _axis(c, dim // 4, 100.0) + _axis(r, dim // 4, 100.0))
-
-
-def _alternating(grid, dim, class_token=True):
-    def mixed(p):
-        n = dim // 4
-        values = _axis(p, n)
-        return [v for pair in zip(values[:n], values[n:]) for v in pair]
-
-    return _rows(grid, dim, class_token, lambda r, c: mixed(c) + mixed(r))
-
-
-def _from_one(grid, dim, class_token=True):
-    return _rows(grid, dim, class_token, lambda r, c: _axis(c + 1, dim // 4) + _axis(r + 1, dim // 4))
-
-
-def _class_last(grid, dim, class_token=True):
-    return _rows(grid, dim, class_token, lambda r, c: _axis(c, dim // 4) + _axis(r, dim // 4), zero_last=True)
-
-
-def _summed(grid, dim, class_token=True):
-    def code(r, c):
-        both = [a + b for a, b in zip(_axis(c, dim // 4), _axis(r, dim // 4))]
-        return both + both
-
-    return _rows(grid, dim, class_token, code)
 
 
 # ---------------------------------------------------------------- 12.mae_loss
@@ -174,14 +93,44 @@ def _seen(prediction, images, visible, normalized=True):
     return error[~hidden].mean()
 
 
+# ---------------------------------------------------------------- 12.mae_step
+def _stepped(encoder, decoder, mask_token, optimizer, images, noise, kept, shuffled=False, last=False, seen=False,
+             plain=False, adds=False, tensor=False):
+    order = noise.sort(dim=1, stable=True).indices
+    places = torch.zeros_like(order).scatter_(1, order, torch.arange(order.shape[1]).repeat(len(order), 1))
+    tokens = encoder(images, order[:, :kept])
+    row = _list(tokens[:, 1:], mask_token, places)
+    row = row if shuffled else _pick(row, places)
+    prediction = decoder(torch.cat([row, tokens[:, :1]] if last else [tokens[:, :1], row], 1))
+    error, hidden = _errors(prediction, images, places < kept, not plain)
+    loss = error[hidden != seen].mean()
+    if not adds:
+        optimizer.zero_grad(set_to_none=False)
+    torch.autograd.backward([loss])
+    optimizer.step()
+    return loss if tensor else float(loss.detach())
+
+
+def _step(**change):
+    return lambda *given: _stepped(*given, **change)
+
+
 SECOND = {
-    "12.random_masking": {
-        "the way back is the shuffle itself": _forward_again,
-        "the mask is that of the shuffled patches": _front_mask,
-        "True marks what is hidden": _removed,
-        "the largest noise stays": _largest,
-        "kept patches sorted again": _in_reading_order,
-        "one shuffle for the whole batch": _shared,
+    "12.attention": {
+        "the products are not scaled": _head(by=lambda x, q: 1.0),
+        "scaled by d and not by its root": _head(by=lambda x, q: 1 / q.shape[2]),
+        "scaled by the width of the tokens": _head(by=lambda x, q: x.shape[2] ** -0.5),
+        "softmax over the queries": _head(over=1),
+        "queries and keys exchanged": _head(look="bke,bqe->bqk"),
+        "keys are mixed instead of values": _head(mix="keys"),
+    },
+    "12.mae_step": {
+        "tokens are not put back": _step(shuffled=True),
+        "the class token comes last": _step(last=True),
+        "the visible patches are scored": _step(seen=True),
+        "plain pixels as targets": _step(plain=True),
+        "gradients never cleared": _step(adds=True),
+        "the loss keeps its graph": _step(tensor=True),
     },
     "12.unshuffle": {
         "tokens are not put back": _list,
@@ -191,45 +140,21 @@ SECOND = {
         "the mask token is detached": _copied_token,
         "a mask token for each image": _first_order,
     },
-    "12.sincos_positions": {
-        "rows before columns": _rows_first,
-        "frequencies fall too slowly": _slow,
-        "sines and cosines alternate": _alternating,
-        "positions count from 1": _from_one,
-        "the class token comes last": _class_last,
-        "row and column added up": _summed,
-    },
     "12.mae_loss": {
         "the biased variance in the target": _picked(correction=0),
         "mean of per-image means": _image_means,
         "visible patches count as well": _everything,
         "the mask is inverted": _seen,
         "each colour normalised on its own": _picked(colours=True),
-        "eps added to the deviation": _picked(outside=True),
+        "eps added to the standard deviation": _picked(outside=True),
         "channels first in a patch": _picked(layout="b (h w) (c p q)"),
     },
 }
 
 EQUIVALENT = {
-    "12.random_masking": {
-        "line 7: noise.argsort(dim=1, stable=True) -> noise.argsort(stable=True)": "the last axis is axis 1",
-        "line 7: noise.argsort(dim=1, stable=True) -> noise.argsort(dim=1)":
-            "short rows are sorted stably without being asked",
-        "line 7: noise.argsort(dim=1, stable=True) -> noise.argsort(dim=1, stable=False)":
-            "short rows are sorted stably without being asked",
-        "line 8: order.argsort(dim=1) -> order.argsort()": "the last axis is axis 1",
-    },
     "12.unshuffle": {
         "line 4: restore.shape[1] - kept -> restore.shape[1] + kept": "mask tokens too many at the end are never taken",
         "line 4: restore.shape[1] - kept -> restore.shape[1]": "mask tokens too many at the end are never taken",
-    },
-    "12.sincos_positions": {
-        "line 10: torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing='ij') -> "
-        "torch.meshgrid(torch.arange(grid), torch.arange(grid))": "the default, with a warning",
-        "line 9: torch.arange(dim // 4, dtype=torch.float64) -> torch.arange(dim // 4)":
-            "the table is rounded to single precision in the end",
-        "line 18: torch.zeros(1, dim, dtype=table.dtype) -> torch.zeros(1, dim)":
-            "joined with the table it becomes double",
     },
     "12.mae_loss": {
         "line 8: images.shape[-1] -> images.shape[-2]": "images are square",
