@@ -117,8 +117,9 @@ def make(name: str, on: str, seed: int, splits: Splits, out: Path, steps: int, s
     assert history is not None
     spent = {"cpu_seconds": round(time.process_time() - began)} if whole else {}  # unknown after an interruption
     rows = measures(method, build(name, on, seed), name, seed, splits)
-    settings = {**method.recipe, **plan.fit, "images": len(splits.train), **{k: v for k, v in plan.options.items()},
-                **{f"vit_{k}": v for k, v in (plan.vit or {}).items()}, "views_per_second": history.views_per_second, **spent}
+    settings = {**method.recipe, **plan.fit, "images": len(splits.train), **plan.options,
+                **{f"vit_{k}": v for k, v in (plan.vit or {}).items()},
+                "views_per_second": history.views_per_second, **spent}
     run = StoredRun.from_history(name, splits.train.name, history, id=f"{on}-{name}-s{seed}", backbone=plan.backbone,
                                  augmentation=repr(method.augment), seed=seed, settings=settings, scores=rows,
                                  note="A learned network: last step; one CPU core.")
