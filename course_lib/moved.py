@@ -21,7 +21,8 @@ PACKAGES = {
 # old module -> new module
 MODULES = {name: f"{package}.{name}" for package, names in PACKAGES.items() for name in names.split()} | {
     "exercises.cards": "exercises.result", "exercises.quiz": "exercises.questions", "speed_plots": "plots.speed",
-    "layout": "data.splits", "exercises.compare": "exercises.difference", "provenance": "runs.origin"}
+    "layout": "data.splits", "exercises.compare": "exercises.difference",
+    "exercises.store": "notebook.store", "provenance": "runs.origin"}
 # old module -> {new module: names that moved elsewhere than the rest of it}
 NAMES = {
     "batches": {"seeds": "mix"},

@@ -7,6 +7,8 @@ import random
 import numpy as np
 import torch
 
+from course_lib.precision import check_positive
+
 
 def generator(seed: int = 0) -> torch.Generator:
     """A new CPU generator: the same numbers for a seed on every machine."""
@@ -20,6 +22,16 @@ def mix(*numbers: int) -> int:
         state = (state ^ (number + 0x9E3779B97F4A7C15)) * 0xBF58476D1CE4E5B9 % 2**64
         state = (state ^ state >> 31) * 0x94D049BB133111EB % 2**64
     return state >> 1
+
+
+def beta(alpha: float, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    """Draws from Beta(alpha, alpha), float32 of that shape on the CPU; torch's own takes no generator.
+
+    ValueError for an alpha that is not above 0.
+    """
+    check_positive("alpha", alpha)
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    return torch.as_tensor(np.random.default_rng(seed).beta(alpha, alpha, shape), dtype=torch.float32)
 
 
 def rng_state(device: torch.device) -> dict:

@@ -56,8 +56,10 @@ def trained(args: argparse.Namespace):
 
 def measure(method, splits, name: str, device: str, out: Path | None = None, **options) -> list[dict]:
     """The rows of `score`, printed as a table; with `out`, each row is in that file (JSON) once it is measured."""
+    from course_lib.evaluate.clusters import assigned, cluster_table, score_clusters, unscorable
     from course_lib.evaluate.scoring import score, table
     from course_lib.files import write_text
+    from course_lib.methods.base import ClusteringMethod
 
     began, rows = time.perf_counter(), []
 
@@ -73,4 +75,14 @@ def measure(method, splits, name: str, device: str, out: Path | None = None, **o
             print(f"{splits.train.name}: {rows[0]['bank']:,} training images (the kNN bank), {rows[0]['queries']:,} "
                   f"test images\n{table(rows)}\n(last step; probe settings picked on validation; "
                   f"{time.perf_counter() - began:.0f} s)")
+    if isinstance(method, ClusteringMethod):
+        if why := unscorable(splits):
+            sizes = assigned(method, splits.train, device)[0].bincount(minlength=method.clusters).tolist()
+            print(f"Its clusters are not compared with classes: {why}. Training images in each: "
+                  + ", ".join(map(str, sizes)))
+        else:
+            rows[0]["clustering"] = score_clusters(method, splits, name=name, device=device)
+            print("clusters, matched with the classes on training images, scored on test images\n"
+                  + cluster_table(rows[0]["clustering"]))
+            keep(rows)
     return rows

@@ -42,6 +42,18 @@ def write_updated_copies(workspace: Path) -> list[tuple[str, str]]:
     return offered
 
 
+def without_outcomes(notebook: bytes) -> bytes:
+    """A lesson whose cells that reveal the outcome of a guess are as if they had not been run; else unchanged."""
+    try:
+        document, changed = json.loads(notebook), False
+        for cell in document["cells"]:
+            if cell["cell_type"] == "code" and ".reveal(" in "".join(cell["source"]) and cell["outputs"]:
+                cell["outputs"], cell["execution_count"], changed = [], None, True
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return notebook
+    return json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n" if changed else notebook
+
+
 def with_answers(notebook: bytes, answers: dict[str, str]) -> bytes:
     """A lesson with each stub that the learner has solved replaced by their right answer; else unchanged.
 

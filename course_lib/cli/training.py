@@ -71,6 +71,8 @@ class train:
         parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--compile", action="store_true", help="torch.compile the step")
+        parser.add_argument("--weights", metavar="FILE", help="begin with a trained backbone: the backbone.pt of a run "
+                            "with the same --backbone and image size")
         parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="options",
                             help="an option of the method, such as covariance=4 or mask_ratio=0.75; may be repeated")
         parser.add_argument("--backbone-set", action="append", default=[], metavar="NAME=VALUE",
@@ -94,8 +96,9 @@ class train:
 
         from course_lib.evaluate.scoring import missing_lines, unmeasurable
         from course_lib.methods import build_method, method_class
-        from course_lib.methods.base import ReconstructionMethod
-        from course_lib.train.checkpoint import load
+        from course_lib.methods.base import ClusteringMethod, ReconstructionMethod
+        from course_lib.runs.sources import begun
+        from course_lib.train.checkpoint import load, load_backbone
         from course_lib.train.loop import fit
         from course_lib.train.ranks import join
         from course_lib.train.settings import Settings
@@ -108,21 +111,25 @@ class train:
         rank = join()
         if args.method is None:
             raise ValueError("name a METHOD to train, such as vicreg; or go on with a run: --resume --out FOLDER")
+        cls, asked = method_class(args.method), parsed(args.options)
+        networks = {} if before else begin_with(args, asked)
         args.data = args.data or "shapes"
         if all(getattr(args, name) is None for name in LENGTH):
             args.epochs = 10
-        cls = method_class(args.method)
         settings = Settings.resolve(cls, optimizer=args.optimizer, lr=args.lr, weight_decay=args.weight_decay,
                                     batch_size=args.batch_size, warmup=args.warmup, clip=args.clip,
                                     accumulate=args.accumulate)
-        options = on_shapes(cls, parsed(args.options)) if args.data == "shapes" else parsed(args.options)
         splits = load_images(args)
+        if issubclass(cls, ClusteringMethod) and "clusters" not in asked and len(splits.train.classes) > 1 and not any(
+                isinstance(network, ClusteringMethod) for network in networks.values()):
+            args.options = [*args.options, f"clusters={len(splits.train.classes)}"]  # for a resumed run too
+        options = on_shapes(cls, parsed(args.options)) if args.data == "shapes" else parsed(args.options)
         images = splits.unlabelled if splits.unlabelled is not None else splits.train
         args.image_size = images.size
         torch.manual_seed(args.seed)
         try:
-            method = build_method(args.method, args.backbone, images.size,
-                                  backbone_options=parsed(args.backbone_options), **options)
+            method = begun(args.method, networks, images.size, options) if networks else build_method(
+                args.method, args.backbone, images.size, backbone_options=parsed(args.backbone_options), **options)
         except (TypeError, AttributeError, LookupError, ArithmeticError, AssertionError, RuntimeError) as error:
             named = [*(f"--set {pair}" for pair in args.options),
                      *(f"--backbone-set {pair}" for pair in args.backbone_options)]
@@ -130,6 +137,8 @@ class train:
                 raise
             raise ValueError(f"{args.method} cannot be built with {' '.join(named)} ({type(error).__name__}: {error}); "
                              f"`course train {args.method} --help` lists its options.") from error
+        if args.weights and before is None:
+            load_backbone(args.weights, alone(method))
         method.settings["run"] = {name: value for name, value in vars(args).items() if name not in FREE}
         if Path(args.data).is_dir():  # found again from wherever the run goes on
             method.settings["run"]["data"] = str(Path(args.data).resolve())
@@ -212,6 +221,38 @@ def found(args: argparse.Namespace) -> dict | None:
         elif name not in given and not (name in LENGTH and given & set(LENGTH)):
             setattr(args, name, value)
     return state
+
+
+def begin_with(args: argparse.Namespace, options: dict) -> dict:
+    """The trained networks that the options name, read; the backbone is the first one's.
+
+    So are, where nothing else is asked for, the images and their size.
+    """
+    from course_lib.runs.sources import sources_of
+
+    networks = sources_of(args.method, options)
+    for option, network in list(networks.items())[:1]:
+        settings = network.settings
+        if args.backbone_options or args.backbone not in ("convnet", settings["backbone"]):
+            raise ValueError(f"the backbone is that of {option}={options[option]}, {settings['backbone']}: leave out "
+                             "--backbone and --backbone-set")
+        args.backbone = settings["backbone"]
+        args.backbone_options = [f"{name}={json.dumps(value)}" for name, value in settings["backbone_options"].items()]
+        args.image_size = args.image_size or settings["image_size"]
+        run = settings.get("run") or {}
+        for name in ("data", "limit", "depth") if args.data is None else ():
+            setattr(args, name, run.get(name) if getattr(args, name) is None else getattr(args, name))
+    return networks
+
+
+def alone(method: Any) -> Any:
+    """The backbone of a method, to be given weights. ValueError for a method that has made a copy of it already."""
+    from course_lib.models.teacher import EMA
+
+    if any(isinstance(module, EMA) for module in method.modules()):
+        raise ValueError(f"{type(method).__name__} has a second encoder, a copy of its backbone as it was built, which "
+                         "--weights would leave behind: begin with a method without one, such as simclr or lenses")
+    return method.backbone
 
 
 def on_shapes(cls: Any, options: dict) -> dict:

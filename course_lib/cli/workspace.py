@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from course_lib.cli.lessons import NO_JUPYTER, find_lesson, kernel_environment, list_lessons
-from course_lib.cli.rewriting import with_answers, write_updated_copies
+from course_lib.cli.rewriting import with_answers, without_outcomes, write_updated_copies
 from course_lib.files import lessons_folder, refusal, workspace_folder, write_bytes, write_text
 
 MANIFEST = ".course-manifest.json"
@@ -96,7 +96,8 @@ def sync_lessons(source: Path | None = None, workspace: str | Path | None = None
     Changed by the course only: replaced (an executed copy is kept in `.replaced`). By the learner only: kept. By both:
     the new one goes next to it as `NAME.new.ipynb`, with their right answers, and UPDATES.md says so. Removed from the
     course: the copy stays. Deleted by the learner: copied again. Notebooks with outdated imports get
-    `NAME.moved.ipynb`, the learner's own with new imports.
+    `NAME.moved.ipynb`, the learner's own with new imports. Stored outcomes of guesses are not copied: a learner sees
+    their own, after the guess.
 
     Raises FileNotFoundError without lessons, ValueError if `workspace` is `source` or cannot be written.
     """
@@ -114,22 +115,22 @@ def sync_lessons(source: Path | None = None, workspace: str | Path | None = None
     course = _course_files(source)
     for name in course:
         theirs, mine = source / name, workspace / name
-        new, old = content_hash(theirs), manifest.get(name)
+        new, old, copy = content_hash(theirs), manifest.get(name), without_outcomes(theirs.read_bytes())
         if not mine.exists():
-            write_bytes(mine, theirs.read_bytes())
+            write_bytes(mine, copy)
             report.copied.append(name)
         elif (now := content_hash(mine)) == new:
             pass                                             # already the same
         elif now == old:
-            if mine.read_bytes() != theirs.read_bytes():
+            if mine.read_bytes() != copy:
                 write_bytes(workspace / REPLACED / name, mine.read_bytes())
-            write_bytes(mine, theirs.read_bytes())
+            write_bytes(mine, copy)
             report.updated.append(name)
         elif new == old:
             report.kept.append(name)
         else:
             beside = mine.with_name(f"{mine.stem}.new{mine.suffix}")
-            write_bytes(beside, with_answers(theirs.read_bytes(), _answers(workspace)))
+            write_bytes(beside, with_answers(copy, _answers(workspace)))
             report.beside.append((name, beside.relative_to(workspace).as_posix()))
         manifest[name] = new
     for name in sorted(set(manifest) - set(course)):

@@ -51,7 +51,8 @@ class Batches:
             index = self.index(step, part).to(self.device)
             images = self.images[index] if self.reader is None else self._streamed(step, part)
             self.generator.manual_seed(mix(self.seed + 1, step, part * self.ranks + self.rank))
-            yield Batch(images, index, None if self.labels is None else self.labels[index]), self.generator
+            labels = None if self.labels is None else self.labels[index]
+            yield Batch(images, index, labels, self.images), self.generator
 
     def index(self, step: int, part: int) -> Tensor:
         """The images of a part of a step on this rank, int64 on the CPU."""

@@ -142,10 +142,20 @@ class Splits:
 
 @dataclass(eq=False)
 class Batch:
-    """The input of a method's `views`: images uint8 (B, 3, H, W), indices in the set and labels int64 (B,)."""
+    """The input of a method's `views`: images uint8 (B, 3, H, W), indices in the set and labels int64 (B,).
+
+    source: all images of the set, uint8 (N, 3, H, W), wherever they are: for methods that pair images of the set.
+    """
     images: Tensor
     indices: Tensor
     labels: Tensor | None = None
+    source: Tensor | None = None
+
+    def others(self, indices: Tensor) -> Tensor:
+        """The images of the set at `indices`, int64 (n,), on the batch's device; ValueError for a batch of no set."""
+        if self.source is None:
+            raise ValueError("this batch does not hold the set that it is from: give Batch(..., source=images)")
+        return self.source[indices.to(self.source.device)].to(self.images.device)
 
 
 def draw(n: int, limit: int | None, seed: int) -> Tensor:

@@ -10,6 +10,7 @@ from course_lib.evaluate.neighbours import knn, knn_accuracy, knn_predict, knn_v
 from course_lib.evaluate.patches import component_colours, patch_vectors
 from course_lib.evaluate.probes import COMPONENTS, WIDE, LabelledFeatures, ProbeResult, factor_probe, linear_probe
 from course_lib.evaluate.reconstruction import average_distance, fill_mean, fill_nearest, hidden_error, hidden_errors
+from course_lib.evaluate.scores import queue_scores, score_statistics
 from course_lib.evaluate.scoring import COLUMNS, PERCENT, missing_lines, score, table, unmeasurable
 from course_lib.evaluate.smoothing import (
     ABSTAIN, certified_accuracy, certified_radius, certify, count_votes, lower_bound,
@@ -22,6 +23,6 @@ __all__ = [
     "covariance_spectrum", "effective_rank", "embed", "embed_projected", "factor_probe", "feature_std",
     "few_threads", "fill_mean", "fill_nearest", "hidden_error", "hidden_errors", "knn", "knn_accuracy",
     "knn_predict", "knn_votes", "linear_probe", "lower_bound", "missing_lines", "mutual_matches", "object_share",
-    "patch_vectors", "rankme", "raw_pixels", "reinitialise", "rollout", "score", "similarity", "table", "to_grid",
-    "uniformity", "unmeasurable",
+    "patch_vectors", "queue_scores", "rankme", "raw_pixels", "reinitialise", "rollout", "score", "score_statistics",
+    "similarity", "table", "to_grid", "uniformity", "unmeasurable",
 ]

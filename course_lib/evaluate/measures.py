@@ -77,15 +77,46 @@ def cluster_accuracy(predicted: Tensor, true: Tensor) -> float:
     return sum(int(((predicted == c) & (true == t)).sum()) for c, t in pairs) / len(true)
 
 
+def classes_of_clusters(predicted: Tensor, true: Tensor, clusters: int) -> Tensor:
+    """The class that each cluster stands for, int64 (clusters,): its partner in `cluster_match`.
+
+    A cluster without one (there are more clusters than classes) has the class that most of its images have; an empty
+    one none, -1. For a fair score make this of training images and apply it to test images.
+    """
+    predicted, true = torch.as_tensor(predicted).cpu(), torch.as_tensor(true).cpu()
+    if len(predicted) and int(predicted.max()) >= clusters:
+        raise ValueError(f"clusters is {clusters}, but an image is in cluster {int(predicted.max())}; expected numbers "
+                         f"below {clusters}")
+    found = torch.full((clusters,), -1)
+    for cluster in predicted.unique().tolist():
+        found[cluster] = true[predicted == cluster].bincount().argmax()
+    for cluster, label in cluster_match(predicted, true):
+        if found[cluster] >= 0:
+            found[cluster] = label
+    return found
+
+
+def partition_scores(predicted: Tensor, true: Tensor) -> dict[str, float]:
+    """nmi, ari and ami of clusters and classes, int64 (N,) each: how much two partitions share, without any matching.
+
+    NMI by the arithmetic mean, as in scikit-learn and SCAN; GATCluster's geometric mean is a little higher. NMI grows
+    with the number of clusters (one for each image: above 0); ARI and AMI are 0 for chance, whatever the numbers.
+    """
+    from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, normalized_mutual_info_score
+
+    a, b = (np.asarray(torch.as_tensor(x).cpu()) for x in (true, predicted))
+    return {"nmi": float(normalized_mutual_info_score(a, b)), "ari": float(adjusted_rand_score(a, b)),
+            "ami": float(adjusted_mutual_info_score(a, b))}
+
+
 def cluster_scores(features: Tensor, labels: Tensor, seed: int = 0, clusters: int | None = None,
                    restarts: int = 3) -> dict[str, float]:
     """k-means on centred, L2-normalised features, compared with the labels.
 
-    `clusters` defaults to the number of classes present. Returns acc (Hungarian), nmi (arithmetic mean, as in
-    scikit-learn and SCAN; GATCluster's geometric mean is a little higher) and ari.
+    `clusters` defaults to the number of classes present. Returns acc (Hungarian), and nmi, ari and ami of
+    `partition_scores`.
     """
     from sklearn.cluster import KMeans
-    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     features = check_features(features)
     true = check_labels(labels, len(features)).cpu().numpy()
@@ -100,9 +131,8 @@ def cluster_scores(features: Tensor, labels: Tensor, seed: int = 0, clusters: in
             # the stub takes n_init for a text, by its default
             means = KMeans(clusters, n_init=restarts, random_state=seed)  # pyright: ignore[reportArgumentType]
             predicted = means.fit_predict(points).astype(np.int64)
-    return {"acc": cluster_accuracy(torch.from_numpy(predicted), torch.from_numpy(true)),
-            "nmi": float(normalized_mutual_info_score(true, predicted)),
-            "ari": float(adjusted_rand_score(true, predicted))}
+    found, classes = torch.from_numpy(predicted), torch.from_numpy(true)
+    return {"acc": cluster_accuracy(found, classes), **partition_scores(found, classes)}
 
 
 # ------------------------------------------------------------------------------------------------ rank

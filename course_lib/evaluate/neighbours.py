@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from course_lib.data.images import Splits
 from course_lib.evaluate.features import embed
 from course_lib.evaluate.measures import check_features, check_labels
+from course_lib.methods.clustering.shared import directions, nearest_rows
 from course_lib.models.layers import normalize
 from course_lib.precision import check_positive
 from course_lib.threads import well_threaded
@@ -24,13 +25,8 @@ def nearest(features: Tensor, k: int, queries: Sequence[int] | None = None) -> T
     features = check_features(features)
     if not 1 <= k < len(features):
         raise ValueError(f"k={k} neighbours asked of {len(features)} images; expected 1 to {len(features) - 1}.")
-    z = normalize(features - features.mean(dim=0))
-    found = []
-    for block in torch.arange(len(z))[slice(None) if queries is None else list(queries)].split(max(1, 2**24 // len(z))):
-        cosine = z[block] @ z.T
-        cosine[torch.arange(len(block)), block] = -torch.inf  # not itself
-        found.append(cosine.topk(k, dim=1).indices)
-    return torch.cat(found)
+    rows = torch.arange(len(features))[slice(None) if queries is None else list(queries)]
+    return nearest_rows(directions(features), k, itself=False, rows=rows.to(features.device))
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from course_lib.text import text_table
 from course_lib.threads import well_threaded
 
 LARGEST = {"train": 100_000, "validation": 20_000, "test": 50_000}  # of larger sets this many images, drawn at random
-CLUSTERS = ("cluster_acc", "cluster_nmi", "cluster_ari")
+CLUSTERS = ("cluster_acc", "cluster_nmi", "cluster_ari", "cluster_ami")
 
 
 def unmeasurable(splits: Splits, clusters: bool = False) -> dict[str, str]:
@@ -62,7 +62,7 @@ def score(model: nn.Module | None, splits: Splits, *, name: str = "method", cont
     name, kind ("method" or "control"), dim, bank (images in the kNN bank: all of train), queries (test
     images), knn, linear (with linear_train images, at most probe_limit), linear_setting, rankme and
     effective_rank (of at most 4096 training images; None where there are fewer images than twice the
-    dimensions), feature_std (of test); on request cluster_acc, cluster_nmi and cluster_ari (of test),
+    dimensions), feature_std (of test); on request cluster_acc, cluster_nmi, cluster_ari, cluster_ami (of test),
     factors (dict of `factor_probe`). What `unmeasurable` names is None, its reasons are `missing`.
     supervised: (backbone, linear head) trained with labels (`train.supervised_control`), which gets a row of
     its own, "supervised".
@@ -146,8 +146,8 @@ def _measure(parts: dict[str, Tensor], splits: Splits, linear: bool, clusters: b
 
 
 COLUMNS = {"knn": "kNN", "linear": "linear probe", "fine_tuned": "fine-tuned", "cluster_acc": "cluster ACC",
-           "cluster_nmi": "NMI", "cluster_ari": "ARI", "rankme": "RankMe", "effective_rank": "effective rank",
-           "feature_std": "std"}
+           "cluster_nmi": "NMI", "cluster_ari": "ARI", "cluster_ami": "AMI", "rankme": "RankMe",
+           "effective_rank": "effective rank", "feature_std": "std"}
 
 PERCENT = ("knn", "linear", "fine_tuned", "cluster_acc")
 

@@ -6,8 +6,9 @@ from course_lib.exercises.engine import (
 from course_lib.exercises.grading import grade
 from course_lib.exercises.questions import Quiz, quiz
 from course_lib.exercises.spec import Exercise
+from course_lib.notebook import store
 
 __all__ = [
     "Exercise", "Quiz", "all_exercises", "answer", "check", "exercise", "grade", "hints", "progress", "quiz",
-    "reference", "register", "solution", "states",
+    "reference", "register", "solution", "states", "store",
 ]

@@ -13,12 +13,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from course_lib.exercises import store
 from course_lib.exercises.grading import grade
 from course_lib.exercises.panels import Hints, Progress, Solution
 from course_lib.exercises.result import Check
 from course_lib.exercises.spec import Exercise
 from course_lib.files import lessons_folder
+from course_lib.notebook import store
 
 _EXERCISES: dict[str, Exercise] = {}
 _LOADED: set[str] = set()
@@ -125,6 +125,9 @@ def answer(key: str) -> str:
 
 
 def progress() -> Progress:
-    """A table of all exercises, done and to do, for the recap of a lesson."""
+    """A table of exercises, done and to do, for the recap of a lesson: of this lesson first, the others folded."""
     kept = store.read()
-    return Progress([(e.key, e.title, e.minutes, e.difficulty, kept.get(e.key, {})) for e in all_exercises()])
+    rows = [(e.key, e.title, e.minutes, e.difficulty, kept.get(e.key, {})) for e in all_exercises()]
+    checked = {key.partition(".")[0] for key in _LAST}  # where no notebook server has told the notebook's name
+    lesson = store.lesson() or (checked.pop() if len(checked) == 1 else "")
+    return Progress(rows, lesson)

@@ -45,21 +45,33 @@ class Solution:
         from pygments.formatters import HtmlFormatter
         from pygments.lexers import PythonLexer
 
-        # inline colours on their own ground: readable in a dark theme, too
-        code = highlight(self.source, PythonLexer(), HtmlFormatter(noclasses=True, cssstyles="color:#222;padding:.5em"))
+        # inline colours on their own ground: readable in a dark theme, too, which has its own for a <pre>
+        code = highlight(self.source, PythonLexer(), HtmlFormatter(
+            noclasses=True, cssstyles="padding:.5em;border-radius:6px",
+            prestyles="color:#222;background:none;margin:0"))
         return card(LOOK["right"][2], escape(f"{self.key} {self.title}: the library's {self.where}"), code)
 
 
 @dataclass
 class Progress:
-    """All exercises with what is stored about them: rows of (key, title, minutes, difficulty, entry)."""
+    """All exercises with what is stored about them: rows of (key, title, minutes, difficulty, entry).
+
+    lesson: "03", whose exercises are shown, and the others folded; "": all are shown.
+    """
 
     rows: list[tuple[str, str, int, int, dict]]
+    lesson: str = ""
 
     @property
     def done(self) -> int:
         """How many are solved."""
         return sum(bool(entry.get("solved")) for *_, entry in self.rows)
+
+    def parts(self) -> tuple[Progress | None, Progress]:
+        """This lesson's exercises and those of the others; None without a lesson, or if it has no exercises."""
+        mine = [row for row in self.rows if self.lesson and row[0].startswith(f"{self.lesson}.")]
+        others = [row for row in self.rows if row not in mine]
+        return Progress(mine) if mine else None, Progress(others)
 
     def _head(self) -> str:
         return f"{self.done} of {len(self.rows)} exercises done"
@@ -68,12 +80,22 @@ class Progress:
         return [(" ".join(_state(entry)[:2]), key, title, f"{minutes} min", "●" * difficulty + "○" * (5 - difficulty))
                 for key, title, minutes, difficulty, entry in self.rows]
 
+    def _table(self) -> str:
+        return html_table(self._lines(), edges=[_state(entry)[2] for *_, entry in self.rows])
+
     def __repr__(self) -> str:
-        return f"{self._head()}\n{text_table(self._lines(), '<<<>')}" if self.rows else self._head()
+        here, others = self.parts()
+        if here is None:
+            return f"{self._head()}\n{text_table(self._lines(), '<<<>')}" if self.rows else self._head()
+        rest = f"\nother lessons: {others._head()}" if others.rows else ""
+        return f"this lesson: {here._head()}\n{text_table(here._lines(), '<<<>')}{rest}"
 
     def _repr_html_(self) -> str:
-        edges = [_state(entry)[2] for *_, entry in self.rows]
-        return card(LOOK["right"][2], self._head(), html_table(self._lines(), edges=edges))
+        here, others = self.parts()
+        if here is None:
+            return card(LOOK["right"][2], self._head(), self._table())
+        rest = fold(f"Other lessons: {others._head()}", others._table()) if others.rows else ""
+        return card(LOOK["right"][2], f"This lesson: {here._head()}", here._table(), rest)
 
 
 def _state(entry: dict) -> tuple[str, str, str]:

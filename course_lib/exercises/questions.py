@@ -6,12 +6,16 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+from course_lib.notebook import store
 from course_lib.notebook.cards import LOOK, card, fold, show
 
 
 @dataclass
 class Quiz:
-    """A question. `choices`: text -> explanation; `answer`: the text of the right one. `pick(text)` -> explanation."""
+    """A question. `choices`: text -> explanation; `answer`: the text of the right one. `pick(text)` -> explanation.
+
+    What was chosen is kept, and stands there again when the cell is run again, after a restart too.
+    """
 
     question: str
     choices: dict[str, str]
@@ -49,10 +53,16 @@ class Quiz:
                                      layout=widgets.Layout(width="auto", max_width="60em"))
         note = widgets.HTML("")
 
-        def chosen(change: dict) -> None:
-            colour = LOOK["right" if change["new"] == self.answer else "wrong"][2]
-            note.value = card(colour, escape(self.pick(change["new"])))
+        def explain(text: str) -> None:
+            note.value = card(LOOK["right" if text == self.answer else "wrong"][2], escape(self.pick(text)))
 
+        def chosen(change: dict) -> None:
+            explain(change["new"])
+            store.keep("quizzes", self.question, change["new"])
+
+        if (before := store.answered("quizzes", self.question)) in self.choices:
+            radio.value = before
+            explain(before)
         radio.observe(chosen, "value")
         return widgets.VBox([widgets.HTML(f"<b>{escape(self.question)}</b>"), radio, note])
 

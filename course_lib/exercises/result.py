@@ -181,7 +181,7 @@ def _table(plane: np.ndarray, other: np.ndarray | None, r: int, c: int, scale: f
             v = float(plane[i, j])
             # blue below zero, orange above; a frame and a sign mark entries that differ
             colour = "0,114,178" if v < 0 else "230,159,0"
-            shade = 0.75 * min(1.0, abs(v) / scale) if np.isfinite(v) else 0
+            shade = 0.45 * min(1.0, abs(v) / scale) if np.isfinite(v) else 0
             differs = other is not None and not np.isclose(v, float(other[i, j]), rtol=1e-5, atol=1e-6, equal_nan=True)
             frame = "2px solid rgb(213,94,0)" if differs else "1px solid rgba(128,128,128,.3)"
             row.append(f"<td style='border:{frame};background:rgba({colour},{shade:.2f});text-align:right;"

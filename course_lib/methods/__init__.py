@@ -29,6 +29,14 @@ METHODS = {
     "simsiam": "contrastive.simsiam:SimSiam",
     "swav": "contrastive.swav:SwAV",
     "barlow-twins": "contrastive.barlow_twins:BarlowTwins",
+    "roco": "contrastive.roco:RoCo",
+    "dcl": "contrastive.negatives:DCL",
+    "hcl": "contrastive.negatives:HCL",
+    "eqco": "contrastive.eqco:EqCo",
+    "mochi": "contrastive.mochi:MoCHi",
+    "imco": "contrastive.imco:ImCo",
+    "unmix": "contrastive.unmix:UnMix",
+    "lenses": "contrastive.lenses:Lenses",
     "spark": "masked.spark:SparK",
     "mae": "masked.mae:MAE",
     "simmim": "masked.simmim:SimMIM",
@@ -36,6 +44,10 @@ METHODS = {
     "dino": "masked.dino:DINO",
     "ibot": "masked.ibot:IBOT",
     "dmae": "masked.dmae:DMAE",
+    "mice": "clustering.mice:MiCE",
+    "gatcluster": "clustering.gatcluster:GATCluster",
+    "scan": "clustering.scan:SCAN",
+    "ruc": "clustering.ruc:RUC",
 }
 
 

@@ -28,6 +28,7 @@ class Method(nn.Module):
     resnet_options: ClassVar[dict[str, Any]] = {}     # the same of a ResNet
     shapes_options: ClassVar[dict[str, Any]] = {}     # options that suit the generated images
     explored: ClassVar[tuple[str, ...]] = ()          # parts that are looked into, beside the evaluated backbone
+    begins_with: ClassVar[tuple[str, ...]] = ()       # options that name a trained network: see `begin`
     backbone: nn.Module
     settings: dict[str, Any] = {}                     # what `build_method` made it from
 
@@ -54,6 +55,12 @@ class Method(nn.Module):
     def param_groups(self, weight_decay: float) -> list[Group]:
         """The parameters as the optimizer takes them; see `optim.Group`."""
         return parameter_groups(self, weight_decay)
+
+    def begin(self, **networks: Method) -> None:
+        """Take over what is needed of trained networks, one for each option of `begins_with` that was given.
+
+        `runs.sources.build_on` reads and hands them in; the first one's evaluated backbone has this one's shape.
+        """
 
     def prepare(self, images: Tensor) -> None:
         """Before the first step of a new run: learn what is needed from all images (uint8)."""
@@ -103,3 +110,14 @@ class TwoViewMethod(Method):
 
     def views(self, batch: Batch, generator: torch.Generator) -> Any:
         return two_views(batch.images, self.augment, generator, self.other)
+
+
+class ClusteringMethod(Method):
+    """A method that says which of K clusters an image belongs to."""
+
+    clusters: int       # K
+    begun: bool = True  # whether the networks that options name have been handed in
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W), uint8 or in [0, 1] -> logits (B, K): their softmax is the probability of each cluster."""
+        raise NotImplementedError

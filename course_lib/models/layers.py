@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +92,21 @@ class Queue(nn.Module):
             raise ValueError(f"{len(new)} new rows do not fit into a queue of {len(self.rows)}: use a longer queue")
         self.rows, pointer = enqueue(self.rows, self.pointer, new)
         self.pointer = torch.as_tensor(pointer)
+
+
+def check_queue(queue: Queue, images: int, asked: bool) -> None:
+    """A queue longer than the set holds an image's own earlier keys, as negatives of itself.
+
+    ValueError if that length was asked for, a warning if it is a default.
+    """
+    if (length := len(queue.rows)) <= images:
+        return
+    problem = (f"queue is {length}, but there are {images} images: earlier keys of an image would be among its own "
+               f"negatives. Expected at most {images}: set a shorter queue, such as queue={max(1, images // 2)}, "
+               "or use more images")
+    if asked:
+        raise ValueError(problem)
+    warnings.warn(problem, stacklevel=3)
 
 
 @torch.no_grad()

@@ -135,8 +135,10 @@ def _draw(state: dict, data: dict, pixels: np.ndarray, to_class: float, patch: i
         outline(left, state["patch"], patch)
         outline(large, state["patch"], patch)
     if mask is not None:
-        edge = left.contour(mask.numpy(), [0.5], colors=OBJECT, linewidths=1).get_paths()[0]
-        large.add_patch(PathPatch(edge, fill=False, ec=OBJECT, lw=1))
+        edge = left.contour(mask.numpy(), [0.5], linewidths=0).get_paths()[0]
+        for axes in (left, large):
+            for colour, width in (("white", 2.6), (OBJECT, 1.2)):  # green objects need the white
+                axes.add_patch(PathPatch(edge, fill=False, ec=colour, lw=width))
     notes = [f"class token {to_class:.0%}"]
     if state["query"] != "class token":
         notes.append(f"itself {float(data['map'][state['patch']]):.0%}")

@@ -38,7 +38,7 @@ class Slider:
     def widget(self, name: str, live: bool) -> Any:
         import ipywidgets as widgets
 
-        common = dict(description=name, value=self.start, continuous_update=live, **_style())
+        common = dict(description=_words(name), value=self.start, continuous_update=live, **_style())
         if self.log:
             return widgets.FloatLogSlider(base=10, min=math.log10(self.low), max=math.log10(self.high), step=self.step,
                                           readout_format=".3g", **common)
@@ -81,7 +81,7 @@ class Choice:
         style = _style()
         if short:
             style = dict(style={"description_width": "initial", "button_width": "auto"})
-        return kind(options=pairs, value=self.start, description=name, **style)
+        return kind(options=pairs, value=self.start, description=_words(name), **style)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Toggle:
     def widget(self, name: str, live: bool) -> Any:
         import ipywidgets as widgets
 
-        return widgets.Checkbox(value=self.start, description=name, indent=False)
+        return widgets.Checkbox(value=self.start, description=_words(name), indent=False)
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Patch:
         cells = widgets.GridBox(list(buttons.values()), layout={
             "grid_template_columns": f"repeat({self.columns}, {size}px)", "grid_gap": "1px",
             "min_height": f"{self.rows * (size + 1)}px"})  # or the last row is cut off
-        grid = Grid([widgets.Label(f"{name}: click a place"), cells])
+        grid = Grid([widgets.Label(f"{_words(name)}: click a place"), cells], layout={"padding": "0 0 8px"})
 
         def mark(change: Any) -> None:
             for place, colour in ((change["old"], None), (change["new"], SKY)):  # as explorers frame it
@@ -161,6 +161,11 @@ class Patch:
         grid.observe(mark, "value")
         mark({"old": None, "new": grid.value})
         return grid
+
+
+def _words(name: str) -> str:
+    """A control's name as a reader sees it."""
+    return name.replace("_", " ")
 
 
 def _style() -> dict:

@@ -233,7 +233,7 @@ export function draw(el, data, listen = () => {}) {
       `Image ${data.numbers[picked]} and its ${maps[0].k} nearest by all features`, ": what do they share?"));
     for (const [name, members] of sheet ? groups : []) {
       const thumbs = members.slice(0, SHOWN).map(i => thumb(i, frame(i)));
-      report.append(tag("div", { className: "row thumbs" }, name, ...thumbs));
+      report.append(tag("div", { className: "row thumbs" }, tag("span", {}, name), ...thumbs));
     }
     const draws = randomGroups(groups[0][1].length, data.count), cell = (...inner) => tag("td", {}, ...inner);
     const table = tag("table", {}, tag("tr", {}, cell(), ...groups.map(([name]) => cell(name))));

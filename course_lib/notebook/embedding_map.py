@@ -10,9 +10,7 @@ embedding_map.js draws it, in a notebook and in a page (`EmbeddingMap.html`); ev
 
 from __future__ import annotations
 
-import base64
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,6 +30,7 @@ from course_lib.evaluate.neighbours import nearest
 from course_lib.models.layers import normalize
 from course_lib.notebook.cards import WIDGET, display, shell
 from course_lib.notebook.knobs import picture
+from course_lib.notebook.pages import Part, offline_page
 from course_lib.plots import CYCLE, embedding, project
 from course_lib.runs.networks import Journey, Learned
 
@@ -56,10 +55,11 @@ Network = Learned | Journey | Tensor
 class EmbeddingMap:
     """The map as `explore_embedding` makes it; it shows itself in a notebook. `picked` and `group` follow the clicks.
 
-    data: count, numbers (of the images), title, caption, note, colour (the first cause), scales (colours by kind of
-    cause); sheet (None, or all thumbnails as one JPEG of columns x rows); causes: name, kind, names (of categories),
-    low, high, values float32 (N,), codes int16 (N,) (which colour; -1: none); networks: name, steps, kept (the share of
-    the spread that the map keeps, or None), points uint16 (T, N, 2), neighbours uint16 (T, N, k). Arrays are bytes.
+    data: count, numbers (of the images, or the names of their files), title, caption, note, colour (the first cause),
+    scales (colours by kind of cause); sheet (None, or all thumbnails as one JPEG of columns x rows); causes: name,
+    kind, names (of categories), low, high, values float32 (N,), codes int16 (N,) (which colour; -1: none); networks:
+    name, steps, kept (the share of the spread that the map keeps, or None), points uint16 (T, N, 2), neighbours uint16
+    (T, N, k). Arrays are bytes.
     """
 
     def __init__(self, data: dict, labels: Tensor | None, classes: tuple[str, ...], thumbnails: Tensor | None):
@@ -91,13 +91,11 @@ class EmbeddingMap:
 
     def html(self) -> str:
         """The explorer as a page of its own, without a kernel or a network."""
-        data = json.dumps(self.data, default=lambda array: base64.b64encode(array).decode()).replace("<", "\\u003c")
-        script, css = (HERE.with_suffix(ending).read_text(encoding="utf-8") for ending in (".js", ".css"))
-        return ("<!doctype html><html lang='en'><head><meta charset='utf-8'><title>Embedding explorer</title><style>"
-                f":root {{ color-scheme: light dark }}\n{css}</style></head><body><div id='map'></div>"
-                f"<script type='application/json' id='data'>{data}</script><script type='module'>\n{script}\n"
-                "window.explorer = draw(document.getElementById('map'), "
-                "JSON.parse(document.getElementById('data').textContent));</script></body></html>")
+        return offline_page("Embedding explorer", self.part())
+
+    def part(self, listen: str = "() => {}") -> Part:
+        """The explorer as a part of a page, `window.explorer` there. listen: JavaScript that hears of each change."""
+        return Part("embedding_map", self.data, f"window.explorer = draw(element, data, {listen});")
 
     def __repr__(self) -> str:
         names = " and ".join(network["name"] or "features" for network in self.data["networks"])
@@ -172,8 +170,9 @@ def explore_embedding(networks: Network | Mapping[str, Network], images: ImageSe
     if len(frames) == 2:  # the second map is turned to lie like the first
         frames[1] = frames[1] @ _turn(frames[1][-1], frames[0][-1])
     neighbours = [torch.stack([nearest(f, k) for f in _features(path)]) for path in paths.values()]
+    files = list(images.names) if images is not None else []
     data = {
-        "count": count, "numbers": first.numbers.tolist(), "title": title, "caption": HELP, "note": NOTE,
+        "count": count, "numbers": files or first.numbers.tolist(), "title": title, "caption": HELP, "note": NOTE,
         "colour": colour if colour in names else next(iter(names), ""), "causes": causes,
         "sheet": None if images is None else _sheet(images.images),
         "scales": {"category": list(CYCLE), "number": _scale("cividis"), "circular": _scale("twilight_shifted")},

@@ -29,7 +29,7 @@ from typing import Any
 
 from course_lib.notebook.cards import LOOK, RED, TEXT, Still, card, display, mark, shell, show
 from course_lib.notebook.controls import Choice, Patch, Slider, Toggle
-from course_lib.plots.drawing import Exact
+from course_lib.plots.drawing import Exact, framed
 
 FAST = 0.15  # seconds; a faster redraw follows the slider while it moves
 Tasks = Mapping[str, Callable[[Any], Any]]  # what to do -> whether these data show that it is done
@@ -229,6 +229,8 @@ def picture(figure: Any, caption: str) -> dict:
     if hasattr(figure, "savefig"):
         from base64 import b64encode
 
+        from matplotlib.transforms import Bbox
+
         stream = io.BytesIO()
         try:
             for axes in getattr(figure, "axes", ()):
@@ -236,8 +238,11 @@ def picture(figure: Any, caption: str) -> dict:
                 if not axes.axison:  # and ticks that nobody sees take half of one
                     axes.set(xticks=[], yticks=[])
             # without date and software version: the same picture is the same file
-            edges = None if isinstance(figure, Exact) else "tight"
-            figure.savefig(stream, format="png", dpi=90, bbox_inches=edges, metadata={"Software": None})
+            framed(figure)
+            (width, height), edge = figure.get_size_inches(), 0.08
+            exact = Bbox.from_extents(-edge, -edge, width + edge, height + edge)
+            figure.savefig(stream, format="png", dpi=90, bbox_inches=exact if isinstance(figure, Exact) else "tight",
+                           edgecolor=figure.get_edgecolor(), metadata={"Software": None})
         finally:
             close_figure(figure)
         return {"image/png": b64encode(stream.getvalue()).decode(), "text/plain": f"<figure: {caption}>"}

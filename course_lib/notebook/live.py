@@ -22,7 +22,7 @@ class LiveCurves:
         self.handle, self.drawn = None, 0.0
 
     def __call__(self, history: History) -> None:
-        done = history.steps >= history.total_steps
+        done = history.interrupted or history.steps >= (history.stop_at or history.total_steps)
         if not done and time.monotonic() - self.drawn < self.every:
             return
         from IPython.display import display
@@ -39,7 +39,7 @@ class LiveCurves:
         """The figure for a History, also without a notebook: losses, and the two collapse measures where they exist."""
         import matplotlib.pyplot as plt
 
-        columns, width = (3, 9) if history.rank_steps else (1, 5)
+        columns, width = (3, 9) if len(history.rank_steps) > 2 else (1, 5)
         figure, axes = plt.subplots(1, columns, figsize=(width, 2.4), squeeze=False)
         axes = axes[0]
         if self.behind is not None:
@@ -54,12 +54,23 @@ class LiveCurves:
             axes[0].annotate(label, (0.98, value), xycoords=("axes fraction", "data"), xytext=(0, 2 if above else -2),
                              textcoords="offset points", ha="right", va="bottom" if above else "top", fontsize=8,
                              bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1})
-        axes[0].set(xlabel="step", ylabel="loss",
-                    title=f"{history.steps}/{history.total_steps} steps, {history.views_per_second:.0f} views/s")
+        axes[0].set(xlabel="step", ylabel="loss", title=_title(history))
         axes[0].title.set_fontsize(9)
-        if history.rank_steps:
+        if columns > 1:
             axes[1].plot(history.rank_steps, history.std, color=RED)
             axes[1].set(xlabel="step", ylabel="std per dimension", ylim=(0, 1.1 * max(history.std) or None))
             axes[2].plot(history.rank_steps, history.rank, color=GREEN)
             axes[2].set(xlabel="step", ylabel="effective rank", ylim=(0, None))
         return figure
+
+
+def _title(history: History) -> str:
+    """How far the run is, and how long it still takes at the speed so far."""
+    if history.interrupted:
+        return f"interrupted at step {history.steps} of {history.total_steps}"
+    left = (history.stop_at or history.total_steps) - history.steps
+    done = f"{history.steps}/{history.total_steps} steps"
+    if left <= 0 or not history.steps:
+        return f"{done}, {history.views_per_second:.0f} views/s"
+    seconds = history.seconds / history.steps * left
+    return f"{done}, about {seconds:.0f} s left" if seconds < 100 else f"{done}, about {seconds / 60:.0f} min left"

@@ -1,13 +1,22 @@
-"""A guess made before the result is shown. It has a default, so Run All never waits."""
+"""A guess made before the result is shown. It has a default, so Run All never waits.
+
+Until the learner has set the guess the result is folded, and what they set is kept: it stands there again when the cell
+is run again, after a restart too.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from course_lib.notebook.cards import BLUE, ORANGE, SKY, Still, card, display, shell, show
+from course_lib.notebook import store
+from course_lib.notebook.cards import BLUE, ORANGE, SKY, Still, card, display, fold, shell, show
 from course_lib.notebook.controls import Choice, Slider
+from course_lib.notebook.findings import BUILDING
+
+FOLDED = "The outcome is here: set your guess above, or open"
 
 
 class Prediction:
@@ -25,11 +34,23 @@ class Prediction:
         else:
             self.control = Choice(list(options), default)
         self.guess: Any = self.control.start
-        self.changed = False
+        self.changed = self._restore()
         self._widget: Any = None
+        self._button: Any = None
         self._still: Still | None = None
         self._handle: Any = None
         self._outcome: tuple | None = None
+
+    def _restore(self) -> bool:
+        """Take up the guess of an earlier run of this cell, if the control still has it."""
+        before = store.answered("guesses", self.question)
+        if isinstance(self.control, Choice):
+            found = [option for option in self.control.options if str(option) == before]
+        else:
+            found = [before] if _is_number(before) and self.control.low <= before <= self.control.high else []
+        if found:
+            self.guess = found[0]
+        return bool(found)
 
     def _text(self, value: Any) -> str:
         return f"{value:.4g} {self.unit}".strip() if _is_number(value) else str(value)
@@ -40,9 +61,15 @@ class Prediction:
             return
         import ipywidgets as widgets
 
-        self._widget = self.control.widget(self.unit or "guess", True)
-        self._widget.observe(self._moved, "value")
-        box = widgets.VBox([widgets.HTML(card(BLUE, self._head())), self._widget])
+        self._widget = self.control.widget("guess", False)  # a slider is set when the mouse lets go
+        self._widget.value = self.guess
+        self._widget.observe(lambda change: self.set(change["new"]), "value")
+        self._button = widgets.Button(description="this is my guess", tooltip="keep it as it stands",
+                                      layout={"width": "auto", "display": "none" if self.changed else ""})
+        self._button.on_click(lambda _: self.set(self.guess))
+        row = widgets.HBox([self._widget, widgets.Label(self.unit), self._button],
+                           layout={"flex_flow": "row wrap", "align_items": "flex-end"})
+        box = widgets.VBox([widgets.HTML(card(BLUE, self._head())), row])
         self._still = show(self._card(), repr(self), box)
 
     def _head(self) -> str:
@@ -57,8 +84,12 @@ class Prediction:
         stands = f"{offered}. The guess stands at {self._text(self.guess)} (run this cell to move it)."
         return card(BLUE, self._head(), f"<small>{escape(stands)}</small>")
 
-    def _moved(self, change: dict) -> None:
-        self.guess, self.changed = change["new"], True
+    def set(self, guess: Any) -> None:
+        """Make this the learner's guess, keep it, and unfold the outcome. ValueError for what the control has not."""
+        self.guess, self.changed = self.control.check(guess), True
+        store.keep("guesses", self.question, str(guess) if isinstance(self.control, Choice) else guess)
+        if self._widget is not None:
+            self._widget.value, self._button.layout.display = guess, "none"
         if self._still is not None:
             self._still.update(self._card(), repr(self))
         if self._handle is not None and self._outcome is not None:
@@ -69,7 +100,7 @@ class Prediction:
         mine = self._text(self.guess) if self.changed else f"{self._text(self.guess)} (the default)"
         said = f"Guess: {mine}. Outcome: {self._text(value)}."
         if isinstance(self.control, Choice):
-            return f"{said} {'✓ As guessed.' if value == self.guess else '✗ Otherwise than guessed.'}"
+            return f"{said} {'✓ As guessed.' if value == self.guess else '✗ Not as guessed.'}"
         off, span = self.guess - float(value), self.control.high - self.control.low
         if abs(off) <= 0.05 * span:
             return f"{said} ✓ Close."
@@ -78,6 +109,8 @@ class Prediction:
     def _bundle(self, value: Any, text: str) -> dict:
         said = self.verdict(value)
         html = card(ORANGE, escape(said), self._line(value), escape(text))
+        if not self.changed and not os.environ.get(BUILDING):  # the course's own notebooks show it
+            html = fold(FOLDED, html)
         return {"text/html": html, "text/plain": f"{said} {text}".strip()}
 
     def _line(self, value: Any) -> str:
@@ -94,7 +127,10 @@ class Prediction:
         return f"<div style='{frame}'>{marks}</div>"
 
     def reveal(self, value: Any, text: str = "") -> None:
-        """Show the outcome beside the guess. value: in the unit of the question's range, or one of its options."""
+        """Show the outcome beside the guess, folded until the guess was set.
+
+        value: in the unit of the question's range, or one of its options.
+        """
         if isinstance(self.control, Choice):
             self.control.check(value)
         self._outcome = (value, text)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
+import matplotlib.pyplot as plt
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from course_lib.models.layers import normalize
+from course_lib.plots.drawing import ORANGE, THIS, style
+from course_lib.plots.sketch import unit_circle
 from course_lib.seeds import generator
 
 
@@ -88,3 +93,37 @@ def simsiam_descent(loss: Callable[..., Tensor], stop: bool = True, predictor: b
         value.backward()
         optimizer.step()
     return {name: torch.stack(values) for name, values in path.items()}
+
+
+def circle_measures(path: Tensor) -> tuple[Tensor, Tensor]:
+    """Signal share and standard deviation (1: spread over the circle) of paths (steps, networks, views, images, 2).
+
+    The signal share is the part of the variance that lies between images, not between views of one; both come as
+    (steps, networks).
+    """
+    between, within = path.mean(2).var(2, correction=0).sum(-1), path.var(2, correction=0).sum(-1).mean(2)
+    return between / (between + within).clamp_min(1e-9), (between + within).sqrt()
+
+
+def circle_figure(path: Tensor, step: int, names: tuple[str, ...] = ("online", "target")) -> Figure:
+    """Two networks' views on the unit circle at a step, and `circle_measures` of all steps; path as there.
+
+    An image's colour is the direction in which the second network's first step put it.
+    """
+    angle = torch.atan2(*path[0, 1].mean(0).T.flip(0)).div(2 * math.pi).remainder(1).numpy()
+    hue = 0.85 * plt.get_cmap("hsv")(angle)[:, :3]
+    with style():
+        figure, panels = plt.subplots(1, 4, figsize=(8.8, 2.6), width_ratios=(1, 1, 1.15, 1.15))
+        for axes, points, name in zip(panels, path[step], names):
+            unit_circle(axes, edge=1.35)
+            for colour, views in zip(hue, points.transpose(0, 1)):
+                axes.plot(*views.T, "o", ms=2.5, color=colour, alpha=0.4, mew=0)
+            axes.scatter(*(1.16 * normalize(points.mean(0)).T), color=hue, s=26, edgecolors="#444444", linewidths=0.5)
+            axes.set_title(f"{name}, step {step}")
+        for axes, values, label in zip(panels[2:], circle_measures(path), ("signal share", "standard deviation")):
+            for network, (name, colour, dashes) in enumerate(zip(names, (THIS, ORANGE), ("-", "--"))):
+                axes.plot(values[:, network], dashes, color=colour, label=name)
+            axes.axvline(step, color="#999999", lw=1)
+            axes.set(xlabel="step", ylim=(0, 1.05), title=label)
+        figure.legend(*panels[3].get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=8)
+    return figure

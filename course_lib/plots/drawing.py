@@ -10,6 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.path import Path
 from matplotlib.rcsetup import cycler
 from torch import Tensor
 
@@ -25,6 +27,32 @@ MEANING = {"raw pixels": "#777777", "random encoder": "#BBBBBB", "supervised": G
 SIGNED = "RdBu"  # colours of signed maps: positive blue, negative red
 
 
+class Ground(Rectangle):
+    """A figure's white ground with a thin frame and rounded corners: it looks meant on a dark page, and on white."""
+
+    RADIUS = 7.0  # points
+
+    def get_path(self) -> Path:
+        figure = self.get_figure()
+        assert figure is not None
+        sides = (self.get_width() * figure.bbox.width, self.get_height() * figure.bbox.height)
+        x, y = (min(0.5, self.RADIUS * figure.dpi / 72 / max(1.0, side)) for side in sides)
+        places = [(x, 0), (1 - x, 0), (1, 0), (1, y), (1, 1 - y), (1, 1), (1 - x, 1), (x, 1), (0, 1), (0, 1 - y),
+                  (0, y), (0, 0), (x, 0), (x, 0)]
+        curve = [Path.CURVE3, Path.CURVE3]
+        return Path(places, [Path.MOVETO, Path.LINETO, *curve, Path.LINETO, *curve, Path.LINETO, *curve, Path.LINETO,
+                             *curve, Path.CLOSEPOLY])
+
+
+def framed(figure: Figure) -> None:
+    """Lay a `Ground` below a figure. Matplotlib calls it for every figure that is made in the house style."""
+    if not isinstance(figure.patch, Ground):
+        figure.patch = Ground((0, 0), 1, 1, facecolor=figure.get_facecolor(), edgecolor="#C8C8C8", linewidth=1)
+        figure.patch.set_figure(figure)
+        figure.patch.set_transform(figure.transSubfigure)
+        figure.patch.set_antialiased(True)
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """The house style for a lesson's own figures: `with plots.style(): ...`."""
@@ -34,6 +62,7 @@ def style() -> Iterator[None]:
         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": False, "grid.color": "#dddddd",
         "axes.prop_cycle": cycler(color=CYCLE), "lines.linewidth": 1.8, "legend.frameon": False,
         "image.cmap": "cividis", "image.interpolation": "nearest",
+        "figure.hooks": ["course_lib.plots.drawing:framed"],
     }):
         yield
 

@@ -7,6 +7,7 @@ trainings (`shapes-byol-s0.json`, ...) and how the embedding of a few test image
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from course_lib.data.images import ImageSet
 from course_lib.files import CHECKOUT, atomic
 from course_lib.methods import build_method
 from course_lib.methods.base import Method
+from course_lib.models.backbones import build_backbone
 from course_lib.runs.stored import StoredRun, read_runs
 from course_lib.train import checkpoint
 from course_lib.train.history import History
@@ -151,6 +153,48 @@ def learned(name: str, on: str = "shapes", folder: str | Path | None = None) -> 
     if not seeds:
         raise ValueError(f"the record of {path.name} is missing: restore {path.stem}-s0.json from the repository.")
     return Learned(_method(path), seeds[0], seeds, _path(path.with_suffix(".npz")))
+
+
+def open_network(where: str | Path) -> tuple[nn.Module, int]:
+    """A network in evaluation mode, and the size of pictures that it was trained on.
+
+    where: a run's folder, its last.pt or backbone.pt, a backbone of `course export` (with the .json beside it), or the
+    name of a learned network: "byol", "photographs:mae". Raises FileNotFoundError where there is neither a file nor a
+    network of that name, `checkpoint.CheckpointError` for a file that cannot be used.
+    """
+    path = Path(where).expanduser()
+    if path.exists():
+        return _of_file(path)
+    on, _, name = str(where).rpartition(":")
+    on = on or SETS[0]
+    if len(path.parts) > 1 or path.suffix or not name:
+        raise FileNotFoundError(f"there is no run and no file {where}: give a run's folder, its last.pt, or the name "
+                                "of a learned network, such as byol or photographs:mae")
+    stored = _folder(None) / f"{on}-{name}.pt"
+    if not stored.exists():
+        known = [path.stem.replace(f"{kind}-", "" if kind == SETS[0] else f"{kind}:", 1) for kind in SETS
+                 for path in sorted(_folder(None).glob(f"{kind}-*.pt"))]
+        raise FileNotFoundError(f"there is no run {where} and no learned network of that name; there are: "
+                                f"{', '.join(known) or 'none'}")
+    method = _method(stored)
+    return method, method.settings["image_size"]
+
+
+def _of_file(path: Path) -> tuple[nn.Module, int]:
+    run = path if path.is_dir() else path.parent
+    about = path.with_suffix(".json")
+    if path.name == "backbone.pt" and (run / "last.pt").exists():  # of the same run, and it says how it was built
+        path = run / "last.pt"
+    elif path.suffix == ".pt" and about.exists():
+        try:
+            made = json.loads(about.read_text(encoding="utf-8"))
+            backbone = build_backbone(made["backbone"], made["size"], **made["options"])
+        except (OSError, *checkpoint.MALFORMED) as error:
+            raise checkpoint.CheckpointError(f"{about} does not say how {path.name} was built ({type(error).__name__}: "
+                                             f"{error}): write both again by `course export`.") from error
+        return checkpoint.load_backbone(path, backbone).eval(), made["size"]
+    method = checkpoint.load_method(path)
+    return method, method.settings["image_size"]
 
 
 def _method(path: Path) -> Method:

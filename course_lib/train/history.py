@@ -21,7 +21,8 @@ class History:
     """What a run did. curves: name -> values at `curve_steps`; std, rank: of the embedding at `rank_steps`."""
 
     steps: int = 0
-    total_steps: int = 0
+    total_steps: int = 0            # of the schedule
+    stop_at: int = 0                # the step that `fit` was asked to stop at; 0: unknown
     batch_size: int = 0
     seconds: float = 0.0
     views_per_second: float = 0.0

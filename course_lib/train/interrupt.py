@@ -1,10 +1,14 @@
-"""Ctrl-C, and a notebook's stop button, held back to the end of a step."""
+"""Ctrl-C, and a notebook's stop button: held back to the end of a step, and the end of a run of cells."""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from contextlib import contextmanager
+from typing import Any
+
+_STOPPED: list[bool] = []  # something in it while a cell goes on whose training was interrupted
 
 
 @contextmanager
@@ -34,3 +38,31 @@ def between_steps():
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if waiting:
         raise KeyboardInterrupt
+
+
+def last_of_its_cell() -> None:
+    """In a notebook, end the run of cells (Run All) with the one that is running, whose training was interrupted.
+
+    The cell itself goes on, so that it has its name for the run so far, but not into another training: `not_stopped`.
+    A kernel drops the cells that wait as soon as one has failed; this one is said to have, and no error is shown.
+    """
+    shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None or not hasattr(shell, "kernel"):
+        return
+
+    def end(result: Any) -> None:
+        shell.events.unregister("post_run_cell", end)
+        _STOPPED.clear()
+        if result is not None and result.success:
+            result.error_in_exec = KeyboardInterrupt("a training of this cell was interrupted")
+
+    _STOPPED.append(True)
+    shell.events.register("post_run_cell", end)
+    print("Interrupted: the run so far is kept, and the cells that were waiting are not run. Run them to go on, "
+          "or run this cell again.")
+
+
+def not_stopped() -> None:
+    """KeyboardInterrupt where a training that the same cell ran before was interrupted."""
+    if _STOPPED:
+        raise KeyboardInterrupt("the training before this one was interrupted: this cell stops here")

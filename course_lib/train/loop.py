@@ -10,7 +10,7 @@ import copy
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -31,7 +31,7 @@ from course_lib.threads import Pace, threads_put_back
 from course_lib.train import ranks as processes
 from course_lib.train.checkpoint import Checkpoint, export
 from course_lib.train.history import History, record, std_and_rank, write_metrics
-from course_lib.train.interrupt import between_steps
+from course_lib.train.interrupt import between_steps, last_of_its_cell, not_stopped
 from course_lib.train.lock import holding_out_folder
 from course_lib.train.settings import Settings, whole_number
 
@@ -61,14 +61,16 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
     instead of moving all to the device; None: if they would fill half of its free memory. compile: torch.compile the
     loss; if that fails, a warning says why and the run continues without. threads: of the CPU, at most torch's own
     number; None: $COURSE_THREADS, else what is fastest (see `threads`). Equal numbers give equal results; the History
-    keeps the number. watch: called with the History at every log, for live figures.
+    keeps the number. watch: called with the History at every log, and when interrupted, for live figures.
 
-    An interrupt (Ctrl-C, or a notebook's stop button) finishes the step, saves and returns the run so far; a second one
-    stops at once. Raises NonFiniteLoss, without saving, when the loss or the weights become NaN or infinite;
-    CheckpointError when `resume` finds another run's checkpoint; FolderInUse when another run is writing into `out`;
-    RankLost when another rank dies; ValueError for invalid settings.
+    An interrupt (Ctrl-C, or a notebook's stop button) finishes the step, saves and returns the run so far, and a second
+    one stops at once; in a notebook it also ends the run of cells: see `last_of_its_cell`. Raises NonFiniteLoss,
+    without saving, when the loss or the weights become NaN or infinite; CheckpointError when `resume` finds another
+    run's checkpoint; FolderInUse when another run is writing into `out`; RankLost when another rank dies; ValueError
+    for invalid settings.
     """
     # settings, all checked before anything is touched
+    not_stopped()
     use = Settings.resolve(method, optimizer=optimizer, lr=lr, weight_decay=weight_decay, batch_size=batch_size,
                            warmup=warmup, final_lr=final_lr, clip=clip, accumulate=accumulate, betas=betas)
     world, rank = collectives.world_size(), collectives.rank()
@@ -143,7 +145,7 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
         assert seconds is not None
         total = _steps_in(seconds, method, opt, scaler, update, device)
     stop = total if stop is None else min(stop, total)
-    history.total_steps, before = total, history.seconds
+    history.total_steps, history.stop_at, before = total, stop, history.seconds
 
     # the loop
     pending: list[tuple[int, dict[str, Tensor]]] = []
@@ -176,6 +178,10 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
         history.interrupted = True
         record(history, pending)
         history.steps, history.seconds = step, before + time.perf_counter() - began
+        last_of_its_cell()
+        if watch is not None and rank == 0 and history.curve_steps:
+            with suppress(KeyboardInterrupt):  # of an impatient hand
+                watch(history)
     except torch.OutOfMemoryError as error:
         raise RuntimeError(f"the {device.type} ran out of memory at batch_size {use.batch_size}. Try batch_size "
                            f"{use.batch_size // 2}, or accumulate={2 * use.accumulate} for the same update.") from error

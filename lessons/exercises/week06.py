@@ -1,8 +1,7 @@
-"""Exercises of week 6, BYOL: the loss of one direction, of both, the momentum of a step, and the target's update."""
+"""Exercises of week 6, BYOL: the loss of one direction, the target's update, a whole step, and what an update did."""
 from __future__ import annotations
 
 import copy
-import math
 from functools import partial
 
 import torch
@@ -11,6 +10,7 @@ from torch.nn import functional as F
 
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.byol import regression_loss
+from course_lib.models.teacher import ema_update
 from lessons.exercises.shared import randn, unit
 
 
@@ -82,125 +82,6 @@ regression = Exercise(
     hints=("Two vectors of length 1: what is their squared distance in terms of their cosine?",
            "F.normalize(z, dim=1) scales rows to length 1. Which of the two must not carry a gradient?",
            "return 2 - 2 * F.cosine_similarity(prediction, target.detach(), dim=1).mean()"),
-)
-
-
-# ------------------------------------------------------------------------------------------------ 06.byol_loss
-def _byol_probes(generator, dtype):
-    def four(n: int, d: int, scale: float = 1.0) -> list[Tensor]:
-        return [scale * randn(generator, dtype, n, d) for _ in range(4)]
-
-    return [tuple(four(6, 4)), tuple(four(3, 5, 2.0)), dict(zip(("p1", "p2", "z1", "z2"), four(4, 2)))]
-
-
-def _no_stop(p1: Tensor, p2: Tensor, z1: Tensor, z2: Tensor) -> Tensor:
-    return 4 - 2 * F.cosine_similarity(p1, z2).mean() - 2 * F.cosine_similarity(p2, z1).mean()
-
-
-def _stacked(p1: Tensor, p2: Tensor, z1: Tensor, z2: Tensor) -> Tensor:
-    return 2 * regression_loss(torch.cat([p1, p2]), torch.cat([z2, z1]))
-
-
-byol = Exercise(
-    key="06.byol_loss", title="Each view predicts the other", minutes=4, difficulty=2,
-    reference="course_lib.methods.contrastive.byol:byol_loss", probes=_byol_probes, gradients=True,
-    wrong={
-        "each view predicts itself": (
-            lambda p1, p2, z1, z2: regression_loss(p1, z1) + regression_loss(p2, z2),
-            "p1 is made of view 1 and z1, too: nothing has to be ignored to predict that. The prediction of one view "
-            "is "
-            "compared with the target of the *other*: p1 with z2, p2 with z1."),
-        "the mean of the two directions": (
-            lambda p1, p2, z1, z2: (regression_loss(p1, z2) + regression_loss(p2, z1)) / 2,
-            "BYOL adds the two directions (SimSiam averages them): the loss lies between 0 and 8, and the published "
-            "learning rates belong to the sum."),
-        "one direction only": (
-            lambda p1, p2, z1, z2: regression_loss(p1, z2),
-            "The second direction is missing: view 2 predicts the target of view 1, regression_loss(p2, z1)."),
-        "one direction, doubled": (
-            lambda p1, p2, z1, z2: 2 * regression_loss(p1, z2),
-            "Twice the same direction is of the right size, but p2 gets no gradient: view 2 has to predict view 1 as "
-            "well."),
-        "predictions against predictions": (
-            lambda p1, p2, z1, z2: regression_loss(p1, p2) + regression_loss(p2, p1),
-            "The target network does not occur: each prediction is compared with a *target projection*, z2 or z1."),
-        "prediction and target exchanged": (
-            lambda p1, p2, z1, z2: regression_loss(p1, z2) + regression_loss(z1, p2),
-            "The value is right, but regression_loss takes its second argument as a constant: in one of your terms "
-            "that "
-            "is the prediction, so half of the gradient is lost and the target gets some."),
-        "a gradient into the target": (
-            _no_stop,
-            "The value is right, but z1 and z2 get a gradient. They are constants: use regression_loss, or detach "
-            "them."),
-    },
-    right={"both directions in one stack": _stacked,
-           "cosines": lambda p1, p2, z1, z2: 4 - 2 * sum(F.cosine_similarity(p, z.detach()).mean()
-                                                         for p, z in ((p1, z2), (p2, z1)))},
-    hints=("Each view has a prediction and a target. Which goes with which?",
-           "There are two directions; BYOL's code adds them.",
-           "return regression_loss(p1, z2) + regression_loss(p2, z1)"),
-)
-
-
-# ------------------------------------------------------------------------------------------------ 06.momentum_schedule
-def _schedule_probes(generator, dtype):
-    step = int(torch.randint(30, 70, (1,), generator=generator))
-    return [(0.99, 0, 100), (0.99, step, 100), (0.9, 100, 100), (0.5, 3 * step, 400), (0.996, 7, 8),
-            dict(base=0.97, step=130, total=100), (0.0, step, 300)]
-
-
-def _done(step: int, total: int) -> float:
-    return min(1.0, step / total)
-
-
-def _half_cosine(x: float) -> float:
-    return (1 + math.cos(math.pi * x)) / 2
-
-
-schedule = Exercise(
-    key="06.momentum_schedule", title="A target that slows down", minutes=6, difficulty=2,
-    reference="course_lib.optim:ema_momentum", probes=_schedule_probes,
-    wrong={
-        "from 1 down to the base": (
-            lambda base, step, total: 1 - (1 - base) * (1 - _half_cosine(_done(step, total))),
-            "Yours starts at 1 and ends at the base: the target stands still while there is most to learn. It is to be "
-            "`base` at step 0 and 1 at the end; cos(0) = 1."),
-        "the learning rate's cosine": (
-            lambda base, step, total: base * _half_cosine(_done(step, total)),
-            "That decays to 0, as a learning rate does. With momentum 0 the target *is* the online network. What "
-            "decays "
-            "here is 1 - m, from 1 - base to 0."),
-        "a quarter of the circle": (
-            lambda base, step, total: 1 - (1 - base) * math.cos(math.pi / 2 * _done(step, total)),
-            "Ends are right, the way is not: the code uses (1 + cos(pi k / K)) / 2, flat at both ends, not cos(pi k / "
-            "2K)."),
-        "a straight line": (
-            lambda base, step, total: base + (1 - base) * _done(step, total),
-            "Both ends are right, but it is a line. 1 - m follows half a cosine: slow, fast, slow."),
-        "not halved": (
-            lambda base, step, total: 1 - (1 - base) * (1 + math.cos(math.pi * _done(step, total))),
-            "1 + cos runs from 2 to 0: divide by 2, or the momentum starts at 2 base - 1, even below 0."),
-        "it turns back after the end": (
-            lambda base, step, total: 1 - (1 - base) * _half_cosine(step / total),
-            "Beyond `total` the cosine comes back and the target starts to chase again. Stop at the end: min(step, "
-            "total)."),
-        "counted in whole rounds": (
-            lambda base, step, total: 1 - (1 - base) * _half_cosine(min(1, step // total)),
-            "step // total is 0 until the very end: the momentum stays at its base and then jumps to 1. (The bug that "
-            "counts epochs looks alike: a staircase.) Use step / total."),
-        "pi is missing": (
-            lambda base, step, total: 1 - (1 - base) * (1 + math.cos(_done(step, total))) / 2,
-            "cos takes radians: half a turn is pi. Yours never gets to 1."),
-    },
-    right={"a sine": lambda base, step, total: base + (1 - base) * math.sin(math.pi / 2 * _done(step, total)) ** 2,
-           "in torch": lambda base, step, total: 1 - (1 - base) * 0.5 * (1 + torch.cos(
-               torch.tensor(math.pi * _done(step, total), dtype=torch.float64))),
-           "written out": lambda base, step, total: 1 - 0.5 * (1 - base) - 0.5 * (1 - base) * math.cos(
-               math.pi * min(step, total) / total)},
-    hints=("What are m at step 0 and at the last step? Think of 1 - m: it goes from 1 - base to 0.",
-           "(1 + math.cos(math.pi * k / K)) / 2 goes from 1 to 0 along half a cosine. And beyond K?",
-           "return 1 - (1 - base) * (1 + math.cos(math.pi * min(step, total) / total)) / 2"),
 )
 
 
@@ -386,4 +267,388 @@ update = Exercise(
 )
 
 
-EXERCISES = [regression, byol, schedule, update]
+# ------------------------------------------------------------------------------------------------ 06.byol_step
+def byol_step(online: nn.Module, predictor: nn.Module, target: nn.Module, optimizer: torch.optim.Optimizer,
+              view1: Tensor, view2: Tensor, momentum: float) -> float:
+    """One training step of BYOL; -> the loss, both directions added. The target moves after the optimizer has."""
+    p1, p2 = predictor(online(view1)), predictor(online(view2))
+    with torch.no_grad():
+        z1, z2 = target(view1), target(view2)
+    loss = regression_loss(p1, z2) + regression_loss(p2, z1)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    ema_update(target, online, momentum)
+    return loss.item()
+
+
+def _network(seed: int, dtype: torch.dtype, *widths: int) -> nn.Module:
+    """A linear layer, batch norm, tanh and a linear layer, drawn from a seed of its own."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(widths[0], widths[1], bias=False), nn.BatchNorm1d(widths[1]), nn.Tanh(),
+                             nn.Linear(widths[1], widths[2])).to(dtype)
+
+
+def _step_probes(generator, dtype):
+    seeds = torch.randint(2**30, (6,), generator=generator).tolist()
+    draw = partial(randn, generator, dtype)
+    return [(_network(seeds[0], dtype, 4, 6, 3), _network(seeds[1], dtype, 3, 5, 3),
+             _network(seeds[2], dtype, 4, 6, 3), draw(3, 2, 7, 4), 0.7),
+            (_network(seeds[3], dtype, 3, 5, 2), _network(seeds[4], dtype, 2, 4, 2),
+             _network(seeds[5], dtype, 3, 5, 2), draw(3, 2, 6, 3), 0.25)]
+
+
+def _three_steps(step, online: nn.Module, predictor: nn.Module, target: nn.Module, views: Tensor, momentum: float):
+    """The harness: three steps with gradient descent over online network and predictor; what all hold then."""
+    optimizer = torch.optim.SGD([*online.parameters(), *predictor.parameters()], lr=0.3)
+    losses = [step(online, predictor, target, optimizer, view1, view2, momentum) for view1, view2 in views]
+    if any(loss is None or loss is Ellipsis for loss in losses):
+        return losses[0]
+    held = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
+    weights = {name: [p.detach().clone() for p in network.parameters()]
+               for name, network in (("online", online), ("predictor", predictor), ("target", target))}
+    return {"losses": [float(loss) for loss in losses], "keeps its graph": held, **weights,
+            "gradient in the target": any(p.grad is not None for p in target.parameters())}
+
+
+def _learn(loss: Tensor, optimizer: torch.optim.Optimizer) -> float:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def _four(online, predictor, target, view1, view2):
+    """p1, p2, z1, z2."""
+    p1, p2 = predictor(online(view1)), predictor(online(view2))
+    with torch.no_grad():
+        return p1, p2, target(view1), target(view2)
+
+
+def _own_view(online, predictor, target, optimizer, view1, view2, momentum):
+    p1, p2, z1, z2 = _four(online, predictor, target, view1, view2)
+    loss = _learn(regression_loss(p1, z1) + regression_loss(p2, z2), optimizer)
+    ema_update(target, online, momentum)
+    return loss
+
+
+def _one_way(online, predictor, target, optimizer, view1, view2, momentum):
+    p1, _, _, z2 = _four(online, predictor, target, view1, view2)
+    loss = _learn(regression_loss(p1, z2), optimizer)
+    ema_update(target, online, momentum)
+    return loss
+
+
+def _averaged(online, predictor, target, optimizer, view1, view2, momentum):
+    p1, p2, z1, z2 = _four(online, predictor, target, view1, view2)
+    loss = _learn((regression_loss(p1, z2) + regression_loss(p2, z1)) / 2, optimizer)
+    ema_update(target, online, momentum)
+    return loss
+
+
+def _target_first(online, predictor, target, optimizer, view1, view2, momentum):
+    p1, p2, z1, z2 = _four(online, predictor, target, view1, view2)
+    ema_update(target, online, momentum)
+    return _learn(regression_loss(p1, z2) + regression_loss(p2, z1), optimizer)
+
+
+def _asleep(online, predictor, target, optimizer, view1, view2, momentum):
+    p1, p2, z1, z2 = _four(online, predictor, target, view1, view2)
+    return _learn(regression_loss(p1, z2) + regression_loss(p2, z1), optimizer)
+
+
+def _not_cleared(online, predictor, target, optimizer, view1, view2, momentum):
+    p1, p2, z1, z2 = _four(online, predictor, target, view1, view2)
+    loss = regression_loss(p1, z2) + regression_loss(p2, z1)
+    loss.backward()
+    optimizer.step()
+    ema_update(target, online, momentum)
+    return loss.item()
+
+
+def _predictor_twice(online, predictor, target, optimizer, view1, view2, momentum):
+    p1, p2, z1, z2 = _four(online, predictor, target, view1, view2)
+    with torch.no_grad():
+        z1, z2 = predictor(z1), predictor(z2)
+    loss = _learn(regression_loss(p1, z2) + regression_loss(p2, z1), optimizer)
+    ema_update(target, online, momentum)
+    return loss
+
+
+def _no_predictor(online, predictor, target, optimizer, view1, view2, momentum):
+    p1, p2, z1, z2 = _four(online, nn.Identity(), target, view1, view2)
+    loss = _learn(regression_loss(p1, z2) + regression_loss(p2, z1), optimizer)
+    ema_update(target, online, momentum)
+    return loss
+
+
+def _no_target(online, predictor, target, optimizer, view1, view2, momentum):
+    a, b = online(view1), online(view2)
+    loss = _learn(regression_loss(predictor(a), b) + regression_loss(predictor(b), a), optimizer)
+    ema_update(target, online, momentum)
+    return loss
+
+
+def _no_stop(online, predictor, target, optimizer, view1, view2, momentum):
+    p1, p2, z1, z2 = predictor(online(view1)), predictor(online(view2)), target(view1), target(view2)
+    loss = _learn(_squares(unit(p1), unit(z2)) + _squares(unit(p2), unit(z1)), optimizer)
+    ema_update(target, online, momentum)
+    return loss
+
+
+def _one_batch(online, predictor, target, optimizer, view1, view2, momentum):
+    both = torch.cat([view1, view2])
+    p, z = predictor(online(both)), target(both).detach().roll(len(view1), 0)
+    loss = _learn(2 * regression_loss(p, z), optimizer)
+    ema_update(target, online, momentum)
+    return loss
+
+
+def _graph_kept(online, predictor, target, optimizer, view1, view2, momentum):
+    p1, p2, z1, z2 = _four(online, predictor, target, view1, view2)
+    loss = regression_loss(p1, z2) + regression_loss(p2, z1)
+    _learn(loss, optimizer)
+    ema_update(target, online, momentum)
+    return loss
+
+
+def _asked_for(online, predictor, target, optimizer, view1, view2, momentum):
+    """A right answer: gradients by name, targets detached, momentum written out."""
+    p = [predictor(online(view)) for view in (view1, view2)]
+    z = [target(view).detach() for view in (view2, view1)]
+    loss = sum(2 - 2 * F.cosine_similarity(a, b).mean() for a, b in zip(p, z))
+    weights = [*online.parameters(), *predictor.parameters()]
+    for weight, gradient in zip(weights, torch.autograd.grad(loss, weights)):
+        weight.grad = gradient
+    optimizer.step()
+    with torch.no_grad():
+        for t, o in _pairs(target, online):
+            t.copy_(momentum * t + (1 - momentum) * o)
+    return loss.detach()
+
+
+def _cleared_after(online, predictor, target, optimizer, view1, view2, momentum):
+    """A right answer: gradients cleared at the end, before the next backward."""
+    loss = _not_cleared(online, predictor, target, optimizer, view1, view2, momentum)
+    optimizer.zero_grad()
+    return loss
+
+
+step = Exercise(
+    key="06.byol_step", title="One step of BYOL", minutes=12, difficulty=3,
+    reference=byol_step, probes=_step_probes, call=_three_steps, tolerance=1e-3,
+    words={"['losses']": "the returned losses", "['online']": "the online network's weights after three steps",
+           "['predictor']": "the predictor's weights after three steps",
+           "['target']": "the target's weights after three steps",
+           "['keeps its graph']": "whether the returned loss keeps its graph",
+           "['gradient in the target']": "whether the target got a gradient"},
+    wrong={
+        "each view predicts itself": (
+            _own_view,
+            "p1 is made of view 1 and z1, too: nothing has to be ignored to predict that. The prediction of one view "
+            "goes with the target of the *other*: p1 with z2, p2 with z1."),
+        "one direction only": (
+            _one_way,
+            "The second direction is missing: view 2 predicts the target of view 1 as well."),
+        "the mean of the two directions": (
+            _averaged,
+            "BYOL adds the two directions (SimSiam averages them): the loss is between 0 and 8, and published learning "
+            "rates belong to the sum."),
+        "the target moves before the optimizer": (
+            _target_first,
+            "You moved the target first, so it follows the online network of the step before. The optimizer's step "
+            "comes first, then the update."),
+        "the target never moves": (
+            _asleep,
+            "The loss falls and nothing complains, but the target is what it was: call update(target, online, m) "
+            "after the optimizer's step. This is one of the bugs that you will hunt later."),
+        "gradients never cleared": (
+            _not_cleared,
+            "backward *adds* to .grad: from the second step on, the optimizer follows the sum of all gradients so far. "
+            "optimizer.zero_grad() before backward."),
+        "a predictor behind the target": (
+            _predictor_twice,
+            "The target has no predictor: its projection is what is predicted. With one on both sides the asymmetry is "
+            "gone, and with it what keeps BYOL from collapse."),
+        "no predictor": (
+            _no_predictor,
+            "The online output goes through the predictor before it is compared: predictor(online(view1))."),
+        "the online network as its own target": (
+            _no_target,
+            "What is predicted comes from `target`, the slow network, not from `online`. (With a predictor and a stop "
+            "of the gradient that is SimSiam, next week.)"),
+        "a gradient into the target": (
+            _no_stop,
+            "The weights are right, but the target got gradients: an optimizer that held it would move it. Compute its "
+            "output with torch.no_grad(), or use regression_loss, which detaches it."),
+        "both views in one batch": (
+            _one_batch,
+            "Both views went through the networks together, so batch norm mixed their statistics. In the official code "
+            "each view passes by itself."),
+        "the loss keeps its graph": (
+            _graph_kept,
+            "You return the tensor with the whole computation behind it; a list of such losses keeps every batch in "
+            "memory. Return a number: loss.item()."),
+    },
+    right={"gradients by name": _asked_for, "cleared after the step": _cleared_after},
+    hints=("Two predictions, two targets, a loss; then the three lines of every training step; and one more line.",
+           "p1 = predictor(online(view1)) goes with z2 = target(view2), p2 with z1. The update comes last.",
+           "p1, p2 = predictor(online(view1)), predictor(online(view2))\n"
+           "with torch.no_grad():\n"
+           "    z1, z2 = target(view1), target(view2)\n"
+           "loss = regression_loss(p1, z2) + regression_loss(p2, z1)\n"
+           "optimizer.zero_grad()\n"
+           "loss.backward()\n"
+           "optimizer.step()\n"
+           "update(target, online, momentum)\n"
+           "return loss.item()"),
+)
+
+
+# ------------------------------------------------------------------------------------------------ 06.diagnose
+def diagnose(online: Tensor, before: Tensor, after: Tensor) -> dict[str, float]:
+    """Flat weights (P,) -> how far the target went towards the online network, and which share it went elsewhere.
+
+    pull: the number for which before + pull * (online - before) is nearest to `after`; 1 - m of an honest average.
+    stray: what is left of the movement, over the whole movement; 0 where the target has not moved.
+    """
+    gap, moved = online - before, after - before
+    pull = (moved @ gap) / (gap @ gap)
+    stray = moved - pull * gap
+    return {"pull": float(pull), "stray": float(stray.norm() / moved.norm()) if moved.any() else 0.0}
+
+
+def _diagnose_probes(generator, dtype):
+    def three(n: int, pull: float, stray: float) -> tuple[Tensor, Tensor, Tensor]:
+        online, before, noise = (randn(generator, dtype, n) for _ in range(3))
+        return online, before, before + pull * (online - before) + stray * noise
+
+    still = three(5, 0.0, 0.0)
+    return [three(7, 0.1, 0.0), three(11, 0.3, 0.2), three(6, -0.4, 0.5), still,
+            dict(zip(("online", "before", "after"), three(9, 0.02, 0.1)))]
+
+
+def _as_floats(result):
+    """Numbers and tensors of one element alike."""
+    if not isinstance(result, dict):
+        return result
+    return {key: float(v) if isinstance(v, (int, float, Tensor)) else v for key, v in result.items()}
+
+
+def _found(online: Tensor, before: Tensor, after: Tensor, pull, over=None) -> dict[str, float]:
+    moved = after - before
+    stray = moved - pull * (online - before)
+    return {"pull": float(pull), "stray": float(stray.norm() / (moved.norm() if over is None else over))
+            if moved.any() else 0.0}
+
+
+def _best(online: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    gap = online - before
+    return (after - before) @ gap / (gap @ gap)
+
+
+def _lengths(online, before, after):
+    return _found(online, before, after, (after - before).norm() / (online - before).norm())
+
+
+def _gap_after(online, before, after):
+    moved, gap = after - before, online - after
+    pull = moved @ gap / (gap @ gap)
+    return {"pull": float(pull), "stray": float((moved - pull * gap).norm() / moved.norm()) if moved.any() else 0.0}
+
+
+def _not_squared(online, before, after):
+    gap = online - before
+    return _found(online, before, after, (after - before) @ gap / gap.norm())
+
+
+def _kept(online, before, after):
+    right = diagnose(online, before, after)
+    return {**right, "pull": 1 - right["pull"]}
+
+
+def _angle(online, before, after):
+    return _found(online, before, after, F.cosine_similarity(after - before, online - before, dim=0))
+
+
+def _absolute(online, before, after):
+    return _found(online, before, after, _best(online, before, after), over=1.0)
+
+
+def _over_gap(online, before, after):
+    return _found(online, before, after, _best(online, before, after), over=(online - before).norm())
+
+
+def _no_guard(online, before, after):
+    moved, pull = after - before, _best(online, before, after)
+    return {"pull": float(pull), "stray": float((moved - pull * (online - before)).norm() / moved.norm())}
+
+
+def _ratios(online, before, after):
+    return _found(online, before, after, ((after - before) / (online - before)).mean())
+
+
+def _least_squares(online, before, after):
+    pull = torch.linalg.lstsq((online - before)[:, None], (after - before)[:, None]).solution.squeeze()
+    return _found(online, before, after, pull)
+
+
+def _pythagoras(online, before, after):
+    right, moved = diagnose(online, before, after), after - before
+    along = right["pull"] * (online - before).norm()
+    share = 1 - along**2 / (moved @ moved).clamp_min(1e-30)
+    return {**right, "stray": share.clamp_min(0).sqrt() if moved.any() else 0.0}
+
+
+reading = Exercise(
+    key="06.diagnose", title="Read an update off the weights", minutes=8, difficulty=3,
+    reference=diagnose, probes=_diagnose_probes, call=lambda fn, *a, **k: _as_floats(fn(*a, **k)), tolerance=2e-3,
+    words={"['pull']": "the pull", "['stray']": "the stray part"},
+    wrong={
+        "a ratio of lengths": (
+            _lengths,
+            "You divided the length of the movement by the length of the gap: that is positive whatever the direction, "
+            "also when the target runs away. Project: moved @ gap / (gap @ gap)."),
+        "the gap that is left": (
+            _gap_after,
+            "Your gap is measured from where the target is *now*. The moving average pulled it from where it was "
+            "before: gap = online - before."),
+        "divided by the length, not its square": (
+            _not_squared,
+            "moved @ gap / gap.norm() is a length; the pull is a share of the gap: divide by gap @ gap."),
+        "the momentum, not the pull": (
+            _kept,
+            "You return m. The pull is what the target took over from the online network, 1 - m."),
+        "the cosine": (
+            _angle,
+            "The cosine tells the direction only: 1 for each honest moving average, whatever m. Divide by gap @ gap "
+            "instead of both lengths."),
+        "the stray part as a length": (
+            _absolute,
+            "The stray part is a share: divide by moved.norm(), or it depends on the size of the weights."),
+        "the stray part over the gap": (
+            _over_gap,
+            "You divided by the length of the gap: with a momentum near 1 every movement is small beside it and looks "
+            "honest. Divide by the length of the movement."),
+        "0 / 0 where the target stood still": (
+            _no_guard,
+            "A target that did not move gives 0 / 0 = nan. Its stray part is 0."),
+        "the mean of the ratios": (
+            _ratios,
+            "Weights with a gap near 0 dominate a mean of ratios. The pull of all weights together is moved @ gap / "
+            "(gap @ gap)."),
+    },
+    right={"least squares": _least_squares, "Pythagoras": _pythagoras},
+    hints=("Two arrows start at `before`: to the online network (gap) and to `after` (moved). An honest average moves "
+           "along the gap. How far, and what is left over?",
+           "The best a in moved = a * gap is moved @ gap / (gap @ gap); the rest is moved - a * gap. What if nothing "
+           "moved?",
+           "gap, moved = online - before, after - before\n"
+           "pull = moved @ gap / (gap @ gap)\n"
+           "stray = moved - pull * gap\n"
+           'return {"pull": float(pull), "stray": float(stray.norm() / moved.norm()) if moved.any() else 0.0}'),
+)
+
+
+EXERCISES = [regression, update, step, reading]

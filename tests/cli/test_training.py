@@ -181,8 +181,9 @@ def test_views_follow_the_image_size(name):
             assert method.augment.flip == 0.0 and method.augment.jitter == plain.augment.jitter
         batch = make_shapes(4, size=64)
         from course_lib.data.images import Batch
-        method.prepare(batch.images.repeat(64, 1, 1, 1))
-        views = method.views(Batch(batch.images, torch.arange(4)), torch.Generator().manual_seed(0))
+        source = batch.images.repeat(64, 1, 1, 1)
+        method.prepare(source)
+        views = method.views(Batch(batch.images, torch.arange(4), source=source), torch.Generator().manual_seed(0))
         assert torch.isfinite(method.train().loss(views)["loss"])
 
 

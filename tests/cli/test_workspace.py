@@ -352,3 +352,18 @@ def test_the_guide_is_the_tagged_cells_unfolded(course, capsys):
 def test_a_lesson_without_notes_says_so(course, capsys):
     assert main(["guide", "1"]) == 2
     assert "no facilitator notes" in capsys.readouterr().err
+
+
+def test_outcomes_of_guesses_are_left_out_of_the_copy_and_stay_in_the_course(course):
+    lessons, mine = course
+    shown = {"output_type": "display_data", "data": {"text/html": "20 %"}, "metadata": {}}
+    text = notebook("# Guess", "guess.reveal(20)", "draw()", outputs=[shown])
+    (lessons / "03_vicreg.ipynb").write_text(text, encoding="utf-8")
+    ws.sync_lessons(lessons, mine)
+    _, reveal, draw = json.loads((mine / "03_vicreg.ipynb").read_text(encoding="utf-8"))["cells"]
+    assert reveal["outputs"] == [] and draw["outputs"] == [shown]
+    assert (lessons / "03_vicreg.ipynb").read_text(encoding="utf-8") == text
+    assert ws.sync_lessons(lessons, mine) == ws.SyncReport()  # and that is no change of theirs
+    (mine / "03_vicreg.ipynb").write_text(text, encoding="utf-8")  # run by the learner: theirs to see
+    ws.sync_lessons(lessons, mine)
+    assert (mine / "03_vicreg.ipynb").read_text(encoding="utf-8") == text

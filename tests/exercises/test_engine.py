@@ -418,3 +418,21 @@ def test_weeks_that_do_not_exist_are_no_trouble():
     assert isinstance(SECOND, dict)
     with pytest.raises(KeyError):
         exercises.exercise("99.nothing")
+
+
+def test_progress_shows_this_lesson_first(registered, workspace, monkeypatch):
+    exercises.register(demo(key="03.spread", title="Another"))
+    monkeypatch.setattr(engine_module, "_LAST", {})
+    everything = exercises.progress()
+    assert "Spread" in repr(everything) and "Another" in repr(everything) and "<details" not in everything._repr_html_()
+    for tell in ("its name", "its checks"):
+        if tell == "its name":
+            monkeypatch.setenv("JPY_SESSION_NAME", "03_vicreg.ipynb")
+        else:
+            monkeypatch.delenv("JPY_SESSION_NAME")
+            exercises.check("03.spread", demo().right["clamp"])
+        here = exercises.progress()
+        assert "this lesson: " in repr(here) and "Spread" not in repr(here) and "other lessons: 0 of " in repr(here)
+        first, folded = here._repr_html_().split("<details")
+        assert "Another" in first and "Spread" not in first and "Spread" in folded
+    assert here.done == 1 and "this lesson: 1 of 1 exercises done" in repr(here)

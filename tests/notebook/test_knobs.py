@@ -1,4 +1,4 @@
-"""Knobs, predictions and the driver that tests use on every lesson."""
+"""Knobs and the driver that tests use on every lesson."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from course_lib.exercises import quiz
-from course_lib.notebook import cards, knobs, predictions
+from course_lib.notebook import cards, knobs
 from course_lib.notebook.controls import Choice, Patch, Slider, Toggle
 from course_lib.notebook.knobs import Knob, knob
 from course_lib.notebook.predictions import predict
@@ -33,33 +33,6 @@ def controls():
     return dict(
         waves=Slider(0.5, 4.0, 1.0, 0.5), double=Toggle(), power=Choice(["one", "two", "three"], "two")
     )
-
-
-class Screen:
-    """Stands for the front end: what is displayed and what is updated."""
-
-    execution_count = 1
-
-    def __init__(self):
-        self.shown, self.updates = [], []
-
-    def display(self, data, raw=False, display_id=None):
-        self.shown.append(data)
-        return self if display_id else None
-
-    def update(self, data, raw=False):
-        self.updates.append(data)
-
-
-@pytest.fixture
-def screen(monkeypatch):
-    made = Screen()
-    import IPython.display
-
-    monkeypatch.setattr(IPython.display, "display", made.display)
-    for module in (cards, knobs, predictions):
-        monkeypatch.setattr(module, "shell", lambda: made)
-    return made
 
 
 def test_set_state_ends_and_data():
@@ -278,26 +251,7 @@ def test_same(a, b, expected):
     assert same(a, b) is expected
 
 
-# ---------------------------------------------------------------- predictions
-
-
-def test_prediction_stands_at_its_default_and_is_revealed(screen):
-    guess = predict("How much?", (0, 100), default=50, unit="%")
-    assert guess.guess == 50 and "0 % to 100 %" in screen.shown[1]["text/html"]
-    guess.reveal(20.25, "Because.")
-    said = screen.shown[2]["text/plain"]
-    assert said == "Guess: 50 % (the default). Outcome: 20.25 %. The guess was 29.75 % too high. Because."
-    guess._widget.value = 22
-    assert "✓ Close" in screen.updates[-1]["text/plain"] and "default" not in screen.updates[-1]["text/plain"]
-
-
-def test_prediction_among_choices(screen):
-    guess = predict("Which?", ["dense", "sparse"], default="sparse")
-    assert guess.verdict("sparse").endswith("✓ As guessed.")
-    assert guess.verdict("dense").endswith("✗ Otherwise than guessed.")
-    with pytest.raises(ValueError, match="expected one of"):
-        guess.reveal("other")
-    assert predict("Which?", ("a", "b")).guess == "a"
+# ---------------------------------------------------------------- outside a notebook, and what a slider shows
 
 
 def test_nothing_is_drawn_outside_a_notebook(capsys):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -190,3 +191,17 @@ def test_style_is_only_inside():
     with P.style():
         assert matplotlib.rcParams["axes.spines.top"] is False
     assert matplotlib.rcParams["axes.spines.top"] == before
+
+
+def test_a_figure_has_rounded_corners_and_a_white_ground_on_any_page():
+    """Bug: in JupyterLab's dark theme figures were white rectangles with hard edges."""
+    with P.style():
+        figure, axes = plt.subplots(figsize=(3, 2))
+    axes.plot([0, 1])
+    seen = io.BytesIO()
+    figure.savefig(seen, format="png", dpi=50, bbox_inches="tight")
+    pixels = np.asarray(Image.open(seen))
+    height, width = pixels.shape[:2]
+    assert max(pixels[0, 0, 3], pixels[-1, -1, 3]) < 50 and tuple(pixels[3, width // 2]) == (255, 255, 255, 255)
+    assert pixels[0, width // 2, 3] > 0 and pixels[height // 2, 0, :3].max() < 255  # the thin frame
+    plt.close(figure)

@@ -23,14 +23,31 @@ from torch import Tensor, nn
 
 from course_lib import collectives
 from course_lib.augment.pixels import to_float
+from course_lib.augment.views import Augment
+from course_lib.data.images import Batch
+from course_lib.methods.clustering.gatcluster import GATCluster, entropy_loss, relation_loss
+from course_lib.methods.clustering.mice import (
+    assigned_sums,
+    expert_log_probabilities,
+    gate_log_probabilities,
+    max_mahalanobis_centers,
+    mice_loss,
+)
+from course_lib.methods.clustering.ruc import mixed_losses, smoothed_loss
+from course_lib.methods.clustering.scan import scan_loss, self_label_loss
 from course_lib.methods.contrastive.align_uniform import alignment_loss, uniformity_loss
 from course_lib.methods.contrastive.barlow_twins import barlow_twins_loss
 from course_lib.methods.contrastive.byol import byol_loss
+from course_lib.methods.contrastive.eqco import eqco_loss, some_others
+from course_lib.methods.contrastive.imco import imco_loss
 from course_lib.methods.contrastive.moco import moco_loss
+from course_lib.methods.contrastive.negatives import weighted_nt_xent
+from course_lib.methods.contrastive.roco import roco_loss
 from course_lib.methods.contrastive.simclr import nt_xent
 from course_lib.methods.contrastive.simclr_v2 import distillation_loss
 from course_lib.methods.contrastive.simsiam import simsiam_loss
 from course_lib.methods.contrastive.swav import swav_loss
+from course_lib.methods.contrastive.unmix import unmix_loss
 from course_lib.methods.contrastive.vicreg import vicreg_loss
 from course_lib.methods.masked.beit import beit_loss
 from course_lib.methods.masked.dino import dino_loss, koleo_loss, moved_center
@@ -124,6 +141,30 @@ def moco_step(net: Queued, a: Tensor, b: Tensor) -> Tensor:
     return loss
 
 
+def roco_step(net: Queued, a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    loss = roco_loss(net(a), net(b), net.queue.rows, net(t).unsqueeze(1))["loss"] + 0 * (b.sum() + t.sum())
+    net.queue.enqueue(layers.normalize(net(b)))
+    return loss
+
+
+def imco_step(net: Queued, a: Tensor, b: Tensor) -> Tensor:
+    order = torch.arange(16).roll(5)
+    loss = imco_loss(net(a), net(b), net.queue.rows, 0.2, 1.4, 0.3, order)["loss"] + 0 * b.sum()
+    net.queue.enqueue(layers.normalize(net(b)))
+    return loss
+
+
+def simo_inputs() -> tuple[Tensor, ...]:
+    return *two_views(), some_others(N, N, 7, torch.Generator().manual_seed(9))
+
+
+def unmix_step(net: Queued, a: Tensor, b: Tensor, mixed: Tensor) -> Tensor:
+    """With lam 1: the reverse of a rank's own batch is another partner than that of the global one."""
+    loss = unmix_loss(net(a), net(mixed), net(b), net.queue.rows, 1.0, 0.2)["loss"] + 0 * b.sum()
+    net.queue.enqueue(layers.normalize(net(b)))
+    return loss
+
+
 def swav_step(net: nn.Module, *crops: Tensor) -> Tensor:
     """Four crops, codes of the first two balanced over the global batch and a queue."""
     scores = [layers.normalize(net(crop)) for crop in crops]
@@ -164,6 +205,59 @@ def ibot_steps(net: Centred, x: Tensor, seen: Tensor) -> Tensor:
     return total
 
 
+class Experts(nn.Linear):
+    """Three experts' heads with MiCE's queue and the sums of its M-step, the same on every rank."""
+
+    def __init__(self):
+        super().__init__(5, 12)
+        self.queue = layers.Queue(16, 12)
+        self.register_buffer("sums", torch.zeros(3, 4))
+
+
+def mice_steps(net: Experts, a: Tensor, b: Tensor) -> Tensor:
+    """Two losses, the second with the queue that the first has left."""
+    total = 0.0
+    for scale in (1.0, -0.5):
+        f, v = (layers.normalize(net(x * scale).unflatten(1, (3, 4))) for x in (a, b))
+        log_pi = gate_log_probabilities(f[:, 0], max_mahalanobis_centers(3, 4).to(f), 0.5)
+        queue = net.queue.rows.unflatten(1, (3, 4))
+        parts = mice_loss(log_pi, expert_log_probabilities(f, v, net.weight.view(5, 3, 4)[0], queue, 0.5))
+        net.queue.enqueue(v.flatten(1))
+        net.sums += assigned_sums(v, parts["posterior"])
+        total = total + parts["loss"]
+    return total + 0 * b.sum()
+
+
+class Doubled(ConvNet):
+    def stages(self, images: Tensor) -> list[Tensor]:
+        return super().stages(images.double())
+
+
+def small_gatcluster() -> nn.Module:
+    """One pass over a pool of two batches, without transformations."""
+    still = Augment(16, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0, jitter_p=0.0, gray_p=0.0)
+    return GATCluster(Doubled(2, (4, 6)), 16, clusters=3, width=6, pool=2 * N, passes=1, augment=still)
+
+
+def gatcluster_steps(method: GATCluster, x: Tensor) -> Tensor:
+    """Three steps, the third on a new pool of what was in the first two batches."""
+    total = 0 * x.sum()
+    for turn in range(3):
+        images = (x.detach().sigmoid() * 255).to(torch.uint8).roll(turn, 3)
+        if turn == 0:
+            method.prepare((randn(2 * N, 3, 16, 16, seed=5).sigmoid() * 255).to(torch.uint8))
+        views = method.views(Batch(images, torch.arange(len(images))), torch.Generator())
+        total = total + method.loss(views)["loss"]
+    return total
+
+
+def ruc_losses(net: nn.Module, a: Tensor, b: Tensor) -> Tensor:
+    """Of clean rows that are unequally many on each rank."""
+    clean, labels = a.detach()[:, 0] > 0.3, b.detach().argmax(1) % 3
+    mixed, error = mixed_losses(net(a), b.detach().softmax(1), clean)
+    return mixed + error + smoothed_loss(net(a), labels, clean) + 0 * b.sum()
+
+
 CASES = {
     "vicreg": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["loss"]),
     "vicreg invariance": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["invariance"]),
@@ -178,6 +272,14 @@ CASES = {
     "simclr v2, distillation": Case(two_views, lambda net, a, b: distillation_loss(net(a), net(b), 2.0) + 0 * b.sum(),
                                     local=True),
     "moco, and its queue": Case(two_views, moco_step, Queued, local=True),
+    "dcl": Case(two_views, lambda net, a, b: weighted_nt_xent(net(a), net(b), 0.5, 0.1)["loss"]),
+    "hcl, a share of the negatives": Case(
+        two_views, lambda net, a, b: weighted_nt_xent(net(a), net(b), 0.5, 0.1, 1.0, (0.1, 0.8))["loss"]),
+    "eqco": Case(simo_inputs, lambda net, a, b, columns: eqco_loss(net(a), net(b), columns)["loss"] + 0 * b.sum(),
+                 local=True),
+    "roco, and its queue": Case(lambda: four_views()[:3], roco_step, Queued, local=True),
+    "imco, and its queue": Case(two_views, imco_step, Queued, local=True),
+    "unmix, and its queue": Case(lambda: four_views()[:3], unmix_step, Queued, local=True),
     "byol": Case(four_views, lambda net, *views: byol_loss(*map(net, views)) + 0 * sum(v.sum() for v in views),
                  local=True),
     "simsiam": Case(four_views, lambda net, *views: simsiam_loss(*map(net, views)) + 0 * sum(v.sum() for v in views),
@@ -193,6 +295,9 @@ CASES = {
     "simmim loss": Case(images_and_masks, lambda net, x, seen: simmim_loss(net(x), x.detach(), seen),
                         lambda: nn.Conv2d(3, 3, 1)),
     "beit loss": Case(images_and_masks, beit_words, lambda: nn.Conv2d(3, 7, 4, 4)),
+    "scan": Case(two_views, lambda net, a, b: scan_loss(net(a), net(b))["loss"]),
+    "scan's own labels": Case(two_views, lambda net, a, b: self_label_loss(4 * net(a), net(b), 0.5) + 0 * a.sum()),
+    "ruc": Case(two_views, ruc_losses, lambda: nn.Linear(5, 5)),
     "vqvae, and its words": Case(lambda: (randn(N, 3, 8, 8).sigmoid(),), lambda net, x: net.loss(x)["loss"],
                                  lambda: VQVAE(6, 4, width=8, dim=3), local=True),
     "dmae loss": Case(images_and_masks, lambda net, x, seen: dmae_loss(patchify(net(x), 4), x.detach()),
@@ -201,6 +306,12 @@ CASES = {
     "koleo": Case(lambda: two_views()[:1], lambda net, a: koleo_loss(net(a)), local=True),
     "ibot's patches, and their centre": Case(images_and_masks, ibot_steps, Centred, local=True),
     "spark, whole forward": Case(images_and_masks, spark_whole, small_spark),
+    "mice, its queue and sums": Case(two_views, mice_steps, Experts, local=True),
+    "gatcluster's entropy": Case(lambda: two_views()[:1], lambda net, a: entropy_loss(net(a).softmax(1))),
+    "gatcluster's pairs": Case(lambda: (*two_views()[:1], torch.arange(N) % 3),
+                               lambda net, a, labels: relation_loss(net(a).softmax(1), labels)),
+    "gatcluster, and its pool": Case(lambda: (randn(N, 3, 16, 16, seed=4),), gatcluster_steps, small_gatcluster,
+                                     local=True),
     "gather": Case(lambda: (randn(N, 5),),
                    lambda net, x: squares(collectives.gather(net(x)).T @ collectives.gather(x)).sum()),
     "all_reduce_sum": Case(lambda: (randn(N, 5),),

@@ -13,6 +13,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from IPython.core.interactiveshell import ExecutionResult
 
 from course_lib import optim
 from course_lib.device import keep_freed_memory, pick_device, pick_precision
@@ -339,3 +340,43 @@ def test_freed_memory_is_kept_for_the_next_step():
     assert faults() - before < 5 * 8 * 1024 / 4  # every step took 8 x 1024 pages from the system
     keep_freed_memory.cache_clear()
     assert keep_freed_memory()  # a second time does no harm
+
+
+class Shell:
+    """A kernel's shell: what is registered is called at the end of a cell, as IPython does."""
+
+    def __init__(self):
+        self.events, self.kernel, self.waiting = self, object(), []
+
+    def register(self, event, function):
+        assert event == "post_run_cell"
+        self.waiting.append(function)
+
+    def unregister(self, event, function):
+        self.waiting.remove(function)
+
+    def end(self) -> ExecutionResult:
+        result = ExecutionResult(None)
+        for function in list(self.waiting):
+            function(result)
+        return result
+
+
+def test_in_a_notebook_an_interrupted_training_is_the_last_of_its_run_of_cells(monkeypatch, capsys):
+    """The stop button: this fit returns, another of the same cell does not start, and the cell counts as failed."""
+    shell, seen = Shell(), []
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+
+    def watch(history):
+        seen.append((history.steps, history.interrupted))
+        Stop(4)(history)
+
+    assert fit(vicreg(), images(), steps=50, watch=watch, log_every=2, **SMALL).steps == 4
+    assert seen == [(2, False), (4, False), (4, True)]  # drawn once more, and a second interrupt there stops nothing
+    assert "cells that were waiting are not run" in capsys.readouterr().out
+    with pytest.raises(KeyboardInterrupt, match="this cell stops here"):
+        fit(vicreg(), images(), steps=3, **SMALL)
+    result = shell.end()
+    assert isinstance(result.error_in_exec, KeyboardInterrupt) and not shell.waiting
+    assert fit(vicreg(), images(), steps=3, **SMALL).steps == 3
+    assert shell.end().success

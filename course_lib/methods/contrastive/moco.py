@@ -44,14 +44,18 @@ def moco_logits(q: Tensor, k: Tensor, negatives: Tensor, temperature: float = 0.
     return torch.cat([positive, q @ negatives.detach().T], dim=1) / temperature
 
 
+def info_nce(logits: Tensor) -> dict[str, Tensor]:
+    """Logits (N, 1 + K), the positive in column 0 -> "loss", their cross-entropy, and "accuracy", how often it wins."""
+    zeros = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+    return {"loss": F.cross_entropy(logits, zeros), "accuracy": (logits.argmax(1) == 0).to(logits.dtype).mean()}
+
+
 def moco_loss(q: Tensor, k: Tensor, negatives: Tensor, temperature: float = 0.07) -> dict[str, Tensor]:
     """InfoNCE of raw queries and keys, (N, D) each, against a queue (K, D) of unit rows -> "loss" and "accuracy".
 
     The mean over this rank's queries; the queue already holds the keys of all ranks.
     """
-    logits = moco_logits(normalize(q), normalize(k), negatives, temperature)
-    zeros = torch.zeros(len(q), dtype=torch.long, device=q.device)
-    return {"loss": F.cross_entropy(logits, zeros), "accuracy": (logits.argmax(1) == 0).to(logits.dtype).mean()}
+    return info_nce(moco_logits(normalize(q), normalize(k), negatives, temperature))
 
 
 def shuffled_keys(encoder: Callable[[Tensor], Tensor], images: Tensor, order: Tensor) -> Tensor:

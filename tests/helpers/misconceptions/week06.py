@@ -1,8 +1,6 @@
 """Second spellings of the misconceptions of week 6, and mutants of its references that compute the same."""
 from __future__ import annotations
 
-import math
-
 import torch
 
 
@@ -13,16 +11,6 @@ def _length_one(z, dim=-1):
 
 def _cos(a, b):
     return (_length_one(a) * _length_one(b)).sum(-1)
-
-
-# ---------------------------------------------------------------- 06.byol_loss
-def _one(p, z):
-    return (2 - 2 * _cos(p, z.data)).mean()
-
-
-# ---------------------------------------------------------------- 06.momentum_schedule
-def _share(step, total):
-    return min(step, total) / total
 
 
 # ---------------------------------------------------------------- 06.update
@@ -93,6 +81,77 @@ def _weights_of_layers(target, online, momentum):
     return target
 
 
+# ---------------------------------------------------------------- 06.byol_step
+def _half(p, z):
+    return 2 - 2 * _cos(p, z.data).mean()
+
+
+def _stepped(pairs, *, head=None, behind=None, teacher=None, clear=True, order=("learn", "follow"), number=True,
+             scale=1.0, loss=_half):
+    """A step with one thing changed. pairs: which prediction goes with which target, as indices."""
+    def step(online, predictor, target, optimizer, view1, view2, momentum):
+        views, learn = (view1, view2), order.index("learn")
+        follow = order.index("follow") if "follow" in order else None
+        outputs = [online(view) for view in views]
+        p = [(head or predictor)(z) for z in outputs]
+        z = outputs if teacher == "online" else [target(view) for view in views]
+        z = [predictor(t).detach() for t in z] if behind else z
+        total = scale * sum(loss(p[i], z[j]) for i, j in pairs)
+
+        def move():
+            with torch.no_grad():
+                for t, o in zip(target.parameters(), online.parameters()):
+                    t.mul_(momentum).add_(o, alpha=1 - momentum)
+
+        if follow is not None and follow < learn:
+            move()
+        if clear:
+            optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        if follow is not None and follow > learn:
+            move()
+        return total.item() if number else total
+
+    return step
+
+
+_CROSS = ((0, 1), (1, 0))
+
+
+def _whole_batch(online, predictor, target, optimizer, view1, view2, momentum):
+    views, n = torch.cat([view1, view2]), len(view1)
+    p = predictor(online(views))
+    with torch.no_grad():
+        z = target(views)
+    loss = _half(p[:n], z[n:]) + _half(p[n:], z[:n])
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    with torch.no_grad():
+        for t, o in zip(target.parameters(), online.parameters()):
+            t.mul_(momentum).add_(o, alpha=1 - momentum)
+    return loss.item()
+
+
+# ---------------------------------------------------------------- 06.diagnose
+def _read(pull, gap=None, over="moved", shown=lambda pull: pull, guard=True):
+    """A diagnosis with one thing changed; pull, gap: of (online, before, after)."""
+    def diagnose(online, before, after):
+        moved, way = after - before, (gap or (lambda o, b, a: o - b))(online, before, after)
+        share = pull(moved, way)
+        left = (moved - share * way).square().sum().sqrt()
+        size = {"moved": moved.norm(), "gap": way.norm(), "one": torch.ones_like(left)}[over]
+        stray = 0.0 if guard and moved.norm() == 0 else float(left / size)
+        return {"pull": float(shown(share)), "stray": stray}
+
+    return diagnose
+
+
+def _projected(moved, way):
+    return (moved * way).sum() / way.square().sum()
+
+
 SECOND = {
     "06.regression_loss": {
         "the target is not a constant": lambda prediction, target: 2 - 2 * _cos(prediction, target).mean(),
@@ -110,29 +169,6 @@ SECOND = {
         "the distance, not its square": lambda prediction, target: (
             (_length_one(prediction) - _length_one(target.data)) ** 2).sum(1).sqrt().mean(),
     },
-    "06.byol_loss": {
-        "each view predicts itself": lambda p1, p2, z1, z2: _one(p1, z1) + _one(p2, z2),
-        "the mean of the two directions": lambda p1, p2, z1, z2: 0.5 * _one(p1, z2) + 0.5 * _one(p2, z1),
-        "one direction only": lambda p1, p2, z1, z2: _one(p1, z2) + 0 * p2.sum(),
-        "one direction, doubled": lambda p1, p2, z1, z2: 4 - 4 * _cos(p1, z2.data).mean(),
-        "predictions against predictions": lambda p1, p2, z1, z2: _one(p2, p1) + _one(p1, p2),
-        "prediction and target exchanged": lambda p1, p2, z1, z2: _one(z1, p2) + _one(p1, z2),
-        "a gradient into the target": lambda p1, p2, z1, z2: (4 - 2 * _cos(p1, z2) - 2 * _cos(p2, z1)).mean(),
-    },
-    "06.momentum_schedule": {
-        "from 1 down to the base": lambda base, step, total: 1 - (1 - base) * (
-            1 - math.cos(math.pi * _share(step, total))) / 2,
-        "the learning rate's cosine": lambda base, step, total: 0.5 * base * (
-            1 + math.cos(math.pi * _share(step, total))),
-        "a quarter of the circle": lambda base, step, total: 1 - (1 - base) * math.cos(
-            math.pi * _share(step, total) / 2),
-        "a straight line": lambda base, step, total: 1 - (1 - base) * (1 - _share(step, total)),
-        "not halved": lambda base, step, total: base - (1 - base) * math.cos(math.pi * _share(step, total)),
-        "it turns back after the end": lambda base, step, total: 1 - (1 - base) * math.cos(
-            math.pi * step / total / 2) ** 2,
-        "counted in whole rounds": lambda base, step, total: base if step < total else 1.0,
-        "pi is missing": lambda base, step, total: 1 - 0.5 * (1 - base) * (1 + math.cos(_share(step, total))),
-    },
     "06.update": {
         "the weights exchanged": _swapped,
         "buffers averaged, too": _all_of_it,
@@ -143,6 +179,31 @@ SECOND = {
         "the target is a copy": _clone,
         "the update is part of the graph": _without_no_grad,
         "vectors left out": _weights_of_layers,
+    },
+    "06.byol_step": {
+        "each view predicts itself": _stepped(((0, 0), (1, 1))),
+        "one direction only": _stepped(((0, 1),)),
+        "the mean of the two directions": _stepped(_CROSS, scale=0.5),
+        "the target moves before the optimizer": _stepped(_CROSS, order=("follow", "learn")),
+        "the target never moves": _stepped(_CROSS, order=("learn",)),
+        "gradients never cleared": _stepped(_CROSS, clear=False),
+        "a predictor behind the target": _stepped(_CROSS, behind=True),
+        "no predictor": _stepped(_CROSS, head=lambda z: z),
+        "the online network as its own target": _stepped(_CROSS, teacher="online"),
+        "a gradient into the target": _stepped(_CROSS, loss=lambda p, z: 2 - 2 * _cos(p, z).mean()),
+        "both views in one batch": _whole_batch,
+        "the loss keeps its graph": _stepped(_CROSS, number=False),
+    },
+    "06.diagnose": {
+        "a ratio of lengths": _read(lambda moved, way: (moved.square().sum() / way.square().sum()).sqrt()),
+        "the gap that is left": _read(_projected, gap=lambda online, before, after: online - after),
+        "divided by the length, not its square": _read(lambda moved, way: (moved * way).sum() / way.norm()),
+        "the momentum, not the pull": _read(_projected, shown=lambda pull: 1 - pull),
+        "the cosine": _read(lambda moved, way: (moved * way).sum() / (moved.norm() * way.norm()).clamp_min(1e-9)),
+        "the stray part as a length": _read(_projected, over="one"),
+        "the stray part over the gap": _read(_projected, over="gap"),
+        "0 / 0 where the target stood still": _read(_projected, guard=False),
+        "the mean of the ratios": _read(lambda moved, way: (moved / way).sum() / len(way)),
     },
 }
 _SHORT = ("counts only for vectors shorter than a millionth; a right answer may have another epsilon, "

@@ -1,4 +1,5 @@
-"""Which exercises are done: in memory, and in progress.json of $COURSE_WORKSPACE if set."""
+"""What a learner has done: exercises, guesses and quizzes; in memory, and in progress.json of $COURSE_WORKSPACE if set.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +9,15 @@ import os
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from course_lib.files import write_text
 
 LOCK_SECONDS = 10  # a check holds the file for milliseconds
-_MEMORY: dict[str, dict] = {}
+_MEMORY: dict[str, dict] = {}    # exercises
+_ANSWERS: dict[str, dict] = {}   # "guesses" and "quizzes": lesson -> {question: answer}
 
 
 def path() -> Path | None:
@@ -52,6 +55,35 @@ def record(key: str, state: str, answer: str = "") -> dict:
             with suppress(OSError):
                 write_text(file, json.dumps(document, indent=1, sort_keys=True))
     return entry
+
+
+def lesson() -> str:
+    """The lesson that this kernel runs, "03" or "A1", by the name of its notebook; "" where no server has told it."""
+    return Path(os.environ.get("JPY_SESSION_NAME", "")).name.partition(".")[0].partition("_")[0]
+
+
+def answered(kind: str, question: str) -> Any:
+    """What `keep` has kept of this lesson's question, in this kernel or an earlier one; None where nothing is."""
+    held = _ANSWERS.get(kind, {}).get(lesson(), {}).get(question)
+    if held is None and (file := path()):
+        with suppress(AttributeError):  # somebody's own edits
+            held = _load(file).get(kind, {}).get(lesson(), {}).get(question)
+    return held
+
+
+def keep(kind: str, question: str, answer: float | str) -> None:
+    """Keep an answer to a question of this lesson. kind: "guesses" or "quizzes". A full disk raises nothing."""
+    file = path()
+    _ANSWERS.setdefault(kind, {}).setdefault(lesson(), {})[question] = answer
+    if file is None:
+        return
+    with _locked(file):
+        document = _load(file)
+        if not isinstance(document.get(kind), dict) or not isinstance(document[kind].get(lesson(), {}), dict):
+            document[kind] = {}
+        document[kind].setdefault(lesson(), {})[question] = answer
+        with suppress(OSError):
+            write_text(file, json.dumps(document, indent=1, sort_keys=True))
 
 
 @contextmanager

@@ -1,0 +1,117 @@
+"""How well clusters agree with classes that they were not told: matched on training images, scored on test images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from course_lib.data.images import ImageSet, Splits, draw
+from course_lib.device import pick_device
+from course_lib.evaluate.features import embed, evaluating, raw_pixels, reinitialise
+from course_lib.evaluate.measures import (
+    check_features,
+    check_labels,
+    classes_of_clusters,
+    few_threads,
+    partition_scores,
+)
+from course_lib.methods.base import ClusteringMethod
+from course_lib.models.layers import normalize
+from course_lib.text import text_table
+
+LARGEST = 50_000  # images of a split that are looked at
+FOR_KMEANS = 5000  # training images that k-means learns from
+
+
+def assigned(method: ClusteringMethod, images: ImageSet | Tensor, device: str | torch.device = "auto",
+             batch_size: int = 256) -> tuple[Tensor, Tensor]:
+    """The cluster of every image, int64 (N,), and the probability that the method gives it, float (N,), on the CPU."""
+    images = images if isinstance(images, Tensor) else images.images
+    with evaluating(method, pick_device(str(device))) as where:
+        found = [F.softmax(method.logits(part.to(where)).float(), dim=1).max(1) for part in images.split(batch_size)]
+    return torch.cat([p.indices for p in found]).cpu(), torch.cat([p.values for p in found]).cpu()
+
+
+def kmeans_clusters(train: Tensor, test: Tensor, clusters: int, seed: int = 0,
+                    restarts: int = 3) -> tuple[Tensor, Tensor]:
+    """k-means of training features (N, D) by cosine, and the nearest centre of test features (M, D): int64 (N,), (M,).
+
+    Features are centred on the training mean and scaled to length 1.
+    """
+    from sklearn.cluster import KMeans
+
+    train, test = check_features(train, "train features"), check_features(test, "test features")
+    if clusters > len(train):
+        raise ValueError(f"{clusters} clusters asked of {len(train)} images; pass fewer clusters.")
+    mean = train.mean(0)
+    points, queries = (normalize(features - mean).cpu().numpy() for features in (train, test))
+    if (points == points[0]).all():  # collapsed: one cluster, and k-means would only warn about it
+        return torch.zeros(len(points), dtype=torch.long), torch.zeros(len(queries), dtype=torch.long)
+    with few_threads(points.size):
+        # the stub takes n_init for a text, by its default
+        means = KMeans(clusters, n_init=restarts, random_state=seed).fit(points)  # pyright: ignore[reportArgumentType]
+        first, second = (torch.from_numpy(means.predict(x)).long() for x in (points, queries))
+    return first, second
+
+
+def matched_scores(train: Tensor, train_labels: Tensor, test: Tensor, labels: Tensor,
+                   clusters: int) -> dict[str, float]:
+    """acc, nmi, ari, ami and used of clusters int64 (N,) on training and (M,) on test images.
+
+    acc: share of test images whose cluster stands for their class, by `classes_of_clusters` of the *training* images;
+    with more clusters than classes it is not comparable to one with as many. used: clusters that have test images.
+    """
+    classes = classes_of_clusters(train, train_labels, clusters)
+    return {"acc": float((classes[test] == labels).float().mean()), **partition_scores(test, labels),
+            "used": float(len(test.unique()))}
+
+
+def unscorable(splits: Splits) -> str:
+    """Why clusters cannot be compared with classes on these images; "" if they can."""
+    train, test = splits.train, splits.test
+    return next((why for why, holds in (
+        ("test has no images", not len(test)), ("train has no labels", train.labels is None),
+        ("test has no labels", test.labels is None),
+        ("train has one class only", train.labels is not None and len(train.labels.unique()) < 2),
+        ("test has one class only", test.labels is not None and len(test.labels.unique()) < 2)) if holds), "")
+
+
+def score_clusters(method: ClusteringMethod, splits: Splits, *, name: str = "method", controls: bool = True,
+                   seed: int = 0, device: str | torch.device = "auto") -> list[dict]:
+    """A row (a dict) of `matched_scores` for the method's clusters and, with `controls`, for as many of k-means.
+
+    k-means on the method's own features, on those of a random encoder (the same network, untrained) and on raw pixels;
+    it learns from at most FOR_KMEANS training images. ValueError for images on which nothing can be compared.
+    """
+    if why := unscorable(splits):
+        raise ValueError(f"clusters cannot be compared with classes here: {why}.")
+    most = {"train": LARGEST, "test": LARGEST}
+    which = {split: draw(len(getattr(splits, split)), limit, seed) for split, limit in most.items()}
+    few = draw(len(splits.train), FOR_KMEANS, seed)
+    labels = {split: check_labels(getattr(splits, split).labels, len(getattr(splits, split))) for split in most}
+    found = {split: assigned(method, getattr(splits, split).images[rows], device)[0] for split, rows in which.items()}
+    test_labels = labels["test"][which["test"]]
+    rows = [{"name": name, "kind": "method", "clusters": method.clusters} | matched_scores(
+        found["train"], labels["train"][which["train"]], found["test"], test_labels, method.clusters)]
+    encoders: dict[str, Callable[[ImageSet, Tensor], Tensor]] = {}
+    if controls:
+        fresh = reinitialise(method, seed)
+        encoders = {"k-means on its features": lambda part, some: embed(method, part, device=device, which=some),
+                    "k-means, random encoder": lambda part, some: embed(fresh, part, device=device, which=some),
+                    "k-means, raw pixels": raw_pixels}
+    for title, encode in encoders.items():
+        pair = kmeans_clusters(encode(splits.train, few), encode(splits.test, which["test"]), method.clusters, seed)
+        rows.append({"name": title, "kind": "control", "clusters": method.clusters} | matched_scores(
+            pair[0], labels["train"][few], pair[1], test_labels, method.clusters))
+    return rows
+
+
+def cluster_table(rows: list[dict]) -> str:
+    """The rows of `score_clusters` as aligned text; accuracy in percent."""
+    lines = [["", "ACC", "NMI", "ARI", "AMI", "clusters used"]]
+    lines += [[row["name"], f"{100 * row['acc']:.1f} %", *(f"{row[key]:.2f}" for key in ("nmi", "ari", "ami")),
+               f"{row['used']:.0f} of {row['clusters']}"] for row in rows]
+    return text_table(lines, "<>")
