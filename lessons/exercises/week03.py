@@ -29,8 +29,15 @@ variance = Exercise(
         "the variance instead of its root": (
             lambda z, gamma=1.0, eps=1e-4: F.relu(gamma - (z.var(0) + eps)).mean(),
             "The hinge acts on the standard deviation. On the variance its pull fades as the spread does, exactly "
-            "where "
-            "it is needed: look at the slope in the knob below."),
+            "where it is needed: look at the slopes in knob 4."),
+        "not centred": (
+            lambda z, gamma=1.0, eps=1e-4: F.relu(gamma - (z.square().mean(0) + eps).sqrt()).mean(),
+            "The mean of the squares is the variance only if the mean is 0: a common offset of all samples counts as "
+            "spread here. Use z.var(dim=0)."),
+        "epsilon as the least deviation": (
+            lambda z, gamma=1.0, eps=1e-4: F.relu(gamma - z.std(0).clamp(min=eps)).mean(),
+            "Clamped at eps, the standard deviation has no slope below it, and the pull is gone at collapse. eps is "
+            "added to the variance, inside the root."),
         "epsilon outside the root": (
             lambda z, gamma=1.0, eps=1e-4: F.relu(gamma - (z.var(0).sqrt() + eps)).mean(),
             "The slope of a square root at 0 is infinite, and at collapse it is multiplied by 0: NaN. Inside the root, "
@@ -133,6 +140,15 @@ covariance = Exercise(
             _correlations,
             "You divide by the deviations: that is Barlow Twins' matrix. VICReg leaves the scale to its variance "
             "term."),
+        "absolute values": (
+            lambda z: _off(_cov(z)).abs().sum() / z.shape[1],
+            "Square the entries: with absolute values many small covariances cost as much as one large one."),
+        "one triangle": (
+            lambda z: _cov(z).triu(1).square().sum() / z.shape[1],
+            "Each pair counts twice, as (i, j) and as (j, i): half of your entries are missing."),
+        "the diagonal not squared": (
+            lambda z: (_cov(z).square().sum() - _cov(z).diagonal().sum()) / z.shape[1],
+            "You sum the squares of all entries and take away the diagonal as it is. Take away its squares."),
         "squared after the sum": (
             lambda z: _off(_cov(z)).sum().square() / z.shape[1],
             "Square every entry, then sum: otherwise covariances of opposite sign cancel."),
@@ -183,6 +199,11 @@ def _weighted_parts(a, b, invariance=25.0, variance=25.0, covariance=1.0):
             "variance": variance * parts["variance"], "covariance": covariance * parts["covariance"]}
 
 
+def _unweighted(a, b, invariance=25.0, variance=25.0, covariance=1.0):
+    parts = _variant()(a, b)
+    return parts | {"loss": parts["invariance"] + parts["variance"] + parts["covariance"]}
+
+
 def _cosine(a, b):
     return (2 - 2 * F.cosine_similarity(a, b, dim=1)).mean()
 
@@ -212,6 +233,17 @@ vicreg = Exercise(
             _variant(s=lambda a, b: (a - b).square().sum(1).mean()),
             "That is the paper's formula, summed over dimensions. The released coefficients belong to the mean over "
             "N *and* D, F.mse_loss: yours is D times too strong."),
+        "distance instead of its square": (
+            _variant(s=lambda a, b: (a - b).norm(dim=1).mean()),
+            "You average the lengths of the differences. The invariance is the mean of the *squared* entries, "
+            "F.mse_loss(a, b)."),
+        "absolute differences": (
+            _variant(s=lambda a, b: (a - b).abs().mean()),
+            "Squared differences, not absolute ones: F.mse_loss, not F.l1_loss."),
+        "the unweighted sum": (
+            _unweighted,
+            "The parts are right, and the loss is their plain sum. Weigh each with its coefficient: invariance, variance "
+            "and covariance are arguments."),
         "cosine instead of squares": (
             _variant(s=_cosine),
             "VICReg compares the vectors themselves, lengths included: mean squared difference."),
@@ -264,10 +296,13 @@ def training_step(network: nn.Module, optimizer: Optimizer, first: Tensor, secon
 
 
 def _three_steps(step, network, views, weights):
-    """Three updates by SGD with momentum: the losses, the weights and the running statistics after each."""
+    """Three updates by SGD with momentum: the losses, and the weights after each.
+
+    Not batch norm's running statistics: they depend on which view goes first, and either may.
+    """
     network = copy.deepcopy(network).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.5)
-    found = {"loss": [], "weights": [], "batch norm's statistics": []}
+    found = {"loss": [], "weights": []}
     for first, second in views:
         got = step(network, optimizer, first.clone(), second.clone(), dict(weights))
         if got is None or got is Ellipsis:
@@ -275,7 +310,6 @@ def _three_steps(step, network, views, weights):
         got = got["loss"] if isinstance(got, dict) else got
         found["loss"].append(float(got) if isinstance(got, Tensor) and got.numel() == 1 else got)
         found["weights"].append([p.detach().clone() for p in network.parameters()])
-        found["batch norm's statistics"].append([b.clone() for b in network.buffers() if b.is_floating_point()])
     return found
 
 
@@ -331,6 +365,16 @@ def _plain_sum(a, b, weights):
     return parts["invariance"] + parts["variance"] + parts["covariance"]
 
 
+def _second_view_first(network, optimizer, first, second, weights):
+    b = network(second)
+    a = network(first)
+    optimizer.zero_grad()
+    loss = vicreg_loss(a, b, **weights)["loss"]
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
 def _views_first(network, optimizer, first, second, weights):
     optimizer.zero_grad(set_to_none=False)
     parts = vicreg_loss(*map(network, (first, second)), **weights)
@@ -381,6 +425,17 @@ step = Exercise(
         "the parts without their coefficients": (
             _stepping(loss=_plain_sum),
             "The parts are unweighted, for the log. What is minimised is the entry \"loss\"."),
+        "the whole dict summed": (
+            _stepping(loss=lambda a, b, weights: sum(vicreg_loss(a, b, **weights).values())),
+            "The dict holds the loss *and* its three parts: summed, the parts count once more, without weights. Take "
+            "the entry \"loss\"."),
+        "covariance left out": (
+            _stepping(loss=lambda a, b, weights: vicreg_loss(a, b, **weights | {"covariance": 0.0})["loss"]),
+            "Invariance and variance are there, the covariance is not: nothing forbids the line. Hand all of `weights` "
+            "to vicreg_loss."),
+        "only the invariance": (
+            _stepping(loss=lambda a, b, weights: vicreg_loss(a, b, **weights)["invariance"]),
+            "With the invariance alone you train the collapse of part 1. What is minimised is the entry \"loss\"."),
         "embeddings of length 1": (
             _stepping(_unit_length),
             "No normalisation in VICReg: scaled to length 1, the standard deviation of a dimension is about the root "
@@ -390,7 +445,8 @@ step = Exercise(
             "network.eval() makes batch norm use its running statistics and stop updating them. Train in training "
             "mode, as the network comes."),
     },
-    right={"gradients set to zero first, the parts returned": _views_first, "gradients asked for": _through_grad},
+    right={"gradients set to zero first, the parts returned": _views_first, "gradients asked for": _through_grad,
+           "the second view first": _second_view_first},
     hints=("Embed each view, one after the other, with the same network. What does the optimizer need, in which order?",
            "loss = vicreg_loss(a, b, **weights)[\"loss\"]; then zero_grad(), backward(), step().",
            "a, b = network(first), network(second)\n"
@@ -399,7 +455,9 @@ step = Exercise(
            "loss.backward()\n"
            "optimizer.step()\n"
            "return loss.item()"),
-    words={"['loss']": "the loss", "['weights']": "the network's weights"},
+    words={"['loss']": "the loss", "['weights']": "the network's weights"} | {
+        f"['loss'][{i}]": f"the loss of step {i + 1}" for i in range(3)} | {
+        f"['weights'][{i}]": f"the network's weights after step {i + 1}" for i in range(3)},
 )
 
 
@@ -407,7 +465,8 @@ step = Exercise(
 def _rank_probes(generator, dtype):
     z = randn(generator, dtype, 20, 6) * torch.tensor([3.0, 2.0, 1.0, 0.5, 0.3, 0.1], dtype=dtype)
     line = torch.arange(-4.0, 5.0, dtype=dtype)[:, None] * torch.tensor([1.0, -2.0, 0.5], dtype=dtype)
-    return [(z + 2,), (5 * z[:, :4],), (line + 1,), (0.01 * z,), dict(features=torch.full((5, 3), 0.5, dtype=dtype))]
+    return [(z + 2,), (5 * z[:, :4],), (line + 1,), (0.01 * z,), dict(features=torch.full((5, 3), 0.5, dtype=dtype)),
+            (torch.full((7, 3), 0.1, dtype=dtype),)]  # whose mean is rounded
 
 
 def _shares(values: Tensor) -> Tensor:
@@ -425,9 +484,30 @@ def _singular(features: Tensor, centre: bool = True) -> Tensor:
     return torch.linalg.svdvals(z - z.mean(0) if centre else z)
 
 
+def _alive(features: Tensor) -> bool:
+    z = features.double()
+    return bool((z - z.mean(0)).square().sum() > 1e-12 * z.square().sum())
+
+
 def _finish(shares: Tensor, features: Tensor) -> float:
-    alive = bool((features - features.mean(0)).abs().max() > 0)
-    return float(_entropy(shares).exp()) if alive else 0.0
+    return float(_entropy(shares).exp()) if _alive(features) else 0.0
+
+
+def _without_the_case(features: Tensor, exact: bool = False, double: bool = False) -> float:
+    z = features.double() if double else features
+    values = torch.linalg.svdvals(z - z.mean(0)).square()
+    if exact and values.sum() == 0:
+        return 0.0
+    shares = values / values.sum()
+    return float(_entropy(shares).exp())
+
+
+def _rank_of_correlations(features: Tensor) -> float:
+    return _finish(_shares(_singular(features / features.std(0)).square()), features) if _alive(features) else 0.0
+
+
+def _participation(features: Tensor) -> float:
+    return float(1 / _shares(_singular(features).square()).square().sum()) if _alive(features) else 0.0
 
 
 def _nan_rank(features: Tensor) -> float:
@@ -443,14 +523,18 @@ def _variances_per_dimension(features: Tensor) -> float:
 def _finish_bits(features: Tensor) -> float:
     shares = _shares(_singular(features).square())
     shares = shares[shares > 1e-12]
-    return float(torch.exp(-(shares * shares.log2()).sum())) if len(shares) else 0.0
+    return float(torch.exp(-(shares * shares.log2()).sum())) if _alive(features) else 0.0
 
 
 def _finish_entr(features: Tensor) -> float:
     values = torch.linalg.eigvalsh(torch.cov(features.double().T)).clamp_min(0)
-    if not values.sum() > 0:
+    if values.sum() <= 1e-12 * features.square().mean():
         return 0.0
     return float(torch.special.entr(values / values.sum()).sum().exp())
+
+
+_ROUNDING = ("Right except where nothing varies: rounding leaves a tiny variance there, so == 0 may miss it. Compare with a "
+             "small share of the features' squares.")
 
 
 rank = Exercise(
@@ -466,8 +550,7 @@ rank = Exercise(
             "Singular values are square roots of variances: square them before taking shares. (RankMe uses them "
             "unsquared, and is therefore larger.)"),
         "the entropy without exp": (
-            lambda features: float(_entropy(_shares(_singular(features).square()))) if
-            bool((features - features.mean(0)).abs().max() > 0) else 0.0,
+            lambda features: float(_entropy(_shares(_singular(features).square()))) if _alive(features) else 0.0,
             "Entropy is a logarithm: its exponential turns it into a number of directions."),
         "bits, then exp": (
             _finish_bits,
@@ -477,6 +560,23 @@ rank = Exercise(
             "Directions without variance have share 0, and 0 * log 0 is NaN. Leave them out, and return 0.0 when "
             "nothing "
             "varies at all."),
+        "nothing varies": (
+            _without_the_case,
+            "Right except where nothing varies: return 0.0 there."),
+        "nothing varies, up to rounding": (
+            lambda features: _without_the_case(features, exact=True),
+            _ROUNDING),
+        "nothing varies, up to rounding in float64": (
+            lambda features: _without_the_case(features, exact=True, double=True),
+            _ROUNDING),
+        "correlations": (
+            _rank_of_correlations,
+            "You divide by the standard deviations first, so that a dimension that hardly varies counts as much as any "
+            "other. The shares are those of the variances: eigenvalues of the covariance."),
+        "the participation ratio": (
+            _participation,
+            "1 / sum of the squared shares is another count of directions, the participation ratio. Here: exp of the "
+            "entropy, -sum of p log p."),
         "the number of nonzero directions": (
             lambda features: float((_singular(features) > 1e-6).sum()),
             "That is the matrix rank: a direction with a millionth of the variance counts as a whole one. Weigh them "
@@ -495,7 +595,7 @@ rank = Exercise(
     hints=("Centre, then find the variances along the principal directions. Which function gives eigenvalues?",
            "values = torch.linalg.eigvalsh(torch.cov(z.T)), clamped at 0; shares = values / values.sum().",
            "values = torch.linalg.svdvals(features - features.mean(dim=0)).square()\n"
-           "if values.sum() == 0:\n"
+           "if values.sum() <= 1e-12 * features.square().sum():\n"
            "    return 0.0\n"
            "shares = values / values.sum()\n"
            "shares = shares[shares > 0]\n"

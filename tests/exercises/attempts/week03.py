@@ -70,6 +70,39 @@ return dict(loss=invariance * sim + variance * std + covariance * cov, invarianc
          "loss=(invariance * sim + variance * std + covariance * cov) / (invariance + variance + covariance)"),
         ("root mean square", 0, "((a - b) ** 2).mean()", "((a - b) ** 2).mean().sqrt()"),
     ]),
+    "03.step": Tries([
+        """
+optimizer.zero_grad()
+a = network(first)
+b = network(second)
+parts = vicreg_loss(a, b, **weights)
+loss = parts["loss"]
+loss.backward()
+optimizer.step()
+return loss.item()
+""", """
+for p in network.parameters():
+    p.grad = None
+z = [network(view) for view in (first, second)]
+out = vicreg_loss(z[0], z[1], weights["invariance"], weights["variance"], weights["covariance"])
+out["loss"].backward()
+optimizer.step()
+return out["loss"]
+"""], [
+        ("the loss halved", 0, 'parts["loss"]', 'parts["loss"] / 2'),
+        ("views exchanged for one", 0, "network(second)", "network(first)"),
+        ("no step", 0, "optimizer.step()", "pass"),
+        ("gradients kept", 0, "optimizer.zero_grad()", "pass"),
+        ("two steps", 0, "optimizer.step()", "optimizer.step(); optimizer.step()"),
+        ("clipped", 0, "optimizer.step()",
+         "torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0); optimizer.step()"),
+        ("the invariance only", 0, 'parts["loss"]', 'parts["invariance"] * weights["invariance"]'),
+        ("the second view detached", 0, "b = network(second)", "b = network(second).detach()"),
+        ("coefficients exchanged", 1, 'weights["variance"], weights["covariance"]',
+         'weights["covariance"], weights["variance"]'),
+        ("default coefficients", 0, ", **weights", ""),
+        ("tanh on the embedding", 1, "network(view) for", "torch.tanh(network(view)) for"),
+    ]),
     "03.effective_rank": Tries([
         """
 x = features - features.mean(0)

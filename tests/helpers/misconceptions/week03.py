@@ -61,6 +61,11 @@ def _scaled(a, b, invariance=25.0, variance=25.0, covariance=1.0):
     return {"loss": sum(scaled.values()), **scaled}
 
 
+def _plain(a, b, invariance=25.0, variance=25.0, covariance=1.0):
+    out = _loss(lambda a, b: {})(a, b)
+    return {**out, "loss": out["covariance"] + out["variance"] + out["invariance"]}
+
+
 def _unit(a, b, invariance=25.0, variance=25.0, covariance=1.0):
     return _loss(lambda a, b: {})(a / a.norm(dim=1, keepdim=True), b / b.norm(dim=-1, keepdim=True),
                                   invariance, variance, covariance)
@@ -130,6 +135,21 @@ def _all_ones(network, optimizer, first, second, weights):
     return _descent(network, optimizer, _objective(network(first), network(second), ones))
 
 
+def _everything(network, optimizer, first, second, weights):
+    parts = _loss(lambda a, b: {})(network(first), network(second), **weights)
+    return _descent(network, optimizer, torch.stack(list(parts.values())).sum())
+
+
+def _two_terms(network, optimizer, first, second, weights):
+    a, b = network(first), network(second)
+    loss = weights["invariance"] * F.mse_loss(a, b) + weights["variance"] * (_spread(a) + _spread(b)) / 2
+    return _descent(network, optimizer, loss)
+
+
+def _agreement(network, optimizer, first, second, weights):
+    return _descent(network, optimizer, F.mse_loss(network(first), network(second)))
+
+
 def _directions(network, optimizer, first, second, weights):
     a, b = network(first), network(second)
     return _descent(network, optimizer, _objective(a / a.norm(dim=1, keepdim=True), b / b.norm(dim=1, keepdim=True),
@@ -145,7 +165,12 @@ def _not_training(network, optimizer, first, second, weights):
 def _eigen(features, centre=True):
     z = features.to(torch.float64)
     z = z - z.mean(0) if centre else z
-    return torch.linalg.eigvalsh(z.T @ z / (len(z) - 1)).clamp(min=0)
+    return _rounded(torch.linalg.eigvalsh(z.T @ z / (len(z) - 1)), features)
+
+
+def _rounded(values, features):
+    """Values that are more than rounding, the others 0."""
+    return torch.where(values > 1e-14 * features.double().square().mean(), values, 0.0)
 
 
 def _nats(values):
@@ -160,13 +185,23 @@ def _number(values, base=math.e, scale=1.0):
 
 
 def _moved(features, values):
-    return values if features.var(0).sum() > 0 else values * 0
+    return values if features.var(0).sum() > 1e-12 * features.square().sum() else values * 0
 
 
 def _zero_log_zero(features):
     values = torch.linalg.svdvals(features.double() - features.double().mean(0)) ** 2
     shares = values / values.sum()
     return shares.log().mul(shares).sum().neg().exp().item()
+
+
+def _unrounded(features):
+    centred = features - features.mean(dim=0, keepdim=True)
+    values = torch.linalg.svd(centred, full_matrices=False).S ** 2
+    return _number(values) if values.sum() else 0.0
+
+
+def _correlated(features):
+    return _number(torch.linalg.eigvalsh(torch.corrcoef(features.double().T))) if _eigen(features).sum() else 0.0
 
 
 SECOND = {
@@ -178,6 +213,9 @@ SECOND = {
         "one deviation for everything": lambda z, gamma=1.0, eps=1e-4: _hinge(gamma, _std(z.reshape(-1), eps)),
         "no hinge": lambda z, gamma=1.0, eps=1e-4: gamma - _std(z, eps).mean(),
         "the sum over dimensions": lambda z, gamma=1.0, eps=1e-4: sum(_hinge(gamma, s) for s in _std(z, eps)),
+        "not centred": lambda z, gamma=1.0, eps=1e-4: _hinge(gamma, (z.pow(2).sum(0) / len(z) + eps) ** 0.5).mean(),
+        "epsilon as the least deviation": lambda z, gamma=1.0, eps=1e-4: _hinge(
+            gamma, torch.maximum(torch.std(z, 0), torch.full_like(z[0], eps))).mean(),
         "the hinge on the mean": lambda z, gamma=1.0, eps=1e-4: _hinge(gamma, _std(z, eps).mean()),
     },
     "03.covariance": {
@@ -188,12 +226,18 @@ SECOND = {
         "the diagonal kept": lambda z: (torch.cov(z.T) ** 2).sum() / z.size(1),
         "samples instead of dimensions": _gram,
         "correlations": lambda z: (_outside(torch.corrcoef(z.T)) ** 2).sum() / z.shape[1],
+        "absolute values": lambda z: _outside(torch.cov(z.T)).abs().sum() / z.shape[1],
+        "one triangle": lambda z: (_outside(torch.cov(z.T)) ** 2).sum() / 2 / z.shape[1],
+        "the diagonal not squared": lambda z: ((torch.cov(z.T) ** 2).sum() - torch.cov(z.T).trace()) / z.shape[1],
         "squared after the sum": lambda z: _outside(torch.cov(z.T)).sum() ** 2 / z.shape[1],
     },
     "03.vicreg": {
         "the sum of the two variance terms": _loss(lambda a, b: dict(v=_spread(a) + _spread(b))),
         "the mean of the two covariance terms": _loss(lambda a, b: dict(c=0.5 * _across(a) + 0.5 * _across(b))),
         "the paper's invariance": _loss(lambda a, b: dict(s=((a - b) ** 2).sum() / len(a))),
+        "distance instead of its square": _loss(lambda a, b: dict(s=(a - b).square().sum(1).sqrt().mean())),
+        "absolute differences": _loss(lambda a, b: dict(s=F.l1_loss(a, b))),
+        "the unweighted sum": _plain,
         "cosine instead of squares": _loss(_direction),
         "embeddings normalised to length 1": _unit,
         "statistics of both views together": _loss(lambda a, b: dict(v=_spread(torch.vstack([a, b])),
@@ -211,6 +255,9 @@ SECOND = {
         "one view twice": _same_view,
         "the coefficients are left out": _by_default,
         "the parts without their coefficients": _all_ones,
+        "the whole dict summed": _everything,
+        "covariance left out": _two_terms,
+        "only the invariance": _agreement,
         "embeddings of length 1": _directions,
         "in evaluation mode": _not_training,
     },
@@ -223,7 +270,13 @@ SECOND = {
         "0 log 0": _zero_log_zero,
         "the number of nonzero directions": lambda features: float(torch.linalg.matrix_rank(
             features.double() - features.double().mean(0))),
-        "variances of the dimensions": lambda features: _number(_eigen(features) * 0 + features.double().var(dim=0)),
+        "variances of the dimensions": lambda features: _number(_rounded(features.double().var(dim=0), features)),
+        "nothing varies": lambda features: _number(_eigen(features)) or 1.0,
+        "nothing varies, up to rounding": lambda features: _unrounded(features),
+        "nothing varies, up to rounding in float64": lambda features: _unrounded(features.double()),
+        "correlations": _correlated,
+        "the participation ratio": lambda features: float(_eigen(features).sum() ** 2 / _eigen(features).square().sum(
+            ).clamp(min=1e-300)),
     },
 }
 EQUIVALENT = {
