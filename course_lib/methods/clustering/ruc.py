@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.augment.pixels import standardize
-from course_lib.augment.views import SHAPES_VIEWS, Augment
+from course_lib.augment.views import TURNED_VIEWS, Augment
 from course_lib.collectives import all_reduce_sum, gather
 from course_lib.data.images import Batch
 from course_lib.methods.base import ClusteringMethod, Method
@@ -141,7 +141,7 @@ class RUC(ClusteringMethod):
     title = "RUC"
     week = 17
     recipe = {"optimizer": "sgd", "lr": 0.02, "weight_decay": 5e-4, "batch_size": 128}
-    shapes_options = {"augment": SHAPES_VIEWS}
+    shapes_options = {"augment": TURNED_VIEWS}
     explored = ("head", "peer")
     begins_with = ("labels_from", "pretext")
 

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.augment.pixels import standardize
-from course_lib.augment.views import SHAPES_VIEWS, Augment
+from course_lib.augment.views import TURNED_VIEWS, Augment
 from course_lib.collectives import all_reduce_sum, gather
 from course_lib.data.images import Batch
 from course_lib.methods.base import ClusteringMethod, Method
@@ -97,7 +97,7 @@ class SCAN(ClusteringMethod):
     title = "SCAN"
     week = 17
     recipe = {"lr": 1e-3, "weight_decay": 1e-4, "batch_size": 256}
-    shapes_options = {"augment": SHAPES_VIEWS}
+    shapes_options = {"augment": TURNED_VIEWS}
     explored = ("head",)
     begins_with = ("pretext",)
     labelling: Tensor  # () bool
