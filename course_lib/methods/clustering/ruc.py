@@ -16,8 +16,8 @@ it is what keeps the confidence honest. r rises with the training, clip(progress
 network becomes confident turns clean, with that prediction as its label. Predictions are the mean of both networks.
 
 Code: deu30303/RUC. It trains each network for an epoch in turn, by SGD (0.01, Nesterov, weight decay 5e-4, cosine, 200
-epochs of batches of 250 on CIFAR-10, of 100 else); here both take each step together, so the peer is never an epoch
-ahead, and the recipe is for runs of minutes. There accuracy is measured on the images that were trained on.
+epochs of batches of 250 on CIFAR-10, of 100 else); here both take each step together, so neither is an epoch ahead. The
+recipe is theirs, 0.01 for a batch of 128, without Nesterov. There accuracy is measured on the images trained on.
 
 What other implementations get wrong: e spread over all K clusters; the squared error summed over the clusters instead
 of their mean; MixUp's share below a half (it is max(l, 1 - l), one for the batch); the network's own prediction in t
@@ -141,7 +141,7 @@ class RUC(ClusteringMethod):
     title = "RUC"
     week = 17
     recipe = {"optimizer": "sgd", "lr": 0.02, "weight_decay": 5e-4, "batch_size": 128}
-    shapes_options = {"augment": TURNED_VIEWS}
+    shapes_options = {"augment": Augment(scale=(0.8, 1.0), jitter_p=0.0, gray_p=0.0), "other": TURNED_VIEWS}
     explored = ("head", "peer")
     begins_with = ("labels_from", "pretext")
 

@@ -91,7 +91,7 @@ class SCAN(ClusteringMethod):
     neighbours: of each image (20; 50 on subsets of ImageNet), fewer where there are fewer images. entropy: lambda.
     self_label: the share of the training after which the self-label step begins; 1 for none. threshold: the confidence
     that makes a label. balance: clusters with fewer labels weigh more. head_lr: the head's learning rate over that of
-    the backbone. augment: the strong view, of which the paper's has flip, four random operations and a cut-out square.
+    the backbone (1 in the paper). augment: the strong view, of which the paper's has flip, four random operations and a cut-out square.
     """
 
     title = "SCAN"
@@ -104,7 +104,7 @@ class SCAN(ClusteringMethod):
 
     def __init__(self, backbone: Backbone, image_size: int = 32, pretext: str = "", clusters: int = 10,
                  neighbours: int = 20, entropy: float = 5.0, self_label: float = 0.5, threshold: float = 0.99,
-                 balance: bool = True, head_lr: float = 1.0, augment: Augment | None = None):
+                 balance: bool = True, head_lr: float = 3.0, augment: Augment | None = None):
         super().__init__()
         check_clusters(clusters)
         if isinstance(neighbours, bool) or not isinstance(neighbours, int) or neighbours < 1:
