@@ -193,6 +193,15 @@ def test_the_loss_is_that_of_the_views():
     assert torch.allclose(scan.loss(views)["loss"], wanted, atol=1e-5)
 
 
+def test_a_new_schedule_begins_with_the_clustering_step_and_keeps_the_neighbours():
+    scan = method(threshold=0.4)
+    fit(scan, images(), steps=4, **SMALL)
+    kept = scan.memory.neighbours.clone()
+    assert scan.labels_itself
+    scan.prepare(images().images)
+    assert not scan.labels_itself and not scan.labelling and torch.equal(scan.memory.neighbours, kept)
+
+
 @pytest.mark.parametrize("stop", [2, 6])
 def test_a_resumed_run_is_the_same_run(tmp_path, stop):
     """In either step; neighbours and the step are in the checkpoint, the images come from the batches."""

@@ -139,6 +139,7 @@ class SCAN(ClusteringMethod):
     def prepare(self, images: Tensor) -> None:
         """Find the neighbours of all images, uint8 (N, 3, H, W), unless they are known."""
         check_clusters(self.clusters, len(images))
+        self.after_update(0.0)  # also of a finished run that gets a new schedule
         if len(self.memory):
             return self.memory.check(len(images), "the neighbours")
         check_begun(self, "pretext")
