@@ -1,10 +1,13 @@
 """What a representation holds: kNN, probes, measures; with raw pixels and a random encoder beside every result."""
 
 from course_lib.evaluate.attention import attention_distance, mutual_matches, object_share, rollout, similarity, to_grid
+from course_lib.evaluate.clusters import (
+    assigned, cluster_table, kmeans_clusters, matched_scores, score_clusters, unscorable,
+)
 from course_lib.evaluate.features import embed, embed_projected, raw_pixels, reinitialise
 from course_lib.evaluate.measures import (
-    alignment, check_features, check_labels, cluster_accuracy, cluster_match, cluster_scores, covariance_spectrum,
-    effective_rank, feature_std, few_threads, rankme, uniformity,
+    alignment, check_features, check_labels, classes_of_clusters, cluster_accuracy, cluster_match, cluster_scores,
+    covariance_spectrum, effective_rank, feature_std, few_threads, partition_scores, rankme, uniformity,
 )
 from course_lib.evaluate.neighbours import knn, knn_accuracy, knn_predict, knn_votes, nearest
 from course_lib.evaluate.patches import component_colours, patch_vectors
@@ -18,11 +21,12 @@ from course_lib.evaluate.smoothing import (
 
 __all__ = [
     "ABSTAIN", "COLUMNS", "COMPONENTS", "LabelledFeatures", "PERCENT", "ProbeResult", "WIDE", "alignment",
-    "attention_distance", "average_distance", "certified_accuracy", "certified_radius", "certify", "check_features",
-    "check_labels", "cluster_accuracy", "cluster_match", "cluster_scores", "component_colours", "count_votes",
-    "covariance_spectrum", "effective_rank", "embed", "embed_projected", "factor_probe", "feature_std",
-    "few_threads", "fill_mean", "fill_nearest", "hidden_error", "hidden_errors", "knn", "knn_accuracy",
-    "knn_predict", "knn_votes", "linear_probe", "lower_bound", "missing_lines", "mutual_matches", "object_share",
-    "patch_vectors", "queue_scores", "rankme", "raw_pixels", "reinitialise", "rollout", "score", "score_statistics",
-    "similarity", "table", "to_grid", "uniformity", "unmeasurable",
+    "assigned", "attention_distance", "average_distance", "certified_accuracy", "certified_radius", "certify",
+    "check_features", "check_labels", "classes_of_clusters", "cluster_accuracy", "cluster_match", "cluster_scores",
+    "cluster_table", "component_colours", "count_votes", "covariance_spectrum", "effective_rank", "embed",
+    "embed_projected", "factor_probe", "feature_std", "few_threads", "fill_mean", "fill_nearest", "hidden_error",
+    "hidden_errors", "kmeans_clusters", "knn", "knn_accuracy", "knn_predict", "knn_votes", "linear_probe",
+    "lower_bound", "matched_scores", "missing_lines", "mutual_matches", "object_share", "partition_scores",
+    "patch_vectors", "queue_scores", "rankme", "raw_pixels", "reinitialise", "rollout", "score", "score_clusters",
+    "score_statistics", "similarity", "table", "to_grid", "uniformity", "unmeasurable", "unscorable",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from course_lib.methods import METHODS, build_method, method_class
 from course_lib.methods.base import ClusteringMethod, Method
 from course_lib.models.backbones import options_of
@@ -31,7 +33,8 @@ def sources_of(name: str, options: dict[str, Any]) -> dict[str, Method]:
     if wrong := [option for option, source in given.items() if not isinstance(source, (str, Path))]:
         raise ValueError(f"{wrong[0]} is {given[wrong[0]]!r}; expected the folder of a run, or the name of a learned "
                          "network such as simclr")
-    return {option: trained_network(source) for option, source in given.items()}
+    with torch.random.fork_rng(devices=[]):  # the run's own weights are drawn as if nothing had been read
+        return {option: trained_network(source) for option, source in given.items()}
 
 
 def build_on(name: str, image_size: int | None = None, **options: Any) -> Method:

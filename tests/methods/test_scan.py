@@ -118,8 +118,13 @@ def test_kmeans_gives_probabilities_of_clouds():
     assert all(len(found[true == c].unique()) == 1 for c in range(3)) and len(found.unique()) == 3
 
 
+class Rows(PerImage):
+    a: torch.Tensor
+    b: torch.Tensor
+
+
 def test_rows_of_images_come_back_in_their_own_size():
-    memory, other = PerImage("a", "b"), PerImage("a", "b")
+    memory, other = Rows(), Rows()
     memory.fill(a=torch.arange(5), b=torch.rand(5, 2))
     other.load_state_dict(memory.state_dict())
     assert torch.equal(other.a, memory.a) and other.a.dtype == torch.int64 and torch.equal(other.b, memory.b)
@@ -127,7 +132,7 @@ def test_rows_of_images_come_back_in_their_own_size():
     with pytest.raises(ValueError, match="the rows are those of another data set: 5 images, and these are 6"):
         memory.check(6, "the rows")
     with pytest.raises(ValueError, match="are not known yet"):
-        PerImage("a").check(6, "the rows")
+        Rows().check(6, "the rows")
 
 
 # ---------------------------------------------------------------- the module
@@ -146,7 +151,7 @@ def test_the_pairs_of_a_step_are_images_and_their_neighbours():
     scan.prepare(data.images)
     near = scan.memory.neighbours
     assert near.shape == (36, 5) and torch.equal(near[:, 0], torch.arange(36)), "the image itself is the first"
-    wanted = nearest_rows(directions(through(scan, data.images)), 5)
+    wanted = nearest_rows(directions(through(scan, scan.embed, data.images)), 5)
     assert torch.equal(near, wanted) and scan.training
     scan.augment = scan.plain  # so that pixels can be compared
     seen = [set() for _ in range(8)]
@@ -186,6 +191,15 @@ def test_the_loss_is_that_of_the_views():
     views = scan.views(batch(), torch.Generator().manual_seed(0))
     wanted = self_label_loss(scan.logits(views["plain"]), scan.logits(views["strong"]), 0.3)
     assert torch.allclose(scan.loss(views)["loss"], wanted, atol=1e-5)
+
+
+def test_a_new_schedule_begins_with_the_clustering_step_and_keeps_the_neighbours():
+    scan = method(threshold=0.4)
+    fit(scan, images(), steps=4, **SMALL)
+    kept = scan.memory.neighbours.clone()
+    assert scan.labels_itself
+    scan.prepare(images().images)
+    assert not scan.labels_itself and not scan.labelling and torch.equal(scan.memory.neighbours, kept)
 
 
 @pytest.mark.parametrize("stop", [2, 6])

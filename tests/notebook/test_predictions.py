@@ -11,6 +11,12 @@ from course_lib.notebook import store
 from course_lib.notebook.predictions import FOLDED, predict
 
 
+@pytest.fixture(autouse=True)
+def a_workspace_of_its_own(tmp_path, monkeypatch):
+    """Guesses are kept, so that one test would find those of another."""
+    monkeypatch.setenv("COURSE_WORKSPACE", str(tmp_path))
+
+
 def test_prediction_stands_at_its_default_and_is_revealed(screen):
     guess = predict("How much?", (0, 100), default=50, unit="%")
     assert guess.guess == 50 and "0 % to 100 %" in screen.shown[1]["text/html"]

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.augment.pixels import standardize
-from course_lib.augment.views import SHAPES_VIEWS, Augment
+from course_lib.augment.views import TURNED_VIEWS, Augment
 from course_lib.collectives import all_reduce_sum, gather
 from course_lib.data.images import Batch
 from course_lib.methods.base import ClusteringMethod, Method
@@ -83,6 +83,12 @@ def self_label_loss(weak: Tensor, strong: Tensor, threshold: float = 0.99, balan
     return all_reduce_sum((weight * each).sum()) / all_reduce_sum(weight.sum()).clamp(min=1e-12)
 
 
+class Neighbours(PerImage):
+    """The nearest neighbours of N images, the image itself among them: (N, 1 + k) int64."""
+
+    neighbours: Tensor
+
+
 class SCAN(ClusteringMethod):
     """The method over a backbone that has learned something already, and a linear head.
 
@@ -91,20 +97,21 @@ class SCAN(ClusteringMethod):
     neighbours: of each image (20; 50 on subsets of ImageNet), fewer where there are fewer images. entropy: lambda.
     self_label: the share of the training after which the self-label step begins; 1 for none. threshold: the confidence
     that makes a label. balance: clusters with fewer labels weigh more. head_lr: the head's learning rate over that of
-    the backbone. augment: the strong view, of which the paper's has flip, four random operations and a cut-out square.
+    the backbone (1 in the paper). augment: the strong view, of which the paper's has flip, four random operations and a
+    cut-out square.
     """
 
     title = "SCAN"
     week = 17
     recipe = {"lr": 1e-3, "weight_decay": 1e-4, "batch_size": 256}
-    shapes_options = {"augment": SHAPES_VIEWS}
+    shapes_options = {"augment": TURNED_VIEWS}
     explored = ("head",)
     begins_with = ("pretext",)
     labelling: Tensor  # () bool
 
     def __init__(self, backbone: Backbone, image_size: int = 32, pretext: str = "", clusters: int = 10,
                  neighbours: int = 20, entropy: float = 5.0, self_label: float = 0.5, threshold: float = 0.99,
-                 balance: bool = True, head_lr: float = 1.0, augment: Augment | None = None):
+                 balance: bool = True, head_lr: float = 3.0, augment: Augment | None = None):
         super().__init__()
         check_clusters(clusters)
         if isinstance(neighbours, bool) or not isinstance(neighbours, int) or neighbours < 1:
@@ -116,7 +123,7 @@ class SCAN(ClusteringMethod):
         self.clusters, self.neighbours, self.entropy, self.head_lr = clusters, neighbours, entropy, head_lr
         self.self_label, self.threshold, self.balance = self_label, threshold, balance
         self.pretext, self.begun = pretext, not pretext
-        self.memory = PerImage("neighbours")  # (N, 1 + neighbours) int64, the image itself among them
+        self.memory = Neighbours()
         self.labels_itself = self_label == 0  # whether the self-label step has begun, and so in the checkpoint:
         self.register_buffer("labelling", torch.tensor(self.labels_itself))
         self.augment = augment or Augment(image_size)
@@ -132,11 +139,12 @@ class SCAN(ClusteringMethod):
     def prepare(self, images: Tensor) -> None:
         """Find the neighbours of all images, uint8 (N, 3, H, W), unless they are known."""
         check_clusters(self.clusters, len(images))
+        self.after_update(0.0)  # also of a finished run that gets a new schedule
         if len(self.memory):
             return self.memory.check(len(images), "the neighbours")
         check_begun(self, "pretext")
         count = min(self.neighbours + 1, len(images))
-        self.use_neighbours(nearest_rows(directions(through(self, images)), count), len(images))
+        self.use_neighbours(nearest_rows(directions(through(self, self.embed, images)), count), len(images))
 
     def use_neighbours(self, neighbours: Tensor, count: int) -> None:
         """Neighbours (N, k) int64 of `count` images, numbers of images; ValueError if they are of another set."""

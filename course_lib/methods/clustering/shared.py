@@ -17,12 +17,13 @@ from course_lib.models.layers import normalize
 class PerImage(nn.Module):
     """Tensors with a row for each image of the set, as persistent buffers: (0,) until filled, of any length.
 
-    They are saved with the method and come back in the size that they had, so a resumed run goes on with them.
+    They are saved with the method and come back in the size that they had, so a resumed run goes on with them. A
+    subclass names them, each as an attribute of type Tensor.
     """
 
-    def __init__(self, *names: str):
+    def __init__(self) -> None:
         super().__init__()
-        for name in names:
+        for name in type(self).__annotations__:
             self.register_buffer(name, torch.empty(0))
 
     def __len__(self) -> int:
@@ -48,14 +49,13 @@ class PerImage(nn.Module):
 
 
 @torch.no_grad()
-def through(network: nn.Module, images: Tensor, function: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-    """function(images), by default the network's `embed`, of all images in evaluation mode: float32 (N, ...).
+def through(network: nn.Module, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """function(images), such as the network's `embed`, of all images in evaluation mode: float32 (N, ...).
 
     images: uint8 (N, 3, H, W), on any device or on disk; the result is where the network is.
     """
     modes = {module: module.training for module in network.modules()}
-    where, function = next(network.parameters()).device, function or network.embed
-    assert callable(function)
+    where = next(network.parameters()).device
     network.eval()
     try:
         size = min(512, max(8, 2**21 // (images.shape[-2] * images.shape[-1])))

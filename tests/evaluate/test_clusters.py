@@ -1,0 +1,118 @@
+"""Clusters against classes: matched on training images, scored on test images, beside as many of k-means."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from course_lib.data.images import ImageSet, Splits
+from course_lib.evaluate.clusters import (
+    assigned,
+    cluster_table,
+    kmeans_clusters,
+    matched_scores,
+    score_clusters,
+    unscorable,
+)
+from course_lib.evaluate.measures import classes_of_clusters, cluster_accuracy, partition_scores
+from course_lib.methods.base import ClusteringMethod
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class ByBrightness(ClusteringMethod):
+    """Three clusters by brightness, the darkest first; `embed` is the brightness, and its distance from 120."""
+
+    clusters = 3
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Linear(1, 1)
+
+    def embed(self, images):
+        brightness = images.float().mean((1, 2, 3))
+        return torch.stack([brightness, (brightness - 120).abs()], 1)
+
+    def logits(self, images):
+        return -(self.embed(images)[:, :1] - torch.tensor([[20.0, 120.0, 220.0]])).abs()
+
+
+def gray(n: int, split: str, classes=3) -> ImageSet:
+    """Class c is gray 220, 120, 20 for c = 0, 1, 2."""
+    labels = torch.arange(n) % classes
+    values = torch.tensor([220, 120, 20])[labels]
+    images = values[:, None, None, None].expand(n, 3, 8, 8).contiguous().to(torch.uint8)
+    return ImageSet(images, labels, tuple("abc")[:classes], split=split)
+
+
+def splits(n=30, test=12):
+    return Splits(gray(n, "train"), gray(6, "validation"), gray(test, "test"))
+
+
+def test_classes_of_clusters():
+    predicted, true = torch.tensor([0, 0, 1, 1, 2, 2, 2, 3]), torch.tensor([1, 1, 0, 0, 0, 0, 1, 0])
+    found = classes_of_clusters(predicted, true, 6)
+    # 2 or 1 is matched with class 0, 0 with class 1; who is left over takes its majority, an empty one nothing
+    assert found.tolist() == [1, 0, 0, 0, -1, -1]
+    with pytest.raises(ValueError, match="clusters is 3, but an image is in cluster 3"):
+        classes_of_clusters(predicted, true, 3)
+
+
+def test_matching_on_test_images_flatters():
+    """Bug: the best matching of the very images that are scored. Clusters that say nothing beat chance so."""
+    generator = torch.Generator().manual_seed(0)
+    train, test = (torch.randint(0, 10, (200,), generator=generator) for _ in range(2))
+    labels = torch.randint(0, 10, (200,), generator=generator)
+    ours = matched_scores(train, labels, test, labels.roll(7), 10)
+    assert cluster_accuracy(test, labels.roll(7)) > ours["acc"]
+
+
+def test_measures_of_partitions():
+    true = torch.arange(40) % 4
+    assert partition_scores((true + 1) % 4, true) == pytest.approx({"nmi": 1.0, "ari": 1.0, "ami": 1.0})
+    alone = partition_scores(torch.arange(40), true)  # a cluster for each image
+    assert alone["nmi"] > 0.5 and abs(alone["ari"]) < 1e-9 and abs(alone["ami"]) < 1e-9
+
+
+def test_scores_of_a_method_and_of_kmeans():
+    rows = score_clusters(ByBrightness(), splits(), name="ours", device="cpu", controls=False)
+    assert rows == [{"name": "ours", "kind": "method", "clusters": 3, "acc": 1.0, "nmi": pytest.approx(1.0),
+                     "ari": pytest.approx(1.0), "ami": pytest.approx(1.0), "used": 3.0}]
+    rows = score_clusters(ByBrightness(), splits(), name="ours", device="cpu")
+    assert [row["name"] for row in rows[1:]] == ["k-means on its features", "k-means, random encoder",
+                                                 "k-means, raw pixels"]
+    assert all(0 <= row["acc"] <= 1 and row["clusters"] == 3 for row in rows)
+    text = cluster_table(rows)
+    assert "ours" in text and "100.0 %" in text and "3 of 3" in text
+
+
+def test_assigned_gives_clusters_and_their_probabilities():
+    found, sure = assigned(ByBrightness(), gray(6, "test"), "cpu", batch_size=4)
+    assert found.tolist() == [2, 1, 0, 2, 1, 0] and (sure > 0.99).all()
+
+
+def test_kmeans_of_train_assigns_test():
+    centres = torch.eye(4) * 9
+    train, test = torch.arange(80) % 4, torch.arange(20) % 4
+    noise = 0.1 * torch.randn(80, 4, generator=torch.Generator().manual_seed(0))
+    a, b = kmeans_clusters(centres[train] + noise, centres[test], 4)
+    assert matched_scores(a, train, b, test, 4)["acc"] == 1.0
+    a, b = kmeans_clusters(torch.ones(9, 3), torch.ones(4, 3), 2)
+    assert not a.any() and b.shape == (4,)
+    with pytest.raises(ValueError, match="40 clusters asked of 9 images"):
+        kmeans_clusters(torch.ones(9, 3), torch.ones(4, 3), 40)
+
+
+def test_what_cannot_be_scored_is_a_sentence():
+    data = splits()
+    unlabelled = ImageSet(data.train.images, split="train")
+    one = ImageSet(data.train.images, torch.zeros(30, dtype=torch.long), ("a",), split="train")
+    for wrong, why in ((Splits(unlabelled, data.validation, data.test), "train has no labels"),
+                       (Splits(one, data.validation, data.test), "train has one class only"),
+                       (Splits(data.train, data.validation, one), "test has one class only"),
+                       (Splits(data.train, data.validation, data.test.head(0)), "test has no images")):
+        assert unscorable(wrong) == why
+        with pytest.raises(ValueError, match=why):
+            score_clusters(ByBrightness(), wrong, device="cpu")
+    assert unscorable(data) == ""
