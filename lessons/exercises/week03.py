@@ -242,8 +242,8 @@ vicreg = Exercise(
             "Squared differences, not absolute ones: F.mse_loss, not F.l1_loss."),
         "the unweighted sum": (
             _unweighted,
-            "The parts are right, and the loss is their plain sum. Weigh each with its coefficient: invariance, variance "
-            "and covariance are arguments."),
+            "The parts are right, and the loss is their plain sum. Weigh each with its coefficient: invariance, "
+            "variance and covariance are arguments."),
         "cosine instead of squares": (
             _variant(s=_cosine),
             "VICReg compares the vectors themselves, lengths included: mean squared difference."),
@@ -533,10 +533,6 @@ def _finish_entr(features: Tensor) -> float:
     return float(torch.special.entr(values / values.sum()).sum().exp())
 
 
-_ROUNDING = ("Right except where nothing varies: rounding leaves a tiny variance there, so == 0 may miss it. Compare with a "
-             "small share of the features' squares.")
-
-
 rank = Exercise(
     key="03.effective_rank", title="A rank that sees collapse", minutes=6, difficulty=3,
     reference="course_lib.evaluate.measures:effective_rank", probes=_rank_probes, tolerance=1e-4,
@@ -565,10 +561,12 @@ rank = Exercise(
             "Right except where nothing varies: return 0.0 there."),
         "nothing varies, up to rounding": (
             lambda features: _without_the_case(features, exact=True),
-            _ROUNDING),
+            "Right except where nothing varies: rounding leaves a tiny variance there, so == 0 may miss it. Compare "
+            "with a small share of the features' squares."),
         "nothing varies, up to rounding in float64": (
             lambda features: _without_the_case(features, exact=True, double=True),
-            _ROUNDING),
+            "Right except where nothing varies: in float64, too, rounding leaves a tiny variance there, and == 0 misses "
+            "it. Compare with a small share of the features' squares."),
         "correlations": (
             _rank_of_correlations,
             "You divide by the standard deviations first, so that a dimension that hardly varies counts as much as any "
