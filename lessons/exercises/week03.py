@@ -565,8 +565,8 @@ rank = Exercise(
             "with a small share of the features' squares."),
         "nothing varies, up to rounding in float64": (
             lambda features: _without_the_case(features, exact=True, double=True),
-            "Right except where nothing varies: in float64, too, rounding leaves a tiny variance there, and == 0 misses "
-            "it. Compare with a small share of the features' squares."),
+            "Right except where nothing varies: in float64, too, rounding leaves a tiny variance there, and == 0 "
+            "misses it. Compare with a small share of the features' squares."),
         "correlations": (
             _rank_of_correlations,
             "You divide by the standard deviations first, so that a dimension that hardly varies counts as much as any "
