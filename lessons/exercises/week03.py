@@ -578,8 +578,7 @@ rank = Exercise(
         "the number of nonzero directions": (
             lambda features: float((_singular(features) > 1e-6).sum()),
             "That is the matrix rank: a direction with a millionth of the variance counts as a whole one. Weigh them "
-            "by "
-            "the entropy of their shares."),
+            "by the entropy of their shares."),
         "variances of the dimensions": (
             _variances_per_dimension,
             "The spread of each dimension does not see that two dimensions say the same thing. Use the variances along "

@@ -269,7 +269,7 @@ SECOND = {
         "bits, then exp": lambda features: _number(_eigen(features), scale=1 / math.log(2)),
         "0 log 0": _zero_log_zero,
         "the number of nonzero directions": lambda features: float(torch.linalg.matrix_rank(
-            features.double() - features.double().mean(0))),
+            features.double() - features.double().mean(0), atol=1e-6, rtol=0)),
         "variances of the dimensions": lambda features: _number(_rounded(features.double().var(dim=0), features)),
         "nothing varies": lambda features: _number(_eigen(features)) or 1.0,
         "nothing varies, up to rounding": lambda features: _unrounded(features),
