@@ -101,8 +101,10 @@ def circle_measures(path: Tensor) -> tuple[Tensor, Tensor]:
     The signal share is the part of the variance that lies between images, not between views of one; both come as
     (steps, networks).
     """
-    between, within = path.mean(2).var(2, correction=0).sum(-1), path.var(2, correction=0).sum(-1).mean(2)
-    return between / (between + within).clamp_min(1e-9), (between + within).sqrt()
+    means, within = path.mean(2).var(2, correction=0).sum(-1), path.var(2, correction=1).sum(-1).mean(2)
+    between = (means - within / path.shape[2]).clamp_min(0)  # a mean of few views holds some of their noise
+    deviation = (means + path.var(2, correction=0).sum(-1).mean(2)).sqrt()
+    return between / (between + within).clamp_min(1e-9), deviation
 
 
 def circle_figure(path: Tensor, step: int, names: tuple[str, ...] = ("online", "target")) -> Figure:

@@ -214,7 +214,7 @@ def test_lint_lets_pass(demo, tmp_path, text):
 def test_lint_targets_and_words(demo):
     found = "\n".join(problems(demo))
     assert (
-        "cells; the target is 40 to 60" in found
+        "nowhere explore_embedding" in found
         and "exercises, fewer than" in found
         and "knobs, fewer" in found
     )
