@@ -28,7 +28,7 @@ from course_lib.data.images import ImageSet
 from course_lib.evaluate.measures import check_features
 from course_lib.evaluate.neighbours import nearest
 from course_lib.models.layers import normalize
-from course_lib.notebook.cards import WIDGET, display, shell
+from course_lib.notebook.cards import shell, show_drawn
 from course_lib.notebook.knobs import picture
 from course_lib.notebook.pages import Part, offline_page
 from course_lib.plots import CYCLE, embedding, project
@@ -44,11 +44,7 @@ HELP = ("Each point is an image; images whose features point in similar directio
         "for its neighbours, draw around some for what they share; click beside the points to clear.")
 NOTE = ("Bars: empty if the images are as mixed as all images, full if all are alike. The line: of groups of as many "
         "images drawn at random, 19 in 20 agree less.")
-# where the widget is not drawn, as in a saved notebook, its place is hidden; embedding_map.css hides the two outputs
-# below a widget that is drawn
-STAND_IN = ("<style>.jp-OutputArea-child:has(> .jupyter-widgets):not(:has(.emb)):has(+ * .emb-still) "
-            "{ display: none }</style><small class='emb-still'>A picture of the map; run this cell to explore it."
-            "</small>")
+STAND_IN = "A picture of the map; run this cell to explore it."
 Network = Learned | Journey | Tensor
 
 
@@ -107,9 +103,7 @@ class EmbeddingMap:
             print(repr(self))
             return
         self._widget = self._widget or _widget(self.data)
-        display({WIDGET: {"version_major": 2, "version_minor": 1, "model_id": self._widget.model_id}, "text/plain": ""})
-        display({"text/html": STAND_IN, "text/plain": "a picture of the map; run this cell to explore it"})
-        display(picture(self.figure(), repr(self)))
+        show_drawn(self._widget, "emb", STAND_IN, picture(self.figure(), repr(self)))
 
 
 def _widget(data: dict) -> Any:

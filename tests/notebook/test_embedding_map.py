@@ -15,7 +15,7 @@ from PIL import Image
 from course_lib.data.images import ImageSet
 from course_lib.data.shapes import make_shapes
 from course_lib.files import CHECKOUT
-from course_lib.notebook import embedding_map
+from course_lib.notebook import cards, embedding_map
 from course_lib.notebook.cards import WIDGET
 from course_lib.notebook.embedding_map import explore_embedding, flat_maps
 from course_lib.plots import CYCLE
@@ -146,7 +146,7 @@ def test_what_does_not_fit_is_a_sentence(arguments, sentence):
 def test_below_the_widget_stands_a_small_picture_of_at_most_500_images(monkeypatch):
     shown = []
     monkeypatch.setattr(embedding_map, "shell", lambda: True)
-    monkeypatch.setattr(embedding_map, "display", shown.append)
+    monkeypatch.setattr(cards, "display", shown.append)
     made = example(600)
     made._ipython_display_()
     widget, note, still = shown
