@@ -36,17 +36,19 @@ export function draw(el, data, { hash = false } = {}) {
   const pick = key => set({ picked: key });
 
   // ---------------------------------------------------------------------------------------------- the controls
-  const choice = (options, name, number = false) => {
-    const list = tag("select", { ariaLabel: name, name,
-      onchange: () => set({ [name]: number ? Number(list.value) : list.value }) },
-      ...options.map(([value, text]) => tag("option", { value }, text)));
+  const choice = (name, label, options) => {
+    const onchange = () => set({ [name]: options[list.selectedIndex][0] });
+    const list = tag("select", { ariaLabel: label, name, onchange }, ...options.map(([value, text]) =>
+      tag("option", { value }, text)));
     return list;
   };
   const search = tag("input", { type: "search", name: "word", placeholder: "search: negative, mask, video …",
     ariaLabel: "words to search for", oninput: () => set({ word: search.value }) });
-  const lists = { family: choice([["", "all families"], ...data.families.map(({ name }) => [name, name])], "family"),
-    first: choice(years.map(year => [year, year]), "first", true),
-    last: choice(years.map(year => [year, year]), "last", true), show: choice(Object.entries(SHOWS), "show") };
+  const names = data.families.map(({ name }) => name);
+  const lists = { family: choice("family", "family", [["", "all families"], ...names.map(name => [name, name])]),
+    first: choice("first", "first year", years.map(year => [year, year])),
+    last: choice("last", "last year", years.map(year => [year, year])),
+    show: choice("show", "which papers", Object.entries(SHOWS)) };
   const count = tag("span", { className: "count", role: "status" });
   const some = tag("button", { className: "chance", title: "open a paper that you did not look for",
     onclick: () => { const found = papers.filter(fits).filter(paper => paper.key !== state.picked);
@@ -58,10 +60,9 @@ export function draw(el, data, { hash = false } = {}) {
 
   // ---------------------------------------------------------------------------------------------- the map
   function chip(paper, small = false) {
-    const known = by.get(paper.key);
-    const classes = `paper ${known.kind}${data.highlight.includes(paper.key) ? " here" : ""}`;
-    const button = tag("button", { className: classes, onclick: () => { inside = small; pick(paper.key); } },
-      tag("i", { className: `mark ${known.kind}` }), tag("span", {}, paper.short));
+    const className = `paper ${paper.kind}${data.highlight.includes(paper.key) ? " here" : ""}`;
+    const button = tag("button", { className, onclick: () => { inside = small; pick(paper.key); } },
+      tag("i", { className: `mark ${paper.kind}` }), tag("span", {}, paper.short));
     button.style.setProperty("--family", data.families.find(({ name }) => name === paper.family).colour);
     button.dataset.key = paper.key;
     if (!small) {
@@ -74,8 +75,8 @@ export function draw(el, data, { hash = false } = {}) {
     node.style.gridArea = `${row} / ${column}`;
     return node;
   };
-  const head = (name, value, title, label = "") => {
-    const number = tag("small", {}), button = tag("button", { className: `head ${name}`, title }, label || value, number);
+  const head = (name, value, title) => {
+    const number = tag("small", {}), button = tag("button", { className: `head ${name}`, title }, value, number);
     button.onclick = () => set(name === "family" ? { family: state.family === value ? "" : value }
       : state.first === value && state.last === value ? { first: years[0], last: years.at(-1) }
         : { first: value, last: value });
@@ -83,8 +84,8 @@ export function draw(el, data, { hash = false } = {}) {
     return button;
   };
   const grid = tag("div", { className: "grid" });
-  const wide = year => Math.sqrt(Math.max(...data.families.map(({ name }) =>
-    papers.filter(paper => paper.year === year && paper.family === name).length)));
+  const cell = (year, name) => papers.filter(paper => paper.year === year && paper.family === name);
+  const wide = year => Math.max(...names.map(name => cell(year, name).length)) ** 0.75;
   grid.style.gridTemplateColumns = `max-content ${years.map(year => `minmax(min-content, ${wide(year)}fr)`).join(" ")}`;
   years.forEach((year, j) => grid.append(at(head("year", year, `only ${year}`), 1, j + 2)));
   data.families.forEach(({ name, colour, about }, i) => {
@@ -92,14 +93,12 @@ export function draw(el, data, { hash = false } = {}) {
     label.style.setProperty("--family", colour);
     grid.append(label);
     years.forEach((year, j) => {
-      const cell = at(tag("div", { className: "cell" }), i + 2, j + 2);
-      cell.dataset.year = year;
-      cell.style.setProperty("--family", colour);
-      for (const paper of papers.filter(paper => paper.year === year && paper.family === name)) {
-        chips.set(paper.key, chip(paper));
-        cell.append(chips.get(paper.key));
-      }
-      grid.append(cell);
+      for (const paper of cell(year, name)) chips.set(paper.key, chip(paper));
+      const inner = cell(year, name).map(({ key }) => chips.get(key));
+      const place = at(tag("div", { className: "cell" }, ...inner), i + 2, j + 2);
+      place.dataset.year = year;
+      place.style.setProperty("--family", colour);
+      grid.append(place);
     });
   });
   const lines = document.createElementNS(SVG, "svg"), tip = tag("div", { className: "tip" });
@@ -158,10 +157,11 @@ export function draw(el, data, { hash = false } = {}) {
     const way = KEYS[event.key], from = chips.get(event.target.dataset.key);
     if (!way || !from) return;
     event.preventDefault();
-    const open = [...chips.values()].filter(button => button.tabIndex >= 0 || button.dataset.in === "yes");
-    const here = box(from), far = ({ x, y }) => [(x - here.x) * way[0] + (y - here.y) * way[1],
-      Math.abs((x - here.x) * way[1]) + Math.abs((y - here.y) * way[0])];
-    const cost = button => { const [ahead, aside] = far(box(button)); return ahead > 3 ? ahead + 3 * aside : Infinity; };
+    const open = [...chips.values()].filter(button => !button.classList.contains("out"));
+    const here = box(from), cost = button => {  // how far it is in that direction, three times what it is beside it
+      const x = box(button).x - here.x, y = box(button).y - here.y, ahead = x * way[0] + y * way[1];
+      return ahead > 3 ? ahead + 3 * Math.abs(x * way[1] + y * way[0]) : Infinity;
+    };
     const next = open.reduce((best, button) => cost(button) < cost(best) ? button : best, from);
     const step = open[open.indexOf(from) + way[0]];  // at the end of a line, on to the next
     (next !== from ? next : way[0] && step ? step : from).focus();
@@ -172,7 +172,6 @@ export function draw(el, data, { hash = false } = {}) {
   const link = (text, href) => tag("a", { href, target: "_blank", rel: "noopener" }, text);
   const row = (name, ...inner) => tag("div", { className: "row" }, tag("b", {}, name), ...inner);
   const code = text => tag("code", {}, text);
-
   function welcome() {
     const most = [...papers].sort((a, b) => b.on.length - a.on.length).slice(0, 6);
     return [tag("h2", {}, "Where to begin?"),
@@ -214,7 +213,6 @@ export function draw(el, data, { hash = false } = {}) {
     const focus = keys.has(state.picked) ? state.picked : found[0]?.key;
     for (const [key, button] of chips) {  // the Tab key stops at one of them, the arrows go on
       button.classList.toggle("out", !keys.has(key));
-      button.dataset.in = keys.has(key) ? "yes" : "no";
       button.tabIndex = key === focus ? 0 : -1;
       button.setAttribute("aria-pressed", key === state.picked);
     }
@@ -223,7 +221,7 @@ export function draw(el, data, { hash = false } = {}) {
       number.textContent = ` ${here}`;
       button.classList.toggle("out", !here);
       button.setAttribute("aria-pressed", name === "family" ? state.family === value
-        : state.first === value && state.last === value && years.length > 1);
+        : state.first === value && state.last === value);
     }
     count.textContent = `${found.length} of ${papers.length} papers`;
     if (state.picked !== before || !card.children.length) {
@@ -232,7 +230,7 @@ export function draw(el, data, { hash = false } = {}) {
       card.replaceChildren(...(state.picked ? about(by.get(state.picked)) : welcome()));
       card.scrollTop = 0;
       if (state.picked && inside) card.querySelector("h2").focus({ preventScroll: true });
-      if (state.picked && before !== undefined) chips.get(state.picked).scrollIntoView({ block: "nearest" });
+      if (state.picked) chips.get(state.picked).scrollIntoView({ block: "nearest" });
       if (hash && location.hash.slice(1) !== (state.picked ?? NONE)) location.hash = state.picked ?? NONE;
       inside = false;
     }
@@ -240,9 +238,8 @@ export function draw(el, data, { hash = false } = {}) {
   }
 
   const root = tag("div", { className: "papers" },
-    tag("div", { className: "bar" }, search, lists.family, tag("span", {}, lists.first, " – ", lists.last), lists.show,
-      count, some, reset),
-    legend, tag("div", { className: "body" }, map, card));
+    tag("div", { className: "bar" }, search, lists.family, tag("span", {}, lists.first, " – ", lists.last),
+      lists.show, count, some, reset), legend, tag("div", { className: "body" }, map, card));
   root.onkeydown = event => {
     if (event.key !== "Escape" || !state.picked) return;
     const last = chips.get(state.picked);
