@@ -155,8 +155,8 @@ class papers:
         from course_lib.notebook.papers_map import explore_papers
 
         if Path(args.map).suffix.lower() not in (".html", ".htm"):
-            raise ValueError(f"--map is {args.map}; expected a file that ends in .html. Words to search for come first: "
-                             f"course papers {args.map} --map")
+            raise ValueError(f"--map is {args.map}; expected a file that ends in .html. Words to search for come "
+                             f"first: course papers {args.map} --map")
         if args.treatment or args.ideas:
             raise ValueError("--map shows all papers with their cards, and has filters of its own: leave out "
                              "--treatment and --ideas.")

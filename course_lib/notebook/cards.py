@@ -122,7 +122,7 @@ def show_drawn(widget: Any, name: str, sentence: str, still: dict) -> None:
     drawn, as in a saved notebook, the widget's own place is hidden.
     """
     display({WIDGET: {"version_major": 2, "version_minor": 1, "model_id": widget.model_id}, "text/plain": ""})
-    display({"text/html": f"<style>.jp-OutputArea-child:has(> .jupyter-widgets):not(:has(.{name})):has(+ * .{name}-still)"
-                          f" {{ display: none }}</style><small class='{name}-still'>{sentence}</small>",
+    dead = f".jp-OutputArea-child:has(> .jupyter-widgets):not(:has(.{name})):has(+ * .{name}-still)"
+    display({"text/html": f"<style>{dead} {{ display: none }}</style><small class='{name}-still'>{sentence}</small>",
              "text/plain": sentence})
     display(still)

@@ -231,6 +231,8 @@ export function draw(el, data, { hash = false } = {}) {
       card.scrollTop = 0;
       if (state.picked && inside) card.querySelector("h2").focus({ preventScroll: true });
       if (state.picked) chips.get(state.picked).scrollIntoView({ block: "nearest" });
+      if (state.picked && card.getBoundingClientRect().top > window.innerHeight - 60)  // where it cannot stick
+        card.scrollIntoView({ block: "nearest" });
       if (hash && location.hash.slice(1) !== (state.picked ?? NONE)) location.hash = state.picked ?? NONE;
       inside = false;
     }
