@@ -177,7 +177,8 @@ def explore_embedding(networks: Network | Mapping[str, Network], images: ImageSe
         "sheet": None if images is None else _sheet(images.images),
         "scales": {"category": list(CYCLE), "number": _scale("cividis"), "circular": _scale("twilight_shifted")},
         "networks": [{"name": name, "steps": path.steps.tolist() if len(path.steps) > 1 else [None],
-                      "kept": _kept(path, frame) if method == "pca" else None, "neighbours": near.numpy().astype("<u2").tobytes(), **_coordinates(frame)}
+                      "kept": _kept(path, frame) if method == "pca" else None,
+                      "neighbours": near.numpy().astype("<u2").tobytes(), **_coordinates(frame)}
                      for (name, path), frame, near in zip(paths.items(), frames, neighbours)]}
     generated = images is not None and images.factors  # a photograph is not drawn into a notebook that may be published
     return EmbeddingMap(data, labels, classes, images.images if images is not None and generated else None)
