@@ -58,7 +58,7 @@ class Watched(MoCoV2):
         self.share: list[float] = []
 
     def encode_keys(self, images: Tensor, order: Tensor) -> Tensor:
-        self.kept.appendleft((images, order))
+        self.kept.appendleft((images, order if self.shuffle else torch.arange(len(images))))
         return super().encode_keys(images, order)
 
     @torch.no_grad()
