@@ -30,7 +30,7 @@ CHANGES = {
     "pairs-together": {"splits": 32, "shuffle": False}, "momentum-1": {"momentum": 1.0},
     "momentum-0.9": {"momentum": 0.9},
 }
-ONCE = {"momentum-0.999": {"momentum": 0.999}, "queue-64": {"queue": 64}, "queue-2048": {"queue": 2048}}
+ONCE = {"queue-64": {"queue": 64}, "queue-2048": {"queue": 2048}}
 
 
 def runs() -> list[Run]:
