@@ -262,10 +262,10 @@ def _step_probes(generator, dtype):
     """The key encoder starts as a copy, as in the paper: whether it moves last or first is then the same."""
     seeds = torch.randint(2**30, (2,), generator=generator).tolist()
     wide, narrow = _network(seeds[0], dtype, 4, 6, 3), _network(seeds[1], dtype, 5, 7, 2)
-    return [(wide, copy.deepcopy(wide).requires_grad_(False), directions(generator, dtype, 16, 3), 0,
-             randn(generator, dtype, 4, 2, 8, 4), 0.7, 0.5),
-            (narrow, copy.deepcopy(narrow), directions(generator, dtype, 15, 2), 12,
-             randn(generator, dtype, 4, 2, 6, 5), 0.4, 0.3)]
+    return [dict(query=wide, key=copy.deepcopy(wide).requires_grad_(False), rows=directions(generator, dtype, 16, 3),
+                 pointer=0, views=randn(generator, dtype, 4, 2, 8, 4), momentum=0.7, temperature=0.5),
+            dict(query=narrow, key=copy.deepcopy(narrow), rows=directions(generator, dtype, 15, 2), pointer=12,
+                 views=randn(generator, dtype, 4, 2, 6, 5), momentum=0.4, temperature=0.3)]
 
 
 def _four_steps(step, query, key, rows, pointer, views, momentum, temperature):
@@ -285,8 +285,10 @@ def _four_steps(step, query, key, rows, pointer, views, momentum, temperature):
 
 
 def _mistaken(*, first=0, second=1, teacher="key", gradient=False, scaled=True, clear=True, early=False, queued="key",
-              loss=info_nce, follow=ema_update, order=("learn", "follow"), returns="number"):
+              loss=info_nce, follow=ema_update, order=("learn", "follow"), returns="number", pointer=True):
     """A step with one thing changed."""
+    moves = pointer
+
     def step(query, key, optimizer, rows, pointer, view1, view2, momentum, temperature):
         views, length_one = (view1, view2), unit if scaled else lambda z: z
         q = length_one(query(views[first]))
@@ -303,7 +305,8 @@ def _mistaken(*, first=0, second=1, teacher="key", gradient=False, scaled=True, 
                     optimizer.zero_grad()
                 value.backward()
                 optimizer.step()
-        return value.item() if returns == "number" else value, *(new if queued else (rows, pointer))
+        return (value.item() if returns == "number" else value, new[0] if queued else rows,
+                new[1] if queued and moves else pointer)
 
     return step
 
@@ -380,6 +383,10 @@ step = Exercise(
             "Nothing complains, but the key encoder is what it was at the start. Move every parameter of `key` in "
             "place, after the optimizer's step (`p = ...` only gives a new tensor the name p). You will meet this bug "
             "again."),
+        "the query encoder never learns": (
+            _mistaken(order=("follow",)),
+            "The query encoder's weights are those of the start. optimizer.zero_grad(), loss.backward(), "
+            "optimizer.step(), in this order: a step before backward finds no gradient."),
         "the weights exchanged": (
             _mistaken(follow=lambda key, query, momentum: ema_update(key, query, 1 - momentum)),
             "momentum is what the key encoder *keeps*: key <- m * key + (1 - m) * query. With the two exchanged, 0.99 "
@@ -391,6 +398,13 @@ step = Exercise(
             _mistaken(order=("follow", "learn")),
             "You moved the key encoder between the loss and the optimizer's step, so it follows the query encoder of "
             "the step before. The optimizer's step comes first."),
+        "the query encoder is moved": (
+            _mistaken(follow=lambda key, query, momentum: ema_update(query, key, momentum)),
+            "You wrote into the query encoder. It is trained by the loss; the *key* encoder follows it."),
+        "the pointer is left behind": (
+            _mistaken(pointer=False),
+            "The keys are written, but you return the old pointer: every batch lands on the same rows. Return what "
+            "enqueue returns, rows and pointer."),
         "buffers averaged, too": (
             _mistaken(follow=_everything),
             "The weights are right, but you averaged batch norm's running statistics as well. Parameters only: the key "

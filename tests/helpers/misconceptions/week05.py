@@ -81,7 +81,8 @@ def _all_of_it(key, query, momentum):
 
 
 def _stepped(*, views=(0, 1), keys="key", cut=True, length=None, clear=True, before=False, put="k", keep=lambda m: m,
-             average=_average, late=True, number=True):
+             average=_average, late=True, number=True,
+             advance=True, train=True):
     """A step with one thing changed."""
     def step(query, key, optimizer, rows, pointer, view1, view2, momentum, temperature):
         pair, one = (view1, view2), length or _length_one
@@ -94,10 +95,11 @@ def _stepped(*, views=(0, 1), keys="key", cut=True, length=None, clear=True, bef
         if clear:
             optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
+        if train:
+            optimizer.step()
         if average and late:
             average(key, query, keep(momentum))
-        return (loss.item() if number else loss, *new)
+        return loss.item() if number else loss, new[0], new[1] if advance else pointer
 
     return step
 
@@ -169,9 +171,12 @@ SECOND = {
         "the queue stays as it was": _stepped(put=""),
         "the queries are enqueued": _stepped(put="q"),
         "the key encoder never moves": _stepped(average=None),
+        "the query encoder never learns": _stepped(train=False),
         "the weights exchanged": _stepped(keep=lambda momentum: 1 - momentum),
         "the key encoder as a copy": _stepped(keep=lambda momentum: 0.0),
         "the key encoder one step behind": _stepped(late=False),
+        "the query encoder is moved": _stepped(average=lambda key, query, momentum: _average(query, key, momentum)),
+        "the pointer is left behind": _stepped(advance=False),
         "buffers averaged, too": _stepped(average=_all_of_it),
         "the query encoder makes the keys": _stepped(keys="query"),
         "one view for both": _stepped(views=(0, 0)),
