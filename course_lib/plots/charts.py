@@ -17,6 +17,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from course_lib.evaluate.measures import few_threads
@@ -73,7 +74,8 @@ def traces(panels: Mapping[str, Mapping[str, Any]], chosen: str | None = None, x
             axes.axhline((levels or {})[title], color=BLACK, ls=":", lw=1, zorder=1)
         axes.set(title=title, xlabel=xlabels[number] if number < len(xlabels) else "step",
                  ylim=(min(0.0, axes.get_ylim()[0]), tops[number] if number < len(tops) else None))
-        if xlabels[number:number + 1] == ("",):
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        if number < len(xlabels) and not xlabels[number]:
             axes.set(xticks=[], xlim=(-0.6, len(runs) - 0.4))
     if chosen is None:
         figure.legend(*places[0, 0].get_legend_handles_labels(), loc="outside right center")
