@@ -201,6 +201,8 @@ SECOND = {
 EQUIVALENT = {
     "05.info_nce": {"line 5: torch.zeros(len(q), dtype=torch.long, device=q.device) -> "
                     "torch.zeros(len(q), dtype=torch.long)": "the check runs on the CPU"},
+    "05.moco_step": {"line 4: F.normalize(query(view1), dim=1) -> F.normalize(query(view1))": "dim=1 is its default",
+                     "line 6: F.normalize(key(view2), dim=1) -> F.normalize(key(view2))": "dim=1 is its default"},
     "05.enqueue": {"line 8: torch.arange(len(new), device=new.device) -> torch.arange(len(new))":
                    "the check runs on the CPU"},
 }
