@@ -1,6 +1,8 @@
 """Second spellings of the misconceptions of week 8, and mutants of its references that compute the same."""
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -31,6 +33,16 @@ def _official(scores, epsilon=0.05, iterations=3, shift=0.0):
             q = q / q.sum(dim=1, keepdim=True) / k
             q = q / q.sum(dim=0, keepdim=True) / b
         return (q * b).t()
+
+
+# ---------------------------------------------------------------- 08.in_use
+def _counted(scores):
+    return torch.stack([(scores.argmax(1) == k).sum() for k in range(scores.shape[1])]).to(scores)
+
+
+def _hill(p, order=1.0):
+    p = p[p > 0]
+    return (-(p * p.log()).sum()).exp() if order == 1 else p.pow(order).sum().pow(1 / (1 - order))
 
 
 # ---------------------------------------------------------------- 08.swav_loss
@@ -81,6 +93,38 @@ def _replaced(prototypes, optimizer, hold=False):
 def _result_only(prototypes, optimizer, hold=False):
     moved = _step(after=lambda weight: weight)(prototypes, optimizer, hold)
     return moved / moved.norm(dim=1, keepdim=True)
+
+
+# ---------------------------------------------------------------- 08.step
+def _train(codes_of=lambda codes, s: [codes(each) for each in s], scale=lambda z: z / z.norm(dim=1, keepdim=True),
+           tau=0.1, terms=lambda l: (l[0] + l[1]) / 2, code=lambda q: q.detach(), order=("clear", "back", "free", "step"),
+           after=lambda w: w / w.norm(dim=1, keepdim=True), mine=False, give=float):
+    """A step as a list of its parts, each of which can be another one, missing, or elsewhere."""
+
+    def answer(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
+        w = prototypes.weight
+        s = [scale(encoder(view)) @ w.T for view in (view1, view2)]
+        q = [code(each) for each in codes_of(codes, s)]
+        predicted = [torch.log_softmax(each / tau, -1) for each in s]
+        loss = terms([-(q[v if mine else 1 - v] * predicted[v]).sum() / len(view1) for v in (0, 1)])
+        for part in order:
+            if part == "clear":
+                optimizer.zero_grad()
+            elif part == "back":
+                loss.backward()
+            elif part == "free" and hold:
+                w.grad = None
+            elif part == "step":
+                optimizer.step()
+        w.data.copy_(after(w.data))
+        return give(loss)
+
+    return answer
+
+
+def _together(codes, s):
+    q = codes(torch.vstack(s))
+    return q[: len(s[0])], q[len(s[0]):]
 
 
 # ---------------------------------------------------------------- 08.queue_codes
@@ -142,13 +186,42 @@ SECOND = {
     "08.prototypes": {
         "a gradient of zero": _step(before=_zeroed),
         "nobody moves": _step(moves=lambda hold: not hold),
-        "they never rest": _step(before=lambda weight, hold: None),
+        "never held": _step(before=lambda weight, hold: None),
         "scaled before the step": _first_scaled,
         "columns of length 1": _step(after=lambda weight: weight / weight.norm(dim=0)),
         "the matrix of length 1": _step(after=lambda weight: weight / weight.square().sum().sqrt()),
         "never scaled": _step(after=lambda weight: weight),
         "a new parameter": _replaced,
         "scaled only in the result": _result_only,
+    },
+    "08.in_use": {
+        "prototypes with an image are counted": lambda scores: len(set(scores.argmax(1).tolist())),
+        "the entropy without exp": lambda scores: _hill(_counted(scores) / len(scores)).log(),
+        "0 times log 0": lambda scores: torch.exp(-sum(p * p.log() for p in _counted(scores) / len(scores))),
+        "soft names": lambda scores: _hill((scores - scores.logsumexp(1, keepdim=True)).exp().mean(0)),
+        "one image at a time": lambda scores: torch.stack([_hill(p) for p in scores.softmax(1)]).mean(),
+        "the nearest image of each prototype": lambda scores: _hill(
+            torch.unique(scores.argmax(0), return_counts=True)[1].to(scores) / scores.shape[1]),
+        "counts in place of shares": lambda scores: torch.special.entr(_counted(scores)).sum().exp(),
+        "two bases": lambda scores: math.exp(-sum(p * math.log2(p) for p in (_counted(scores) / len(scores)).tolist()
+                                                  if p)),
+        "the share of the largest": lambda scores: 1 / (_counted(scores) / len(scores)).max(),
+        "one over the sum of squares": lambda scores: _hill(_counted(scores) / len(scores), 2.0),
+    },
+    "08.step": {
+        "embeddings of any length": _train(scale=lambda z: z),
+        "each view predicts its own code": _train(mine=True),
+        "each image by itself": _train(codes_of=lambda codes, s: [torch.softmax(each / 0.05, 1) for each in s]),
+        "both views in one balance": _train(codes_of=lambda codes, s: _together(codes, s)),
+        "the gradient goes through the codes": _train(code=lambda q: q),
+        "gradients never cleared": _train(order=("back", "free", "step")),
+        "nothing moves": _train(order=("clear", "back", "free")),
+        "hold is ignored": _train(order=("clear", "back", "step")),
+        "prototypes of any length": _train(after=lambda w: w),
+        "one direction only": _train(terms=lambda l: l[0]),
+        "no temperature": _train(tau=1),
+        "codes of the transposed scores": _train(codes_of=lambda codes, s: [codes(each.t()).t() for each in s]),
+        "the loss keeps its graph": _train(give=lambda loss: loss),
     },
     "08.queue_codes": {
         "used before it is full": _queue(full=lambda queue: len(queue) > 0),
@@ -183,6 +256,10 @@ EQUIVALENT = {
             "a check of the arguments; good ones pass it",
         "line 12: F.log_softmax(s / temperature, dim=1) -> F.log_softmax(s / temperature)":
             "torch takes dim 1 of a matrix, with a warning",
+    },
+    "08.step": {
+        "line 4: F.normalize(encoder(view), dim=1) -> F.normalize(encoder(view))": "torch's default is dim 1",
+        "line 5: score.detach() -> score": "the loss detaches the codes",
     },
     "08.prototypes": {
         "line 10: prototypes.weight.detach() -> prototypes.weight": "the check looks at the values only",
