@@ -122,6 +122,10 @@ sinkhorn = Exercise(
             _no_grad(lambda s, e, n: _log_rounds(s / e, n) / len(s)),
             "The whole matrix sums to 1, so a row to 1/N. A code is a distribution over prototypes: multiply by N at "
             "the end."),
+        "hard codes": (
+            _no_grad(lambda s, e, n: F.one_hot(_log_rounds(s / e, n).argmax(1), s.shape[1]).to(s)),
+            "You round each code to its largest entry. The official README lists that as an option; here codes stay "
+            "soft, as the rounds leave them."),
         "gradient through the codes": (
             lambda scores, epsilon=0.05, iterations=3: _log_rounds(scores / epsilon, iterations),
             "The values are right, but a gradient flows through them. Codes are targets: with a gradient the network "
@@ -308,6 +312,10 @@ swav_loss = Exercise(
             _swapped(term=lambda s, q, t: F.cross_entropy(s / t, q.argmax(1))),
             "The codes are soft: weigh every log-probability by its share of the code. With argmax you throw the rest "
             "away."),
+        "the prediction as the target": (
+            _swapped(term=lambda s, q, t: -((s / t).softmax(1) * q.clamp_min(1e-30).log()).sum(1).mean()),
+            "The roles are exchanged: the code weighs, the logarithm is taken of the prediction. -(code * log "
+            "prediction), not the reverse."),
         "the log of a softmax over the images": (
             _swapped(term=lambda s, q, t: -(q * F.log_softmax(s / t, dim=0)).sum(1).mean()),
             "The prediction is a distribution over prototypes: log_softmax over dim 1. Over dim 0 the images compete."),
@@ -401,6 +409,31 @@ def _never_held(prototypes, optimizer, hold=False):
     return _scale(prototypes)
 
 
+def _held_otherwise(prototypes, optimizer, hold=False):
+    return prototype_step(prototypes, optimizer, not hold)
+
+
+def _updated_twice(prototypes, optimizer, hold=False):
+    _hold(prototypes, hold)
+    optimizer.step()
+    optimizer.step()
+    return _scale(prototypes)
+
+
+def _squared_length(prototypes, optimizer, hold=False):
+    _hold(prototypes, hold)
+    optimizer.step()
+    prototypes.weight.data /= prototypes.weight.data.square().sum(1, keepdim=True)
+    return prototypes.weight.detach()
+
+
+def _absolute_length(prototypes, optimizer, hold=False):
+    _hold(prototypes, hold)
+    optimizer.step()
+    prototypes.weight.data = F.normalize(prototypes.weight.data, p=1, dim=1)
+    return prototypes.weight.detach()
+
+
 def _scaled_before(prototypes, optimizer, hold=False):
     _hold(prototypes, hold)
     _scale(prototypes)
@@ -464,6 +497,21 @@ prototypes = Exercise(
             _never_held,
             "`hold` has no effect. Take the prototypes' gradient away *before* optimizer.step(): after it they have "
             "moved."),
+        "held the other way round": (
+            _held_otherwise,
+            "The prototypes stand still when hold is False and move when it is True: `if hold:` takes their gradient "
+            "away."),
+        "two updates": (
+            _updated_twice,
+            "optimizer.step() is called twice: each call is an update of everything. Once is enough, then the lengths."),
+        "divided by the squared length": (
+            _squared_length,
+            "You divide by the sum of squares; the length is its root. F.normalize(weight, dim=1), or weight / "
+            "weight.norm(dim=1, keepdim=True)."),
+        "the sum of absolute values": (
+            _absolute_length,
+            "Cosines need the Euclidean length, the root of the sum of squares; you divide by the sum of absolute "
+            "values."),
         "scaled before the step": (
             _scaled_before,
             "The step changes the lengths again. Scale *after* it, so that the rows have length 1 at the next "
@@ -540,31 +588,38 @@ def _steps(step, inputs: Tensor, weight: Tensor, mix: Tensor, epsilon: float):
             "prototypes": named}
 
 
-def _variant(scale=True, swap=True, balance=None, clear=True, hold=True, rows=True, detach=True,
-             both=True, temperature=0.1, joint=False, value=lambda loss: loss.item()):
+def _variant(scale=True, swap=True, balance=None, clear=True, hold=True, rows=True, detach=True, both=True,
+             temperature=0.1, joint=False, value=lambda loss: loss.item(), updates=1, along=1, views=(0, 1), cut=None,
+             pairs=None, before=lambda score: score):
     """A step in which one thing is otherwise."""
 
     def answer(encoder, prototypes, optimizer, view1, view2, codes, held=False):
-        z = [encoder(view) for view in (view1, view2)]
-        scores = [prototypes(unit(each, 1) if scale else each) for each in z]
+        z = [encoder((view1, view2)[v]) for v in views]
+        scores = [prototypes(unit(each, along) if scale else each) for each in z]
+        scores = [score.detach() if v == cut else score for v, score in enumerate(scores)]
         make = balance or codes
-        q = list(make(torch.cat(scores)).chunk(2)) if joint else [make(score) for score in scores]
+        q = list(make(torch.cat(scores)).chunk(2)) if joint else [make(before(score)) for score in scores]
         if detach:
             q = [each.detach() for each in q]
-        pairs = [(0, 1), (1, 0)] if swap else [(0, 0), (1, 1)]
-        terms = [_entropy(scores[a], q[b], temperature) for a, b in pairs[: 2 if both else 1]]
+        who = pairs or ([(0, 1), (1, 0)] if swap else [(0, 0), (1, 1)])
+        terms = [_entropy(scores[a], q[b], temperature) for a, b in who[: 2 if both else 1]]
         loss = sum(terms) / len(terms)
         if clear:
             optimizer.zero_grad()
         loss.backward()
         if held and hold:
             prototypes.weight.grad = None
-        optimizer.step()
+        for _ in range(updates):
+            optimizer.step()
         if rows:
             normalize_rows(prototypes)
         return value(loss)
 
     return answer
+
+
+def _otherwise_held(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
+    return swav_step(encoder, prototypes, optimizer, view1, view2, codes, not hold)
 
 
 def _cleared_late(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
@@ -637,6 +692,30 @@ step = Exercise(
             _variant(hold=False),
             "`hold` has no effect: while it is True the prototypes stand still, also for momentum and decay. Hand it "
             "on to prototype_step."),
+        "held the other way round": (
+            _otherwise_held,
+            "The prototypes stand still when hold is False and move when it is True. Hand `hold` on as it is."),
+        "two updates": (
+            _variant(updates=2),
+            "The optimizer steps twice. prototype_step contains the step of everything: no optimizer.step() beside "
+            "it."),
+        "scaled along the batch": (
+            _variant(along=0),
+            "You scale columns over the batch. Length 1 is that of a sample's vector: F.normalize(z, dim=1)."),
+        "one view twice": (
+            _variant(views=(0, 0)),
+            "Both scores come from the same view: nothing is swapped. Send view1 and view2 through the encoder, each "
+            "once."),
+        "one view carries no gradient": (
+            _variant(cut=1),
+            "The scores of one view are detached, so only the other one learns. The *codes* carry no gradient; both "
+            "predictions do."),
+        "one code for both": (
+            _variant(pairs=((0, 0), (1, 0))),
+            "Both views predict the code of view 1. View 1 predicts that of view 2, view 2 that of view 1."),
+        "codes of a softmax": (
+            _variant(before=lambda score: score.softmax(1)),
+            "You hand `codes` a softmax of the scores. It takes the cosines as they are; the rounds do the rest."),
         "prototypes of any length": (
             _variant(rows=False),
             "After the step the prototypes no longer have length 1. Use prototype_step in place of optimizer.step()."),

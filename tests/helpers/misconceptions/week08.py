@@ -79,6 +79,14 @@ def _zeroed(weight, hold):
     weight.grad = torch.zeros_like(weight) if hold else weight.grad
 
 
+def _again(prototypes, optimizer, hold=False):
+    prototypes.weight.grad = None if hold else prototypes.weight.grad
+    for _ in range(2):
+        optimizer.step()
+    prototypes.weight.data /= prototypes.weight.data.norm(dim=1, keepdim=True)
+    return prototypes.weight.data.clone()
+
+
 def _first_scaled(prototypes, optimizer, hold=False):
     prototypes.weight.data /= prototypes.weight.data.norm(dim=-1, keepdim=True)
     return _step(after=lambda weight: weight)(prototypes, optimizer, hold)
@@ -98,12 +106,12 @@ def _result_only(prototypes, optimizer, hold=False):
 # ---------------------------------------------------------------- 08.step
 def _train(codes_of=lambda codes, s: [codes(each) for each in s], scale=lambda z: z / z.norm(dim=1, keepdim=True),
            tau=0.1, terms=lambda l: (l[0] + l[1]) / 2, code=lambda q: q.detach(), order=("clear", "back", "free", "step"),
-           after=lambda w: w / w.norm(dim=1, keepdim=True), mine=False, give=float):
+           after=lambda w: w / w.norm(dim=1, keepdim=True), mine=False, give=float, pick=(0, 1), lost=lambda s: s):
     """A step as a list of its parts, each of which can be another one, missing, or elsewhere."""
 
     def answer(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
         w = prototypes.weight
-        s = [scale(encoder(view)) @ w.T for view in (view1, view2)]
+        s = lost([scale(encoder((view1, view2)[v])) @ w.T for v in pick])
         q = [code(each) for each in codes_of(codes, s)]
         predicted = [torch.log_softmax(each / tau, -1) for each in s]
         loss = terms([-(q[v if mine else 1 - v] * predicted[v]).sum() / len(view1) for v in (0, 1)])
@@ -112,7 +120,7 @@ def _train(codes_of=lambda codes, s: [codes(each) for each in s], scale=lambda z
                 optimizer.zero_grad()
             elif part == "back":
                 loss.backward()
-            elif part == "free" and hold:
+            elif part == "free" and hold or part == "keep" and not hold:
                 w.grad = None
             elif part == "step":
                 optimizer.step()
@@ -169,6 +177,7 @@ SECOND = {
         "one round whatever is asked": _codes(lambda n: [0, 1]),
         "multiplied by epsilon": _codes(_both, start=lambda s, e: e * s),
         "rows that sum to 1/N": _codes(_both, finish=lambda q: q / q.sum()),
+        "hard codes": _codes(_both, finish=lambda q: (q == q.amax(1, keepdim=True)).to(q)),
         "gradient through the codes": _codes(_both, frozen=False),
     },
     "08.swav_loss": {
@@ -181,12 +190,18 @@ SECOND = {
         "a sum over the codes": _loss(total=sum),
         "the mean over prototypes": _loss(term=lambda s, q, t: _cross(s, q, t) / s.shape[1]),
         "hard codes": _loss(term=lambda s, q, t: F.nll_loss(F.log_softmax(s / t, -1), q.max(1).indices)),
+        "the prediction as the target": _loss(term=lambda s, q, t: -(torch.softmax(s / t, 1) * q.log()).sum() / len(s)),
         "the log of a softmax over the images": _loss(term=lambda s, q, t: _cross(s, q, t, 0)),
     },
     "08.prototypes": {
         "a gradient of zero": _step(before=_zeroed),
         "nobody moves": _step(moves=lambda hold: not hold),
         "never held": _step(before=lambda weight, hold: None),
+        "held the other way round": _step(before=lambda weight, hold: setattr(weight, "grad", weight.grad if hold else
+                                                                                None)),
+        "two updates": _again,
+        "divided by the squared length": _step(after=lambda weight: weight / weight.pow(2).sum(1)[:, None]),
+        "the sum of absolute values": _step(after=lambda weight: weight / weight.abs().sum(1, keepdim=True)),
         "scaled before the step": _first_scaled,
         "columns of length 1": _step(after=lambda weight: weight / weight.norm(dim=0)),
         "the matrix of length 1": _step(after=lambda weight: weight / weight.square().sum().sqrt()),
@@ -217,6 +232,13 @@ SECOND = {
         "gradients never cleared": _train(order=("back", "free", "step")),
         "nothing moves": _train(order=("clear", "back", "free")),
         "hold is ignored": _train(order=("clear", "back", "step")),
+        "held the other way round": _train(order=("clear", "back", "keep", "step")),
+        "two updates": _train(order=("clear", "back", "free", "step", "step")),
+        "scaled along the batch": _train(scale=lambda z: z / z.norm(dim=0)),
+        "one view twice": _train(pick=(0, 0)),
+        "one view carries no gradient": _train(lost=lambda s: [s[0], s[1].detach()]),
+        "one code for both": _train(codes_of=lambda codes, s: [codes(s[0])] * 2),
+        "codes of a softmax": _train(codes_of=lambda codes, s: [codes(torch.softmax(each, -1)) for each in s]),
         "prototypes of any length": _train(after=lambda w: w),
         "one direction only": _train(terms=lambda l: l[0]),
         "no temperature": _train(tau=1),
