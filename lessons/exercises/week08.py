@@ -1,6 +1,7 @@
-"""Exercises of week 8, SwAV: balanced codes, the swapped loss, prototypes that rest, and a queue for small batches."""
+"""Exercises of week 8, SwAV: balanced codes, names in use, the swapped loss, prototypes, a step, and a queue."""
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
@@ -9,9 +10,10 @@ from torch.nn import functional as F
 
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.swav import normalize_rows
+from course_lib.methods.contrastive.swav import swav_loss as library_swav_loss
 from course_lib.methods.contrastive.swav import queue_codes as library_queue_codes
 from course_lib.models.layers import sinkhorn as library_sinkhorn
-from lessons.exercises.shared import directions, rand, randn
+from lessons.exercises.shared import directions, rand, randn, unit
 
 
 # ------------------------------------------------------------------------------------------------ 08.sinkhorn
@@ -120,6 +122,10 @@ sinkhorn = Exercise(
             _no_grad(lambda s, e, n: _log_rounds(s / e, n) / len(s)),
             "The whole matrix sums to 1, so a row to 1/N. A code is a distribution over prototypes: multiply by N at "
             "the end."),
+        "hard codes": (
+            _no_grad(lambda s, e, n: F.one_hot(_log_rounds(s / e, n).argmax(1), s.shape[1]).to(s)),
+            "You round each code to its largest entry. The official README lists that as an option; here codes stay "
+            "soft, as the rounds leave them."),
         "gradient through the codes": (
             lambda scores, epsilon=0.05, iterations=3: _log_rounds(scores / epsilon, iterations),
             "The values are right, but a gradient flows through them. Codes are targets: with a gradient the network "
@@ -136,6 +142,107 @@ sinkhorn = Exercise(
            "    log_q = log_q - log_q.logsumexp(dim=1, keepdim=True)\n"
            "return log_q.exp()"),
 )
+
+
+# ------------------------------------------------------------------------------------------------ 08.in_use
+def in_use(scores: Tensor) -> float:
+    """How many prototypes are in use: exp of the entropy of their shares of the images, each by its nearest."""
+    counts = scores.argmax(1).unique(return_counts=True)[1]
+    return float(torch.special.entr(counts / len(scores)).sum().exp())
+
+
+def _in_use_probes(generator, dtype):
+    lean = lambda n, k: _cosines(generator, dtype, n, k) + torch.linspace(0.6, 0, k, dtype=dtype)
+    one = 0.1 * _cosines(generator, dtype, 7, 3)
+    one[:, 1] += 0.8                                        # a single name
+    each = 0.2 * _cosines(generator, dtype, 5, 5) + 0.6 * torch.eye(5, dtype=dtype)
+    return [(lean(40, 6),), (lean(30, 9),), (one,), dict(scores=each), (0.1 * lean(12, 20),)]
+
+
+def _perplexity(shares: Tensor) -> float:
+    return float(torch.special.entr(shares).sum().exp())
+
+
+def _names(scores: Tensor, dim: int = 1) -> Tensor:
+    return scores.argmax(dim).bincount(minlength=scores.shape[1]).to(scores)
+
+
+def _rowwise(scores: Tensor) -> float:
+    p = F.softmax(scores, dim=1)
+    return float(torch.special.entr(p).sum(1).exp().mean())
+
+
+def _unguarded(scores: Tensor) -> float:
+    shares = _names(scores) / len(scores)
+    return float((-(shares * shares.log()).sum()).exp())
+
+
+def _by_unique(scores: Tensor) -> Tensor:
+    counts = torch.unique(scores.max(dim=1).indices, return_counts=True)[1].to(scores)
+    return torch.distributions.Categorical(probs=counts / counts.sum()).entropy().exp()
+
+
+def _in_bits(scores: Tensor) -> float:
+    shares = F.one_hot(scores.argmax(1), scores.shape[1]).double().mean(0)
+    shares = shares[shares > 0]
+    return 2 ** float(-(shares * shares.log2()).sum())
+
+
+names = Exercise(
+    key="08.in_use", title="Names in use", minutes=4, difficulty=2, reference=in_use, probes=_in_use_probes,
+    call=lambda fn, *a, **k: _number(fn(*a, **k)), tolerance=1e-4,
+    wrong={
+        "prototypes with an image are counted": (
+            lambda scores: float((_names(scores) > 0).sum()),
+            "You count the prototypes that have at least one image: nine of ten images at one prototype, the tenth "
+            "elsewhere, would read 2. Weigh them: exp of the entropy of the shares."),
+        "the entropy without exp": (
+            lambda scores: float(torch.special.entr(_names(scores) / len(scores)).sum()),
+            "The entropy is a logarithm: its exponential turns it into a number of prototypes, 1 to K."),
+        "0 times log 0": (
+            _unguarded,
+            "A prototype without an image has share 0, and 0 * log(0) is nan. It contributes 0: torch.special.entr "
+            "knows that, or leave zeros out."),
+        "soft names": (
+            lambda scores: _perplexity(F.softmax(scores, dim=1).mean(0)),
+            "A softmax of cosines without a temperature is nearly even whatever they are. An image has one name here, "
+            "its nearest prototype: argmax."),
+        "one image at a time": (
+            _rowwise,
+            "You measure over how many prototypes one image spreads, and take the mean over images. Names in use are a "
+            "matter of the whole batch: first the shares of all images, then their entropy."),
+        "the nearest image of each prototype": (
+            lambda scores: _perplexity(scores.argmax(0).bincount(minlength=len(scores)).to(scores) / scores.shape[1]),
+            "argmax over dim 0 asks for the image nearest to a prototype. An image's name is the prototype nearest to "
+            "*it*: dim 1."),
+        "counts in place of shares": (
+            lambda scores: float((-torch.xlogy(_names(scores), _names(scores)).sum()).exp()),
+            "Entropy is that of shares: divide the counts by the number of images, so that they sum to 1."),
+        "two bases": (
+            lambda scores: float((torch.special.entr(_names(scores) / len(scores)).sum() / math.log(2)).exp()),
+            "The logarithm and the power have to be of one base: log with exp, or log2 with 2 ** ...."),
+        "the share of the largest": (
+            lambda scores: float(len(scores) / _names(scores).max()),
+            "One over the largest share looks at one prototype only. exp of the entropy weighs all of them."),
+        "one over the sum of squares": (
+            lambda scores: float(1 / (_names(scores) / len(scores)).square().sum()),
+            "That is another way to count (the inverse of Simpson's index): 1 and K at the ends, smaller in between. "
+            "Take exp of the entropy."),
+    },
+    right={"unique, and torch's entropy": _by_unique, "in bits": _in_bits},
+    hints=("First give each image one name. Then: which share of the images has each name?",
+           "scores.argmax(dim=1).bincount(minlength=K) counts; torch.special.entr(p) is -p log p, and 0 at 0.",
+           "counts = torch.bincount(scores.argmax(dim=1), minlength=scores.shape[1])\n"
+           "shares = counts / counts.sum()\n"
+           "entropy = torch.special.entr(shares).sum()\n"
+           "return float(entropy.exp())"),
+)
+
+
+def _number(result):
+    """A number and a tensor of one element alike."""
+    return float(result) if isinstance(result, (int, float)) or isinstance(result, Tensor) and result.numel() == 1 \
+        else result
 
 
 # ------------------------------------------------------------------------------------------------ 08.swav_loss
@@ -205,6 +312,10 @@ swav_loss = Exercise(
             _swapped(term=lambda s, q, t: F.cross_entropy(s / t, q.argmax(1))),
             "The codes are soft: weigh every log-probability by its share of the code. With argmax you throw the rest "
             "away."),
+        "the prediction as the target": (
+            _swapped(term=lambda s, q, t: -((s / t).softmax(1) * q.clamp_min(1e-30).log()).sum(1).mean()),
+            "The roles are exchanged: the code weighs, the logarithm is taken of the prediction. -(code * log "
+            "prediction), not the reverse."),
         "the log of a softmax over the images": (
             _swapped(term=lambda s, q, t: -(q * F.log_softmax(s / t, dim=0)).sum(1).mean()),
             "The prediction is a distribution over prototypes: log_softmax over dim 1. Over dim 0 the images compete."),
@@ -249,10 +360,10 @@ def _updates(step, weight: Tensor, inputs: Tensor, hold=HOLD):
     encoder = nn.Parameter(torch.eye(weight.shape[1], dtype=weight.dtype))
     optimizer = torch.optim.SGD([encoder, prototypes.weight], lr=0.2, momentum=0.9, weight_decay=0.1)
     returned, seen, moved = [], [], []
-    for x, resting in zip(inputs, hold):
+    for x, held in zip(inputs, hold):
         optimizer.zero_grad()
         F.cross_entropy(prototypes(x @ encoder) / 0.5, torch.arange(len(x)) % len(weight)).backward()
-        got = step(prototypes, optimizer, resting) if resting else step(prototypes, optimizer)
+        got = step(prototypes, optimizer, held) if held else step(prototypes, optimizer)
         if got is None or got is Ellipsis:
             return got
         returned.append(got.detach().clone() if isinstance(got, Tensor) else got)
@@ -275,7 +386,7 @@ def _scale(prototypes: nn.Linear, dim=1) -> Tensor:
     return prototypes.weight.detach()
 
 
-def _rest(prototypes: nn.Linear, hold: bool) -> None:
+def _hold(prototypes: nn.Linear, hold: bool) -> None:
     if hold:
         prototypes.weight.grad = None
 
@@ -293,45 +404,70 @@ def _nobody_moves(prototypes, optimizer, hold=False):
     return _scale(prototypes)
 
 
-def _never_rests(prototypes, optimizer, hold=False):
+def _never_held(prototypes, optimizer, hold=False):
     optimizer.step()
     return _scale(prototypes)
 
 
+def _held_otherwise(prototypes, optimizer, hold=False):
+    return prototype_step(prototypes, optimizer, not hold)
+
+
+def _updated_twice(prototypes, optimizer, hold=False):
+    _hold(prototypes, hold)
+    optimizer.step()
+    optimizer.step()
+    return _scale(prototypes)
+
+
+def _squared_length(prototypes, optimizer, hold=False):
+    _hold(prototypes, hold)
+    optimizer.step()
+    prototypes.weight.data /= prototypes.weight.data.square().sum(1, keepdim=True)
+    return prototypes.weight.detach()
+
+
+def _absolute_length(prototypes, optimizer, hold=False):
+    _hold(prototypes, hold)
+    optimizer.step()
+    prototypes.weight.data = F.normalize(prototypes.weight.data, p=1, dim=1)
+    return prototypes.weight.detach()
+
+
 def _scaled_before(prototypes, optimizer, hold=False):
-    _rest(prototypes, hold)
+    _hold(prototypes, hold)
     _scale(prototypes)
     optimizer.step()
     return prototypes.weight.detach()
 
 
 def _columns(prototypes, optimizer, hold=False):
-    _rest(prototypes, hold)
+    _hold(prototypes, hold)
     optimizer.step()
     return _scale(prototypes, 0)
 
 
 def _whole_matrix(prototypes, optimizer, hold=False):
-    _rest(prototypes, hold)
+    _hold(prototypes, hold)
     optimizer.step()
     return _scale(prototypes, None)
 
 
 def _never_scaled(prototypes, optimizer, hold=False):
-    _rest(prototypes, hold)
+    _hold(prototypes, hold)
     optimizer.step()
     return prototypes.weight.detach()
 
 
 def _new_parameter(prototypes, optimizer, hold=False):
-    _rest(prototypes, hold)
+    _hold(prototypes, hold)
     optimizer.step()
     prototypes.weight = nn.Parameter(F.normalize(prototypes.weight.detach(), dim=1))
     return prototypes.weight.detach()
 
 
 def _only_returned(prototypes, optimizer, hold=False):
-    _rest(prototypes, hold)
+    _hold(prototypes, hold)
     optimizer.step()
     return F.normalize(prototypes.weight.detach(), dim=1)
 
@@ -346,7 +482,7 @@ def _remembered(prototypes, optimizer, hold=False):
 
 
 prototypes = Exercise(
-    key="08.prototypes", title="Prototypes that rest, on the sphere", minutes=6, difficulty=3,
+    key="08.prototypes", title="Prototypes of length 1", minutes=6, difficulty=3,
     reference=prototype_step, probes=_prototype_probes, call=_updates,
     wrong={
         "a gradient of zero": (
@@ -356,11 +492,26 @@ prototypes = Exercise(
             "Set .grad to None; an optimizer passes over parameters that have none."),
         "nobody moves": (
             _nobody_moves,
-            "While the prototypes rest, the encoder must learn: call optimizer.step() in any case."),
-        "they never rest": (
-            _never_rests,
+            "While the prototypes are held, the encoder must learn: call optimizer.step() in any case."),
+        "never held": (
+            _never_held,
             "`hold` has no effect. Take the prototypes' gradient away *before* optimizer.step(): after it they have "
             "moved."),
+        "held the other way round": (
+            _held_otherwise,
+            "The prototypes stand still when hold is False and move when it is True: `if hold:` takes their gradient "
+            "away."),
+        "two updates": (
+            _updated_twice,
+            "optimizer.step() is called twice: each call is an update of everything. Once is enough, then the lengths."),
+        "divided by the squared length": (
+            _squared_length,
+            "You divide by the sum of squares; the length is its root. F.normalize(weight, dim=1), or weight / "
+            "weight.norm(dim=1, keepdim=True)."),
+        "the sum of absolute values": (
+            _absolute_length,
+            "Cosines need the Euclidean length, the root of the sum of squares; you divide by the sum of absolute "
+            "values."),
         "scaled before the step": (
             _scaled_before,
             "The step changes the lengths again. Scale *after* it, so that the rows have length 1 at the next "
@@ -393,6 +544,207 @@ prototypes = Exercise(
            "with torch.no_grad():\n"
            "    prototypes.weight.copy_(F.normalize(prototypes.weight, dim=1))\n"
            "return prototypes.weight.detach()"),
+)
+
+
+# ------------------------------------------------------------------------------------------------ 08.step
+def swav_step(encoder: nn.Module, prototypes: nn.Linear, optimizer: torch.optim.Optimizer, view1: Tensor, view2: Tensor,
+              codes, hold: bool = False) -> float:
+    """One training step of SwAV; -> the loss. codes: (N, K) scores of one view -> its codes."""
+    scores = [prototypes(F.normalize(encoder(view), dim=1)) for view in (view1, view2)]
+    loss = library_swav_loss(scores, [codes(score.detach()) for score in scores])
+    optimizer.zero_grad()
+    loss.backward()
+    prototype_step(prototypes, optimizer, hold)
+    return loss.item()
+
+
+def _step_probes(generator, dtype):
+    draw = partial(randn, generator, dtype)
+    return [dict(inputs=draw(len(HOLD), 2, n, d) + 0.4, weight=unit(draw(k, e)), mix=draw(d, e), epsilon=epsilon)
+            for n, d, e, k, epsilon in ((7, 4, 3, 5, 0.3), (6, 3, 5, 4, 0.15))]
+
+
+def _steps(step, inputs: Tensor, weight: Tensor, mix: Tensor, epsilon: float):
+    """Five steps with momentum and decay, the prototypes held in some of them: losses and what all hold after each."""
+    dtype = inputs.dtype
+    prototypes = nn.Linear(weight.shape[1], len(weight), bias=False, dtype=dtype)
+    encoder = nn.Linear(*mix.shape, bias=False, dtype=dtype)
+    prototypes.weight.data.copy_(weight), encoder.weight.data.copy_(mix.T)
+    optimizer = torch.optim.SGD([*encoder.parameters(), *prototypes.parameters()], lr=0.1, momentum=0.8,
+                                weight_decay=0.05)
+    codes = lambda scores: _log_rounds(scores / epsilon, 3)  # follows a gradient: who lets it through is seen
+    losses, encoders, named = [], [], []
+    for (view1, view2), hold in zip(inputs, HOLD):
+        more = (True,) if hold else ()
+        loss = step(encoder, prototypes, optimizer, view1.clone(), view2.clone(), codes, *more)
+        if loss is None or loss is Ellipsis:
+            return loss
+        losses.append(loss)
+        encoders.append(encoder.weight.detach().clone())
+        named.append(prototypes.weight.detach().clone())
+    held = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
+    return {"losses": [float(loss) for loss in losses], "keeps its graph": held, "encoder": encoders,
+            "prototypes": named}
+
+
+def _variant(scale=True, swap=True, balance=None, clear=True, hold=True, rows=True, detach=True, both=True,
+             temperature=0.1, joint=False, value=lambda loss: loss.item(), updates=1, along=1, views=(0, 1), cut=None,
+             pairs=None, before=lambda score: score):
+    """A step in which one thing is otherwise."""
+
+    def answer(encoder, prototypes, optimizer, view1, view2, codes, held=False):
+        z = [encoder((view1, view2)[v]) for v in views]
+        scores = [prototypes(unit(each, along) if scale else each) for each in z]
+        scores = [score.detach() if v == cut else score for v, score in enumerate(scores)]
+        make = balance or codes
+        q = list(make(torch.cat(scores)).chunk(2)) if joint else [make(before(score)) for score in scores]
+        if detach:
+            q = [each.detach() for each in q]
+        who = pairs or ([(0, 1), (1, 0)] if swap else [(0, 0), (1, 1)])
+        terms = [_entropy(scores[a], q[b], temperature) for a, b in who[: 2 if both else 1]]
+        loss = sum(terms) / len(terms)
+        if clear:
+            optimizer.zero_grad()
+        loss.backward()
+        if held and hold:
+            prototypes.weight.grad = None
+        for _ in range(updates):
+            optimizer.step()
+        if rows:
+            normalize_rows(prototypes)
+        return value(loss)
+
+    return answer
+
+
+def _otherwise_held(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
+    return swav_step(encoder, prototypes, optimizer, view1, view2, codes, not hold)
+
+
+def _cleared_late(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
+    scores = [prototypes(unit(encoder(view), 1)) for view in (view1, view2)]
+    loss = library_swav_loss(scores, [codes(score) for score in scores])
+    loss.backward()
+    optimizer.zero_grad()
+    prototype_step(prototypes, optimizer, hold)
+    return loss.item()
+
+
+def _codes_of_z(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
+    z = [unit(encoder(view), 1) for view in (view1, view2)]
+    loss = library_swav_loss([prototypes(each) for each in z], [codes(prototypes(each).T).T for each in z])
+    optimizer.zero_grad()
+    loss.backward()
+    prototype_step(prototypes, optimizer, hold)
+    return loss.item()
+
+
+def _one_forward(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
+    """A right answer: both views in one batch, as in the official code; the mean of two cross-entropies."""
+    z = unit(encoder(torch.cat([view1, view2])), 1)
+    s1, s2 = prototypes(z).chunk(2)
+    with torch.no_grad():
+        q1, q2 = codes(s1), codes(s2)
+    loss = (F.cross_entropy(s2 / 0.1, q1) + F.cross_entropy(s1 / 0.1, q2)) / 2
+    encoder.zero_grad(), prototypes.zero_grad()
+    loss.backward()
+    prototypes.weight.requires_grad_(True)
+    if hold:
+        prototypes.weight.grad = None
+    optimizer.step()
+    prototypes.weight.data = unit(prototypes.weight.data, 1)
+    return float(loss.detach())
+
+
+step = Exercise(
+    key="08.step", title="One training step", minutes=8, difficulty=3, reference=swav_step, probes=_step_probes,
+    call=_steps, tolerance=2e-4,
+    words={"['losses']": "the losses", "['encoder']": "the encoder", "['prototypes']": "the prototypes"},
+    wrong={
+        "embeddings of any length": (
+            _variant(scale=False),
+            "Scores are cosines: scale the encoder's output to length 1 before it meets the prototypes. Otherwise the "
+            "longest vector has the most certain name."),
+        "each view predicts its own code": (
+            _variant(swap=False),
+            "codes[i] and scores[i] are of one view: nothing is swapped. View 1 predicts the code of view 2 and the "
+            "reverse; swav_loss([s1, s2], [q1, q2]) does it."),
+        "each image by itself": (
+            _variant(balance=lambda scores: F.softmax(scores / 0.05, dim=1)),
+            "The codes come from a softmax of your own: no balance. Call the function `codes` that you were given."),
+        "both views in one balance": (
+            _variant(joint=True),
+            "You balance both views together, as one batch of 2 N. In SwAV each view is balanced by itself: "
+            "codes(s1), codes(s2)."),
+        "the gradient goes through the codes": (
+            _variant(detach=False),
+            "The loss also pulls the codes towards the predictions. Codes are targets: detach them (swav_loss of "
+            "exercise 3 does)."),
+        "gradients never cleared": (
+            _variant(clear=False),
+            "optimizer.zero_grad() is missing: the gradients of all earlier steps add up."),
+        "nothing moves": (
+            _cleared_late,
+            "No weight ever moves. Either nobody takes the step (prototype_step), or zero_grad() stands between backward() "
+            "and the step and throws away what was just computed. Order: zero_grad, backward, step."),
+        "hold is ignored": (
+            _variant(hold=False),
+            "`hold` has no effect: while it is True the prototypes stand still, also for momentum and decay. Hand it "
+            "on to prototype_step."),
+        "held the other way round": (
+            _otherwise_held,
+            "The prototypes stand still when hold is False and move when it is True. Hand `hold` on as it is."),
+        "two updates": (
+            _variant(updates=2),
+            "The optimizer steps twice. prototype_step contains the step of everything: no optimizer.step() beside "
+            "it."),
+        "scaled along the batch": (
+            _variant(along=0),
+            "You scale columns over the batch. Length 1 is that of a sample's vector: F.normalize(z, dim=1)."),
+        "one view twice": (
+            _variant(views=(0, 0)),
+            "Both scores come from the same view: nothing is swapped. Send view1 and view2 through the encoder, each "
+            "once."),
+        "one view carries no gradient": (
+            _variant(cut=1),
+            "The scores of one view are detached, so only the other one learns. The *codes* carry no gradient; both "
+            "predictions do."),
+        "one code for both": (
+            _variant(pairs=((0, 0), (1, 0))),
+            "Both views predict the code of view 1. View 1 predicts that of view 2, view 2 that of view 1."),
+        "codes of a softmax": (
+            _variant(before=lambda score: score.softmax(1)),
+            "You hand `codes` a softmax of the scores. It takes the cosines as they are; the rounds do the rest."),
+        "prototypes of any length": (
+            _variant(rows=False),
+            "After the step the prototypes no longer have length 1. Use prototype_step in place of optimizer.step()."),
+        "one direction only": (
+            _variant(both=False),
+            "Only view 1 predicts. Both do: the mean of the two directions."),
+        "no temperature": (
+            _variant(temperature=1.0),
+            "The predictions have lost their temperature: softmax of scores / 0.1, as in your swav_loss."),
+        "codes of the transposed scores": (
+            _codes_of_z,
+            "`codes` takes (N, K): rows are images. You handed it the transposed scores, so images and prototypes "
+            "changed places."),
+        "the loss keeps its graph": (
+            _variant(value=lambda loss: loss),
+            "Return a number: loss.item(). The tensor keeps the whole graph of its step in memory, and a list of them "
+            "fills it."),
+    },
+    right={"one forward for both views": _one_forward, "written out": _variant(), "a detached tensor": _variant(
+        value=lambda loss: loss.detach())},
+    hints=("In order: embeddings of length 1, scores, codes, loss; then clear, backward, and the update that you have "
+           "written.",
+           "scores = [prototypes(F.normalize(encoder(view), dim=1)) for view in (view1, view2)]; codes(score) for each.",
+           "scores = [prototypes(F.normalize(encoder(view), dim=1)) for view in (view1, view2)]\n"
+           "loss = swav_loss(scores, [codes(score.detach()) for score in scores])\n"
+           "optimizer.zero_grad()\n"
+           "loss.backward()\n"
+           "prototype_step(prototypes, optimizer, hold)\n"
+           "return loss.item()"),
 )
 
 
@@ -502,4 +854,4 @@ queue_codes = Exercise(
 )
 
 
-EXERCISES = [sinkhorn, swav_loss, prototypes, queue_codes]
+EXERCISES = [sinkhorn, names, swav_loss, prototypes, step, queue_codes]

@@ -89,6 +89,7 @@ class SwAV(Method):
     week = 8
     shapes_options = {"augment": SHAPES_VIEWS}
     recipe = {"lr": 2e-3, "batch_size": 128}
+    explored = ("projector", "prototypes")
     queue: Tensor  # (2, length, out), newest first
 
     def __init__(self, backbone: Backbone, image_size: int = 32, hidden: int = 512, out: int = 128, norm: bool = True,

@@ -23,6 +23,24 @@ return q.exp()
         ("negative scores", 0, "scores.detach() / epsilon", "-scores.detach() / epsilon"),
         ("epsilon squared", 0, "/ epsilon", "/ epsilon ** 2"),
     ]),
+    "08.in_use": Tries([
+        """
+counts = torch.bincount(scores.argmax(dim=1), minlength=scores.shape[1]).to(scores.dtype)
+p = counts / counts.sum()
+p = p[p > 0]
+return torch.exp(-(p * p.log()).sum())
+"""], [
+        ("divided by the prototypes", 0, "counts / counts.sum()", "counts / len(counts)"),
+        ("the farthest prototype", 0, "argmax", "argmin"),
+        ("the sign", 0, "-(p * p.log())", "(p * p.log())"),
+        ("mean in place of sum", 0, "p.log()).sum()", "p.log()).mean()"),
+        ("as a share of K", 0, "return torch.exp(-(p * p.log()).sum())",
+         "return torch.exp(-(p * p.log()).sum()) / scores.shape[1]"),
+        ("log K minus the entropy", 0, "return torch.exp(-(p * p.log()).sum())",
+         "return torch.log(torch.tensor(float(scores.shape[1]))) + (p * p.log()).sum()"),
+        ("exp without the weights", 0, "(p * p.log())", "p.log()"),
+        ("a softmax of the counts", 0, "counts / counts.sum()", "counts.softmax(0)"),
+    ]),
     "08.swav_loss": Tries([
         """
 logp = [torch.log_softmax(s / temperature, dim=-1) for s in scores]
@@ -63,6 +81,32 @@ return prototypes.weight.detach()
         ("only longer ones shortened", 0, "w.norm(dim=1, keepdim=True)", "w.norm(dim=1, keepdim=True).clamp(min=1)"),
         ("never a step", 0, "optimizer.step()\n", ""),
         ("1-norm", 0, "w.norm(dim=1, keepdim=True)", "w.abs().sum(1, keepdim=True)"),
+    ]),
+    "08.step": Tries([
+        """
+s1 = prototypes(F.normalize(encoder(view1), dim=-1))
+s2 = prototypes(F.normalize(encoder(view2), dim=-1))
+q1, q2 = codes(s1).detach(), codes(s2).detach()
+loss = swav_loss([s1, s2], [q1, q2])
+optimizer.zero_grad()
+loss.backward()
+prototype_step(prototypes, optimizer, hold)
+return loss.item()
+"""], [
+        ("twice the loss", 0, "loss = swav_loss([s1, s2], [q1, q2])", "loss = 2 * swav_loss([s1, s2], [q1, q2])"),
+        ("scaled along the batch", 0, "encoder(view1), dim=-1", "encoder(view1), dim=0"),
+        ("two steps", 0, "prototype_step(prototypes, optimizer, hold)",
+         "optimizer.step(); prototype_step(prototypes, optimizer, hold)"),
+        ("hold turned round", 0, "prototype_step(prototypes, optimizer, hold)",
+         "prototype_step(prototypes, optimizer, not hold)"),
+        ("the same view twice", 0, "encoder(view2)", "encoder(view1)"),
+        ("the codes exchanged", 0, "[q1, q2])", "[q2, q1])"),
+        ("one code for both", 0, "[q1, q2])", "[q1, q1])"),
+        ("codes of softmaxed scores", 0, "codes(s1).detach(), codes(s2)", "codes(s1.softmax(1)).detach(), codes(s2.softmax(1))"),
+        ("scores of the second view detached", 0, "s2 = prototypes(F.normalize(encoder(view2), dim=-1))",
+         "s2 = prototypes(F.normalize(encoder(view2), dim=-1)).detach()"),
+        ("the encoder detached", 0, "encoder(view1), dim", "encoder(view1).detach(), dim"),
+        ("nothing returned but the loss before", 0, "return loss.item()", "return swav_loss([s1, s2], [q1, q2]).item() / 2"),
     ]),
     "08.queue_codes": Tries([
         """

@@ -1,6 +1,8 @@
 """Second spellings of the misconceptions of week 8, and mutants of its references that compute the same."""
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -31,6 +33,16 @@ def _official(scores, epsilon=0.05, iterations=3, shift=0.0):
             q = q / q.sum(dim=1, keepdim=True) / k
             q = q / q.sum(dim=0, keepdim=True) / b
         return (q * b).t()
+
+
+# ---------------------------------------------------------------- 08.in_use
+def _counted(scores):
+    return torch.stack([(scores.argmax(1) == k).sum() for k in range(scores.shape[1])]).to(scores)
+
+
+def _hill(p, order=1.0):
+    p = p[p > 0]
+    return (-(p * p.log()).sum()).exp() if order == 1 else p.pow(order).sum().pow(1 / (1 - order))
 
 
 # ---------------------------------------------------------------- 08.swav_loss
@@ -67,6 +79,14 @@ def _zeroed(weight, hold):
     weight.grad = torch.zeros_like(weight) if hold else weight.grad
 
 
+def _again(prototypes, optimizer, hold=False):
+    prototypes.weight.grad = None if hold else prototypes.weight.grad
+    for _ in range(2):
+        optimizer.step()
+    prototypes.weight.data /= prototypes.weight.data.norm(dim=1, keepdim=True)
+    return prototypes.weight.data.clone()
+
+
 def _first_scaled(prototypes, optimizer, hold=False):
     prototypes.weight.data /= prototypes.weight.data.norm(dim=-1, keepdim=True)
     return _step(after=lambda weight: weight)(prototypes, optimizer, hold)
@@ -81,6 +101,38 @@ def _replaced(prototypes, optimizer, hold=False):
 def _result_only(prototypes, optimizer, hold=False):
     moved = _step(after=lambda weight: weight)(prototypes, optimizer, hold)
     return moved / moved.norm(dim=1, keepdim=True)
+
+
+# ---------------------------------------------------------------- 08.step
+def _train(codes_of=lambda codes, s: [codes(each) for each in s], scale=lambda z: z / z.norm(dim=1, keepdim=True),
+           tau=0.1, terms=lambda l: (l[0] + l[1]) / 2, code=lambda q: q.detach(), order=("clear", "back", "free", "step"),
+           after=lambda w: w / w.norm(dim=1, keepdim=True), mine=False, give=float, pick=(0, 1), lost=lambda s: s):
+    """A step as a list of its parts, each of which can be another one, missing, or elsewhere."""
+
+    def answer(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
+        w = prototypes.weight
+        s = lost([scale(encoder((view1, view2)[v])) @ w.T for v in pick])
+        q = [code(each) for each in codes_of(codes, s)]
+        predicted = [torch.log_softmax(each / tau, -1) for each in s]
+        loss = terms([-(q[v if mine else 1 - v] * predicted[v]).sum() / len(view1) for v in (0, 1)])
+        for part in order:
+            if part == "clear":
+                optimizer.zero_grad()
+            elif part == "back":
+                loss.backward()
+            elif part == "free" and hold or part == "keep" and not hold:
+                w.grad = None
+            elif part == "step":
+                optimizer.step()
+        w.data.copy_(after(w.data))
+        return give(loss)
+
+    return answer
+
+
+def _together(codes, s):
+    q = codes(torch.vstack(s))
+    return q[: len(s[0])], q[len(s[0]):]
 
 
 # ---------------------------------------------------------------- 08.queue_codes
@@ -125,6 +177,7 @@ SECOND = {
         "one round whatever is asked": _codes(lambda n: [0, 1]),
         "multiplied by epsilon": _codes(_both, start=lambda s, e: e * s),
         "rows that sum to 1/N": _codes(_both, finish=lambda q: q / q.sum()),
+        "hard codes": _codes(_both, finish=lambda q: (q == q.amax(1, keepdim=True)).to(q)),
         "gradient through the codes": _codes(_both, frozen=False),
     },
     "08.swav_loss": {
@@ -137,18 +190,60 @@ SECOND = {
         "a sum over the codes": _loss(total=sum),
         "the mean over prototypes": _loss(term=lambda s, q, t: _cross(s, q, t) / s.shape[1]),
         "hard codes": _loss(term=lambda s, q, t: F.nll_loss(F.log_softmax(s / t, -1), q.max(1).indices)),
+        "the prediction as the target": _loss(term=lambda s, q, t: -(torch.softmax(s / t, 1) * q.log()).sum() / len(s)),
         "the log of a softmax over the images": _loss(term=lambda s, q, t: _cross(s, q, t, 0)),
     },
     "08.prototypes": {
         "a gradient of zero": _step(before=_zeroed),
         "nobody moves": _step(moves=lambda hold: not hold),
-        "they never rest": _step(before=lambda weight, hold: None),
+        "never held": _step(before=lambda weight, hold: None),
+        "held the other way round": _step(before=lambda weight, hold: setattr(weight, "grad", weight.grad if hold else
+                                                                                None)),
+        "two updates": _again,
+        "divided by the squared length": _step(after=lambda weight: weight / weight.pow(2).sum(1)[:, None]),
+        "the sum of absolute values": _step(after=lambda weight: weight / weight.abs().sum(1, keepdim=True)),
         "scaled before the step": _first_scaled,
         "columns of length 1": _step(after=lambda weight: weight / weight.norm(dim=0)),
         "the matrix of length 1": _step(after=lambda weight: weight / weight.square().sum().sqrt()),
         "never scaled": _step(after=lambda weight: weight),
         "a new parameter": _replaced,
         "scaled only in the result": _result_only,
+    },
+    "08.in_use": {
+        "prototypes with an image are counted": lambda scores: len(set(scores.argmax(1).tolist())),
+        "the entropy without exp": lambda scores: _hill(_counted(scores) / len(scores)).log(),
+        "0 times log 0": lambda scores: torch.exp(-sum(p * p.log() for p in _counted(scores) / len(scores))),
+        "soft names": lambda scores: _hill((scores - scores.logsumexp(1, keepdim=True)).exp().mean(0)),
+        "one image at a time": lambda scores: torch.stack([_hill(p) for p in scores.softmax(1)]).mean(),
+        "the nearest image of each prototype": lambda scores: _hill(
+            torch.unique(scores.argmax(0), return_counts=True)[1].to(scores) / scores.shape[1]),
+        "counts in place of shares": lambda scores: torch.special.entr(_counted(scores)).sum().exp(),
+        "two bases": lambda scores: math.exp(-sum(p * math.log2(p) for p in (_counted(scores) / len(scores)).tolist()
+                                                  if p)),
+        "the share of the largest": lambda scores: 1 / (_counted(scores) / len(scores)).max(),
+        "one over the sum of squares": lambda scores: _hill(_counted(scores) / len(scores), 2.0),
+    },
+    "08.step": {
+        "embeddings of any length": _train(scale=lambda z: z),
+        "each view predicts its own code": _train(mine=True),
+        "each image by itself": _train(codes_of=lambda codes, s: [torch.softmax(each / 0.05, 1) for each in s]),
+        "both views in one balance": _train(codes_of=lambda codes, s: _together(codes, s)),
+        "the gradient goes through the codes": _train(code=lambda q: q),
+        "gradients never cleared": _train(order=("back", "free", "step")),
+        "nothing moves": _train(order=("clear", "back", "free")),
+        "hold is ignored": _train(order=("clear", "back", "step")),
+        "held the other way round": _train(order=("clear", "back", "keep", "step")),
+        "two updates": _train(order=("clear", "back", "free", "step", "step")),
+        "scaled along the batch": _train(scale=lambda z: z / z.norm(dim=0)),
+        "one view twice": _train(pick=(0, 0)),
+        "one view carries no gradient": _train(lost=lambda s: [s[0], s[1].detach()]),
+        "one code for both": _train(codes_of=lambda codes, s: [codes(s[0])] * 2),
+        "codes of a softmax": _train(codes_of=lambda codes, s: [codes(torch.softmax(each, -1)) for each in s]),
+        "prototypes of any length": _train(after=lambda w: w),
+        "one direction only": _train(terms=lambda l: l[0]),
+        "no temperature": _train(tau=1),
+        "codes of the transposed scores": _train(codes_of=lambda codes, s: [codes(each.t()).t() for each in s]),
+        "the loss keeps its graph": _train(give=lambda loss: loss),
     },
     "08.queue_codes": {
         "used before it is full": _queue(full=lambda queue: len(queue) > 0),
@@ -183,6 +278,10 @@ EQUIVALENT = {
             "a check of the arguments; good ones pass it",
         "line 12: F.log_softmax(s / temperature, dim=1) -> F.log_softmax(s / temperature)":
             "torch takes dim 1 of a matrix, with a warning",
+    },
+    "08.step": {
+        "line 4: F.normalize(encoder(view), dim=1) -> F.normalize(encoder(view))": "torch's default is dim 1",
+        "line 5: score.detach() -> score": "the loss detaches the codes",
     },
     "08.prototypes": {
         "line 10: prototypes.weight.detach() -> prototypes.weight": "the check looks at the values only",
