@@ -55,7 +55,7 @@ def _attention_by_einsum(x, query, key, value):
 
 
 attention_exercise = Exercise(
-    key="12.attention", title="One head of attention", minutes=9, difficulty=2,
+    key="12.attention", title="One head of attention", minutes=8, difficulty=2,
     reference=attention, probes=_attention_probes, gradients=True,
     words={"[0]": "the weights", "[1]": "the mixed values"},
     wrong={
@@ -144,7 +144,7 @@ def _put_one_by_one(tokens, mask_token, restore):
 
 
 unshuffle = Exercise(
-    key="12.unshuffle", title="Put every token back in its place", minutes=7, difficulty=3,
+    key="12.unshuffle", title="Put every token back in its place", minutes=6, difficulty=3,
     reference="course_lib.methods.masked.mae:unshuffle", probes=_token_probes, gradients=True,
     plain=True,
     wrong={
@@ -507,7 +507,7 @@ def _by_autograd(encoder, decoder, mask_token, optimizer, images, noise, kept):
 
 
 step_exercise = Exercise(
-    key="12.mae_step", title="One training step", minutes=9, difficulty=3,
+    key="12.mae_step", title="One training step", minutes=8, difficulty=3,
     reference=mae_step, probes=_update_probes, call=_three_steps, tolerance=1e-4,
     words={"['losses']": "the returned losses", "['weights']": "the weights after three steps",
            "['a loss that keeps its graph']": "the graph behind the loss", "['a rounded loss']": "the rounding"},
