@@ -3,28 +3,6 @@
 from . import Tries
 
 ATTEMPTS = {
-    "04.partner": Tries([
-        """
-partner = torch.cat([torch.arange(n, 2 * n), torch.arange(n)])
-others = torch.ones(2 * n, 2 * n, dtype=torch.bool)
-others.fill_diagonal_(False)
-return partner, others
-""", """
-i = torch.arange(2 * n)
-return (i + n) % (2 * n), i.unsqueeze(0) != i.unsqueeze(1)
-"""], [
-        ("moved by n + 1", 1, "(i + n)", "(i + n + 1)"),
-        ("modulo n", 1, "% (2 * n),", "% n,"),
-        ("others of the partner, too, excluded", 1, "i.unsqueeze(0) != i.unsqueeze(1)",
-         "((i.unsqueeze(0) - i.unsqueeze(1)) % n) != 0"),
-        ("all True", 0, "others.fill_diagonal_(False)\n", ""),
-        ("floats", 0, "dtype=torch.bool", "dtype=torch.float32", "fill_diagonal_(False)", "fill_diagonal_(0)"),
-        ("upper triangle", 1, "i.unsqueeze(0) != i.unsqueeze(1)", "i.unsqueeze(0) > i.unsqueeze(1)"),
-        ("partner as a matrix", 0, "return partner", "return F.one_hot(partner)"),
-        ("size n", 0, "torch.ones(2 * n, 2 * n", "torch.ones(n, n"),
-        ("other order returned", 0, "return partner, others", "return others, partner"),
-        ("anti-diagonal excluded", 1, "i.unsqueeze(0) != i.unsqueeze(1)", "i.unsqueeze(0) != i.flip(0).unsqueeze(1)"),
-    ]),
     "04.nt_xent": Tries([
         """
 n = len(a)
