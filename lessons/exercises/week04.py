@@ -423,7 +423,7 @@ def _doubled(backbone, head, optimizer, images, augment, generator, temperature)
     for weight, gradient in zip(weights, torch.autograd.grad(loss, weights)):
         weight.grad = gradient
     optimizer.step()
-    return float(loss)
+    return loss.item()
 
 
 step = Exercise(

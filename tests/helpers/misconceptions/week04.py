@@ -117,7 +117,7 @@ def _stepped(draw=None, passed=_passed, through=None, partner=_right, tau=None, 
         if clear == "late":
             optimizer.zero_grad()
         optimizer.step()
-        return float(loss) if number else loss
+        return loss.item() if number else loss
 
     return step
 
@@ -139,7 +139,7 @@ def _one_side(backbone, head, optimizer, images, augment, generator, temperature
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    return float(loss)
+    return loss.item()
 
 
 # ---------------------------------------------------------------- 04.standing
