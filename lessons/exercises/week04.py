@@ -369,6 +369,21 @@ def _default_temperature(backbone, head, view1, view2, temperature):
     return _together(backbone, head, view1, view2, 0.1)
 
 
+def _against_itself(backbone, head, view1, view2, temperature):
+    a = head(backbone(torch.cat([view1, view2]))).chunk(2)[0]
+    return loss_of(a, a, temperature)["loss"]
+
+
+def _evaluating(backbone, head, view1, view2, temperature):
+    return _together(backbone.eval(), head.eval(), view1, view2, temperature)
+
+
+def _loss_afterwards(backbone, head, optimizer, images, augment, generator, temperature):
+    views = augment(images, generator), augment(images, generator)
+    _learn(_together(backbone, head, *views, temperature), optimizer)
+    return _together(backbone, head, *views, temperature).item()
+
+
 def _one_draw(images, augment, generator):
     view = augment(images, generator)
     return view, view
@@ -462,6 +477,18 @@ step = Exercise(
             _with(_interleaved),
             "Your batch is view 1, view 2, view 1, view 2, ..., but the loss expects all first views, then all second "
             "ones. Every anchor is told to find a stranger."),
+        "the first view against itself": (
+            _with(_against_itself),
+            "You give the loss one half of the embeddings twice. The first half belongs to view 1, the second to "
+            "view 2."),
+        "evaluation mode": (
+            _with(_evaluating),
+            "In evaluation mode batch norm uses its running statistics. While a network trains, it stays in training "
+            "mode: leave .eval() out."),
+        "the loss of another pass": (
+            _loss_afterwards,
+            "The weights are right, but the number you return is of a second pass, after the update. Return the loss "
+            "that was minimised."),
         "the temperature forgotten": (
             _with(_default_temperature),
             "The step is given a temperature; pass it on to the loss, which falls back to its default otherwise."),

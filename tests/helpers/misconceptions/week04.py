@@ -142,6 +142,23 @@ def _one_side(backbone, head, optimizer, images, augment, generator, temperature
     return loss.item()
 
 
+def _evaluated(net, x1, x2):
+    net.train(False)
+    return net(torch.vstack([x1, x2]))
+
+
+def _second_pass(backbone, head, optimizer, images, augment, generator, temperature):
+    net, n = torch.nn.Sequential(backbone, head), len(images)
+    views = torch.vstack([augment(images, generator) for _ in range(2)])
+    for number in range(2):
+        loss = _loss(net(views), n, temperature)
+        if not number:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return loss.item()
+
+
 # ---------------------------------------------------------------- 04.standing
 def _counted(hit=None, other=lambda i, j, n: i % n != j % n, anchors=lambda n: range(2 * n), unit=_unit,
              shown=lambda c: c, average=True):
@@ -230,6 +247,10 @@ SECOND = {
         "the second view is a constant": _one_side,
         "views interleaved": _stepped(passed=lambda net, x1, x2: net(
             torch.vstack([row for pair in zip(x1, x2) for row in pair]))),
+        "the first view against itself": _stepped(passed=lambda net, x1, x2: net(
+            torch.vstack([x1, x2]))[: len(x1)].repeat(2, 1)),
+        "evaluation mode": _stepped(passed=_evaluated),
+        "the loss of another pass": _second_pass,
         "the temperature forgotten": _stepped(tau=0.1),
         "gradients never cleared": _stepped(clear="never"),
         "nothing moves": _stepped(clear="late"),
