@@ -26,7 +26,8 @@ from course_lib.train.loop import fit
 STEPS, HEAD, TEMPERATURE, TEMPERATURES = 300, 2, 0.2, (0.05, 1.0)
 VIEWS: dict[str, Augment] = {  # one part of the views taken away
     "all": SHAPES_VIEWS, "no crop": replace(SHAPES_VIEWS, scale=(1.0, 1.0), ratio=(1.0, 1.0)),
-    "no jitter": replace(SHAPES_VIEWS, jitter_p=0.0), "no flip": replace(SHAPES_VIEWS, flip=0.0)}
+    "no jitter": replace(SHAPES_VIEWS, jitter_p=0.0), "no flip": replace(SHAPES_VIEWS, flip=0.0),
+    "no grey": replace(SHAPES_VIEWS, gray_p=0.0)}
 TUNE = {"steps": 100, "batch_size": 40, "lr": 3e-3, "weight_decay": 1e-4}
 SCRATCH, STUDY = {**TUNE, "steps": 200}, {**TUNE, "steps": 60, "batch_size": 128, "lr": 1e-3}  # scratch: more steps
 
