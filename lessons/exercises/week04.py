@@ -152,8 +152,8 @@ nt_xent = Exercise(
         "log_softmax and gather": _nt(lambda logits, who: -logits.log_softmax(1).gather(1, who[:, None]).mean()),
         "the diagonal taken out": lambda a, b, temperature=0.1: _without_diagonal(a, b, temperature),
     },
-    hints=("It is a classification: each of 2N rows has 2N - 1 answers and one right class. Write the list for N = 3: rows "
-           "0, 1, 2 are first views, rows 3, 4, 5 second views. Who belongs to whom?",
+    hints=("It is a classification: each of 2N rows has 2N - 1 answers and one right class. Write the list for N = 3: "
+           "rows 0, 1, 2 are first views, rows 3, 4, 5 second views. Who belongs to whom?",
            "z = F.normalize(torch.cat([a, b]), dim=1); logits = z @ z.T / temperature; the diagonal gets -torch.inf. "
            "The partner of row i is i + N, and from 2N on it starts again.",
            "z = F.normalize(torch.cat([a, b]), dim=1)\n"

@@ -1,4 +1,4 @@
-"""Make the stored runs of lesson 04: SimCLR on generated shapes with one part of the views, or the temperature, changed.
+"""Make the stored runs of lesson 04: SimCLR on generated shapes with one part of the views or the temperature changed.
 
     python lessons/grids/week04.py   # what is missing in lessons/runs/04_simclr (about 20 minutes on one core)
 """
