@@ -1,4 +1,4 @@
-"""Exercises of week 5, MoCo: the loss against a queue, the queue, a training step, and how much a stored key is worth."""
+"""Exercises of week 5, MoCo: the loss against a queue, the queue, a training step, what a stored key is worth."""
 from __future__ import annotations
 
 import copy
@@ -43,7 +43,8 @@ def _all_keys(q, k, negatives, temperature=0.07):
 
 
 def _without_own(q, k, negatives, temperature=0.07):
-    return (torch.logsumexp(q @ negatives.detach().T / temperature, 1) - _dots(q, k.detach())[:, 0] / temperature).mean()
+    others = torch.logsumexp(q @ negatives.detach().T / temperature, 1)
+    return (others - _dots(q, k.detach())[:, 0] / temperature).mean()
 
 
 def _mean_of_queue(q, k, negatives, temperature=0.07):
@@ -437,9 +438,10 @@ step = Exercise(
             "You return the tensor with the whole computation behind it; a list of such losses keeps every batch in "
             "memory. Return a number: loss.item()."),
     },
-    right={"the key encoder first, as in the official code": _as_in_the_code, "keys detached later": _key_graph_dropped},
-    hints=("Query and key, the loss against the *old* queue, the three lines of every training step, the moving average, "
-           "the queue.",
+    right={"the key encoder first, as in the official code": _as_in_the_code,
+           "keys detached later": _key_graph_dropped},
+    hints=("Query and key, the loss against the *old* queue, the three lines of every training step, the moving "
+           "average, the queue.",
            "q = F.normalize(query(view1), dim=1); k likewise from key(view2), under torch.no_grad(). In place and "
            "without gradients: every parameter of `key` towards that of `query`, by the share 1 - momentum.",
            "q = F.normalize(query(view1), dim=1)\n"
@@ -544,11 +546,11 @@ measurement = Exercise(
             "That is the mean cosine of a stored key with its fresh one. Where all keys are alike, it is near 1 for "
             "any image's. Compare with the yardstick: (own - others) / (1 - others)."),
         "only the difference": (
-            lambda rows, pointer, fresh: _shares(_cosines(rows, pointer, fresh), result=lambda own, others: own - others),
+            lambda rows, pointer, fresh: _shares(_cosines(rows, pointer, fresh), result=torch.sub),
             "own - others is small wherever all keys are alike. Scale it by the most that is possible, 1 - others: "
             "then a key as good as new counts 1."),
         "the ratio of the cosines": (
-            lambda rows, pointer, fresh: _shares(_cosines(rows, pointer, fresh), result=lambda own, others: own / others),
+            lambda rows, pointer, fresh: _shares(_cosines(rows, pointer, fresh), result=torch.div),
             "A ratio of cosines has no fixed ends (and `others` may be 0 or negative). Wanted: 1 for as good as new, 0 "
             "for no better than another image's."),
         "the own image among the others": (
@@ -564,7 +566,7 @@ measurement = Exercise(
     right={"batch by batch, with a mask": _looped},
     hints=("Bring the rows into the order of `fresh`, then compare every stored key with every fresh key of its batch. "
            "Where do the pairs of one image lie?",
-           "rows.roll(-pointer, 0) starts at the oldest key; view it like `fresh`, then flip the batches. own: the mean "
+           "rows.roll(-pointer, 0) starts at the oldest key; view it like `fresh`, then flip the batches. own: mean "
            "of the diagonals of stored @ fresh.mT, (A, N, N); others: the mean of all that is off-diagonal.",
            "stored = rows.roll(-int(pointer), 0).view_as(fresh).flip(0)\n"
            "cosines, n = stored @ fresh.mT, fresh.shape[1]\n"

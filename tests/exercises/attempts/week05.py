@@ -84,7 +84,8 @@ return (float(loss), *enqueue(rows, pointer, k))
         ("the default temperature", 0, "rows, temperature)", "rows)"),
         ("query and key exchanged in the loss", 0, "info_nce(q, k, rows", "info_nce(k, q, rows"),
         ("normalised along the batch", 0, "F.normalize(query(view1))", "F.normalize(query(view1), dim=0)"),
-        ("keys enqueued twice", 0, "return loss.item()", "rows, pointer = enqueue(rows, pointer, k)\nreturn loss.item()"),
+        ("keys enqueued twice", 0, "return loss.item()",
+         "rows, pointer = enqueue(rows, pointer, k)\nreturn loss.item()"),
         ("keys in reverse order", 0, "enqueue(rows, pointer, k)", "enqueue(rows, pointer, k.flip(0))"),
         ("rebound names", 0, "    old.data = momentum * old.data", "    old = momentum * old.data"),
         ("the loss is summed over the batch", 0, "loss = info_nce(q, k, rows", "loss = len(q) * info_nce(q, k, rows"),
@@ -113,12 +114,14 @@ every = (stored.sum(1) * fresh.sum(1)).sum(-1)
 other = (every - N * own) / (N * N - N)
 return 1 - (1 - own) / (1 - other)
 """], [
-        ("one number for all ages", 0, "return (own - other) / (1 - other)", "return ((own - other) / (1 - other)).mean()"),
+        ("one number for all ages", 0, "return (own - other) / (1 - other)",
+         "return ((own - other) / (1 - other)).mean()"),
         ("the median of the own cosines", 0, "cos[:, eye].mean(dim=1)", "cos[:, eye].median(dim=1).values"),
         ("scaled by own", 0, "/ (1 - other)", "/ own"),
         ("clamped at 0.5", 0, "return (own - other)", "return (own - other).clamp(max=0.1)"),
         ("the most similar other image", 0, "cos[:, ~eye].mean(dim=1)", "cos[:, ~eye].amax(dim=1)"),
-        ("compared with the stored keys themselves", 0, '"and,amd->anm", stored, fresh', '"and,amd->anm", stored, stored'),
+        ("compared with the stored keys themselves", 0, '"and,amd->anm", stored, fresh',
+         '"and,amd->anm", stored, stored'),
         ("compared with fresh keys only", 0, '"and,amd->anm", stored, fresh', '"and,amd->anm", fresh, fresh'),
         ("sum instead of mean", 0, "cos[:, eye].mean(dim=1)", "cos[:, eye].sum(dim=1)"),
         ("divided by N squared", 1, "(N * N - N)", "(N * N)"),

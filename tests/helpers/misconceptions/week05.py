@@ -189,7 +189,8 @@ SECOND = {
     "05.own_share": {
         "the rows as they lie": _measured(lambda pointer, age, ages, n: _from_the_pointer(0, age, ages, n)),
         "rolled the other way": _measured(lambda pointer, age, ages, n: _from_the_pointer(-pointer, age, ages, n)),
-        "the oldest first": _measured(lambda pointer, age, ages, n: _from_the_pointer(pointer, ages - 1 - age, ages, n)),
+        "the oldest first": _measured(
+            lambda pointer, age, ages, n: _from_the_pointer(pointer, ages - 1 - age, ages, n)),
         "single rows flipped": _measured(lambda pointer, age, ages, n: pointer - 1 - age * n - torch.arange(n)),
         "the bare cosine": _measured(_from_the_pointer, lambda own, others: own),
         "only the difference": _measured(_from_the_pointer, torch.sub),
