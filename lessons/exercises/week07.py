@@ -187,9 +187,10 @@ def _three_steps(step, encoder: nn.Module, predictor: nn.Module, views: Tensor):
     if any(loss is None or loss is Ellipsis for loss in losses):
         return losses[0]
     held = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
-    weights = {name: [p.detach().clone() for p in network.parameters()]
+    weights = {name: torch.cat([p.detach().flatten() for p in network.parameters()])
                for name, network in (("encoder", encoder), ("predictor", predictor))}
-    return {"losses": [float(loss) for loss in losses], "keeps its graph": held, **weights}
+    numbers = [float(loss) for loss in losses]
+    return {"first loss": numbers[0], "later losses": numbers[1:], "keeps its graph": held, **weights}
 
 
 def _learn(loss: Tensor, optimizer: torch.optim.Optimizer) -> float:
@@ -230,6 +231,15 @@ def _graph_kept(encoder, predictor, optimizer, view1, view2):
     loss = _loss_of(encoder, predictor, view1, view2)
     _learn(loss, optimizer)
     return loss
+
+
+def _one_view(encoder, predictor, optimizer, view1, view2):
+    return simsiam_step(encoder, predictor, optimizer, view1, view1)
+
+
+def _loss_afterwards(encoder, predictor, optimizer, view1, view2):
+    _learn(_loss_of(encoder, predictor, view1, view2), optimizer)
+    return _loss_of(encoder, predictor, view1, view2).item()
 
 
 def _two_optimizer_steps(encoder, predictor, optimizer, view1, view2):
@@ -282,7 +292,8 @@ def _cleared_after(encoder, predictor, optimizer, view1, view2):
 step = Exercise(
     key="07.step", title="One step of SimSiam", minutes=8, difficulty=3,
     reference=simsiam_step, probes=_step_probes, call=_three_steps, tolerance=1e-3,
-    words={"['losses']": "the returned losses", "['encoder']": "the encoder's weights after three steps",
+    words={"['first loss']": "the first step's loss", "['later losses']": "the losses of the next two steps",
+           "['encoder']": "the encoder's weights after three steps",
            "['predictor']": "the predictor's weights after three steps",
            "['keeps its graph']": "whether the returned loss keeps its graph"},
     wrong={
@@ -331,6 +342,18 @@ step = Exercise(
             _graph_kept,
             "You return the tensor with the whole computation behind it; a list of such losses keeps every batch in "
             "memory. Return a number: loss.item()."),
+        "the same view twice": (
+            _one_view,
+            "One view is used twice and the other never: a picture is compared with itself, and nothing has to be "
+            "ignored. It is a bug of this lesson's hunt."),
+        "the loss after the update": (
+            _loss_afterwards,
+            "The weights are right, and the number is that of a second look, after the update. Return the loss whose "
+            "gradient you followed: a second pass costs time, too."),
+        "uphill": (
+            _stepped(lambda h, z1, z2: -simsiam_loss(h(z1), h(z2), z1, z2)),
+            "The sign is turned: the optimizer descends, so what it gets must be negative_cosine as it is. Yours "
+            "drives the views apart."),
         "two steps of the optimizer": (
             _two_optimizer_steps,
             "optimizer.step() is called twice: the same gradient is followed two times."),

@@ -66,6 +66,16 @@ def _stepped(pairs, *, head=None, behind=None, stop=True, clear="before", togeth
 _CROSS = ((0, 1), (1, 0))
 
 
+def _twice(encoder, predictor, optimizer, view1, view2):
+    return _stepped(_CROSS)(encoder, predictor, optimizer, view1, view1.clone())
+
+
+def _look_again(encoder, predictor, optimizer, view1, view2):
+    _stepped(_CROSS)(encoder, predictor, optimizer, view1, view2)
+    z1, z2 = encoder(view1), encoder(view2)
+    return _mean(_nc(predictor(z1), z2, True), _nc(predictor(z2), z1, True)).item()
+
+
 # ---------------------------------------------------------------- 07.target
 def _sphere(z):
     return z / _length(z)
@@ -130,6 +140,9 @@ SECOND = {
         "gradients cleared between backward and step": _stepped(_CROSS, clear="after"),
         "both views in one batch": _stepped(_CROSS, together=True),
         "the loss keeps its graph": _stepped(_CROSS, number=False),
+        "the same view twice": _twice,
+        "the loss after the update": _look_again,
+        "uphill": _stepped(_CROSS, scale=-0.5),
         "two steps of the optimizer": _stepped(_CROSS, steps=2),
         "the encoder in evaluation mode": _stepped(_CROSS, training=False),
     },
