@@ -28,6 +28,7 @@ __all__ = [
     "embed_projected", "factor_probe", "feature_std", "few_threads", "fill_mean", "fill_nearest", "hidden_error",
     "hidden_errors", "kmeans_clusters", "knn", "knn_accuracy", "knn_predict", "knn_votes", "linear_probe",
     "lower_bound", "matched_scores", "missing_lines", "mutual_matches", "object_share", "pair_measures",
-    "partition_scores", "patch_vectors", "queue_scores", "rankme", "raw_pixels", "reinitialise", "rollout", "score", "score_clusters",
+    "partition_scores", "patch_vectors", "queue_scores", "rankme", "raw_pixels", "reinitialise", "rollout", "score",
+    "score_clusters",
     "score_statistics", "similarity", "table", "to_grid", "uniformity", "unmeasurable", "unscorable",
 ]

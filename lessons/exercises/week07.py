@@ -1,4 +1,4 @@
-"""Exercises of week 7, SimSiam: the stop-gradient, both directions, a whole step, a collapse meter; the best prediction."""
+"""Exercises of week 7, SimSiam: the stop-gradient, both directions, a whole step, a meter, the best prediction."""
 from __future__ import annotations
 
 from functools import partial
@@ -64,8 +64,8 @@ negative = Exercise(
             "and values from 0 to 4. SimSiam's is the negative cosine, from -1 to 1."),
         "a dot product": (
             lambda p, z, stop=True: -(p * _stopped(z, stop)).sum(1).mean(),
-            "Without scaling to length 1 the loss can fall without end: the vectors only have to grow. The cosine looks at "
-            "directions only."),
+            "Without scaling to length 1 the loss can fall without end: vectors only have to grow. The cosine looks "
+            "at directions only."),
         "only p has length 1": (
             _cosine_of_predictions_only,
             "z keeps its length, so images with a long z count more. Both vectors are scaled to length 1."),
@@ -89,8 +89,8 @@ negative = Exercise(
     },
     hints=("Two vectors per image, row i of both. Which of the two may learn from this number, and which is only "
            "looked at?",
-           "z.detach() has the same values and no history. Then the cosine of each pair of rows: F.cosine_similarity(..., "
-           "dim=1).",
+           "z.detach() has the same values and no history. Then the cosine of each pair of rows: "
+           "F.cosine_similarity(..., dim=1).",
            "if stop:\n    z = z.detach()\ncosines = F.cosine_similarity(p, z, dim=1)\nreturn -cosines.mean()"),
 )
 
@@ -127,7 +127,7 @@ loss = Exercise(
             "Both sides have passed the predictor. It stands on one side only: p of one view against z of the other."),
         "projections compared with each other": (
             lambda p1, p2, z1, z2, stop=True: (negative_cosine(z1, z2, stop) + negative_cosine(z2, z1, stop)) / 2,
-            "The predictor is not used at all. Without it the stop only halves the gradient, and the network collapses."),
+            "The predictor is not used at all. Without it the stop only halves the gradient: the network collapses."),
         "the roles swapped": (
             lambda p1, p2, z1, z2, stop=True: (negative_cosine(z1, p2, stop) + negative_cosine(z2, p1, stop)) / 2,
             "negative_cosine(p, z) stops its *second* argument: you hold the predictions still. Predictions come "
@@ -138,7 +138,7 @@ loss = Exercise(
             "collapse."),
         "stop not passed on": (
             lambda p1, p2, z1, z2, stop=True: (negative_cosine(p1, z2) + negative_cosine(p2, z1)) / 2,
-            "The argument `stop` has to reach negative_cosine: the toy of the lesson calls this function with stop=False."),
+            "The argument `stop` has to reach negative_cosine: the toy of the lesson switches it off."),
     },
     right={
         "one call on both directions": lambda p1, p2, z1, z2, stop=True: negative_cosine(
@@ -148,7 +148,8 @@ loss = Exercise(
     },
     hints=("Four matrices, two comparisons. Which target comes from the view that a prediction has not seen?",
            "negative_cosine(p1, z2, stop) and negative_cosine(p2, z1, stop).",
-           "first = negative_cosine(p1, z2, stop)\nsecond = negative_cosine(p2, z1, stop)\nreturn (first + second) / 2"),
+           "first = negative_cosine(p1, z2, stop)\nsecond = negative_cosine(p2, z1, stop)\n"
+           "return (first + second) / 2"),
 )
 
 
@@ -310,7 +311,7 @@ step = Exercise(
             "long."),
         "no predictor": (
             _stepped(lambda h, z1, z2: simsiam_loss(z1, z2, z1, z2)),
-            "The encoder's outputs are compared directly. One side goes through the predictor first: p1 = predictor(z1)."),
+            "The encoder's outputs are compared directly. One side passes the predictor first: p1 = predictor(z1)."),
         "a predictor on both sides": (
             _stepped(lambda h, z1, z2: simsiam_loss(h(z1), h(z2), h(z1), h(z2))),
             "The targets went through the predictor, too. The target is z, the encoder's own output."),

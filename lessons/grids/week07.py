@@ -50,8 +50,7 @@ def build(run: Run) -> SimSiam:
 def train(run: Run, out: Path | None = None) -> Made:
     """Fit, and measure every EVERY steps on 500 test images, in evaluation mode."""
     torch.manual_seed(run.seed)
-    method, log = run.build(run), []
-    pictures = shapes().test.images[:500]
+    method, log, pictures = run.build(run), [], shapes().test.images[:500]
 
     def watch(history: History) -> None:
         if history.steps % EVERY == 0:
@@ -94,7 +93,8 @@ def rows(made: Made) -> list[dict]:
     return [row, *controls()]
 
 
-GRID = Grid("07_simsiam", runs, rows, "Lesson 07: one part changed at a time.", ("knn", "std", "rank", "agreement"), train)
+SHOW = ("knn", "std", "rank", "agreement")
+GRID = Grid("07_simsiam", runs, rows, "Lesson 07: one part changed at a time.", SHOW, train)
 
 if __name__ == "__main__":
     sys.exit(GRID.main(__doc__))

@@ -40,8 +40,8 @@ def _mean(*values):
 
 
 # ---------------------------------------------------------------- 07.step
-def _stepped(pairs, *, head=None, behind=None, stop=True, clear="before", together=False, number=True, scale=0.5, steps=1,
-             loss=None, training=True, inner=lambda z: z):
+def _stepped(pairs, *, head=None, behind=None, stop=True, clear="before", together=False, number=True, scale=0.5,
+             steps=1, loss=None, training=True, inner=lambda z: z):
     """A step with one thing changed. pairs: which prediction goes with which target, as indices."""
     def step(encoder, predictor, optimizer, view1, view2):
         encoder.train(training)
