@@ -427,6 +427,14 @@ def _meter_probes(generator, dtype):
     return [_two_views(11, 4, generator, dtype), noisy(9, 6), dict(zip("ab", _two_views(8, 3, generator, dtype)))]
 
 
+def _as_numbers(meters, a, b):
+    """The harness: a meter may be a tensor or a number."""
+    got = meters(a, b)
+    if not isinstance(got, dict):
+        return got
+    return {name: float(x) if isinstance(x, Tensor) and x.numel() == 1 else x for name, x in got.items()}
+
+
 def _metered(**parts):
     """The meters with one of them computed otherwise: name=(a, b) -> scalar."""
     return lambda a, b: {**meters(a, b), **{name: part(a, b) for name, part in parts.items()}}
@@ -442,6 +450,7 @@ def _rms(x: Tensor) -> Tensor:
 
 meters_exercise = Exercise(
     key="09.meters", title="Three meters", minutes=8, difficulty=3, reference=meters, probes=_meter_probes,
+    call=_as_numbers,
     words={"['agreement']": "the agreement", "['across']": "the redundancy across views",
            "['within']": "the redundancy within views"},
     wrong={

@@ -10,23 +10,18 @@ from pathlib import Path
 
 import torch
 from grid import SHAPES, Grid, Made, Run, controls, few, measure, shapes
-from torch import Tensor, nn
+from torch import Tensor
 
-from course_lib.augment.pixels import standardize
-from course_lib.augment.views import SHAPES_VIEWS, two_views
-from course_lib.evaluate.features import embed_projected
-from course_lib.evaluate.measures import effective_rank
-from course_lib.evaluate.probes import factor_probe
+from course_lib.augment import SHAPES_VIEWS, standardize, two_views
+from course_lib.evaluate import effective_rank, embed_projected, factor_probe
 from course_lib.methods.contrastive.barlow_twins import BarlowTwins, cross_correlation, off_diagonal
 from course_lib.models.backbones import ConvNet
 from course_lib.train.loop import fit
 
-STEPS, BATCH, LR = 600, 64, 1e-3
-BASE = {"width": 128, "lambd": 0.05, "within": False}
+STEPS, BATCH, LR, BASE = 600, 64, 1e-3, {"width": 128, "lambd": 0.05, "within": False}
 CHANGES = {"lambda-1": {"lambd": 1.0}, "base": {}, "lambda-1-within": {"lambd": 1.0, "within": True},
-           "lambda-0": {"lambd": 0.0}, "width-512": {"width": 512}, "width-32": {"width": 32},
-           "lambda-0.0051": {"lambd": 0.0051}, "lambda-0.2": {"lambd": 0.2}}
-REPEATED = ("lambda-1", "base", "lambda-1-within", "lambda-0", "lambda-0.0051")  # with three seeds
+           "lambda-0": {"lambd": 0.0}, "lambda-0.0051": {"lambd": 0.0051}}  # with three seeds
+ONCE = {"width-512": {"width": 512}, "width-32": {"width": 32}, "lambda-0.2": {"lambd": 0.2}}
 ALBUM, SHOWN = (10, 20, 50, 100, 200, 300, 400, 600), 12  # steps of the album, dimensions in it
 
 
@@ -41,24 +36,21 @@ class Within(BarlowTwins):
 
 
 def runs() -> list[Run]:
-    return [line(name, {**BASE, **CHANGES[name]}, seed) for seed in (0, 1, 2) for name in CHANGES
-            if seed == 0 or name in REPEATED]
+    table = [(name, change, seed) for seed in (0, 1, 2) for name, change in CHANGES.items()]
+    table += [(name, change, 0) for name, change in ONCE.items()]
+    return [line(name, {**BASE, **change}, seed) for name, change, seed in table]
 
 
 def line(change: str, options: dict, seed: int) -> Run:
-    return Run(f"{change}-s{seed}", seed, "barlow-twins", {"augment": SHAPES_VIEWS, **options},
+    kind, width, lambd = (Within if options["within"] else BarlowTwins), options["width"], options["lambd"]
+    return Run(f"{change}-s{seed}", seed, "barlow-twins", {"augment": SHAPES_VIEWS, "width": width, "lambd": lambd},
                fit={"steps": STEPS, "batch_size": BATCH, "lr": LR, "device": "cpu", "threads": 1},
-               says={**options, "change": change, "n": SHAPES}, build=build)
-
-
-def build(run: Run) -> BarlowTwins:
-    options = dict(run.options)
-    return (Within if options.pop("within") else BarlowTwins)(ConvNet(), **options)
+               says={**options, "change": change, "n": SHAPES}, build=lambda run: kind(ConvNet(), **run.options))
 
 
 @torch.no_grad()
 def correlations(method: BarlowTwins) -> tuple:
-    """C across two fixed views of 500 test images, C within the first; the first's embedding, and both views."""
+    """C across two fixed views of 500 test images and within the first; its embedding; both views."""
     views = two_views(shapes().test.images[:500], SHAPES_VIEWS, torch.Generator().manual_seed(9))
     a, b = (embed_projected(method, view) for view in views)
     return cross_correlation(a, b), cross_correlation(a, a), a, views
@@ -67,43 +59,39 @@ def correlations(method: BarlowTwins) -> tuple:
 def train(run: Run, out: Path | None = None) -> Made:
     """Build and fit; of seed 0, with an album of what the first dimensions correlate by, across views and within."""
     torch.manual_seed(run.seed)
-    method, pages = run.build(run), []
+    method = run.build(run)
+    method.pages = []
 
     def watch(history) -> None:
         if history.steps in ALBUM and run.seed == 0:
-            pages.append([history.steps, *((100 * c[:SHOWN, :SHOWN]).round().int().flatten().tolist()
-                                           for c in correlations(method)[:2])])
+            method.pages.append([history.steps, *((100 * c[:SHOWN, :SHOWN]).round().int().flatten().tolist()
+                                                  for c in correlations(method)[:2])])
     history = fit(method, shapes().train, seed=run.seed, progress=False, watch=watch,
                   **{**run.fit, "steps": few(run.fit["steps"], 3)})
-    method.pages = pages
     return Made(run, method, history, shapes())
 
 
 def explained(y: Tensor, x: Tensor) -> float:
-    """R2 of a linear fit of y (N,) from x (N, D)."""
-    x, y = x - x.mean(0), y - y.mean()
-    return float(1 - (y - x @ torch.linalg.lstsq(x, y[:, None]).solution[:, 0]).var() / y.var())
+    """R2 of a linear fit of y (N,), mean 0, from x (N, D)."""
+    return float(1 - (y - (x - x.mean(0)) @ torch.linalg.lstsq(x - x.mean(0), y[:, None]).solution[:, 0]).var() / y.var())
 
 
 @torch.no_grad()
-def embedding_row(method: nn.Module) -> dict:
+def embedding_row(method: BarlowTwins) -> dict:
     """Of the embedding of views: ranks, correlations, what its main direction reads, which causes can be read."""
     c, within, a, views = correlations(method)
     standard = (a - a.mean(0)) / (a.var(0, correction=0) + 1e-5).sqrt()
-    main = standard @ torch.linalg.svd(standard, full_matrices=False)[2][0]
-    colours = [torch.cat([view.mean((2, 3)), view.std((2, 3))], 1).float() for view in views]  # of each view, 6 numbers
-    bank, test = shapes().train.head(3000), shapes().test
-    return {"embedding_rank": effective_rank(standard), "embedding_std": float(standard.std(0, correction=0).mean()),
-            "diagonal": float(c.diagonal().mean()), "across": float(off_diagonal(c).square().mean().sqrt()),
-            "within": float(off_diagonal(within).square().mean().sqrt()),
-            "own_colours": explained(main, colours[0]), "other_colours": explained(main, colours[1]),
-            "embedding_factors": factor_probe(embed_projected(method, bank), bank, embed_projected(method, test), test),
-            "pages": getattr(method, "pages", [])}
+    main = torch.linalg.svd(standard, full_matrices=False)[0][:, 0]
+    own, other = (torch.cat([view.mean((2, 3)), view.std((2, 3))], 1).float() for view in views)  # 6 numbers each
+    return {"embedding_rank": effective_rank(standard), "diagonal": float(c.diagonal().mean()), **{
+                name: float(off_diagonal(m).square().mean().sqrt()) for name, m in (("across", c), ("within", within))},
+            "own_colours": explained(main, own), "other_colours": explained(main, other),
+            "pages": method.pages, "embedding_factors": factor_probe(*(part for images in (
+                shapes().train.head(3000), shapes().test) for part in (embed_projected(method, images), images)))}
 
 
 def rows(made: Made) -> list[dict]:
-    method = made.method.eval()
-    return [measure("Barlow Twins", "method", method) | embedding_row(method), *controls()]
+    return [measure("Barlow Twins", "method", made.method.eval()) | embedding_row(made.method), *controls()]
 
 
 GRID = Grid("09_barlow_twins", runs, rows, "Lesson 09: lambda or the width changed alone.", train=train,
