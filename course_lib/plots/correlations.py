@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -33,6 +35,17 @@ def across_and_within(across: Tensor, within: Tensor, shown: int = 40) -> Figure
     right.set(xlabel="dimension, view 1")
     figure.colorbar(picture, ax=right, label="correlation", shrink=0.8)
     return figure
+
+
+def open_album(pages: Sequence) -> tuple[list[int], list[Tensor], list[Tensor], dict[str, list[float]]]:
+    """Pages (step, entries across, entries within; in percent) -> steps, both matrices at each, and three meters."""
+    steps = [page[0] for page in pages]
+    side = math.isqrt(len(pages[0][1]))
+    across, within = ([torch.tensor(page[part]).view(side, side) / 100 for page in pages] for part in (1, 2))
+    off = ~torch.eye(side, dtype=torch.bool)
+    return steps, across, within, {"agreement": [float(m.diagonal().mean()) for m in across],
+                                   "across": [float(m[off].square().mean().sqrt()) for m in across],
+                                   "within": [float(m[off].square().mean().sqrt()) for m in within]}
 
 
 @drawn

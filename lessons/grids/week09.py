@@ -72,8 +72,8 @@ def train(run: Run, out: Path | None = None) -> Made:
 
 
 def explained(y: Tensor, x: Tensor) -> float:
-    """R2 of a linear fit of y (N,), mean 0, from x (N, D)."""
-    return float(1 - (y - (x - x.mean(0)) @ torch.linalg.lstsq(x - x.mean(0), y[:, None]).solution[:, 0]).var() / y.var())
+    x = x - x.mean(0)  # R2 of a linear fit of y (N,), whose mean is 0, from x (N, D)
+    return float(1 - (y - x @ torch.linalg.lstsq(x, y[:, None]).solution[:, 0]).var() / y.var())
 
 
 @torch.no_grad()

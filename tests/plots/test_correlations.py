@@ -21,6 +21,13 @@ def test_across_and_within_name_what_they_show():
                                                               "within view 1: what is there"]
 
 
+def test_an_album_is_opened_in_percent():
+    steps, (across,), (within,), meters = correlations.open_album([[5, [50, 30, -40, 10], [100, -20, -20, 100]]])
+    assert steps == [5] and across.tolist() == torch.tensor([[0.5, 0.3], [-0.4, 0.1]]).tolist()
+    assert within[0, 1] == -0.2 * torch.ones(()) and abs(meters["agreement"][0] - 0.3) < 1e-6
+    assert abs(meters["across"][0] - 0.125**0.5) < 1e-6 and abs(meters["within"][0] - 0.2) < 1e-6
+
+
 def test_an_album_marks_the_step():
     *_, right = correlations.correlation_album(torch.eye(3), torch.eye(3), 20, (10, 20), LINES).axes
     assert [list(line.get_ydata()) for line in right.lines[:2]] == list(LINES.values())
