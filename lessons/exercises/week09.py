@@ -319,6 +319,12 @@ def _unit_length(network, first, second):
     return F.normalize(network(first), dim=1), F.normalize(network(second), dim=1)
 
 
+def _loss_after(network, optimizer, first, second, lambd):
+    barlow_step(network, optimizer, first, second, lambd)
+    with torch.no_grad():
+        return barlow_twins_loss(network(first), network(second), lambd)["loss"].item()
+
+
 def _second_view_first(network, optimizer, first, second, lambd):
     b = network(second)
     a = network(first)
@@ -383,6 +389,17 @@ step = Exercise(
         "only the agreement": (
             _stepping(loss=lambda a, b, lambd: barlow_twins_loss(a, b, lambd)["on_diagonal"]),
             "The diagonal alone is the loss of part 1, lambda = 0: copies are free. Take the entry \"loss\"."),
+        "the loss after the step": (
+            _loss_after,
+            "The weights are right, but you return the loss of the *changed* network. The loss is that of the batch before "
+            "the step: keep it, do not compute it again."),
+        "divided by the batch": (
+            _stepping(loss=lambda a, b, lambd: barlow_twins_loss(a, b, lambd)["loss"] / len(a)),
+            "You divide by the batch. C is a mean over the batch already; the loss is a sum over its entries."),
+        "lambda on the agreement": (
+            _stepping(loss=lambda a, b, lambd: (lambda p: lambd * p["on_diagonal"] + p["off_diagonal"])(
+                barlow_twins_loss(a, b, lambd))),
+            "Lambda weighs the repetition, not the agreement. Both are weighed in the entry \"loss\"."),
         "embeddings of length 1": (
             _stepping(_unit_length),
             "No vector is scaled to length 1 here: the loss standardises each dimension over the batch, not each image "
@@ -444,6 +461,10 @@ def _own(a: Tensor, b: Tensor) -> Tensor:
     return torch.cat([off_diagonal(cross_correlation(z, z)) for z in (a, b)])
 
 
+def _upper(matrix: Tensor) -> Tensor:
+    return matrix[tuple(torch.triu_indices(*matrix.shape, 1))]
+
+
 def _rms(x: Tensor) -> Tensor:
     return x.square().mean().sqrt()
 
@@ -500,6 +521,17 @@ meters_exercise = Exercise(
         "both views as one batch": (
             _metered(within=lambda a, b: _rms(off_diagonal(cross_correlation(torch.cat([a, b]), torch.cat([a, b]))))),
             "For \"within\" you standardise both views together. Each view by itself, then the mean square over both."),
+        "only the upper triangle": (
+            _metered(across=lambda a, b: _rms(_upper(cross_correlation(a, b)))),
+            "C is not symmetric: C_ij and C_ji compare other dimensions. \"across\" takes both triangles."),
+        "the standard deviation of the entries": (
+            _metered(across=lambda a, b: off_diagonal(cross_correlation(a, b)).std(),
+                     within=lambda a, b: _own(a, b).std()),
+            "std() subtracts the mean of the entries: if all dimensions are copies, all entries are 1 and it reads 0. Root "
+            "mean square: no mean subtracted."),
+        "the columns of both views in one matrix": (
+            _metered(within=lambda a, b: _rms(off_diagonal(cross_correlation(*[torch.cat([a, b], 1)] * 2)))),
+            "Side by side, the (2D, 2D) matrix holds the correlations across the views as well. One matrix for each view."),
         "the mean of two roots": (
             _metered(within=lambda a, b: (_rms(off_diagonal(cross_correlation(a, a)))
                                           + _rms(off_diagonal(cross_correlation(b, b)))) / 2),

@@ -17,7 +17,7 @@ def test_a_matrix_and_the_spread_show_as_many_as_asked():
 
 def test_across_and_within_name_what_they_show():
     figure = correlations.across_and_within(torch.eye(5), torch.ones(5, 5), shown=3)
-    assert [axes.get_title() for axes in figure.axes[:2]] == ["across the views: what is charged",
+    assert [axes.get_title("left") for axes in figure.axes[:2]] == ["across the views: what is charged",
                                                               "within view 1: what is there"]
 
 
@@ -41,7 +41,7 @@ def test_small_views_are_written_out():
 
 def test_causes_read_by_each_dimension():
     left, right = correlations.causes_read(torch.full((2, 3), 0.5), ["a", "b"], 1.5, 10, (10, 20), LINES).axes
-    assert "rank 1.5" in left.get_title() and len(left.texts) == 6 and len(right.lines) == 3
+    assert "rank 1.5" in left.get_title("left") and len(left.texts) == 6 and len(right.lines) == 3
 
 
 def test_prices_show_a_dot_a_seed_and_circle_one():

@@ -92,6 +92,11 @@ def _twice(network, optimizer, first, second, lambd):
     return loss
 
 
+def _late(network, optimizer, first, second, lambd):
+    _descent(network, optimizer, _objective(network(first), network(second), lambd))
+    return float(_objective(network(first), network(second), lambd))
+
+
 def _embedding(pair, loss=_objective):
     return lambda network, optimizer, first, second, lambd: _descent(
         network, optimizer, loss(*pair(network, first, second), lambd))
@@ -213,6 +218,10 @@ SECOND = {
         "the parts without lambda": _embedding(_plain, lambda a, b, lambd: _objective(a, b, 1.0)),
         "the whole dict summed": _embedding(_plain, lambda a, b, lambd: sum(_of()(a, b, lambd).values())),
         "only the agreement": _embedding(_plain, lambda a, b, lambd: _objective(a, b, 0.0)),
+        "the loss after the step": _late,
+        "divided by the batch": _embedding(_plain, lambda a, b, lambd: _objective(a, b, lambd) / a.shape[0]),
+        "lambda on the agreement": _embedding(_plain, lambda a, b, lambd: _total(
+            lambda on, off, weight: off + on * weight)(a, b, lambd)["loss"]),
         "embeddings of length 1": _embedding(_directions),
         "in evaluation mode": _embedding(_not_training),
     },
@@ -229,6 +238,11 @@ SECOND = {
         "the loss in place of the agreement": _read(agreement=lambda a, b: (1 - _corr(a, b).diag()).pow(2).mean()),
         "covariances": _products,
         "both views as one batch": _read(within=lambda a, b: _off(_corr(torch.vstack([a, b]), torch.vstack([a, b])))),
+        "only the upper triangle": _read(across=lambda a, b: torch.stack(
+            [_corr(a, b)[i, j] for i in range(a.shape[1]) for j in range(i + 1, a.shape[1])])),
+        "the standard deviation of the entries": _read(lambda x: x.var() ** 0.5),
+        "the columns of both views in one matrix": _read(
+            within=lambda a, b: _off(_corr(torch.hstack([a, b]), torch.hstack([a, b])))),
         "the mean of two roots": lambda a, b: {**_read()(a, b), "within": sum(
             _off(_corr(z, z)).pow(2).mean() ** 0.5 for z in (a, b)) / 2},
     },
