@@ -391,8 +391,8 @@ step = Exercise(
             "The diagonal alone is the loss of part 1, lambda = 0: copies are free. Take the entry \"loss\"."),
         "the loss after the step": (
             _loss_after,
-            "The weights are right, but you return the loss of the *changed* network. The loss is that of the batch before "
-            "the step: keep it, do not compute it again."),
+            "The weights are right, but you return the loss of the *changed* network. The loss is that of the batch "
+            "before the step: keep it, do not compute it again."),
         "divided by the batch": (
             _stepping(loss=lambda a, b, lambd: barlow_twins_loss(a, b, lambd)["loss"] / len(a)),
             "You divide by the batch. C is a mean over the batch already; the loss is a sum over its entries."),
@@ -527,11 +527,12 @@ meters_exercise = Exercise(
         "the standard deviation of the entries": (
             _metered(across=lambda a, b: off_diagonal(cross_correlation(a, b)).std(),
                      within=lambda a, b: _own(a, b).std()),
-            "std() subtracts the mean of the entries: if all dimensions are copies, all entries are 1 and it reads 0. Root "
-            "mean square: no mean subtracted."),
+            "std() subtracts the mean of the entries: if all dimensions are copies, all entries are 1 and it reads 0. "
+            "Root mean square: no mean subtracted."),
         "the columns of both views in one matrix": (
             _metered(within=lambda a, b: _rms(off_diagonal(cross_correlation(*[torch.cat([a, b], 1)] * 2)))),
-            "Side by side, the (2D, 2D) matrix holds the correlations across the views as well. One matrix for each view."),
+            "Side by side, the (2D, 2D) matrix holds the correlations across the views as well. One matrix for each "
+            "view."),
         "the mean of two roots": (
             _metered(within=lambda a, b: (_rms(off_diagonal(cross_correlation(a, a)))
                                           + _rms(off_diagonal(cross_correlation(b, b)))) / 2),
