@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.swav import normalize_rows
-from course_lib.methods.contrastive.swav import swav_loss as library_swav_loss
 from course_lib.methods.contrastive.swav import queue_codes as library_queue_codes
+from course_lib.methods.contrastive.swav import swav_loss as library_swav_loss
 from course_lib.models.layers import sinkhorn as library_sinkhorn
 from lessons.exercises.shared import directions, rand, randn, unit
 
@@ -152,7 +152,9 @@ def in_use(scores: Tensor) -> float:
 
 
 def _in_use_probes(generator, dtype):
-    lean = lambda n, k: _cosines(generator, dtype, n, k) + torch.linspace(0.6, 0, k, dtype=dtype)
+    def lean(n: int, k: int) -> Tensor:
+        return _cosines(generator, dtype, n, k) + torch.linspace(0.6, 0, k, dtype=dtype)
+
     one = 0.1 * _cosines(generator, dtype, 7, 3)
     one[:, 1] += 0.8                                        # a single name
     each = 0.2 * _cosines(generator, dtype, 5, 5) + 0.6 * torch.eye(5, dtype=dtype)
@@ -503,7 +505,7 @@ prototypes = Exercise(
             "away."),
         "two updates": (
             _updated_twice,
-            "optimizer.step() is called twice: each call is an update of everything. Once is enough, then the lengths."),
+            "optimizer.step() is called twice: each call updates everything. Once is enough, then the lengths."),
         "divided by the squared length": (
             _squared_length,
             "You divide by the sum of squares; the length is its root. F.normalize(weight, dim=1), or weight / "
@@ -573,7 +575,10 @@ def _steps(step, inputs: Tensor, weight: Tensor, mix: Tensor, epsilon: float):
     prototypes.weight.data.copy_(weight), encoder.weight.data.copy_(mix.T)
     optimizer = torch.optim.SGD([*encoder.parameters(), *prototypes.parameters()], lr=0.1, momentum=0.8,
                                 weight_decay=0.05)
-    codes = lambda scores: _log_rounds(scores / epsilon, 3)  # follows a gradient: who lets it through is seen
+
+    def codes(scores: Tensor) -> Tensor:
+        return _log_rounds(scores / epsilon, 3)  # follows a gradient: who lets it through is seen
+
     losses, encoders, named = [], [], []
     for (view1, view2), hold in zip(inputs, HOLD):
         more = (True,) if hold else ()
@@ -590,12 +595,12 @@ def _steps(step, inputs: Tensor, weight: Tensor, mix: Tensor, epsilon: float):
 
 def _variant(scale=True, swap=True, balance=None, clear=True, hold=True, rows=True, detach=True, both=True,
              temperature=0.1, joint=False, value=lambda loss: loss.item(), updates=1, along=1, views=(0, 1), cut=None,
-             pairs=None, before=lambda score: score):
+             pairs=None, before=lambda score: score, after=lambda score: score):
     """A step in which one thing is otherwise."""
 
     def answer(encoder, prototypes, optimizer, view1, view2, codes, held=False):
         z = [encoder((view1, view2)[v]) for v in views]
-        scores = [prototypes(unit(each, along) if scale else each) for each in z]
+        scores = [after(prototypes(unit(each, along) if scale else each)) for each in z]
         scores = [score.detach() if v == cut else score for v, score in enumerate(scores)]
         make = balance or codes
         q = list(make(torch.cat(scores)).chunk(2)) if joint else [make(before(score)) for score in scores]
@@ -616,6 +621,16 @@ def _variant(scale=True, swap=True, balance=None, clear=True, hold=True, rows=Tr
         return value(loss)
 
     return answer
+
+
+def _step_beside(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
+    scores = [prototypes(unit(encoder(view), 1)) for view in (view1, view2)]
+    optimizer.zero_grad()
+    loss = library_swav_loss(scores, [codes(score) for score in scores])
+    loss.backward()
+    optimizer.step()
+    prototype_step(prototypes, optimizer, hold)
+    return loss.item()
 
 
 def _otherwise_held(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
@@ -686,8 +701,8 @@ step = Exercise(
             "optimizer.zero_grad() is missing: the gradients of all earlier steps add up."),
         "nothing moves": (
             _cleared_late,
-            "No weight ever moves. Either nobody takes the step (prototype_step), or zero_grad() stands between backward() "
-            "and the step and throws away what was just computed. Order: zero_grad, backward, step."),
+            "No weight ever moves. Either nobody takes the step (prototype_step), or zero_grad() stands between "
+            "backward() and the step and throws away what was just computed. Order: zero_grad, backward, step."),
         "hold is ignored": (
             _variant(hold=False),
             "`hold` has no effect: while it is True the prototypes stand still, also for momentum and decay. Hand it "
@@ -699,6 +714,14 @@ step = Exercise(
             _variant(updates=2),
             "The optimizer steps twice. prototype_step contains the step of everything: no optimizer.step() beside "
             "it."),
+        "a step beside prototype_step": (
+            _step_beside,
+            "prototype_step contains the optimizer's step. With an optimizer.step() before it everything moves twice, "
+            "and the prototypes also while they should be held."),
+        "scores scaled, not embeddings": (
+            _variant(scale=False, after=lambda score: unit(score, 1)),
+            "You scale the scores to length 1. Scale the *embeddings*, before the prototypes: only then are scores "
+            "cosines."),
         "scaled along the batch": (
             _variant(along=0),
             "You scale columns over the batch. Length 1 is that of a sample's vector: F.normalize(z, dim=1)."),
@@ -738,7 +761,8 @@ step = Exercise(
         value=lambda loss: loss.detach())},
     hints=("In order: embeddings of length 1, scores, codes, loss; then clear, backward, and the update that you have "
            "written.",
-           "scores = [prototypes(F.normalize(encoder(view), dim=1)) for view in (view1, view2)]; codes(score) for each.",
+           "scores = [prototypes(F.normalize(encoder(view), dim=1)) for view in (view1, view2)]; codes(score) for "
+           "each.",
            "scores = [prototypes(F.normalize(encoder(view), dim=1)) for view in (view1, view2)]\n"
            "loss = swav_loss(scores, [codes(score.detach()) for score in scores])\n"
            "optimizer.zero_grad()\n"

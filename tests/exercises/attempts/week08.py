@@ -102,11 +102,12 @@ return loss.item()
         ("the same view twice", 0, "encoder(view2)", "encoder(view1)"),
         ("the codes exchanged", 0, "[q1, q2])", "[q2, q1])"),
         ("one code for both", 0, "[q1, q2])", "[q1, q1])"),
-        ("codes of softmaxed scores", 0, "codes(s1).detach(), codes(s2)", "codes(s1.softmax(1)).detach(), codes(s2.softmax(1))"),
+        ("codes of softmaxed scores", 0, "codes(s1).detach(), codes(s2)",
+         "codes(s1.softmax(1)).detach(), codes(s2.softmax(1))"),
         ("scores of the second view detached", 0, "s2 = prototypes(F.normalize(encoder(view2), dim=-1))",
          "s2 = prototypes(F.normalize(encoder(view2), dim=-1)).detach()"),
         ("the encoder detached", 0, "encoder(view1), dim", "encoder(view1).detach(), dim"),
-        ("nothing returned but the loss before", 0, "return loss.item()", "return swav_loss([s1, s2], [q1, q2]).item() / 2"),
+        ("half the loss", 0, "return loss.item()", "return swav_loss([s1, s2], [q1, q2]).item() / 2"),
     ]),
     "08.queue_codes": Tries([
         """

@@ -105,8 +105,9 @@ def _result_only(prototypes, optimizer, hold=False):
 
 # ---------------------------------------------------------------- 08.step
 def _train(codes_of=lambda codes, s: [codes(each) for each in s], scale=lambda z: z / z.norm(dim=1, keepdim=True),
-           tau=0.1, terms=lambda l: (l[0] + l[1]) / 2, code=lambda q: q.detach(), order=("clear", "back", "free", "step"),
-           after=lambda w: w / w.norm(dim=1, keepdim=True), mine=False, give=float, pick=(0, 1), lost=lambda s: s):
+           tau=0.1, terms=lambda both: sum(both) / 2, code=lambda q: q.detach(), order=("clear", "back", "free", "step"),
+           after=lambda w: w / w.norm(dim=1, keepdim=True), mine=False, give=float, pick=(0, 1),
+           lost=lambda s: s):
     """A step as a list of its parts, each of which can be another one, missing, or elsewhere."""
 
     def answer(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
@@ -234,13 +235,15 @@ SECOND = {
         "hold is ignored": _train(order=("clear", "back", "step")),
         "held the other way round": _train(order=("clear", "back", "keep", "step")),
         "two updates": _train(order=("clear", "back", "free", "step", "step")),
+        "a step beside prototype_step": _train(order=("clear", "back", "step", "free", "step")),
+        "scores scaled, not embeddings": _train(scale=lambda z: z, lost=lambda s: [F.normalize(each) for each in s]),
         "scaled along the batch": _train(scale=lambda z: z / z.norm(dim=0)),
         "one view twice": _train(pick=(0, 0)),
         "one view carries no gradient": _train(lost=lambda s: [s[0], s[1].detach()]),
         "one code for both": _train(codes_of=lambda codes, s: [codes(s[0])] * 2),
         "codes of a softmax": _train(codes_of=lambda codes, s: [codes(torch.softmax(each, -1)) for each in s]),
         "prototypes of any length": _train(after=lambda w: w),
-        "one direction only": _train(terms=lambda l: l[0]),
+        "one direction only": _train(terms=lambda both: both[0]),
         "no temperature": _train(tau=1),
         "codes of the transposed scores": _train(codes_of=lambda codes, s: [codes(each.t()).t() for each in s]),
         "the loss keeps its graph": _train(give=lambda loss: loss),
