@@ -65,7 +65,7 @@ def meter_lines(axes, steps: Sequence[int], meters: Mapping[str, Sequence[float]
     for (name, values), dash in zip(meters.items(), ("-", "--", ":")):
         axes.plot(steps, values, dash, label=name, lw=1.8)
     axes.axvline(step, color="#999999", lw=1)
-    axes.set(xlabel="step", ylabel="correlation", ylim=(-0.05, 1.05))
+    axes.set(xlabel="step", ylabel="correlation", ylim=(-0.15, 1.05))
     axes.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
 
 
