@@ -34,6 +34,12 @@ class Paper:
     reported_value: str  # as the list states it
     idea: str            # one sentence
     correction: str      # of an error in the list's entry
+    short: str           # the name on the map
+    detail: str          # one more sentence: what to look at
+    equation: str        # of its loss, in one line, where the course has the method or a lesson
+    builds_on: tuple[str, ...]  # keys of papers here whose ideas, networks or code it uses or examines
+    method: str          # its name in `course_lib.methods.METHODS`, "" without
+    lesson: str          # such as 04_simclr, "" without
 
     @property
     def in_schedule(self) -> bool:
@@ -48,18 +54,19 @@ def load_papers(path: str | Path = FILE) -> list[Paper]:
         wanted = [field.name for field in fields(Paper)]
         if rows.fieldnames != wanted:
             raise ValueError(f"{Path(path).name} has the columns {rows.fieldnames}; expected {wanted}.")
-        return [Paper(**{**row, "year": int(row["year"])}) for row in rows]
+        return [Paper(**{**row, "year": int(row["year"]), "builds_on": tuple(row["builds_on"].split())})
+                for row in rows]
 
 
 def search(text: str = "", family: str | None = None, year: int | str | None = None,
            treatment: str | None = None, papers: Iterable[Paper] | None = None) -> list[Paper]:
-    """Papers with every word of `text` (in any case) in key, title, venue, section, family or idea.
+    """Papers with every word of `text` (in any case) in key, names, venue, section, family or idea.
 
     year: one, or a range such as "2019-2021". Raises ValueError, with a list of the choices, for an unknown family or
     treatment.
     """
     papers = list(load_papers() if papers is None else papers)
-    first, last = _years(year)
+    first, last = year_range(year)
     for name, value in (("family", family), ("treatment", treatment)):
         known = sorted({getattr(paper, name) for paper in papers})
         if value is not None and value not in known:
@@ -67,14 +74,15 @@ def search(text: str = "", family: str | None = None, year: int | str | None = N
     words = text.lower().split()
 
     def fits(paper: Paper) -> bool:
-        where = (paper.key, paper.title, paper.venue, paper.section, paper.family, paper.idea)
+        where = (paper.key, paper.short, paper.title, paper.venue, paper.section, paper.family, paper.idea)
         return (all(word in " ".join(where).lower() for word in words) and first <= paper.year <= last
                 and family in (None, paper.family) and treatment in (None, paper.treatment))
 
     return [paper for paper in papers if fits(paper)]
 
 
-def _years(year: int | str | None) -> tuple[int, int]:
+def year_range(year: int | str | None) -> tuple[int, int]:
+    """The first and the last year of 2020 or "2019-2021"; None: all. ValueError for anything else."""
     if year is None:
         return 0, 9999
     first, _, last = str(year).partition("-")

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,9 @@ import pytest
 
 from course_lib import papers as P
 from course_lib.cli import commands
+from course_lib.cli.main import main
+from course_lib.files import CHECKOUT
+from course_lib.methods import METHODS
 
 
 def parsed(*words: str) -> argparse.Namespace:
@@ -27,6 +31,61 @@ def test_list_is_consistent():
         assert not paper.code_url or paper.code_url.startswith("https://")
     assert sum(paper.in_schedule for paper in everything) == 24
     assert {"vicreg", "spark"} <= {paper.key for paper in everything if paper.in_schedule}
+
+
+def test_every_card_has_a_name_a_sentence_of_what_to_look_at_and_an_equation_where_the_course_has_it():
+    everything = P.load_papers()
+    assert len({paper.short for paper in everything}) == len(everything)
+    for paper in everything:
+        assert 2 <= len(paper.short) <= 18 and paper in P.search(paper.short), paper.key
+        assert paper.detail.startswith("Look ") and paper.detail.endswith("."), paper.key
+        assert len(paper.detail.split()) <= 35 and "\n" not in paper.detail + paper.equation, paper.key
+        assert bool(paper.equation) == bool(paper.method or paper.lesson), paper.key
+    assert len({paper.detail for paper in everything}) == len(everything)
+
+
+def test_papers_build_on_older_ones_of_the_list_and_never_in_a_circle():
+    by = {paper.key: paper for paper in P.load_papers()}
+    for paper in by.values():
+        assert len(set(paper.builds_on)) == len(paper.builds_on) and paper.key not in paper.builds_on
+        for key in paper.builds_on:
+            assert key in by, f"{paper.key} builds on {key}, which is not in the list"
+            assert by[key].year <= paper.year, f"{paper.key} builds on {key}, which is younger"
+
+    def walk(key: str, way: tuple[str, ...]):
+        assert key not in way, f"a circle: {' -> '.join((*way, key))}"
+        for older in by[key].builds_on:
+            walk(older, (*way, key))
+
+    for key in by:
+        walk(key, ())
+
+
+def arxiv(paper: P.Paper) -> str:
+    return paper.url.rpartition("arxiv.org/abs/")[2]
+
+
+def test_a_paper_with_a_method_is_named_in_that_methods_file_and_the_other_way_round():
+    files = {name: CHECKOUT / "course_lib/methods" / f"{module.partition(':')[0].replace('.', '/')}.py"
+             for name, module in METHODS.items()}
+    heads = {name: "\n".join(file.read_text(encoding="utf-8").splitlines()[:7]) for name, file in files.items()}
+    for paper in P.load_papers():
+        if paper.method:
+            assert arxiv(paper) in heads[paper.method], paper.key
+        elif "arxiv.org" in paper.url:
+            named = [name for name, head in heads.items() if arxiv(paper) in head]
+            assert not named, f"{paper.key} has a method now: write {named[0]} into the column method of papers.csv"
+
+
+def test_a_paper_has_the_lesson_that_the_schedule_gives_it():
+    schedule = (CHECKOUT / "lessons/README.md").read_text(encoding="utf-8")
+    for paper in P.load_papers():
+        rows = [row for row in schedule.splitlines() if f"({paper.url})" in row]
+        lessons = {name for row in rows for name in re.findall(r"\((\w+)\.ipynb\)", row)}
+        if lessons or paper.lesson != "01_orientation":  # the first names no paper in the schedule
+            assert lessons == {paper.lesson} - {""}, f"{paper.key}: see the column lesson of papers.csv"
+        if paper.lesson:
+            assert arxiv(paper) in (CHECKOUT / f"lessons/{paper.lesson}.ipynb").read_text(encoding="utf-8"), paper.key
 
 
 def test_search():
@@ -72,6 +131,30 @@ def test_command(capsys):
     assert "https://arxiv.org/abs/2105.04906" in capsys.readouterr().out  # a single hit is shown in full
     assert commands.papers.run(parsed("zebra")) == 1
     assert "None of the 115 papers fits" in capsys.readouterr().out
+
+
+def test_map(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["papers", "--map"]) == 0
+    assert "Written: papers.html, 115 papers; open it in a browser" in capsys.readouterr().out
+    assert (tmp_path / "papers.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert main(["papers", "negative", "--year", "2020-2021", "--map", "mine.html"]) == 0
+    html = (tmp_path / "mine.html").read_text(encoding="utf-8")
+    assert '"start": {"word": "negative", "family": "", "first": 2020, "last": 2021}' in html
+
+
+@pytest.mark.parametrize("words, said", [
+    (("--map", "falcon"), "expected a file that ends in .html. Words to search for come first: course papers falcon"),
+    (("--map", "--ideas"), "leave out --treatment and --ideas"),
+    (("--map", "--treatment", "read"), "leave out --treatment and --ideas"),
+    (("--map", "--family", "mask"), "no paper has the family 'mask'"),
+    (("--map", "--year", "2010"), "no paper is of 2010"),
+])
+def test_mistakes_about_the_map_are_sentences(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["papers", *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error and not list(tmp_path.iterdir())
 
 
 def test_imports_nothing_heavy():

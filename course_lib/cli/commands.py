@@ -113,7 +113,16 @@ class export:
 
 
 class papers:
-    """Search the reading list: 115 papers by title, family, year and treatment in the course."""
+    """Search the reading list: 115 papers by title, family, year and treatment in the course.
+
+    With --map it becomes one HTML page to wander in: the papers by family and year, and for each a card with its idea,
+    its equation, what it builds on and what the course has of it. Words, --family and --year are set there at first.
+
+    examples:
+      course papers negatives --year 2020-2021          a table of those that fit
+      course papers --map                               all of them, in papers.html
+      course papers --family masked --map masked.html   with a filter set, which the page can take away again
+    """
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -122,11 +131,15 @@ class papers:
         parser.add_argument("--year", help="a year, 2020, or a range, 2019-2021")
         parser.add_argument("--treatment", help="in the course: implement, 'reproduce small' or read")
         parser.add_argument("--ideas", action="store_true", help="add a sentence and the addresses of each")
+        parser.add_argument("--map", nargs="?", const="papers.html", metavar="FILE.html",
+                            help="write the map of all papers as a page that needs no network (default: papers.html)")
 
     @staticmethod
     def run(args: argparse.Namespace) -> int:
         from course_lib.papers import load_papers, search, table
 
+        if args.map is not None:
+            return papers._map(args)
         everything = load_papers()
         found = search(" ".join(args.search), args.family, args.year, args.treatment, everything)
         if not found:
@@ -134,4 +147,20 @@ class papers:
             return 1
         print(table(found, ideas=args.ideas or len(found) <= 3))  # whoever searches for one paper wants its address
         print(f"\n{len(found)} of {len(everything)} papers")
+        return 0
+
+    @staticmethod
+    def _map(args: argparse.Namespace) -> int:
+        from course_lib.files import write_text
+        from course_lib.notebook.papers_map import explore_papers
+
+        if Path(args.map).suffix.lower() not in (".html", ".htm"):
+            raise ValueError(f"--map is {args.map}; expected a file that ends in .html. Words to search for come "
+                             f"first: course papers {args.map} --map")
+        if args.treatment or args.ideas:
+            raise ValueError("--map shows all papers with their cards, and has filters of its own: leave out "
+                             "--treatment and --ideas.")
+        made = explore_papers(word=" ".join(args.search), family=args.family, year=args.year)
+        write_text(args.map, made.html())
+        print(f"Written: {args.map}, {len(made.data['papers'])} papers; open it in a browser, it needs no network.")
         return 0

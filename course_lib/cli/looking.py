@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 MAP, FEW, LEAST = 500, 12, 4   # pictures in the map, with attention and patches, and from how many a map says something
-LARGEST = 512                  # pixels along a side
 CSS = """body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem auto; max-width: 1100px; padding: 0 1rem }
 h1 { font-size: 22px } h2 { font-size: 17px; margin: 1.6em 0 .3em } p { margin: .3em 0; max-width: 50em }
 footer { margin-top: 2em; font-size: 13px }"""
@@ -40,7 +39,7 @@ class look:
 
     @staticmethod
     def run(args: argparse.Namespace) -> int:
-        from course_lib.data.pictures import open_pictures
+        from course_lib.data.pictures import LARGEST, open_pictures
         from course_lib.files import write_text
         from course_lib.runs.networks import open_network
 

@@ -132,6 +132,8 @@ COMMANDS = (
     Command("embed", "write the representation of every image to a file", "course_lib.cli.commands:embed"),
     Command("export", "write the backbone as a plain state dict, and how to use it", "course_lib.cli.commands:export"),
     Command("look", "show your own pictures as a trained network sees them, as HTML", "course_lib.cli.looking:look"),
+    Command("cluster", "sort your own pictures into groups: a CSV and a picture sheet",
+            "course_lib.cli.grouping:cluster"),
     Command("networks", "make the learned networks that lessons look into", "course_lib.cli.main:Networks"),
     Command("papers", "search the reading list", "course_lib.cli.commands:papers"),
     Command("doctor", "check the environment and say how to fix it", "course_lib.cli.doctor"),

@@ -13,6 +13,8 @@ from course_lib.data.images import DataError, ImageSet
 from course_lib.data.photo import decode_photo, failure_reason
 from course_lib.data.splits import FolderReport, plan_splits, shown, walk
 
+LARGEST = 512  # pixels along a side that a command may ask for
+
 
 def open_pictures(paths: Sequence[str | os.PathLike], size: int, most: int) -> tuple[ImageSet, list[str]]:
     """Pictures as squares of `size` pixels, and sentences about what was left out.

@@ -10,6 +10,7 @@ from course_lib.evaluate.measures import (
     covariance_spectrum, effective_rank, feature_std, few_threads, partition_scores, rankme, uniformity,
 )
 from course_lib.evaluate.neighbours import knn, knn_accuracy, knn_predict, knn_votes, nearest
+from course_lib.evaluate.pairs import pair_measures
 from course_lib.evaluate.patches import component_colours, patch_vectors
 from course_lib.evaluate.probes import COMPONENTS, WIDE, LabelledFeatures, ProbeResult, factor_probe, linear_probe
 from course_lib.evaluate.reconstruction import average_distance, fill_mean, fill_nearest, hidden_error, hidden_errors
@@ -26,7 +27,8 @@ __all__ = [
     "cluster_table", "component_colours", "count_votes", "covariance_spectrum", "effective_rank", "embed",
     "embed_projected", "factor_probe", "feature_std", "few_threads", "fill_mean", "fill_nearest", "hidden_error",
     "hidden_errors", "kmeans_clusters", "knn", "knn_accuracy", "knn_predict", "knn_votes", "linear_probe",
-    "lower_bound", "matched_scores", "missing_lines", "mutual_matches", "object_share", "partition_scores",
-    "patch_vectors", "queue_scores", "rankme", "raw_pixels", "reinitialise", "rollout", "score", "score_clusters",
+    "lower_bound", "matched_scores", "missing_lines", "mutual_matches", "object_share", "pair_measures",
+    "partition_scores", "patch_vectors", "queue_scores", "rankme", "raw_pixels", "reinitialise", "rollout", "score",
+    "score_clusters",
     "score_statistics", "similarity", "table", "to_grid", "uniformity", "unmeasurable", "unscorable",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.data.images import ImageSet, Splits, draw
@@ -55,6 +55,33 @@ def kmeans_clusters(train: Tensor, test: Tensor, clusters: int, seed: int = 0,
         means = KMeans(clusters, n_init=restarts, random_state=seed).fit(points)  # pyright: ignore[reportArgumentType]
         first, second = (torch.from_numpy(means.predict(x)).long() for x in (points, queries))
     return first, second
+
+
+def grouped(model: nn.Module, images: ImageSet, clusters: int | None = None, seed: int = 0,
+            device: str | torch.device = "auto") -> tuple[Tensor, Tensor]:
+    """Groups of images that nobody has labelled, the largest first: int64 (N,) from 0, and how well each image fits.
+
+    A ClusteringMethod says both itself: its clusters that have images, and their probability. Of another network the
+    features are clustered by `kmeans_clusters`, and the fit is the cosine with the mean of the group, about the mean of
+    all. ValueError where `clusters` is missing, larger than the number of images, or not the method's own.
+    """
+    if isinstance(model, ClusteringMethod):
+        if clusters not in (None, model.clusters):
+            raise ValueError(f"{clusters} clusters asked of a {type(model).title} that was trained with "
+                             f"{model.clusters}: leave the number out, or name a run of another method.")
+        found, fit = assigned(model, images, device)
+    else:
+        if clusters is None or not 2 <= clusters <= len(images):
+            raise ValueError(f"the number of clusters is {clusters}; expected 2 to {len(images)}, the number of "
+                             "images: this network has features, and no clusters of its own.")
+        features = embed(model, images, device=device)
+        found, points = kmeans_clusters(features, features, clusters, seed)[0], normalize(features - features.mean(0))
+        means = normalize(torch.zeros(clusters, points.shape[1]).index_add_(0, found, points))
+        fit = (points * means[found]).sum(1)
+    sizes = found.bincount(minlength=int(found.max()) + 1)
+    place = torch.empty_like(sizes)
+    place[sizes.argsort(descending=True, stable=True)] = torch.arange(len(sizes))
+    return place[found], fit
 
 
 def matched_scores(train: Tensor, train_labels: Tensor, test: Tensor, labels: Tensor,

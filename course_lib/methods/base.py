@@ -121,3 +121,11 @@ class ClusteringMethod(Method):
     def logits(self, images: Tensor) -> Tensor:
         """(B, 3, H, W), uint8 or in [0, 1] -> logits (B, K): their softmax is the probability of each cluster."""
         raise NotImplementedError
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """The probability of each cluster: (B, K)."""
+        return self.logits(images).softmax(1)
+
+    def assign(self, images: Tensor) -> Tensor:
+        """The likeliest cluster of each image: (B,) int64."""
+        return self.probabilities(images).argmax(1)

@@ -9,15 +9,16 @@ from course_lib.notebook.explorers import CMAP, WIDE, Images, Model, View, heat,
 from course_lib.notebook.findings import DoesNotHold, finding
 from course_lib.notebook.knobs import FAST, Knob, close_figure, knob
 from course_lib.notebook.live import LiveCurves
+from course_lib.notebook.papers_map import PapersMap, explore_papers
 from course_lib.notebook.patches import correspondence_view, explore_correspondence, explore_patches, patches_view
 from course_lib.notebook.predictions import Prediction, predict
-from course_lib.notebook.toys import circle_descent, circle_figure, circle_measures, simsiam_descent
+from course_lib.notebook.toys import circle_descent, circle_figure, circle_measures, simsiam_descent, twins_descent
 
 __all__ = [
     "CMAP", "Choice", "Claim", "DoesNotHold", "EmbeddingMap", "FAST", "Images", "Knob", "LiveCurves", "Model",
-    "Patch", "Prediction", "Slider", "Toggle", "View", "WIDE", "attention_view", "circle_descent", "circle_figure",
-    "circle_measures", "claim", "close_figure", "correspondence_view", "difference_interval", "explore_attention",
-    "explore_correspondence", "explore_embedding", "explore_patches", "explore_reconstruction", "finding", "heat",
-    "interval", "knob", "open_image", "patches_view", "predict", "reconstruction_view", "simsiam_descent",
-    "transformer",
+    "PapersMap", "Patch", "Prediction", "Slider", "Toggle", "View", "WIDE", "attention_view", "circle_descent",
+    "circle_figure", "circle_measures", "claim", "close_figure", "correspondence_view", "difference_interval",
+    "explore_attention", "explore_correspondence", "explore_embedding", "explore_papers", "explore_patches",
+    "explore_reconstruction", "finding", "heat", "interval", "knob", "open_image", "patches_view", "predict",
+    "reconstruction_view", "simsiam_descent", "transformer", "twins_descent",
 ]

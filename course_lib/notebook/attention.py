@@ -65,13 +65,15 @@ def _objects(images: Images, objects: Tensor | None, pictures: Tensor) -> Tensor
     return objects
 
 
-def attention_view(model: Model, images: Images, size: int | None = None, objects: Tensor | None = None) -> View:
+def attention_view(model: Model, images: Images, size: int | None = None, objects: Tensor | None = None,
+                   highest: int = 100) -> View:
     """view(state): where a token looks. state: image, layer (from 1), head (from 1, "mean" or "rollout"), query, patch
     (row, column), hidden.
 
     query: "class token", "patch" or "mask token": the clicked patch, hidden or not. hidden: the share of the other
     patches that the method's mask token replaces (iBOT's has been learned by the student; it is shown in the teacher).
-    objects: bool (N, S, S), where the objects are; known for an ImageSet of generated images.
+    objects: bool (N, S, S), where the objects are; known for an ImageSet of generated images. highest: per cent, where
+    the axis of the shares on the object ends.
 
     data: "overview" (layers, heads + 2, g, g), its last columns the mean of the heads and the rollout through the
     layers up to this one; of the chosen layer "heads" (heads, g, g), "rollout" (g, g) and "to class" (heads,), the
@@ -114,13 +116,13 @@ def attention_view(model: Model, images: Images, size: int | None = None, object
             data["object area"] = float(masks[index].float().mean())
         shown = as_pixels(blanked(pictures[index : index + 1], visible))[0]
         return data, _draw(state, data, shown, float(weights[layer - 1, column, 0]), network.patch, names,
-                           None if masks is None else masks[index], bool((~visible).any()))
+                           None if masks is None else masks[index], bool((~visible).any()), highest)
 
     return view
 
 
 def _draw(state: dict, data: dict, pixels: np.ndarray, to_class: float, patch: int, names: list, mask: Tensor | None,
-          masked: bool) -> Figure:
+          masked: bool, highest: int = 100) -> Figure:
     """The image, the chosen map, all maps small, and, where the object is known, how much of each is on it."""
     below = 0.0 if mask is None else 1.6
     figure = plt.figure(figsize=(WIDE, 3.05 + below), FigureClass=Exact)
@@ -158,7 +160,7 @@ def _draw(state: dict, data: dict, pixels: np.ndarray, to_class: float, patch: i
     outline(small, (state["layer"] - 1, names.index(state["head"])), side, gap=1)
     if mask is not None:
         axes = figure.add_axes((0.55 / WIDE, 0.4 / (3.05 + below), 6.6 / WIDE, 0.95 / (3.05 + below)))
-        _object_shares(axes, state, data, names)
+        _object_shares(axes, state, data, names, highest)
     return figure
 
 
@@ -179,7 +181,7 @@ def _scaled(maps: Tensor, state: dict) -> Tensor:
     return (maps / largest[..., None, None].clamp_min(1e-12)).clamp(max=1)
 
 
-def _object_shares(axes, state: dict, data: dict, names: list) -> None:
+def _object_shares(axes, state: dict, data: dict, names: list, highest: int) -> None:
     shares, numbers = 100 * data["on object"], list(range(1, len(data["on object"]) + 1))
     axes.plot(numbers, shares[:, :-2], "o", ms=4, color=GREY)
     axes.plot(numbers, shares[:, -2], color=BLACK)
@@ -187,7 +189,7 @@ def _object_shares(axes, state: dict, data: dict, names: list) -> None:
     axes.axhline(100 * data["object area"], color=OBJECT, ls="--")
     axes.plot(state["layer"], shares[state["layer"] - 1, names.index(state["head"])], "o", ms=9, mfc="none",
               mec=PICKED, mew=2)
-    axes.set(xticks=numbers[:: _every(len(numbers))], ylim=(0, 100), yticks=[0, 50, 100])
+    axes.set(xticks=numbers[:: _every(len(numbers))], ylim=(0, highest), yticks=[0, highest // 2, highest])
     axes.set_xlabel("layer", fontsize=9, labelpad=1)
     axes.tick_params(labelsize=8)
     axes.set_title("of the attention to patches, % on the object", fontsize=9, loc="left", pad=3)
@@ -198,12 +200,14 @@ def _object_shares(axes, state: dict, data: dict, names: list) -> None:
 
 
 def explore_attention(model: Model, images: Images, title: str = "Where does it look?", size: int | None = None,
-                      objects: Tensor | None = None, tasks: Tasks | None = None) -> Knob:
+                      objects: Tensor | None = None, tasks: Tasks | None = None, *, query: str = "class token",
+                      at: tuple[int, int] | None = None, highest: int = 100) -> Knob:
     """A knob over `attention_view`: choose an image, a layer, a head, and the class token, a patch or a mask token.
 
     model: a ViT, a method over one, a learned network, or the path of a checkpoint. images: a tensor, an ImageSet, or
     paths of photographs, which become squares of `size` pixels (default: what the ViT was built for). objects: see
-    `attention_view`. ValueError: no attention, or a size that does not fit; FileNotFoundError: no such file.
+    `attention_view`. query, at: the token and the patch to begin with. ValueError: no attention, or a size that does
+    not fit; FileNotFoundError: no such file.
     """
     model = loaded(model)
     network = transformer(model)
@@ -212,7 +216,7 @@ def explore_attention(model: Model, images: Images, title: str = "Where does it 
     queries, hidden = ["class token", "patch"], {}
     if _mask_token(model) is not None:
         queries, hidden = [*queries, "mask token"], {"hidden": Slider(0.0, 0.9, 0.0, 0.1)}
-    return explorer(attention_view(model, pictures, None, _objects(images, objects, pictures)), title, tasks,
+    return explorer(attention_view(model, pictures, None, _objects(images, objects, pictures), highest), title, tasks,
                     image=(0, len(pictures) - 1, 0), layer=(1, depth, depth),
-                    head=Choice([*range(1, _heads(network) + 1), "mean", "rollout"]), query=Choice(queries),
-                    patch=Patch(side, side, (side // 2, side // 2)), **hidden)
+                    head=Choice([*range(1, _heads(network) + 1), "mean", "rollout"]), query=Choice(queries, query),
+                    patch=Patch(side, side, at or (side // 2, side // 2)), **hidden)

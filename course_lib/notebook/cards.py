@@ -113,3 +113,16 @@ def display(bundle: dict, update: bool = False) -> Any:
     from IPython.display import display as show_here
 
     return show_here(bundle, raw=True, display_id=update or None)
+
+
+def show_drawn(widget: Any, name: str, sentence: str, still: dict) -> None:
+    """Display a widget, and below it a sentence and a picture (a mime bundle), which stand there when it is not drawn.
+
+    name: the CSS class of what the widget draws, whose style sheet hides the two outputs below it. Where nothing is
+    drawn, as in a saved notebook, the widget's own place is hidden.
+    """
+    display({WIDGET: {"version_major": 2, "version_minor": 1, "model_id": widget.model_id}, "text/plain": ""})
+    dead = f".jp-OutputArea-child:has(> .jupyter-widgets):not(:has(.{name})):has(+ * .{name}-still)"
+    display({"text/html": f"<style>{dead} {{ display: none }}</style><small class='{name}-still'>{sentence}</small>",
+             "text/plain": sentence})
+    display(still)

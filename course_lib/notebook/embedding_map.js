@@ -4,7 +4,7 @@
 
 // pixels from which a point is hovered or picked; random groups that a group is compared with; thumbnails of a group
 const REACH = 14, DRAWS = 40, SHOWN = 24;
-const MARGIN = 14, SPAN = 65535, GREY = "#999999", SAME = "2px solid #0072B2", OTHER = "2px dashed #E69F00";
+const MARGIN = 14, GREY = "#999999", SAME = "2px solid #0072B2", OTHER = "2px dashed #E69F00";
 const TURN = 2 * Math.PI, KEYS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Escape: 0 };
 
 export default {
@@ -86,10 +86,10 @@ class Plane {
   }
 
   move(part) {  // to a part of the way from the first checkpoint to the last
-    const at = part * this.last, f = at % 1, { points, count } = this, { name, steps, kept } = this.network;
+    const at = part * this.last, f = at % 1, { points, count } = this, { name, steps, kept, extent } = this.network;
     const a = 2 * count * Math.floor(at), b = 2 * count * Math.ceil(at), near = Math.round(at);
-    const side = Math.min(this.width, this.height) - 2 * MARGIN, unit = side / SPAN;
-    const left = (this.width - side) / 2, top = (this.height - side) / 2;
+    const unit = this.unit = Math.min(...extent.map((most, i) => ([this.width, this.height][i] - 2 * MARGIN) / most));
+    const left = (this.width - unit * extent[0]) / 2, top = (this.height - unit * extent[1]) / 2;
     for (let i = 0; i < count; i++) {
       this.x[i] = left + unit * ((1 - f) * points[a + 2 * i] + f * points[b + 2 * i]);
       this.y[i] = top + unit * ((1 - f) * points[a + 2 * i + 1] + f * points[b + 2 * i + 1]);

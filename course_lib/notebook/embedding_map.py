@@ -28,27 +28,23 @@ from course_lib.data.images import ImageSet
 from course_lib.evaluate.measures import check_features
 from course_lib.evaluate.neighbours import nearest
 from course_lib.models.layers import normalize
-from course_lib.notebook.cards import WIDGET, display, shell
+from course_lib.notebook.cards import shell, show_drawn
 from course_lib.notebook.knobs import picture
 from course_lib.notebook.pages import Part, offline_page
 from course_lib.plots import CYCLE, embedding, project
-from course_lib.runs.networks import Journey, Learned
+from course_lib.runs.networks import COMPONENTS, Journey, Learned
 
 MOST = 10_000   # points that a browser moves smoothly
 STILL = 500     # points of the picture that a saved notebook keeps
 CODES = 64      # colours of a scale
 SPAN = 65535    # coordinates are uint16
 HERE = Path(__file__)
-HELP = ("Each point is an image; images whose features point in similar directions are drawn near each other. A flat "
-        "map cannot keep everything, so neighbours are found by all features. Point at an image to see it, click it "
+HELP = ("Each point is an image; images with similar features are drawn near each other. A flat map cannot keep "
+        "everything, so neighbours are found by all features. Point at an image to see it, click it "
         "for its neighbours, draw around some for what they share; click beside the points to clear.")
 NOTE = ("Bars: empty if the images are as mixed as all images, full if all are alike. The line: of groups of as many "
         "images drawn at random, 19 in 20 agree less.")
-# where the widget is not drawn, as in a saved notebook, its place is hidden; embedding_map.css hides the two outputs
-# below a widget that is drawn
-STAND_IN = ("<style>.jp-OutputArea-child:has(> .jupyter-widgets):not(:has(.emb)):has(+ * .emb-still) "
-            "{ display: none }</style><small class='emb-still'>A picture of the map; run this cell to explore it."
-            "</small>")
+STAND_IN = "A picture of the map; run this cell to explore it."
 Network = Learned | Journey | Tensor
 
 
@@ -107,9 +103,7 @@ class EmbeddingMap:
             print(repr(self))
             return
         self._widget = self._widget or _widget(self.data)
-        display({WIDGET: {"version_major": 2, "version_minor": 1, "model_id": self._widget.model_id}, "text/plain": ""})
-        display({"text/html": STAND_IN, "text/plain": "a picture of the map; run this cell to explore it"})
-        display(picture(self.figure(), repr(self)))
+        show_drawn(self._widget, "emb", STAND_IN, picture(self.figure(), repr(self)))
 
 
 def _widget(data: dict) -> Any:
@@ -177,8 +171,8 @@ def explore_embedding(networks: Network | Mapping[str, Network], images: ImageSe
         "sheet": None if images is None else _sheet(images.images),
         "scales": {"category": list(CYCLE), "number": _scale("cividis"), "circular": _scale("twilight_shifted")},
         "networks": [{"name": name, "steps": path.steps.tolist() if len(path.steps) > 1 else [None],
-                      "kept": _kept(path, frame) if method == "pca" else None, "points": _coordinates(frame),
-                      "neighbours": near.numpy().astype("<u2").tobytes()}
+                      "kept": _kept(path, frame) if method == "pca" else None,
+                      "neighbours": near.numpy().astype("<u2").tobytes(), **_coordinates(frame)}
                      for (name, path), frame, near in zip(paths.items(), frames, neighbours)]}
     generated = images is not None and images.factors  # a photograph is not drawn into a notebook that may be published
     return EmbeddingMap(data, labels, classes, images.images if images is not None and generated else None)
@@ -214,15 +208,33 @@ def _directions(path: Journey) -> Tensor:
 def flat_maps(path: Journey, method: str) -> Tensor:
     """Maps of all checkpoints (T, N, 2) in one frame, so that points move and do not jump."""
     if method == "tsne" and path.maps is not None:
-        return torch.from_numpy(path.maps.astype(np.float32))
+        return _one_size(torch.from_numpy(path.maps.astype(np.float32)))
     directions = _directions(path)
     if method == "pca":
         return project(directions.flatten(0, 1)).view(*directions.shape[:2], 2)
-    frames = [project(directions[-1], method)]
-    for earlier in directions[:-1].flip(0):
+    scaled = [_equally_wide(d) for d in directions]
+    frames = [project(scaled[-1], method)]
+    for earlier in scaled[:-1][::-1]:
         frame = project(earlier, method, start=frames[0])
         frames.insert(0, frame @ _turn(frame, frames[0]))
-    return torch.stack(frames)
+    return _one_size(torch.stack(frames))
+
+
+def _one_size(frames: Tensor) -> Tensor:
+    """t-SNE's maps (T, N, 2), centred and with the same mean distance from the centre: their sizes mean nothing."""
+    centred = frames - frames.mean(1, keepdim=True)
+    return centred / centred.norm(dim=2).mean(1)[:, None, None].clamp_min(1e-12)
+
+
+def _equally_wide(directions: Tensor) -> Tensor:
+    """The 16 largest principal components (N, <= 16) of (N, D), each with standard deviation 1.
+
+    In flat maps of the features as they are, lighting and position often push everything else aside.
+    """
+    centred = directions - directions.mean(0)
+    components = centred @ torch.linalg.svd(centred, full_matrices=False)[2][:COMPONENTS].T
+    spread = components.std(0)
+    return components / spread.clamp_min(1e-3 * float(spread.max()) + 1e-12)
 
 
 def _turn(points: Tensor, onto: Tensor) -> Tensor:
@@ -237,11 +249,16 @@ def _kept(path: Journey, frames: Tensor) -> list[float]:
     return (frames.var(dim=1).sum(dim=1) / whole).tolist()
 
 
-def _coordinates(frames: Tensor) -> bytes:
-    """Frames (T, N, 2), y upwards -> uint16, y downwards, in the square that holds all of them."""
+def _coordinates(frames: Tensor) -> dict:
+    """Frames (T, N, 2), y upwards -> "points": uint16, y downwards, and "extent": their largest x and y.
+
+    The longer side of the rectangle that holds all of them is SPAN.
+    """
     low, high = frames.amin((0, 1)), frames.amax((0, 1))
-    unit = ((frames - (low + high) / 2) / (high - low).max().clamp_min(1e-12) * torch.tensor([1, -1]) + 0.5).clamp(0, 1)
-    return (unit * SPAN).round().numpy().astype("<u2").tobytes()
+    extent = (high - low) / (high - low).max().clamp_min(1e-12)
+    unit = ((frames - (low + high) / 2) / (high - low).max().clamp_min(1e-12) * torch.tensor([1, -1]) + extent / 2)
+    return {"points": (unit.clamp(0, 1) * SPAN).round().numpy().astype("<u2").tobytes(),
+            "extent": (extent * SPAN).round().clamp_min(1).tolist()}
 
 
 def _causes(labels: Tensor | None, classes: tuple[str, ...], images: ImageSet | None) -> list[dict]:

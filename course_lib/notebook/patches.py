@@ -101,8 +101,11 @@ def _album(pixels: np.ndarray, colours: Tensor) -> np.ndarray:
 
 
 def explore_patches(model: Model, images: Images, title: str = "What looks alike to it?", size: int | None = None,
-                    tasks: Tasks | None = None) -> Knob:
+                    tasks: Tasks | None = None, *, image: int = 0, at: tuple[int, int] | None = None,
+                    without_place: bool = False) -> Knob:
     """A knob over `patches_view`: choose an image, click a place in it, and choose the stage of a conv net.
+
+    image, at (row, column), without_place: the state to begin with.
 
     model: a ViT or a conv net, a method over one, a learned network, or the path of a checkpoint. images, size, errors:
     as `explore_attention` takes them (for a conv net files become squares of 64 pixels).
@@ -111,10 +114,10 @@ def explore_patches(model: Model, images: Images, title: str = "What looks alike
     strides = strides_of(network)
     clicks = _clicks(strides, pictures.shape[-1])
     # the mean of a few images at a place is mostly those images themselves
-    switch = {"without_place": Toggle(False)} if len(pictures) >= 8 else {}
-    return explorer(patches_view(network, pictures), title, tasks, image=(0, len(pictures) - 1, 0),
-                    stage=(1, len(strides), len(strides)), patch=Patch(clicks, clicks, (clicks // 2, clicks // 2)),
-                    **switch)
+    switch = {"without_place": Toggle(without_place)} if len(pictures) >= 8 else {}
+    return explorer(patches_view(network, pictures), title, tasks, image=(0, len(pictures) - 1, image),
+                    stage=(1, len(strides), len(strides)),
+                    patch=Patch(clicks, clicks, at or (clicks // 2, clicks // 2)), **switch)
 
 
 # ------------------------------------------------------------------------------------------------ two images

@@ -129,3 +129,29 @@ def circle_figure(path: Tensor, step: int, names: tuple[str, ...] = ("online", "
             axes.set(xlabel="step", ylim=(0, 1.05), title=label)
         figure.legend(*panels[3].get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=8)
     return figure
+
+
+def twins_descent(step: Callable, lambd: float, steps: int = 150, dimensions: int = 12, images: int = 60,
+                  every: int = 10) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """A linear network trained by step(network, optimizer, view1, view2, lambd), looked at every so many steps.
+
+    An image is four causes, which views disturb more and more (standard deviations 0.3, 0.5, 0.8, 1.5); a fifth number
+    is drawn anew in each view. The outputs start alike. -> shares (T, 5, dimensions) of each number in each output,
+    and the outputs of both views of a batch at each look.
+    """
+    g, noise = generator(0), torch.tensor([0.3, 0.5, 0.8, 1.5, 1.0])
+    causes = torch.randn(images, 5, generator=g) * torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0])
+    network = torch.nn.Linear(5, dimensions, bias=False)
+    own, common = (torch.randn(n, 5, generator=generator(seed)) for n, seed in ((dimensions, 3), (1, 4)))
+    network.weight.data = (own + 3 * common) / 5**0.5
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
+    shares, outputs = [], []
+    for now in range(steps + 1):
+        first, second = (causes + noise * torch.randn(images, 5, generator=g) for _ in range(2))
+        if now % every == 0:
+            with torch.no_grad():
+                weights = network.weight.T.clone()
+                shares.append(weights.square() / weights.square().sum(0))
+                outputs.append((network(first), network(second)))
+        step(network, optimizer, first, second, lambd)
+    return torch.stack(shares), outputs

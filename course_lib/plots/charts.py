@@ -17,6 +17,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from course_lib.evaluate.measures import few_threads
@@ -47,6 +48,37 @@ def curves(series: Mapping[str, Any], floors: Mapping[str, float] | None = None,
     axes.grid(axis="y")
     if len(series) > 1:
         figure.legend(loc="outside lower center", ncols=min(4, len(series)))
+    return figure
+
+
+@drawn
+def traces(panels: Mapping[str, Mapping[str, Any]], chosen: str | None = None, xlabels: Sequence[str] = (),
+           tops: Sequence[float | None] = (), levels: Mapping[str, float] | None = None) -> Figure:
+    """The same runs in a row of panels: title -> name -> (x, y), or a list of these, one for each seed.
+
+    chosen: the run in colour, over all others in grey; without, each has a colour and dashes of its own, and a key.
+    xlabels, tops: of the panels in turn, "step" and as needed where there are none. levels: title -> a dotted line.
+    Points at one x (a score for each seed) are not joined.
+    """
+    figure, places = plt.subplots(1, len(panels), figsize=(WIDTH, 2.5), squeeze=False)
+    for number, (axes, (title, runs)) in enumerate(zip(places[0], panels.items())):
+        for run, (name, lines) in enumerate(runs.items()):
+            colour, dash = (CYCLE[run % len(CYCLE)], DASHES[run % 4]) if chosen is None else (
+                (THIS, "-") if name == chosen else ("#BBBBBB", "-"))
+            for seed, (x, y) in enumerate([lines] if isinstance(lines, tuple) else lines):
+                x, y = as_array(x), as_array(y)
+                axes.plot(x, y, ls=dash if len({*x.tolist()}) > 1 else "none", color=colour, lw=1.4, ms=4,
+                          marker="o" if len(x) <= 12 else None, zorder=2 + (name == chosen),
+                          label=None if seed else name)
+        if title in (levels or {}):
+            axes.axhline((levels or {})[title], color=BLACK, ls=":", lw=1, zorder=1)
+        axes.set(title=title, xlabel=xlabels[number] if number < len(xlabels) else "step",
+                 ylim=(min(0.0, axes.get_ylim()[0]), tops[number] if number < len(tops) else None))
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        if number < len(xlabels) and not xlabels[number]:
+            axes.set(xticks=[], xlim=(-0.6, len(runs) - 0.4))
+    if chosen is None:
+        figure.legend(*places[0, 0].get_legend_handles_labels(), loc="outside right center")
     return figure
 
 

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 from course_lib.augment.masks import enlarge
-from course_lib.plots.drawing import as_pixels
+from course_lib.plots.drawing import SIGNED, as_pixels
 
 
 def unit_circle(axes, edge: float = 1.3) -> None:
@@ -83,3 +83,16 @@ def numbers(axes, values: Tensor, rows: Sequence[str], columns: Sequence[str], h
     axes.set_yticks(range(len(rows)), rows)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
+
+
+def correlations(axes, matrix: Tensor, title: str = "", numbers: bool = False):
+    """A matrix of correlations of dimensions, from -1 to 1; the picture, for a colour bar. numbers: written in."""
+    shown = axes.imshow(matrix.float().numpy(), cmap=SIGNED, vmin=-1, vmax=1)
+    axes.set(title=title, xlabel="dimension, view 2", ylabel="dimension, view 1")
+    if numbers:
+        for (i, j), value in np.ndenumerate(matrix.numpy()):
+            text = axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=9,
+                             color="white" if abs(value) > 0.7 else "black")
+            text.set_in_layout(False)  # faster, for knobs
+        axes.set(xticks=range(len(matrix)), yticks=range(len(matrix)))
+    return shown

@@ -1,77 +1,16 @@
-"""Exercises of week 4, SimCLR: who is whose partner, the loss, what each negative gets of it, and soft labels."""
+"""Exercises of week 4, SimCLR: the loss, its gradient, one training step, how the game stands, and soft labels."""
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.exercises.spec import Exercise
+from course_lib.methods.contrastive.simclr import nt_xent as loss_of
 from course_lib.methods.contrastive.simclr import partners
-from lessons.exercises.shared import directions, randn, unit
-
-
-# ------------------------------------------------------------------------------------------------ 04.partner
-def _partner_probes(generator, dtype):
-    return [(3,), (1,), dict(n=4), (7,)]
-
-
-def _not_self(n: int) -> Tensor:
-    return ~torch.eye(2 * n, dtype=torch.bool)
-
-
-def _with_partner(rule):
-    return lambda n: (rule(torch.arange(2 * n), n), _not_self(n))
-
-
-def _with_others(rule):
-    return lambda n: (torch.arange(2 * n).roll(n), rule(torch.arange(2 * n), n))
-
-
-partner = Exercise(
-    key="04.partner", title="Who is whose other half?", minutes=4, difficulty=1,
-    reference="course_lib.methods.contrastive.simclr:partners", probes=_partner_probes,
-    words={'[0]': 'partner', '[1]': 'others'},
-    wrong={
-        "neighbours in the list": (
-            _with_partner(lambda i, n: i ^ 1),
-            "That is the layout view 1, view 2, view 1, view 2, ... Here all first views stand above all second "
-            "views, so rows 0 and 1 are two *different* images. The network would be taught to confuse them."),
-        "each is its own partner": (
-            _with_partner(lambda i, n: i),
-            "You name each view itself. Its partner is the other view of the same image, N rows further."),
-        "partners of the first views only": (
-            lambda n: (torch.arange(n, 2 * n), _not_self(n)),
-            "All 2N views are anchors, those of the second half too: theirs stand N rows above."),
-        "only the first half is moved": (
-            _with_partner(lambda i, n: torch.where(i < n, i + n, i)),
-            "Right for the first views. A second view in row i has its partner in row i - N."),
-        "the list turned round": (
-            _with_partner(lambda i, n: i.flip(0)),
-            "Reversing the list pairs the first view of image 0 with the second view of the *last* image. Shift it by "
-            "N."),
-        "the partner may not be chosen": (
-            _with_others(lambda i, n: (i[:, None] - i) % n != 0),
-            "Only the anchor itself is left out. If the partner is out as well, the right answer is not among the "
-            "answers (and in the loss its term is missing below the fraction)."),
-        "only views of the other side": (
-            _with_others(lambda i, n: (i[:, None] < n) != (i < n)),
-            "An anchor chooses among *all* other views, those of its own side too: 2N - 1, not N."),
-        "the mask the wrong way round": (
-            _with_others(lambda i, n: i[:, None] == i),
-            "`others` is True where the anchor may choose: everywhere but on the diagonal."),
-    },
-    right={
-        "remainders": lambda n: ((torch.arange(2 * n) + n) % (2 * n),
-                                 torch.ones(2 * n, 2 * n).fill_diagonal_(0).bool()),
-        "two halves swapped": lambda n: (torch.cat([torch.arange(n, 2 * n), torch.arange(n)]), _not_self(n)),
-    },
-    hints=("Write the list for N = 3: rows 0, 1, 2 are first views, rows 3, 4, 5 second views. Who belongs to whom?",
-           "i goes to i + N, and from 2N on it starts again: torch.arange(2 * n).roll(n).",
-           "rows = torch.arange(2 * n)\n"
-           "partner = rows.roll(n)\n"
-           "others = ~torch.eye(2 * n, dtype=torch.bool)\n"
-           "return partner, others"),
-)
+from lessons.exercises.shared import directions, rand, randn, unit
 
 
 # ------------------------------------------------------------------------------------------------ 04.nt_xent
@@ -151,7 +90,7 @@ def _no_positive(logits, who):
 
 
 nt_xent = Exercise(
-    key="04.nt_xent", title="NT-Xent, the whole loss", minutes=10, difficulty=3,
+    key="04.nt_xent", title="NT-Xent, the whole loss", minutes=12, difficulty=3,
     reference="course_lib.methods.contrastive.simclr:nt_xent", probes=_nt_xent_probes, gradients=True, tolerance=1e-4,
     call=_call,
     wrong={
@@ -213,11 +152,13 @@ nt_xent = Exercise(
         "log_softmax and gather": _nt(lambda logits, who: -logits.log_softmax(1).gather(1, who[:, None]).mean()),
         "the diagonal taken out": lambda a, b, temperature=0.1: _without_diagonal(a, b, temperature),
     },
-    hints=("It is a classification: each of 2N rows has 2N - 1 answers and one right class. Which function is that?",
-           "z = F.normalize(torch.cat([a, b]), dim=1); logits = z @ z.T / temperature; the diagonal gets -torch.inf.",
+    hints=("It is a classification: each of 2N rows has 2N - 1 answers and one right class. Write the list for N = 3: "
+           "rows 0, 1, 2 are first views, rows 3, 4, 5 second views. Who belongs to whom?",
+           "z = F.normalize(torch.cat([a, b]), dim=1); logits = z @ z.T / temperature; the diagonal gets -torch.inf. "
+           "The partner of row i is i + N, and from 2N on it starts again.",
            "z = F.normalize(torch.cat([a, b]), dim=1)\n"
-           "partner, others = partners(len(a))\n"
-           "logits = (z @ z.T / temperature).masked_fill(~others, -torch.inf)\n"
+           "logits = (z @ z.T / temperature).fill_diagonal_(-torch.inf)\n"
+           "partner = torch.arange(len(z)).roll(len(a))\n"
            "accuracy = (logits.argmax(1) == partner).float().mean()\n"
            'return {"loss": F.cross_entropy(logits, partner), "accuracy": accuracy}'),
 )
@@ -226,13 +167,12 @@ nt_xent = Exercise(
 def _without_diagonal(a, b, temperature):
     n = len(a)
     z = unit(torch.cat([a, b]))
-    logits = (z @ z.T)[_not_self(n)].view(2 * n, 2 * n - 1) / temperature
+    logits = (z @ z.T)[partners(n)[1]].view(2 * n, 2 * n - 1) / temperature
     who = torch.cat([torch.arange(n - 1, 2 * n - 1), torch.arange(n)])  # one column to the left beyond the diagonal
     return _result(logits, who)
 
 
-# ------------------------------------------------------------------------------------------------
-# 04.temperature_weights
+# ------------------------------------------------------------------------------- 04.temperature_weights
 def similarity_gradient(similarity: Tensor, temperature: float = 0.1) -> Tensor:
     """How each similarity moves its anchor's loss: s (2N, 2N) -> dL_i / ds_ij (2N, 2N), 0 on the diagonal.
 
@@ -310,10 +250,11 @@ weights = Exercise(
     hints=("L_i = -s_ip / tau + log of the sum of exp(s_ij / tau). Differentiate by one s_ij; what is the derivative "
            "of a "
            "logsumexp?",
-           "shares = (similarity / temperature).masked_fill(~others, -torch.inf).softmax(1), partner and others as "
-           "before.",
-           "partner, others = partners(len(similarity) // 2)\n"
-           "shares = (similarity / temperature).masked_fill(~others, -torch.inf).softmax(1)\n"
+           "A softmax over each row, without the diagonal. Take 1 off where the partner stands, then remember that "
+           "the logits are s / temperature.",
+           "n = len(similarity) // 2\n"
+           "partner = torch.arange(2 * n).roll(n)\n"
+           "shares = (similarity / temperature).fill_diagonal_(-torch.inf).softmax(1)\n"
            "return (shares - F.one_hot(partner)) / temperature"),
 )
 
@@ -334,6 +275,380 @@ def _by_hand(similarity, temperature):
     pull = torch.zeros_like(shares)
     pull[torch.arange(len(who)), who] = 1
     return (shares - pull) / temperature
+
+
+# ------------------------------------------------------------------------------------------------ 04.simclr_step
+def simclr_step(backbone: nn.Module, head: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor,
+                augment: Callable[[Tensor, torch.Generator], Tensor], generator: torch.Generator,
+                temperature: float) -> float:
+    """One training step of SimCLR; -> the loss. Both views pass through the network together."""
+    views = torch.cat([augment(images, generator), augment(images, generator)])  # two draws
+    loss = loss_of(*head(backbone(views)).chunk(2), temperature)["loss"]
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def _networks(seed: int, dtype: torch.dtype, inputs: int, width: int, out: int) -> tuple[nn.Module, nn.Module]:
+    """A backbone and a head with batch norm, drawn from a seed of their own."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = nn.Sequential(nn.Linear(inputs, width, bias=False), nn.BatchNorm1d(width), nn.Tanh())
+        head = nn.Sequential(nn.Linear(width, width, bias=False), nn.BatchNorm1d(width), nn.Tanh(),
+                             nn.Linear(width, out))
+        return backbone.to(dtype), head.to(dtype)
+
+
+def _noisy(images: Tensor, generator: torch.Generator) -> Tensor:
+    """A random view: noise added, one number drawn for each entry."""
+    return images + 1.5 * torch.rand(images.shape, generator=generator, dtype=images.dtype)
+
+
+def _step_probes(generator, dtype):
+    seeds = torch.randint(2**30, (4,), generator=generator).tolist()
+    return [(*_networks(seeds[0], dtype, 4, 6, 3), randn(generator, dtype, 3, 7, 4), seeds[2], 0.3),
+            (*_networks(seeds[1], dtype, 3, 5, 2), randn(generator, dtype, 3, 8, 3), seeds[3], 0.7)]
+
+
+def _three_steps(step, backbone: nn.Module, head: nn.Module, batches: Tensor, seed: int, temperature: float):
+    """The harness: three steps with gradient descent over backbone and head; what both hold then."""
+    optimizer = torch.optim.SGD([*backbone.parameters(), *head.parameters()], lr=0.5)
+    source = torch.Generator().manual_seed(seed)
+    losses = [step(backbone, head, optimizer, images, _noisy, source, temperature) for images in batches]
+    if any(loss is None or loss is Ellipsis for loss in losses):
+        return losses[0]
+    held = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
+    weights = {name: [p.detach().clone() for p in network.parameters()]
+               for name, network in (("backbone", backbone), ("head", head))}
+    return {"losses": [float(loss) for loss in losses], "keeps its graph": held, **weights}
+
+
+def _learn(loss: Tensor, optimizer: torch.optim.Optimizer) -> float:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def _with(loss=None, draw=None, update=_learn):
+    """A step with one thing changed. loss: (backbone, head, view1, view2, temperature) -> scalar."""
+    def step(backbone, head, optimizer, images, augment, generator, temperature):
+        views = draw(images, augment, generator) if draw else (augment(images, generator), augment(images, generator))
+        return update((loss or _together)(backbone, head, *views, temperature), optimizer)
+    return step
+
+
+def _together(backbone, head, view1, view2, temperature):
+    return loss_of(*head(backbone(torch.cat([view1, view2]))).chunk(2), temperature)["loss"]
+
+
+def _apart(backbone, head, view1, view2, temperature):
+    return loss_of(head(backbone(view1)), head(backbone(view2)), temperature)["loss"]
+
+
+def _headless(backbone, head, view1, view2, temperature):
+    return loss_of(*backbone(torch.cat([view1, view2])).chunk(2), temperature)["loss"]
+
+
+def _head_only(backbone, head, view1, view2, temperature):
+    return loss_of(*head(backbone(torch.cat([view1, view2])).detach()).chunk(2), temperature)["loss"]
+
+
+def _second_constant(backbone, head, view1, view2, temperature):
+    a, b = head(backbone(torch.cat([view1, view2]))).chunk(2)
+    return loss_of(a, b.detach(), temperature)["loss"]
+
+
+def _interleaved(backbone, head, view1, view2, temperature):
+    views = torch.stack([view1, view2], dim=1).flatten(0, 1)
+    return loss_of(*head(backbone(views)).chunk(2), temperature)["loss"]
+
+
+def _default_temperature(backbone, head, view1, view2, temperature):
+    return _together(backbone, head, view1, view2, 0.1)
+
+
+def _against_itself(backbone, head, view1, view2, temperature):
+    a = head(backbone(torch.cat([view1, view2]))).chunk(2)[0]
+    return loss_of(a, a, temperature)["loss"]
+
+
+def _evaluating(backbone, head, view1, view2, temperature):
+    return _together(backbone.eval(), head.eval(), view1, view2, temperature)
+
+
+def _loss_afterwards(backbone, head, optimizer, images, augment, generator, temperature):
+    views = augment(images, generator), augment(images, generator)
+    _learn(_together(backbone, head, *views, temperature), optimizer)
+    return _together(backbone, head, *views, temperature).item()
+
+
+def _one_draw(images, augment, generator):
+    view = augment(images, generator)
+    return view, view
+
+
+def _image_itself(images, augment, generator):
+    return augment(images, generator), images
+
+
+def _same_again(images, augment, generator):
+    fixed = torch.Generator().manual_seed(0)
+    return augment(images, fixed), augment(images, fixed)
+
+
+def _not_cleared(loss, optimizer):
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def _never_stepped(loss, optimizer):
+    optimizer.zero_grad()
+    loss.backward()
+    return loss.item()
+
+
+def _uphill(loss, optimizer):
+    optimizer.zero_grad()
+    (-loss).backward()
+    optimizer.step()
+    return loss.item()
+
+
+def _graph_kept(loss, optimizer):
+    _learn(loss, optimizer)
+    return loss
+
+
+def _cleared_after(loss, optimizer):
+    """A right answer: gradients cleared at the end, before the next backward."""
+    _not_cleared(loss, optimizer)
+    optimizer.zero_grad()
+    return loss.detach()
+
+
+def _doubled(backbone, head, optimizer, images, augment, generator, temperature):
+    """A right answer: the images twice in one batch, each copy with a draw of its own."""
+    z = unit(head(backbone(augment(torch.cat([images, images]), generator))))
+    logits = (z @ z.T / temperature).fill_diagonal_(-torch.inf)
+    loss = F.cross_entropy(logits, torch.arange(len(z)).roll(len(images)))
+    weights = [*backbone.parameters(), *head.parameters()]
+    for weight, gradient in zip(weights, torch.autograd.grad(loss, weights)):
+        weight.grad = gradient
+    optimizer.step()
+    return loss.item()
+
+
+step = Exercise(
+    key="04.simclr_step", title="One step of SimCLR", minutes=10, difficulty=3,
+    reference=simclr_step, probes=_step_probes, call=_three_steps, tolerance=1e-3,
+    words={"['losses']": "the returned losses", "['backbone']": "the backbone's weights after three steps",
+           "['head']": "the head's weights after three steps",
+           "['keeps its graph']": "whether the returned loss keeps its graph"},
+    wrong={
+        "one draw for both views": (
+            _with(draw=_one_draw),
+            "Both views are the same tensor: partners are equal whatever the network does, and the game is won by "
+            "knowing nothing. Call augment twice; each call draws anew."),
+        "the image as a view": (
+            _with(draw=_image_itself),
+            "One side is the unchanged image. Both sides of a pair are random views."),
+        "the same random numbers at every step": (
+            _with(draw=_same_again),
+            "You seed a generator inside the step, so every step cuts and colours alike. Use the generator you are "
+            "given: it moves on."),
+        "each view by itself": (
+            _with(_apart),
+            "You pass the views through the network one after the other, so batch norm standardises each with its own "
+            "statistics. SimCLR puts all 2N views into one batch: torch.cat first."),
+        "the loss on the representation": (
+            _with(_headless),
+            "The head is missing: the loss acts on head(backbone(views)). The representation, before the head, is what "
+            "is evaluated later."),
+        "only the head learns": (
+            _with(_head_only),
+            "The gradient ends between backbone and head, so the backbone stays as it was. No detach, no no_grad."),
+        "the second view is a constant": (
+            _with(_second_constant),
+            "SimCLR stops no gradient: both views of an image are moved."),
+        "views interleaved": (
+            _with(_interleaved),
+            "Your batch is view 1, view 2, view 1, view 2, ..., but the loss expects all first views, then all second "
+            "ones. Every anchor is told to find a stranger."),
+        "the first view against itself": (
+            _with(_against_itself),
+            "You give the loss one half of the embeddings twice. The first half belongs to view 1, the second to "
+            "view 2."),
+        "evaluation mode": (
+            _with(_evaluating),
+            "In evaluation mode batch norm uses its running statistics. While a network trains, it stays in training "
+            "mode: leave .eval() out."),
+        "the loss of another pass": (
+            _loss_afterwards,
+            "The weights are right, but the number you return is of a second pass, after the update. Return the loss "
+            "that was minimised."),
+        "the temperature forgotten": (
+            _with(_default_temperature),
+            "The step is given a temperature; pass it on to the loss, which falls back to its default otherwise."),
+        "gradients never cleared": (
+            _with(update=_not_cleared),
+            "backward *adds* to .grad: from the second step on, the optimizer follows the sum of all gradients so far. "
+            "optimizer.zero_grad() before backward."),
+        "nothing moves": (
+            _with(update=_never_stepped),
+            "No weight has moved. Is optimizer.step() there, and does nothing clear the gradients between backward and "
+            "step?"),
+        "uphill": (
+            _with(update=_uphill),
+            "The weights move the wrong way: you make the loss larger."),
+        "the loss keeps its graph": (
+            _with(update=_graph_kept),
+            "You return the tensor with the whole computation behind it; a list of such losses keeps every batch in "
+            "memory. Return a number: loss.item()."),
+    },
+    right={"the images twice in one batch": _doubled, "cleared after the step": _with(update=_cleared_after)},
+    hints=("How many times is augment called? How many times the network?",
+           "torch.cat the two views, send them through backbone and head, and .chunk(2) what comes out. Then the three "
+           "lines of every training step.",
+           "views = torch.cat([augment(images, generator), augment(images, generator)])\n"
+           "a, b = head(backbone(views)).chunk(2)\n"
+           'loss = nt_xent(a, b, temperature)["loss"]\n'
+           "optimizer.zero_grad()\n"
+           "loss.backward()\n"
+           "optimizer.step()\n"
+           "return loss.item()"),
+)
+
+
+# ------------------------------------------------------------------------------------------------ 04.standing
+def standing(a: Tensor, b: Tensor) -> dict[str, float]:
+    """How the game stands: embeddings (N, D) of two views -> the share found, mean cosines of partners and of others.
+
+    found: share of the 2N anchors whose partner is the most similar of the 2N - 1 candidates. others: over all
+    ordered pairs of views of different images.
+    """
+    z = unit(torch.cat([a, b]))
+    partner, candidates = partners(len(a), z.device)
+    cosines, rows = z @ z.T, torch.arange(len(z), device=z.device)
+    nearest = cosines.masked_fill(~candidates, -torch.inf).argmax(1)
+    strangers = candidates & (rows != partner[:, None])
+    return {"found": float((nearest == partner).to(z.dtype).mean()),
+            "partners": float(cosines[rows, partner].mean()), "others": float(cosines[strangers].mean())}
+
+
+def _standing_probes(generator, dtype):
+    def pair(n, d, apart):
+        a = randn(generator, dtype, n, d) + 0.6
+        return a, (0.3 + rand(generator, dtype, n, 1)) * (a + apart * randn(generator, dtype, n, d))
+
+    return [pair(5, 3, 0.8), pair(8, 2, 0.6), pair(3, 6, 1.5), dict(zip("ab", pair(7, 4, 1.0)))]
+
+
+def _numbers(function, *arguments, **keywords):
+    """Numbers and tensors of one element alike."""
+    out = function(*arguments, **keywords)
+    if not isinstance(out, dict):
+        return out
+    return {key: float(v) if isinstance(v, (int, float, Tensor)) else v for key, v in out.items()}
+
+
+def _stood(found=None, others=None, z_of=None):
+    """The three readings with one thing changed."""
+    def standing(a, b):
+        z = unit(torch.cat([a, b])) if z_of is None else z_of(a, b)
+        n, s = len(a), z @ z.T
+        who, candidates = partners(n)
+        rows, strangers = torch.arange(2 * n), candidates & ~F.one_hot(who).bool()
+        hits = (s.masked_fill(~candidates, -torch.inf).argmax(1) == who) if found is None else found(s, who, n)
+        return {"found": hits.to(z.dtype).mean(), "partners": s[rows, who].mean(),
+                "others": s[strangers].mean() if others is None else others(s, strangers, candidates, n)}
+    return standing
+
+
+def _across(s, who, n):
+    block, rows = s[:n, n:], torch.arange(n)
+    return torch.cat([block.argmax(1) == rows, block.argmax(0) == rows])
+
+
+def _loop(a, b):
+    """A right answer, pair by pair."""
+    z, n = unit(torch.cat([a, b])), len(a)
+    hits, same, different = 0, [], []
+    for i in range(2 * n):
+        row = [float(z[i] @ z[j]) for j in range(2 * n)]
+        hits += max((j for j in range(2 * n) if j != i), key=lambda j: row[j]) == (i + n) % (2 * n)
+        same.append(row[(i + n) % (2 * n)])
+        different += [row[j] for j in range(2 * n) if j % n != i % n]
+    return {"found": hits / (2 * n), "partners": sum(same) / len(same), "others": sum(different) / len(different)}
+
+
+def _by_sums(a, b):
+    """A right answer: the others by subtracting the two kinds of pairs that are not among them."""
+    s = torch.nn.functional.cosine_similarity(torch.cat([a, b])[:, None], torch.cat([a, b])[None], dim=2)
+    n, same = len(a), s.diagonal(offset=len(a))
+    rest = (s.sum() - s.trace() - 2 * same.sum()) / (2 * n * (2 * n - 2))
+    nearest = (s - 3 * torch.eye(2 * n)).topk(1).indices[:, 0]
+    return {"found": (nearest == torch.arange(2 * n).roll(n)).double().mean(), "partners": same.mean(), "others": rest}
+
+
+readings = Exercise(
+    key="04.standing", title="How does the game stand?", minutes=8, difficulty=3,
+    reference=standing, probes=_standing_probes, call=_numbers, tolerance=1e-4,
+    words={"['found']": "the share found", "['partners']": "the mean cosine of partners",
+           "['others']": "the mean cosine of other images"},
+    wrong={
+        "the anchor finds itself": (
+            _stood(found=lambda s, who, n: s.argmax(1) == who),
+            "Each view is most similar to itself, so nobody ever finds the partner. Take the diagonal out before the "
+            "argmax."),
+        "candidates of the other side only": (
+            _stood(found=_across),
+            "You let each anchor choose among the N views of the other side. The game has 2N - 1 candidates, those of "
+            "its own side too."),
+        "first views only": (
+            _stood(found=lambda s, who, n: (s - 3 * torch.eye(2 * n)).argmax(1)[:n] == who[:n]),
+            "All 2N views are anchors; your share counts the first views only."),
+        "a partner nearer than the average": (
+            _stood(found=lambda s, who, n: s.gather(1, who[:, None])[:, 0] > (s.sum(1) - 1) / (2 * n - 1)),
+            "Found means: nearer than *every* other candidate. To be nearer than their mean is far easier."),
+        "itself among the others": (
+            _stood(others=lambda s, strangers, candidates, n: s[strangers | ~candidates].mean()),
+            "The diagonal is among your `others`: 2N ones that say nothing of other images."),
+        "partners among the others": (
+            _stood(others=lambda s, strangers, candidates, n: s[candidates].mean()),
+            "`others` are views of *different* images: the partners do not belong to them."),
+        "others of the other side only": (
+            _stood(others=lambda s, strangers, candidates, n: s[:n, n:][strangers[:n, n:]].mean()),
+            "Views of different images stand on the same side, too: 2N - 2 for each anchor, not N - 1."),
+        "the nearest other only": (
+            _stood(others=lambda s, strangers, candidates, n: s.masked_fill(~strangers, -torch.inf).amax(1).mean()),
+            "You average the *nearest* other of each anchor. Asked is the mean over all of them."),
+        "embeddings of any length": (
+            _stood(z_of=lambda a, b: torch.cat([a, b])),
+            "A cosine is the product of vectors of length 1: scale the rows first."),
+        "centred first": (
+            _stood(z_of=lambda a, b: unit(torch.cat([a, b]) - torch.cat([a, b]).mean(0))),
+            "You subtract the mean first (our kNN does). The loss compares uncentred directions; so do these readings, "
+            "or a collapse to one direction would be invisible."),
+        "the squared distance": (
+            lambda a, b: {**standing(a, b), **{key: 2 - 2 * standing(a, b)[key] for key in ("partners", "others")}},
+            "2 - 2 cos is the squared distance of unit vectors. Asked is the cosine itself."),
+    },
+    right={"pair by pair": _loop, "sums and a subtraction": _by_sums},
+    hints=("One (2N, 2N) matrix of cosines holds everything. Which entries belong to an anchor itself, which to "
+           "partners?",
+           "Partners: s.diagonal(offset=N), twice. Others: all that is left when the diagonal and the two side "
+           "diagonals are gone.",
+           "z, n = F.normalize(torch.cat([a, b]), dim=1), len(a)\n"
+           "s, partner = z @ z.T, torch.arange(2 * n).roll(n)\n"
+           "image = torch.arange(2 * n) % n\n"
+           "others = s[image[:, None] != image].mean()\n"
+           "nearest = s.fill_diagonal_(-torch.inf).argmax(1)\n"
+           'return {"found": (nearest == partner).float().mean(), "partners": s.diagonal(offset=n).mean(), '
+           '"others": others}'),
+)
 
 
 # ------------------------------------------------------------------------------------------------ 04.distill
@@ -415,4 +730,4 @@ distill = Exercise(
 )
 
 
-EXERCISES = [partner, nt_xent, weights, distill]
+EXERCISES = [nt_xent, weights, step, readings, distill]

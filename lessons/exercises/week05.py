@@ -1,14 +1,131 @@
-"""Exercises of week 5, MoCo: a queue of keys, their ages, the logits, and a shuffled batch."""
+"""Exercises of week 5, MoCo: the loss against a queue, the queue, a training step, what a stored key is worth."""
 from __future__ import annotations
 
+import copy
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.exercises.spec import Exercise
+from course_lib.methods.contrastive.moco import moco_logits
+from course_lib.models.layers import enqueue as put_in_line
+from course_lib.models.teacher import ema_update
 from lessons.exercises.shared import directions, randn, unit
+
+
+# ------------------------------------------------------------------------------------------------ 05.info_nce
+def info_nce(q: Tensor, k: Tensor, negatives: Tensor, temperature: float = 0.07) -> Tensor:
+    """Unit rows (N, D), (N, D), (K, D) -> scalar: each query must pick its own key among the K + 1; keys are constants.
+    """
+    logits = moco_logits(q, k, negatives, temperature)
+    return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long, device=q.device))
+
+
+def _loss_probes(generator, dtype):
+    draw = partial(directions, generator, dtype)
+    return [(draw(4, 3), draw(4, 3), draw(6, 3)), (draw(5, 8), draw(5, 8), draw(12, 8), 0.2),
+            dict(q=draw(3, 4), k=draw(3, 4), negatives=draw(7, 4), temperature=0.5)]
+
+
+def _dots(q: Tensor, k: Tensor) -> Tensor:
+    return (q * k).sum(1, keepdim=True)
+
+
+def _first(logits: Tensor) -> Tensor:
+    return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
+
+
+def _all_keys(q, k, negatives, temperature=0.07):
+    keys = torch.cat([k, negatives]).detach()
+    return F.cross_entropy(q @ keys.T / temperature, torch.arange(len(q)))
+
+
+def _without_own(q, k, negatives, temperature=0.07):
+    others = torch.logsumexp(q @ negatives.detach().T / temperature, 1)
+    return (others - _dots(q, k.detach())[:, 0] / temperature).mean()
+
+
+def _mean_of_queue(q, k, negatives, temperature=0.07):
+    own, others = _dots(q, k.detach()) / temperature, (q @ negatives.detach().T / temperature).exp().mean(1)
+    return (torch.log(own[:, 0].exp() + others) - own[:, 0]).mean()
+
+
+def _written_out(q, k, negatives, temperature=0.07):
+    own, others = (q * k.detach()).sum(-1) / temperature, q @ negatives.detach().T / temperature
+    return (torch.logaddexp(own, others.logsumexp(1)) - own).mean()
+
+
+loss = Exercise(
+    key="05.info_nce", title="One key of its own, a queue of strangers", minutes=6, difficulty=2,
+    reference=info_nce, probes=_loss_probes, gradients=True,
+    wrong={
+        "the positive in the last column": (
+            lambda q, k, negatives, temperature=0.07: _first(
+                torch.cat([q @ negatives.detach().T, _dots(q, k.detach())], 1) / temperature),
+            "Your labels are all 0, but the own key stands in the last column: cross-entropy takes the first stranger "
+            "of the queue for the positive. Positive first."),
+        "the temperature multiplies": (
+            lambda q, k, negatives, temperature=0.07: _first(
+                torch.cat([_dots(q, k.detach()), q @ negatives.detach().T], 1) * temperature),
+            "Cosines lie between -1 and 1: divided by a small temperature they become large differences. Multiplied, "
+            "the softmax is almost uniform and says nothing."),
+        "the positive without its temperature": (
+            lambda q, k, negatives, temperature=0.07: _first(
+                torch.cat([_dots(q, k.detach()), q @ negatives.detach().T / temperature], 1)),
+            "Both parts are divided by the temperature: put them together first, then divide."),
+        "the queue without its temperature": (
+            lambda q, k, negatives, temperature=0.07: _first(
+                torch.cat([_dots(q, k.detach()) / temperature, q @ negatives.detach().T], 1)),
+            "Only the own key is divided by the temperature, so it wins whatever the queue holds. Put both parts "
+            "together first, then divide."),
+        "a gradient into the keys": (
+            lambda q, k, negatives, temperature=0.07: _first(
+                torch.cat([_dots(q, k), q @ negatives.detach().T], 1) / temperature),
+            "The value is right. But keys are constants in MoCo: their encoder follows by its moving average, not by "
+            "gradients. k.detach()."),
+        "a gradient into the queue": (
+            lambda q, k, negatives, temperature=0.07: _first(
+                torch.cat([_dots(q, k.detach()), q @ negatives.T], 1) / temperature),
+            "The value is right. But the queue is a memory, not a parameter: negatives.detach()."),
+        "the query detached": (
+            lambda q, k, negatives, temperature=0.07: _first(
+                torch.cat([_dots(q.detach(), k), q.detach() @ negatives.T], 1) / temperature),
+            "The value is right, the wrong side learns: the *query* carries the gradient, keys and queue are "
+            "constants."),
+        "the other keys of the batch as negatives": (
+            _all_keys,
+            "You compare each query with the keys of the whole batch, as SimCLR does. In MoCo the other keys of the "
+            "batch play no part: the negatives are the rows of the queue, and nothing else."),
+        "the own key is not in the denominator": (
+            _without_own,
+            "Your denominator holds the queue alone. InfoNCE is a choice among K + 1 keys: the own key is one of them, "
+            "or the loss has no lower end at 0."),
+        "the mean over the queue": (
+            _mean_of_queue,
+            "You average the exponentials of the queue: then 65536 negatives ask no more than one does. The "
+            "denominator is their *sum*."),
+        "the sum over the batch": (
+            lambda q, k, negatives, temperature=0.07: len(q) * info_nce(q, k, negatives, temperature),
+            "Mean over the queries: with the sum, the step length grows with the batch."),
+        "euclidean distances": (
+            lambda q, k, negatives, temperature=0.07: _first(torch.cat(
+                [(q - k.detach()).square().sum(1, keepdim=True), torch.cdist(q, negatives.detach()).square()], 1)
+                / temperature),
+            "A distance is small where things are alike: cross-entropy wants the largest logit at the positive. Use "
+            "inner products."),
+    },
+    right={"log-sum-exp": _written_out,
+           "the diagonal of all pairs": lambda q, k, negatives, temperature=0.07: _first(torch.hstack(
+               [(q @ k.detach().T).diagonal().unsqueeze(1), q @ negatives.detach().T]).div(temperature))},
+    hints=("K + 1 classes for each query: its own key and the rows of the queue. Which class is the right one?",
+           "Logits (N, 1 + K): (q * k).sum(1, keepdim=True) beside q @ negatives.T, divided by the temperature; the "
+           "label is 0 for all. Who gets a gradient?",
+           "own = (q * k.detach()).sum(1, keepdim=True)\n"
+           "logits = torch.cat([own, q @ negatives.detach().T], dim=1) / temperature\n"
+           "return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long, device=q.device))"),
+)
 
 
 # ------------------------------------------------------------------------------------------------ 05.enqueue
@@ -118,228 +235,345 @@ enqueue = Exercise(
 )
 
 
-# ------------------------------------------------------------------------------------------------ 05.ages
-def ages(length: int, pointer: int | Tensor) -> Tensor:
-    """How many rows were enqueued after each row of a queue, int64 (length,): 0 the newest, length - 1 the oldest."""
-    return (pointer - 1 - torch.arange(length)) % length
+# ------------------------------------------------------------------------------------------------ 05.moco_step
+def moco_step(query: nn.Module, key: nn.Module, optimizer: torch.optim.Optimizer, rows: Tensor, pointer: int | Tensor,
+              view1: Tensor, view2: Tensor, momentum: float, temperature: float) -> tuple[float, Tensor, int | Tensor]:
+    """One training step of MoCo -> the loss as a number, and the queue afterwards (rows, pointer)."""
+    q = F.normalize(query(view1), dim=1)
+    with torch.no_grad():
+        k = F.normalize(key(view2), dim=1)
+    loss = info_nce(q, k, rows, temperature)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    ema_update(key, query, momentum)
+    rows, pointer = put_in_line(rows, pointer, k)
+    return loss.item(), rows, pointer
 
 
-def _ages_probes(generator, dtype):
-    """Lengths and pointers are whole numbers: the dtype plays no part."""
-    length = int(torch.randint(20, 40, (), generator=generator))
-    return [(12, 0), (12, 5), (length, int(torch.randint(1, length, (), generator=generator))),
-            dict(length=9, pointer=torch.tensor(8)), (1, 0)]
+def _network(seed: int, dtype: torch.dtype, *widths: int) -> nn.Module:
+    """A linear layer, batch norm, tanh and a linear layer, drawn from a seed of its own."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(widths[0], widths[1], bias=False), nn.BatchNorm1d(widths[1]), nn.Tanh(),
+                             nn.Linear(widths[1], widths[2])).to(dtype)
 
 
-def _index(length: int) -> Tensor:
-    return torch.arange(length)
+def _step_probes(generator, dtype):
+    """The key encoder starts as a copy, as in the paper: whether it moves last or first is then the same."""
+    seeds = torch.randint(2**30, (2,), generator=generator).tolist()
+    wide, narrow = _network(seeds[0], dtype, 4, 6, 3), _network(seeds[1], dtype, 5, 7, 2)
+    return [dict(query=wide, key=copy.deepcopy(wide).requires_grad_(False), rows=directions(generator, dtype, 16, 3),
+                 pointer=0, views=randn(generator, dtype, 4, 2, 8, 4), momentum=0.7, temperature=0.5),
+            dict(query=narrow, key=copy.deepcopy(narrow), rows=directions(generator, dtype, 15, 2), pointer=12,
+                 views=randn(generator, dtype, 4, 2, 6, 5), momentum=0.4, temperature=0.3)]
 
 
-ages_exercise = Exercise(
-    key="05.ages", title="How old is each key?", minutes=4, difficulty=2,
-    reference=ages, probes=_ages_probes,
+def _four_steps(step, query, key, rows, pointer, views, momentum, temperature):
+    """The harness: four steps of gradient descent over the query encoder; what came of them."""
+    optimizer, losses, held = torch.optim.SGD(query.parameters(), lr=0.3), [], False
+    for view1, view2 in views:
+        out = step(query, key, optimizer, rows, pointer, view1, view2, momentum, temperature)
+        if not isinstance(out, tuple) or len(out) != 3 or any(part is None or part is Ellipsis for part in out):
+            return out
+        loss, rows, pointer = out
+        held |= isinstance(loss, Tensor) and loss.requires_grad
+        losses.append(float(loss.detach() if isinstance(loss, Tensor) else loss))
+    return {"losses": losses, "keeps its graph": held, "queue keeps its graph": rows.requires_grad,
+            "rows": rows.detach(), "pointer": int(pointer), "query": [p.detach().clone() for p in query.parameters()],
+            "statistics": [b.detach().clone() for b in key.buffers()],
+            "gradient in the key encoder": any(p.grad is not None for p in key.parameters())}
+
+
+def _mistaken(*, first=0, second=1, teacher="key", gradient=False, scaled=True, clear=True, early=False, queued="key",
+              loss=info_nce, follow=ema_update, order=("learn", "follow"), returns="number", pointer=True):
+    """A step with one thing changed."""
+    moves = pointer
+
+    def step(query, key, optimizer, rows, pointer, view1, view2, momentum, temperature):
+        views, length_one = (view1, view2), unit if scaled else lambda z: z
+        q = length_one(query(views[first]))
+        with torch.set_grad_enabled(gradient):
+            k = length_one((key if teacher == "key" else query)(views[second]))
+        new = put_in_line(rows, pointer, {"key": k, "query": q}.get(queued, k).detach())
+        seen = new[0] if early else rows
+        value = loss(q, k, seen, temperature)
+        for move in order:
+            if move == "follow":
+                follow(key, query, momentum)
+            else:
+                if clear:
+                    optimizer.zero_grad()
+                value.backward()
+                optimizer.step()
+        return (value.item() if returns == "number" else value, new[0] if queued else rows,
+                new[1] if queued and moves else pointer)
+
+    return step
+
+
+@torch.no_grad()
+def _everything(key, query, momentum):
+    for t, o in zip(key.state_dict().values(), query.state_dict().values()):
+        if t.is_floating_point():
+            t.lerp_(o, 1 - momentum)
+
+
+def _both_learn(q, k, negatives, temperature):
+    return _first(torch.cat([_dots(q, k), q @ negatives.T], 1) / temperature)
+
+
+def _as_in_the_code(query, key, optimizer, rows, pointer, view1, view2, momentum, temperature):
+    """A right answer: the key encoder follows first, as in the official code; gradients cleared at the end."""
+    with torch.no_grad():
+        for t, o in zip(key.parameters(), query.parameters()):
+            t.data = t.data * momentum + o.data * (1 - momentum)
+        k = key(view2)
+        k = k / k.norm(dim=1, keepdim=True)
+    q = query(view1)
+    q = q / q.norm(dim=1, keepdim=True)
+    loss = _written_out(q, k, rows, temperature)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.detach(), *put_in_line(rows, pointer, k)
+
+
+def _key_graph_dropped(query, key, optimizer, rows, pointer, view1, view2, momentum, temperature):
+    """A right answer: no torch.no_grad() around the keys; the loss and the queue detach them."""
+    q, k = unit(query(view1)), unit(key(view2))
+    loss = info_nce(q, k, rows, temperature)
+    new = put_in_line(rows, pointer, k.detach())
+    _learn(loss, optimizer)
+    with torch.no_grad():
+        for t, o in zip(key.parameters(), query.parameters()):
+            t.mul_(momentum).add_(o, alpha=1 - momentum)
+    return loss.item(), *new
+
+
+def _learn(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+step = Exercise(
+    key="05.moco_step", title="One step of MoCo", minutes=12, difficulty=3,
+    reference=moco_step, probes=_step_probes, call=_four_steps, tolerance=1e-3,
+    words={"['losses']": "the losses of four steps", "['keeps its graph']": "whether the loss keeps its graph",
+           "['queue keeps its graph']": "whether the queue keeps a graph",
+           "['rows']": "the queue after four steps", "['pointer']": "the pointer after four steps",
+           "['query']": "the query encoder's weights after four steps",
+           "['statistics']": "the key encoder's batch-norm statistics",
+           "['gradient in the key encoder']": "whether the key encoder got a gradient"},
     wrong={
-        "the pointer is taken for the newest": (
-            lambda length, pointer: (pointer - _index(length)) % length,
-            "The pointer names the row that is overwritten *next*: the oldest. The newest is the one before it."),
-        "counted from the oldest": (
-            lambda length, pointer: (_index(length) - pointer) % length,
-            "These are places in the line: 0 for the row that leaves next. An age is 0 for the row that came last."),
-        "off by one the other way": (
-            lambda length, pointer: (pointer - 2 - _index(length)) % length,
-            "Check one row by hand: with the pointer at 5, row 4 was written last and its age is 0."),
-        "negative ages": (
-            lambda length, pointer: pointer - 1 - _index(length),
-            "Rows behind the pointer get negative ages: they were written one round earlier. Modulo the length."),
-        "absolute differences": (
-            lambda length, pointer: (pointer - 1 - _index(length)).abs(),
-            "Right before the pointer, wrong behind it: the row *at* the pointer is the oldest, not the second newest. "
-            "Go "
-            "around the end with a modulo."),
-        "the pointer is forgotten": (
-            lambda length, pointer: length - 1 - _index(length),
-            "True only while the pointer stands at 0. The newest row is the one just before the pointer."),
-    },
-    right={
-        "roll": lambda length, pointer: torch.roll(torch.arange(length - 1, -1, -1), int(pointer)),
-        "a loop": lambda length,
-        pointer: torch.tensor([(int(pointer) - 1 - row + length) % length for row in range(length)]),
-        "play it": lambda length, pointer: _played(length, int(pointer)),
-    },
-    hints=("Which row was written last, and which will be written next?",
-           "The newest row is pointer - 1. Going back from it, rows get older; before row 0 comes the last row.",
-           "return (pointer - 1 - torch.arange(length)) % length"),
-)
-
-
-def _played(length: int, pointer: int) -> Tensor:
-    written = torch.zeros(length, dtype=torch.long)
-    for step in range(pointer + length):
-        written[step % length] = step
-    return written.max() - written
-
-
-# ------------------------------------------------------------------------------------------------ 05.logits
-def _logits_probes(generator, dtype):
-    draw = partial(directions, generator, dtype)
-    return [(draw(4, 3), draw(4, 3), draw(6, 3)), (draw(5, 8), draw(5, 8), draw(12, 8), 0.2),
-            dict(q=draw(3, 4), k=draw(3, 4), negatives=draw(3, 4), temperature=1.0)]
-
-
-def _dots(q: Tensor, k: Tensor) -> Tensor:
-    return (q * k).sum(1, keepdim=True)
-
-
-logits = Exercise(
-    key="05.logits", title="One key of its own, a queue of strangers", minutes=6, difficulty=2,
-    reference="course_lib.methods.contrastive.moco:moco_logits", probes=_logits_probes, gradients=True,
-    plain=True,
-    wrong={
-        "the positive in the last column": (
-            lambda q, k, negatives, temperature=0.07: torch.cat(
-                [q @ negatives.detach().T, _dots(q, k.detach())], 1) / temperature,
-            "The labels are all 0: cross-entropy will treat the first stranger of the queue as the positive. Positive "
-            "first."),
-        "the temperature multiplies": (
-            lambda q, k, negatives, temperature=0.07: torch.cat(
-                [_dots(q, k.detach()), q @ negatives.detach().T], 1) * temperature,
-            "Cosines lie between -1 and 1: divided by a small temperature they become large differences. Multiplied, "
-            "the "
-            "softmax is almost uniform and says nothing."),
-        "the positive without its temperature": (
-            lambda q, k, negatives, temperature=0.07: torch.cat(
-                [_dots(q, k.detach()), q @ negatives.detach().T / temperature], 1),
-            "Both parts are divided by the temperature: put them together first, then divide."),
-        "a gradient into the keys": (
-            lambda q, k, negatives,
-            temperature=0.07: torch.cat([_dots(q, k), q @ negatives.detach().T], 1) / temperature,
-            "The values are right. But keys are constants in MoCo: their encoder follows by its moving average, not by "
-            "gradients. k.detach()."),
-        "a gradient into the queue": (
-            lambda q, k, negatives,
-            temperature=0.07: torch.cat([_dots(q, k.detach()), q @ negatives.T], 1) / temperature,
-            "The values are right. But the queue is a memory, not a parameter: negatives.detach()."),
-        "the query detached": (
-            lambda q, k, negatives, temperature=0.07: torch.cat(
-                [_dots(q.detach(), k), q.detach() @ negatives.T], 1) / temperature,
-            "The values are right, the wrong side learns: the *query* carries the gradient, keys and queue are "
-            "constants."),
-        "every key of the batch as a positive": (
-            lambda q, k, negatives,
-            temperature=0.07: torch.cat([q @ k.detach().T, q @ negatives.detach().T], 1) / temperature,
-            "q @ k.T compares every query with every key: (N, N). Wanted is each query with its own key, one number a "
-            "row: "
-            "multiply row by row and sum over dimensions."),
-        "the keys in another order": (
-            lambda q, k, negatives, temperature=0.07: torch.cat(
-                [_dots(q, k.detach().roll(1, 0)), q @ negatives.detach().T], 1) / temperature,
-            "Query i belongs to key i: here it gets its neighbour's."),
-        "euclidean distances": (
-            lambda q, k, negatives, temperature=0.07: torch.cat(
-                [(q - k.detach()).square().sum(1, keepdim=True), torch.cdist(q, negatives.detach()).square()], 1)
-            / temperature,
-            "A distance is small where things are alike: cross-entropy wants the largest logit at the positive. Use "
-            "inner "
-            "products."),
-    },
-    right={
-        "einsum": lambda q, k, negatives, temperature=0.07: torch.cat(
-            [torch.einsum("nd,nd->n", q, k.detach())[:, None], torch.einsum("nd,kd->nk", q, negatives.detach())], 1)
-        / temperature,
-        "the diagonal of all pairs": lambda q, k, negatives, temperature=0.07: torch.hstack(
-            [(q @ k.detach().T).diagonal().unsqueeze(1), q @ negatives.detach().T]).div(temperature),
-        "a batched product": lambda q, k, negatives, temperature=0.07: (
-            torch.cat([k[:, None], negatives.expand(len(q), -1, -1)], 1).detach() @ q[:, :, None])[...,
-                                                                                                   0] / temperature,
-    },
-    hints=("Two blocks: (N, 1) for each query with its own key, (N, K) for each query with each row of the queue.",
-           "(q * k).sum(1, keepdim=True) and q @ negatives.T. Who gets gradients?",
-           "own = (q * k.detach()).sum(1, keepdim=True)\n"
-           "return torch.cat([own, q @ negatives.detach().T], dim=1) / temperature"),
-)
-
-
-# ------------------------------------------------------------------------------------------------ 05.shuffle
-class _Parts(torch.nn.Module):
-    """An encoder that sees its batch in parts, as several GPUs do: batch norm over each half apart, then a map."""
-
-    def __init__(self, weight: Tensor, parts: int = 2):
-        super().__init__()
-        self.weight, self.parts = weight, parts
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.cat([(part - part.mean(0)) / (part.var(0,
-                                                         correction=0) + 1e-5).sqrt() for part in x.chunk(self.parts)])
-        return torch.tanh(x @ self.weight)
-
-
-def _shuffle_probes(generator, dtype):
-    def probe(n: int, d: int, e: int) -> tuple:
-        encoder = _Parts(randn(generator, dtype, d, e))
-        return encoder, randn(generator, dtype, n, d) + 2, torch.randperm(n, generator=generator)
-
-    cycle = torch.tensor([1, 2, 3, 4, 5, 0])                                # differs from its inverse for certain
-    return [probe(8, 5, 3), (*probe(6, 4, 2)[:2], cycle), dict(zip(("encoder", "images", "order"), probe(10, 3, 3)))]
-
-
-def _written(encoder, images, order):
-    keys = unit(encoder(images[order]))
-    out = torch.empty_like(keys)
-    out[order] = keys
-    return out
-
-
-shuffle = Exercise(
-    key="05.shuffle", title="Normalised among strangers", minutes=6, difficulty=3,
-    reference="course_lib.methods.contrastive.moco:shuffled_keys", probes=_shuffle_probes,
-    plain=True,
-    wrong={
-        "never put back": (
-            lambda encoder, images, order: unit(encoder(images[order])),
-            "The keys come out in the shuffled order: query i would be asked to find some other image's key. Undo the "
-            "permutation on the way out."),
-        "permuted once more instead of undone": (
-            lambda encoder, images, order: unit(encoder(images[order])[order]),
-            "keys[order] permutes a second time. What undoes it is the inverse: order.argsort(). (For a swap of two "
-            "the "
-            "two are the same, which is how this bug passes a small test.)"),
-        "not shuffled at all": (
-            lambda encoder, images, order: unit(encoder(images)),
-            "The encoder sees the images in their old order, so each is normalised with the partners of its own query "
-            "and "
-            "the leak stays. What counts is its *input*, images[order]: shuffling afterwards, or undoing it before, "
-            "does nothing."),
-        "the inverse on the way in": (
-            lambda encoder, images, order: unit(encoder(images[order.argsort()])[order]),
-            "Consistent, but the groups are those of the inverse permutation. In go images[order], out come the keys "
-            "indexed by order.argsort()."),
-        "one image at a time": (
-            lambda encoder, images,
-            order: unit(torch.cat([encoder(images[i:i + 1].repeat(2, 1))[:1] for i in range(len(images))])),
-            "Alone, an image is normalised with itself: nothing but its own statistics, so nothing is left. Encode the "
-            "whole "
-            "shuffled batch at once."),
+        "enqueued before the logits": (
+            _mistaken(early=True),
+            "The loss is computed against a queue that already holds this step's keys: each positive is also a "
+            "negative, and the loss cannot fall below log 2. First the loss, then the queue."),
+        "the queue stays as it was": (
+            _mistaken(queued=""),
+            "You return the queue that you were given: its random rows stay for ever. Enqueue the keys after the loss, "
+            "and return the new rows and the new pointer."),
+        "the queries are enqueued": (
+            _mistaken(queued="query"),
+            "You put the *queries* into the queue. They come from an encoder that changes fast; the queue holds keys, "
+            "k, of the slow one."),
+        "the key encoder never moves": (
+            _mistaken(order=("learn",)),
+            "Nothing complains, but the key encoder is what it was at the start. Move every parameter of `key` in "
+            "place, after the optimizer's step (`p = ...` only gives a new tensor the name p). You will meet this bug "
+            "again."),
+        "the query encoder never learns": (
+            _mistaken(order=("follow",)),
+            "The query encoder's weights are those of the start. optimizer.zero_grad(), loss.backward(), "
+            "optimizer.step(), in this order: a step before backward finds no gradient."),
+        "the weights exchanged": (
+            _mistaken(follow=lambda key, query, momentum: ema_update(key, query, 1 - momentum)),
+            "momentum is what the key encoder *keeps*: key <- m * key + (1 - m) * query. With the two exchanged, 0.99 "
+            "makes it nearly a copy."),
+        "the key encoder as a copy": (
+            _mistaken(follow=lambda key, query, momentum: ema_update(key, query, 0.0)),
+            "The key encoder becomes the query encoder in every step: that is momentum 0, whatever you are given."),
+        "the key encoder one step behind": (
+            _mistaken(order=("follow", "learn")),
+            "You moved the key encoder between the loss and the optimizer's step, so it follows the query encoder of "
+            "the step before. The optimizer's step comes first."),
+        "the query encoder is moved": (
+            _mistaken(follow=lambda key, query, momentum: ema_update(query, key, momentum)),
+            "You wrote into the query encoder. It is trained by the loss; the *key* encoder follows it."),
+        "the pointer is left behind": (
+            _mistaken(pointer=False),
+            "The keys are written, but you return the old pointer: every batch lands on the same rows. Return what "
+            "enqueue returns, rows and pointer."),
+        "buffers averaged, too": (
+            _mistaken(follow=_everything),
+            "The weights are right, but you averaged batch norm's running statistics as well. Parameters only: the key "
+            "encoder collects statistics of its own."),
+        "the query encoder makes the keys": (
+            _mistaken(teacher="query"),
+            "Both vectors come from `query`. The keys are made by the slow encoder: key(view2)."),
+        "one view for both": (
+            _mistaken(second=0),
+            "Query and key are made from the same view: there is nothing to ignore, and nothing to learn. "
+            "query(view1), key(view2)."),
+        "the views exchanged": (
+            _mistaken(first=1, second=0),
+            "The query is made from view1 and the key from view2; you have them the other way round. Over many steps "
+            "it would make no difference, to this check it does."),
         "not of length 1": (
-            lambda encoder, images, order: encoder(images[order])[order.argsort()],
-            "The order is right, but keys have length 1: their inner products are to be cosines. F.normalize(keys, "
-            "dim=1)."),
-        "length 1 along the batch": (
-            lambda encoder, images, order: F.normalize(encoder(images[order])[order.argsort()], dim=0),
-            "You scale every *dimension* over the batch to length 1. Each key, a row, has length 1: dim=1."),
+            _mistaken(scaled=False),
+            "Queries and keys are scaled to length 1 before anything else, so that inner products are cosines: "
+            "F.normalize(..., dim=1)."),
+        "gradients never cleared": (
+            _mistaken(clear=False),
+            "backward *adds* to .grad: from the second step on, the optimizer follows the sum of all gradients so far. "
+            "optimizer.zero_grad() before backward."),
+        "a gradient into the key encoder": (
+            _mistaken(gradient=True, loss=_both_learn),
+            "The loss also sends a gradient into the key encoder. Its output is a constant: torch.no_grad(), and the "
+            "moving average moves it."),
+        "the loss keeps its graph": (
+            _mistaken(returns="tensor"),
+            "You return the tensor with the whole computation behind it; a list of such losses keeps every batch in "
+            "memory. Return a number: loss.item()."),
     },
-    right={
-        "written to their places": _written,
-        "the inverse by hand": lambda encoder, images, order: unit(encoder(images[order]))[
-            torch.tensor([order.tolist().index(i) for i in range(len(order))])],
-        "index_select and sort": lambda encoder, images, order: unit(encoder(
-            torch.index_select(images, 0, order)).index_select(0, torch.sort(order).indices)),
-    },
-    hints=("Permute the images, encode them, put the keys back, scale each to length 1. What is a permutation's "
-           "inverse?",
-           "order.argsort() is the inverse: images[order][order.argsort()] is images again.",
-           "keys = encoder(images[order])\n"
-           "return F.normalize(keys[order.argsort()], dim=1)"),
+    right={"the key encoder first, as in the official code": _as_in_the_code,
+           "keys detached later": _key_graph_dropped},
+    hints=("Query and key, the loss against the *old* queue, the three lines of every training step, the moving "
+           "average, the queue.",
+           "q = F.normalize(query(view1), dim=1); k likewise from key(view2), under torch.no_grad(). In place and "
+           "without gradients: every parameter of `key` towards that of `query`, by the share 1 - momentum.",
+           "q = F.normalize(query(view1), dim=1)\n"
+           "with torch.no_grad():\n"
+           "    k = F.normalize(key(view2), dim=1)\n"
+           "loss = info_nce(q, k, rows, temperature)\n"
+           "optimizer.zero_grad()\n"
+           "loss.backward()\n"
+           "optimizer.step()\n"
+           "with torch.no_grad():\n"
+           "    for slow, fast in zip(key.parameters(), query.parameters()):\n"
+           "        slow.lerp_(fast, 1 - momentum)\n"
+           "return loss.item(), *enqueue(rows, pointer, k)"),
 )
 
 
-EXERCISES = [enqueue, ages_exercise, logits, shuffle]
+# ------------------------------------------------------------------------------------------------ 05.own_share
+def own_share(rows: Tensor, pointer: int | Tensor, fresh: Tensor) -> Tensor:
+    """How much of its own image a stored key still says, by age: (A,), newest batch first.
+
+    rows (K, D), pointer: the queue, filled by A batches of N = K / A keys. fresh (A, N, D): the same views encoded now,
+    newest batch first. 1: as if made now; 0: no more like its own image than like the others of its batch.
+    """
+    stored = rows.roll(-int(pointer), 0).view_as(fresh).flip(0)
+    cosines = stored @ fresh.mT
+    own, n = cosines.diagonal(dim1=1, dim2=2).sum(1), fresh.shape[1]
+    others = (cosines.sum((1, 2)) - own) / (n * (n - 1))
+    return (own / n - others) / (1 - others)
+
+
+def _share_probes(generator, dtype):
+    def queue(ages: int, n: int, d: int, pointer: int):
+        common, images = randn(generator, dtype, d), randn(generator, dtype, ages, n, d)
+        drift = torch.linspace(0.1, 1.5, ages, dtype=dtype)[:, None, None] * randn(generator, dtype, ages, n, d)
+        fresh, stored = unit(images + common), unit(images + common + drift)
+        return stored.flip(0).flatten(0, 1).roll(pointer, 0), pointer, fresh
+
+    rows, pointer, fresh = queue(2, 5, 3, 7)
+    return [queue(4, 3, 5, 0), queue(3, 4, 6, 8), dict(rows=rows, pointer=torch.tensor(pointer), fresh=fresh)]
+
+
+def _cosines(rows, pointer, fresh, back=True, newest_first=True):
+    stored = rows.roll(-int(pointer), 0) if back else rows
+    stored = stored.view_as(fresh)
+    return (stored.flip(0) if newest_first else stored) @ fresh.mT
+
+
+def _shares(cosines, own=None, others=None, result=lambda own, others: (own - others) / (1 - others)):
+    n = cosines.shape[1]
+    diagonal = cosines.diagonal(dim1=1, dim2=2)
+    if others is None:
+        others = (cosines.sum((1, 2)) - diagonal.sum(1)) / (n * (n - 1))
+    return result(diagonal.mean(1) if own is None else own, others)
+
+
+def _rows_reversed(rows, pointer, fresh):
+    stored = rows.roll(-int(pointer), 0).flip(0).view_as(fresh)
+    return _shares(stored @ fresh.mT)
+
+
+def _one_yardstick(rows, pointer, fresh):
+    cosines = _cosines(rows, pointer, fresh)
+    n = cosines.shape[1]
+    others = (cosines.sum((1, 2)) - cosines.diagonal(dim1=1, dim2=2).sum(1)) / (n * (n - 1))
+    return _shares(cosines, others=others.mean())
+
+
+def _looped(rows, pointer, fresh):
+    """A right answer: batch by batch, masked."""
+    ages, n, _ = fresh.shape
+    out = []
+    for age in range(ages):
+        places = (int(pointer) - (age + 1) * n + torch.arange(n)) % len(rows)
+        cosines = torch.einsum("id,jd->ij", rows[places], fresh[age])
+        same = torch.eye(n, dtype=torch.bool)
+        own, others = cosines[same].mean(), cosines[~same].mean()
+        out.append((own - others) / (1 - others))
+    return torch.stack(out)
+
+
+measurement = Exercise(
+    key="05.own_share", title="What is an old key still worth?", minutes=9, difficulty=3,
+    reference=own_share, probes=_share_probes, tolerance=1e-3,
+    wrong={
+        "the rows as they lie": (
+            lambda rows, pointer, fresh: _shares(_cosines(rows, pointer, fresh, back=False)),
+            "You cut the queue into batches from row 0 on. The oldest key lies at the *pointer*: roll the rows by "
+            "-pointer first."),
+        "rolled the other way": (
+            lambda rows, pointer, fresh: _shares(_cosines(rows, -int(pointer), fresh)),
+            "You rolled by +pointer. Row `pointer`, the oldest, must come to place 0: rows.roll(-pointer, 0)."),
+        "the oldest first": (
+            lambda rows, pointer, fresh: _shares(_cosines(rows, pointer, fresh, newest_first=False)),
+            "From the pointer on, the queue goes from old to new; `fresh` goes from new to old. Flip the order of the "
+            "*batches*."),
+        "single rows flipped": (
+            _rows_reversed,
+            "You flipped the rows one by one, so the keys within a batch stand in reverse order, too, and meet other "
+            "images' fresh keys. Cut into batches first, then flip the batches."),
+        "the bare cosine": (
+            lambda rows, pointer, fresh: _cosines(rows, pointer, fresh).diagonal(dim1=1, dim2=2).mean(1),
+            "That is the mean cosine of a stored key with its fresh one. Where all keys are alike, it is near 1 for "
+            "any image's. Compare with the yardstick: (own - others) / (1 - others)."),
+        "only the difference": (
+            lambda rows, pointer, fresh: _shares(_cosines(rows, pointer, fresh), result=torch.sub),
+            "own - others is small wherever all keys are alike. Scale it by the most that is possible, 1 - others: "
+            "then a key as good as new counts 1."),
+        "the ratio of the cosines": (
+            lambda rows, pointer, fresh: _shares(_cosines(rows, pointer, fresh), result=torch.div),
+            "A ratio of cosines has no fixed ends (and `others` may be 0 or negative). Wanted: 1 for as good as new, 0 "
+            "for no better than another image's."),
+        "the own image among the others": (
+            lambda rows, pointer, fresh: _shares(_cosines(rows, pointer, fresh),
+                                                 others=_cosines(rows, pointer, fresh).mean((1, 2))),
+            "Your mean over other images includes the diagonal, where a key meets its own image. Leave it out: "
+            "n (n - 1) pairs are left."),
+        "one yardstick for all ages": (
+            _one_yardstick,
+            "You average the yardstick over all ages. Each batch is compared with its own: others has one number for "
+            "each age."),
+    },
+    right={"batch by batch, with a mask": _looped},
+    hints=("Bring the rows into the order of `fresh`, then compare every stored key with every fresh key of its batch. "
+           "Where do the pairs of one image lie?",
+           "rows.roll(-pointer, 0) starts at the oldest key; view it like `fresh`, then flip the batches. own: mean "
+           "of the diagonals of stored @ fresh.mT, (A, N, N); others: the mean of all that is off-diagonal.",
+           "stored = rows.roll(-int(pointer), 0).view_as(fresh).flip(0)\n"
+           "cosines, n = stored @ fresh.mT, fresh.shape[1]\n"
+           "own = cosines.diagonal(dim1=1, dim2=2).mean(1)\n"
+           "others = (cosines.sum((1, 2)) - n * own) / (n * (n - 1))\n"
+           "return (own - others) / (1 - others)"),
+)
+
+
+EXERCISES = [loss, enqueue, step, measurement]

@@ -97,6 +97,7 @@ def _update_probes(generator, dtype):
     seeds = torch.randint(2**30, (2,), generator=generator).tolist()
     return [(network(seeds[0], True), network(seeds[1], False), 0.9),
             (network(seeds[0], False), network(seeds[1], False), 0.7),
+            (network(seeds[1], False), network(seeds[0], True), 0.4),  # a frozen online network counts as well
             dict(target=network(seeds[1], True), online=network(seeds[0], False), momentum=0.25)]
 
 
@@ -189,6 +190,29 @@ def _matrices_only(target, online, momentum):
     return target
 
 
+@torch.no_grad()
+def _skips_frozen(target, online, momentum):
+    for t, o in _pairs(target, online):
+        if o.requires_grad:
+            t.lerp_(o, 1 - momentum)
+    return target
+
+
+@torch.no_grad()
+def _another_module(target, online, momentum):
+    moved = copy.deepcopy(target)
+    for t, o in _pairs(moved, online):
+        t.lerp_(o, 1 - momentum)
+    return moved
+
+
+@torch.no_grad()
+def _fixed_momentum(target, online, momentum):
+    for t, o in _pairs(target, online):
+        t.lerp_(o, 0.01)
+    return target
+
+
 def _through_data(target, online, momentum):
     for t, o in _pairs(target, online):
         t.data = momentum * t.data + (1 - momentum) * o.data
@@ -256,6 +280,17 @@ update = Exercise(
             _matrices_only,
             "Biases and batch norm's weights are parameters as well. (Leaving them out is a rule of LARS and of weight "
             "decay.)"),
+        "frozen weights of the online network skipped": (
+            _skips_frozen,
+            "A weight of the online network with requires_grad=False is skipped by your condition. The target follows "
+            "every parameter, whether it is trained at present or not."),
+        "a copy is moved": (
+            _another_module,
+            "You moved a copy and returned it; the network that you were given stands still, and whoever holds it "
+            "(the training loop does) never sees the update. Write into `target` itself."),
+        "0.99 whatever is given": (
+            _fixed_momentum,
+            "Your target keeps 0.99 of itself at every momentum: use the argument `momentum`."),
     },
     right={"through .data": _through_data, "by name, as a difference": _by_name, "a state dict, loaded": _loaded},
     hints=("zip(target.parameters(), online.parameters()) walks through both networks. What must not be in the graph?",
@@ -293,8 +328,11 @@ def _network(seed: int, dtype: torch.dtype, *widths: int) -> nn.Module:
 def _step_probes(generator, dtype):
     seeds = torch.randint(2**30, (6,), generator=generator).tolist()
     draw = partial(randn, generator, dtype)
+    turned = draw(3, 5, 3)  # views that are the same rows in another order
     return [(_network(seeds[0], dtype, 4, 6, 3), _network(seeds[1], dtype, 3, 5, 3),
              _network(seeds[2], dtype, 4, 6, 3), draw(3, 2, 7, 4), 0.7),
+            (_network(seeds[4], dtype, 3, 4, 2), _network(seeds[2], dtype, 2, 6, 2),
+             _network(seeds[1], dtype, 3, 4, 2), torch.stack([turned, turned.roll(2, 1)], dim=1), 0.4),
             (_network(seeds[3], dtype, 3, 5, 2), _network(seeds[4], dtype, 2, 4, 2),
              _network(seeds[5], dtype, 3, 5, 2), draw(3, 2, 6, 3), 0.25)]
 
@@ -308,7 +346,10 @@ def _three_steps(step, online: nn.Module, predictor: nn.Module, target: nn.Modul
     held = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
     weights = {name: [p.detach().clone() for p in network.parameters()]
                for name, network in (("online", online), ("predictor", predictor), ("target", target))}
-    return {"losses": [float(loss) for loss in losses], "keeps its graph": held, **weights,
+    # which view passes first is free, and shows in running statistics unless both views hold the same rows
+    rows = views.sort(dim=2).values
+    statistics = [b.detach().clone() for b in target.buffers()] if torch.equal(rows[:, 0], rows[:, 1]) else []
+    return {"losses": [float(loss) for loss in losses], "keeps its graph": held, **weights, "statistics": statistics,
             "gradient in the target": any(p.grad is not None for p in target.parameters())}
 
 
@@ -413,6 +454,41 @@ def _graph_kept(online, predictor, target, optimizer, view1, view2, momentum):
     return loss
 
 
+def _no_optimizer_step(online, predictor, target, optimizer, view1, view2, momentum):
+    p1, p2, z1, z2 = _four(online, predictor, target, view1, view2)
+    loss = regression_loss(p1, z2) + regression_loss(p2, z1)
+    optimizer.zero_grad()
+    loss.backward()
+    ema_update(target, online, momentum)
+    return loss.item()
+
+
+def _two_optimizer_steps(online, predictor, target, optimizer, view1, view2, momentum):
+    p1, p2, z1, z2 = _four(online, predictor, target, view1, view2)
+    loss = _learn(regression_loss(p1, z2) + regression_loss(p2, z1), optimizer)
+    optimizer.step()
+    ema_update(target, online, momentum)
+    return loss
+
+
+def _evaluated_target(online, predictor, target, optimizer, view1, view2, momentum):
+    target.eval()
+    loss = byol_step(online, predictor, target, optimizer, view1, view2, momentum)
+    target.train()
+    return loss
+
+
+def _arguments_swapped(online, predictor, target, optimizer, view1, view2, momentum):
+    p1, p2, z1, z2 = predictor(online(view1)), predictor(online(view2)), target(view1), target(view2)
+    loss = _learn(regression_loss(z2, p1) + regression_loss(z1, p2), optimizer)
+    ema_update(target, online, momentum)
+    return loss
+
+
+def _momentum_unused(online, predictor, target, optimizer, view1, view2, momentum):
+    return byol_step(online, predictor, target, optimizer, view1, view2, 0.99)
+
+
 def _asked_for(online, predictor, target, optimizer, view1, view2, momentum):
     """A right answer: gradients by name, targets detached, momentum written out."""
     p = [predictor(online(view)) for view in (view1, view2)]
@@ -441,6 +517,7 @@ step = Exercise(
     words={"['losses']": "the returned losses", "['online']": "the online network's weights after three steps",
            "['predictor']": "the predictor's weights after three steps",
            "['target']": "the target's weights after three steps",
+           "['statistics']": "the running statistics of the target's batch norm",
            "['keeps its graph']": "whether the returned loss keeps its graph",
            "['gradient in the target']": "whether the target got a gradient"},
     wrong={
@@ -490,6 +567,24 @@ step = Exercise(
             _graph_kept,
             "You return the tensor with the whole computation behind it; a list of such losses keeps every batch in "
             "memory. Return a number: loss.item()."),
+        "no step of the optimizer": (
+            _no_optimizer_step,
+            "Gradients are computed and nothing follows them: optimizer.step() is missing, the online network and the "
+            "predictor stay as they were."),
+        "two steps of the optimizer": (
+            _two_optimizer_steps,
+            "optimizer.step() is called twice: the same gradient is followed two times."),
+        "the target in evaluation mode": (
+            _evaluated_target,
+            "Your target normalises by its running statistics (eval()). In BYOL it is in training mode, like the "
+            "online network: each batch by its own mean and variance, and its running statistics follow."),
+        "the arguments of the loss swapped": (
+            _arguments_swapped,
+            "regression_loss(prediction, target): you gave the target's output first. Then the prediction is the "
+            "constant, and the gradient goes into the target."),
+        "0.99 whatever is given": (
+            _momentum_unused,
+            "Your target keeps 0.99 of itself at every momentum: pass the argument `momentum` on."),
     },
     right={"gradients by name": _asked_for, "cleared after the step": _cleared_after},
     hints=("Two predictions, two targets, a loss; then the three lines of every training step; and one more line.",
@@ -525,7 +620,11 @@ def _diagnose_probes(generator, dtype):
         return online, before, before + pull * (online - before) + stray * noise
 
     still = three(5, 0.0, 0.0)
-    return [three(7, 0.1, 0.0), three(11, 0.3, 0.2), three(6, -0.4, 0.5), still,
+    tiny = tuple(1e-6 * vector for vector in three(8, 0.3, 0.2))  # small weights move a little: that is no standstill
+    start = randn(generator, dtype, 4).mul(4).round()
+    ways = torch.eye(4, dtype=dtype)
+    across = start + 2 * ways[0], start, start + ways[1]  # a pull of exactly 0, and all of the movement stray
+    return [three(7, 0.1, 0.0), three(11, 0.3, 0.2), three(6, -0.4, 0.5), still, tiny, across,
             dict(zip(("online", "before", "after"), three(9, 0.02, 0.1)))]
 
 
@@ -585,6 +684,16 @@ def _no_guard(online, before, after):
     return {"pull": float(pull), "stray": float((moved - pull * (online - before)).norm() / moved.norm())}
 
 
+def _if_pulled(online, before, after):
+    right = diagnose(online, before, after)
+    return {**right, "stray": right["stray"] if right["pull"] else 0.0}
+
+
+def _if_not_small(online, before, after):
+    right = diagnose(online, before, after)
+    return {**right, "stray": right["stray"] if (after - before).norm() > 1e-4 else 0.0}
+
+
 def _ratios(online, before, after):
     return _found(online, before, after, ((after - before) / (online - before)).mean())
 
@@ -634,6 +743,14 @@ reading = Exercise(
         "0 / 0 where the target stood still": (
             _no_guard,
             "A target that did not move gives 0 / 0 = nan. Its stray part is 0."),
+        "no pull, so nothing stray": (
+            _if_pulled,
+            "A target can move without coming nearer (at a right angle to the gap): pull 0, stray 1. The special case "
+            "is a target that has not *moved*."),
+        "a small movement is none": (
+            _if_not_small,
+            "Weights of size 1e-6 move by as little: a fixed threshold calls that standing still. Ask whether anything "
+            "moved at all: moved.any()."),
         "the mean of the ratios": (
             _ratios,
             "Weights with a gap near 0 dominate a mean of ratios. The pull of all weights together is moved @ gap / "

@@ -1,12 +1,14 @@
-"""Exercises of week 7, SimSiam: the stop-gradient, both directions, the best prediction, and a meter for collapse."""
+"""Exercises of week 7, SimSiam: the stop-gradient, both directions, a whole step, a meter, the best prediction."""
 from __future__ import annotations
 
+from functools import partial
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.exercises.spec import Exercise
-from course_lib.methods.contrastive.simsiam import negative_cosine
+from course_lib.methods.contrastive.simsiam import negative_cosine, simsiam_loss
 from lessons.exercises.shared import rand, randn, unit
 
 
@@ -36,8 +38,8 @@ negative = Exercise(
     wrong={
         "no stop-gradient": (
             lambda p, z, stop=True: -_cosines(p, z).mean(),
-            "The value is right, the gradient is not: with stop=True nothing may flow into z. z is the place to go to, "
-            "p goes there: z.detach()."),
+            "The value is right, the gradient is not: with stop=True nothing may flow into z. z is the target, p moves "
+            "towards it: z.detach()."),
         "the stop on p": (
             lambda p, z, stop=True: -_cosines(_stopped(p, stop), z).mean(),
             "You hold the prediction still and pull the projection towards it. It is the other way round: z is the "
@@ -45,14 +47,13 @@ negative = Exercise(
         "p never learns": (
             lambda p, z, stop=True: -_cosines(p.detach(), z).mean(),
             "p is detached whatever `stop` says, and z is not: the roles are exchanged. p is the answer that learns, z "
-            "the "
-            "target that is held."),
+            "the target that is held."),
         "a stop on both": (
             lambda p, z, stop=True: -_cosines(_stopped(p, stop), _stopped(z, stop)).mean(),
-            "Both are detached, so nobody moves: backward() has nothing to do. Only z is stopped."),
+            "Both are detached, so nothing moves: backward() has nothing to do. Only z is stopped."),
         "always stopped": (
             lambda p, z, stop=True: -_cosines(p, z.detach()).mean(),
-            "With stop=False z must get its gradient: part 6 of the lesson needs it for its experiment."),
+            "With stop=False z must get its gradient: the lesson switches the stop off to see what it does."),
         "the cosine, not its negative": (
             lambda p, z, stop=True: _cosines(p, _stopped(z, stop)).mean(),
             "Minimising the cosine turns predictions *away* from their targets. A loss goes down when things get "
@@ -60,11 +61,11 @@ negative = Exercise(
         "BYOL's distance": (
             lambda p, z, stop=True: 2 - 2 * _cosines(p, _stopped(z, stop)).mean(),
             "2 - 2 cos is the squared distance on the sphere, BYOL's form: the same minimum, but twice the gradient "
-            "and "
-            "values from 0 to 4. SimSiam's is the negative cosine, from -1 to 1."),
+            "and values from 0 to 4. SimSiam's is the negative cosine, from -1 to 1."),
         "a dot product": (
             lambda p, z, stop=True: -(p * _stopped(z, stop)).sum(1).mean(),
-            "Without scaling to length 1 the loss can fall without end: grow. The cosine looks at directions only."),
+            "Without scaling to length 1 the loss can fall without end: vectors only have to grow. The cosine looks "
+            "at directions only."),
         "only p has length 1": (
             _cosine_of_predictions_only,
             "z keeps its length, so images with a long z count more. Both vectors are scaled to length 1."),
@@ -88,8 +89,9 @@ negative = Exercise(
     },
     hints=("Two vectors per image, row i of both. Which of the two may learn from this number, and which is only "
            "looked at?",
-           "z = z.detach() if stop else z. Then the cosine of each row pair: F.cosine_similarity(..., dim=1).",
-           "return -F.cosine_similarity(p, z.detach() if stop else z, dim=1).mean()"),
+           "z.detach() has the same values and no history. Then the cosine of each pair of rows: "
+           "F.cosine_similarity(..., dim=1).",
+           "if stop:\n    z = z.detach()\ncosines = F.cosine_similarity(p, z, dim=1)\nreturn -cosines.mean()"),
 )
 
 
@@ -125,8 +127,7 @@ loss = Exercise(
             "Both sides have passed the predictor. It stands on one side only: p of one view against z of the other."),
         "projections compared with each other": (
             lambda p1, p2, z1, z2, stop=True: (negative_cosine(z1, z2, stop) + negative_cosine(z2, z1, stop)) / 2,
-            "The predictor is not used at all. Without it stopping the gradient changes nothing but its size, and the "
-            "network collapses."),
+            "The predictor is not used at all. Without it the stop only halves the gradient: the network collapses."),
         "the roles swapped": (
             lambda p1, p2, z1, z2, stop=True: (negative_cosine(z1, p2, stop) + negative_cosine(z2, p1, stop)) / 2,
             "negative_cosine(p, z) stops its *second* argument: you hold the predictions still. Predictions come "
@@ -137,8 +138,7 @@ loss = Exercise(
             "collapse."),
         "stop not passed on": (
             lambda p1, p2, z1, z2, stop=True: (negative_cosine(p1, z2) + negative_cosine(p2, z1)) / 2,
-            "The argument `stop` has to reach negative_cosine: the experiment of part 6 calls this function with "
-            "stop=False."),
+            "The argument `stop` has to reach negative_cosine: the toy of the lesson switches it off."),
     },
     right={
         "one call on both directions": lambda p1, p2, z1, z2, stop=True: negative_cosine(
@@ -146,9 +146,235 @@ loss = Exercise(
         "halves first": lambda p1, p2, z1, z2, stop=True: sum(
             0.5 * negative_cosine(p, z, stop) for p, z in ((p2, z1), (p1, z2))),
     },
-    hints=("Four matrices, two comparisons. Which prediction has never seen the target it is compared with?",
+    hints=("Four matrices, two comparisons. Which target comes from the view that a prediction has not seen?",
            "negative_cosine(p1, z2, stop) and negative_cosine(p2, z1, stop).",
-           "return (negative_cosine(p1, z2, stop) + negative_cosine(p2, z1, stop)) / 2"),
+           "first = negative_cosine(p1, z2, stop)\nsecond = negative_cosine(p2, z1, stop)\n"
+           "return (first + second) / 2"),
+)
+
+
+# ------------------------------------------------------------------------------------------------ 07.step
+def simsiam_step(encoder: nn.Module, predictor: nn.Module, optimizer: torch.optim.Optimizer, view1: Tensor,
+                 view2: Tensor) -> float:
+    """One training step of SimSiam; -> the loss. Each view passes through the encoder (with its projector) alone."""
+    z1, z2 = encoder(view1), encoder(view2)
+    loss = simsiam_loss(predictor(z1), predictor(z2), z1, z2)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def _network(seed: int, dtype: torch.dtype, *widths: int) -> nn.Module:
+    """A linear layer, batch norm, tanh and a linear layer, drawn from a seed of its own."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(widths[0], widths[1], bias=False), nn.BatchNorm1d(widths[1]), nn.Tanh(),
+                             nn.Linear(widths[1], widths[2])).to(dtype)
+
+
+def _step_probes(generator, dtype):
+    seeds = torch.randint(2**30, (6,), generator=generator).tolist()
+    draw = partial(randn, generator, dtype)
+    return [(_network(seeds[0], dtype, 4, 6, 3), _network(seeds[1], dtype, 3, 5, 3), draw(3, 2, 7, 4)),
+            (_network(seeds[2], dtype, 3, 4, 2), _network(seeds[3], dtype, 2, 6, 2), draw(3, 2, 5, 3)),
+            (_network(seeds[4], dtype, 5, 3, 4), _network(seeds[5], dtype, 4, 2, 4), draw(3, 2, 8, 5))]
+
+
+def _three_steps(step, encoder: nn.Module, predictor: nn.Module, views: Tensor):
+    """The harness: three steps of gradient descent over encoder and predictor; what both hold then."""
+    optimizer = torch.optim.SGD([*encoder.parameters(), *predictor.parameters()], lr=0.3)
+    losses = [step(encoder, predictor, optimizer, view1, view2) for view1, view2 in views]
+    if any(loss is None or loss is Ellipsis for loss in losses):
+        return losses[0]
+    held = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
+    weights = {name: torch.cat([p.detach().flatten() for p in network.parameters()])
+               for name, network in (("encoder", encoder), ("predictor", predictor))}
+    numbers = [float(loss) for loss in losses]
+    return {"first loss": numbers[0], "later losses": numbers[1:], "keeps its graph": held, **weights}
+
+
+def _learn(loss: Tensor, optimizer: torch.optim.Optimizer) -> float:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def _half(p: Tensor, z: Tensor) -> Tensor:
+    return negative_cosine(p, z) / 2
+
+
+def _stepped(loss):
+    """A step whose loss is loss(predictor, z1, z2); all else is right."""
+    return lambda encoder, predictor, optimizer, view1, view2: _learn(
+        loss(predictor, encoder(view1), encoder(view2)), optimizer)
+
+
+def _loss_of(encoder, predictor, view1, view2) -> Tensor:
+    z1, z2 = encoder(view1), encoder(view2)
+    return simsiam_loss(predictor(z1), predictor(z2), z1, z2)
+
+
+def _not_cleared(encoder, predictor, optimizer, view1, view2):
+    loss = _loss_of(encoder, predictor, view1, view2)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def _one_batch(encoder, predictor, optimizer, view1, view2):
+    z1, z2 = encoder(torch.cat([view1, view2])).chunk(2)
+    return _learn(simsiam_loss(predictor(z1), predictor(z2), z1, z2), optimizer)
+
+
+def _graph_kept(encoder, predictor, optimizer, view1, view2):
+    loss = _loss_of(encoder, predictor, view1, view2)
+    _learn(loss, optimizer)
+    return loss
+
+
+def _one_view(encoder, predictor, optimizer, view1, view2):
+    return simsiam_step(encoder, predictor, optimizer, view1, view1)
+
+
+def _loss_afterwards(encoder, predictor, optimizer, view1, view2):
+    _learn(_loss_of(encoder, predictor, view1, view2), optimizer)
+    return _loss_of(encoder, predictor, view1, view2).item()
+
+
+def _two_optimizer_steps(encoder, predictor, optimizer, view1, view2):
+    loss = _learn(_loss_of(encoder, predictor, view1, view2), optimizer)
+    optimizer.step()
+    return loss
+
+
+def _in_evaluation(encoder, predictor, optimizer, view1, view2):
+    encoder.eval()
+    z1, z2 = encoder(view1), encoder(view2)
+    encoder.train()
+    return _learn(simsiam_loss(predictor(z1), predictor(z2), z1, z2), optimizer)
+
+
+def _encoder_frozen(encoder, predictor, optimizer, view1, view2):
+    with torch.no_grad():
+        z1, z2 = encoder(view1), encoder(view2)
+    return _learn(simsiam_loss(predictor(z1), predictor(z2), z1, z2), optimizer)
+
+
+def _cleared_too_late(encoder, predictor, optimizer, view1, view2):
+    loss = _loss_of(encoder, predictor, view1, view2)
+    loss.backward()
+    optimizer.zero_grad()
+    optimizer.step()
+    return loss.item()
+
+
+def _two_passes(encoder, predictor, optimizer, view1, view2):
+    """A right answer: targets of a second pass without gradient, gradients by name."""
+    p = torch.cat([predictor(encoder(view)) for view in (view1, view2)])
+    with torch.no_grad():
+        z = torch.cat([encoder(view) for view in (view2, view1)])
+    loss = -F.cosine_similarity(p, z, dim=1).mean()
+    weights = [*encoder.parameters(), *predictor.parameters()]
+    for weight, gradient in zip(weights, torch.autograd.grad(loss, weights)):
+        weight.grad = gradient
+    optimizer.step()
+    return loss.detach()
+
+
+def _cleared_after(encoder, predictor, optimizer, view1, view2):
+    """A right answer: gradients cleared at the end, before the next backward."""
+    loss = _not_cleared(encoder, predictor, optimizer, view1, view2)
+    optimizer.zero_grad()
+    return loss
+
+
+step = Exercise(
+    key="07.step", title="One step of SimSiam", minutes=8, difficulty=3,
+    reference=simsiam_step, probes=_step_probes, call=_three_steps, tolerance=1e-3,
+    words={"['first loss']": "the first step's loss", "['later losses']": "the losses of the next two steps",
+           "['encoder']": "the encoder's weights after three steps",
+           "['predictor']": "the predictor's weights after three steps",
+           "['keeps its graph']": "whether the returned loss keeps its graph"},
+    wrong={
+        "each view predicts itself": (
+            _stepped(lambda h, z1, z2: _half(h(z1), z1) + _half(h(z2), z2)),
+            "p1 meets z1, from which it was computed: no view ever hears of the other. It is the last bug of this "
+            "lesson's hunt, and every log likes it. simsiam_loss(p1, p2, z1, z2), in this order."),
+        "one direction only": (
+            _stepped(lambda h, z1, z2: negative_cosine(h(z1), z2)),
+            "The second direction is missing: view 2 predicts view 1 as well."),
+        "the sum of the two directions": (
+            _stepped(lambda h, z1, z2: 2 * simsiam_loss(h(z1), h(z2), z1, z2)),
+            "The two directions are averaged, not added (adding is BYOL's convention): every step of yours is twice as "
+            "long."),
+        "no predictor": (
+            _stepped(lambda h, z1, z2: simsiam_loss(z1, z2, z1, z2)),
+            "The encoder's outputs are compared directly. One side passes the predictor first: p1 = predictor(z1)."),
+        "a predictor on both sides": (
+            _stepped(lambda h, z1, z2: simsiam_loss(h(z1), h(z2), h(z1), h(z2))),
+            "The targets went through the predictor, too. The target is z, the encoder's own output."),
+        "no stop-gradient": (
+            _stepped(lambda h, z1, z2: simsiam_loss(h(z1), h(z2), z1, z2, stop=False)),
+            "The first loss is right and the weights are not: the gradient also flows through the targets. That is "
+            "the run of the hook that had the lower loss. Leave `stop` at True."),
+        "the stop on the predictions": (
+            _stepped(lambda h, z1, z2: _half(z1, h(z2)) + _half(z2, h(z1))),
+            "simsiam_loss stops z1 and z2, its last two arguments: you gave the predictions there, so the predictor "
+            "never learns."),
+        "the encoder without gradient": (
+            _encoder_frozen,
+            "No gradient reaches the encoder (no_grad, or z detached on its way to the predictor): only the predictor "
+            "learns. The stop is for z as a *target*."),
+        "gradients never cleared": (
+            _not_cleared,
+            "backward *adds* to .grad: from the second step on, the optimizer follows the sum of all gradients so far. "
+            "optimizer.zero_grad() before backward."),
+        "gradients cleared between backward and step": (
+            _cleared_too_late,
+            "zero_grad stands between backward and step, so the optimizer has nothing to follow and no weight moves. "
+            "Clear first, then backward, then step."),
+        "both views in one batch": (
+            _one_batch,
+            "Both views went through the encoder together, so batch norm mixed their statistics. In the official code "
+            "each view passes alone."),
+        "the loss keeps its graph": (
+            _graph_kept,
+            "You return the tensor with the whole computation behind it; a list of such losses keeps every batch in "
+            "memory. Return a number: loss.item()."),
+        "the same view twice": (
+            _one_view,
+            "One view is used twice and the other never: a picture is compared with itself, and nothing has to be "
+            "ignored. It is a bug of this lesson's hunt."),
+        "the loss after the update": (
+            _loss_afterwards,
+            "The weights are right, and the number is that of a second look, after the update. Return the loss whose "
+            "gradient you followed: a second pass costs time, too."),
+        "uphill": (
+            _stepped(lambda h, z1, z2: -simsiam_loss(h(z1), h(z2), z1, z2)),
+            "The sign is turned: the optimizer descends, so what it gets must be negative_cosine as it is. Yours "
+            "drives the views apart."),
+        "two steps of the optimizer": (
+            _two_optimizer_steps,
+            "optimizer.step() is called twice: the same gradient is followed two times."),
+        "the encoder in evaluation mode": (
+            _in_evaluation,
+            "Your encoder normalises by its running statistics (eval()). In training, each batch is normalised by its "
+            "own mean and variance."),
+    },
+    right={"targets of a second pass": _two_passes, "cleared after the step": _cleared_after},
+    hints=("Two projections, two predictions, a loss; then the three lines of every training step. Which of the four "
+           "matrices is computed from which?",
+           "z1, z2 = encoder(view1), encoder(view2); p1 = predictor(z1). Your simsiam_loss does the stop. Clear the "
+           "gradients before backward, and return a number.",
+           "z1, z2 = encoder(view1), encoder(view2)\n"
+           "p1, p2 = predictor(z1), predictor(z2)\n"
+           "loss = simsiam_loss(p1, p2, z1, z2)\n"
+           "optimizer.zero_grad()\n"
+           "loss.backward()\n"
+           "optimizer.step()\n"
+           "return loss.item()"),
 )
 
 
@@ -181,8 +407,7 @@ target = Exercise(
         "the mean over images": (
             lambda z: unit(unit(z).mean(1)),
             "You averaged over the images, dim=1: one vector per view, the same for all images, which is collapse. "
-            "Average "
-            "over the views, dim=0."),
+            "Average over the views, dim=0."),
         "the first view": (
             lambda z: unit(z[0]),
             "That is what one step of SimSiam has in hand, *one* view's vector, and it is noisy. The best prediction "
@@ -190,8 +415,7 @@ target = Exercise(
         "the median": (
             lambda z: unit(unit(z).median(0).values),
             "The median of each coordinate minimises absolute differences. The mean cosine is linear in the "
-            "prediction, "
-            "so the *mean* of the unit vectors decides."),
+            "prediction, so the *mean* of the unit vectors decides."),
         "unit over the views": (
             lambda z: unit(F.normalize(z, dim=0).mean(0)),
             "You scaled along the views (dim=0). A vector is a row of D numbers: dim=-1."),
@@ -203,7 +427,7 @@ target = Exercise(
     },
     hints=("The mean over views of cos(p, z_a) is one dot product: of p's direction with what?",
            "z is (A, N, D). unit = F.normalize(z, dim=-1): which axis is averaged away?",
-           "return F.normalize(F.normalize(z, dim=-1).mean(dim=0), dim=-1)"),
+           "directions = F.normalize(z, dim=-1)\nmean = directions.mean(dim=0)\nreturn F.normalize(mean, dim=-1)"),
 )
 
 
@@ -232,21 +456,18 @@ meter = Exercise(
         "not times the root of D": (
             lambda features: float(unit(features).std(0, correction=0).mean()),
             "A cloud spread evenly over the sphere has deviation 1/sqrt(D) in each dimension. Times sqrt(D) that is 1 "
-            "for "
-            "every D."),
+            "for every D."),
         "divided by the root of D": (
             lambda features: float(unit(features).std(0, correction=0).mean() / features.shape[1] ** 0.5),
             "The value to compare with is 1/sqrt(D), so *multiply* by sqrt(D)."),
         "the spread within an image": (
             lambda features: _number(unit(features).std(1, correction=0).mean(), features.shape[1]),
             "dim=1 is the spread of the numbers of one image: it stays near 1 when all images are alike. Collapse is "
-            "seen "
-            "over images, dim=0."),
+            "seen over images, dim=0."),
         "centred before scaling": (
             lambda features: _number(unit(features - features.mean(0)).std(0, correction=0).mean(), features.shape[1]),
             "Centring first takes the common part away, and that part *is* the collapse: what remains, however small, "
-            "is "
-            "blown up to length 1."),
+            "is blown up to length 1."),
         "one deviation for everything": (
             lambda features: _number(unit(features).std(correction=0), features.shape[1]),
             "Pooled over all numbers, differences between dimensions count as spread. One deviation per dimension over "
@@ -275,4 +496,4 @@ meter = Exercise(
 )
 
 
-EXERCISES = [negative, loss, target, meter]
+EXERCISES = [negative, loss, step, meter, target]

@@ -1,13 +1,15 @@
-"""Exercises of week 9, Barlow Twins: the cross-correlation, the entries beside the diagonal, the loss, its
-symmetries.
-"""
+"""Exercises of week 9, Barlow Twins: the cross-correlation, the loss, a training step, three meters, its symmetries."""
 from __future__ import annotations
 
+import copy
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from course_lib.exercises.spec import Exercise
-from course_lib.methods.contrastive.barlow_twins import cross_correlation
+from course_lib.methods.contrastive.barlow_twins import barlow_twins_loss, cross_correlation, off_diagonal
 from lessons.exercises.shared import rand, randn
 
 
@@ -141,65 +143,11 @@ correlation = Exercise(
 )
 
 
-# ------------------------------------------------------------------------------------------------ 09.off_diagonal
-def _matrix_probes(generator, dtype):
-    # entries of the diagonal's value beside it, and zeros
-    even = torch.randint(0, 2, (4, 4), generator=generator).to(dtype)
-    return [(randn(generator, dtype, 3, 3),), (even,),
-            dict(matrix=randn(generator, dtype, 6, 6).T), (torch.ones(2, 2, dtype=dtype),)]
-
-
+# ------------------------------------------------------------------------------------------------ 09.barlow_loss
 def _mask(matrix: Tensor) -> Tensor:
     return ~torch.eye(len(matrix), dtype=torch.bool)
 
 
-off = Exercise(
-    key="09.off_diagonal", title="Everything beside the diagonal", minutes=4, difficulty=2,
-    reference="course_lib.methods.contrastive.barlow_twins:off_diagonal", probes=_matrix_probes, gradients=True,
-    wrong={
-        "only the upper triangle": (
-            lambda matrix: matrix[torch.ones_like(matrix).triu(1).bool()],
-            "The matrix is not symmetric: C_ij compares dimension i of view 1 with j of view 2, C_ji the other way "
-            "round. "
-            "Both triangles count."),
-        "zeros in place of the diagonal": (
-            lambda matrix: (matrix - torch.diag(matrix.diagonal())).flatten(),
-            "The diagonal is still there, as D zeros. A sum of squares does not mind, a mean or a histogram does: "
-            "return "
-            "D (D - 1) entries."),
-        "left out by value": (
-            lambda matrix: matrix[matrix != matrix.diagonal()[:, None]],
-            "You pick entries by their value: an entry beside the diagonal that happens to equal it is lost. Pick them "
-            "by "
-            "their place."),
-        "zeros left out": (
-            lambda matrix: (matrix - torch.diag(matrix.diagonal()))[(matrix - torch.diag(matrix.diagonal())) != 0],
-            "An entry of exactly 0 beside the diagonal is what the loss wants, and you drop it. Pick by place, not by "
-            "value."),
-        "column by column": (
-            lambda matrix: matrix.T[_mask(matrix)],
-            "All entries are there, in the order of the columns: read row by row, as flatten() does."),
-        "one column dropped": (
-            lambda matrix: matrix[:, 1:].flatten(),
-            "The diagonal runs through all columns: in row i it is column i that has to go."),
-        "the gradient cut": (
-            lambda matrix: torch.tensor([float(matrix[i, j]) for i in range(len(matrix)) for j in range(len(matrix))
-                                         if i != j], dtype=matrix.dtype),
-            "Numbers taken out with float() or .tolist() carry no gradient: index the tensor itself."),
-    },
-    right={
-        "a mask of places": lambda matrix: matrix[_mask(matrix)],
-        "stacked entries": lambda matrix: torch.stack(
-            [matrix[i, j] for i in range(len(matrix)) for j in range(len(matrix)) if i != j]),
-    },
-    hints=("How many entries are there beside the diagonal of a D x D matrix? What tells a diagonal entry: its value "
-           "or its place?",
-           "A mask of places: ~torch.eye(D, dtype=torch.bool). It indexes row by row.",
-           "return matrix[~torch.eye(len(matrix), dtype=torch.bool)]"),
-)
-
-
-# ------------------------------------------------------------------------------------------------ 09.barlow_loss
 def _loss_probes(generator, dtype):
     return [_two_views(9, 4, generator, dtype), (*_two_views(6, 3, generator, dtype), 0.5),
             dict(zip("ab", _two_views(5, 7, generator, dtype)), lambd=2.0)]
@@ -237,26 +185,24 @@ barlow_loss = Exercise(
     wrong={
         "means instead of sums": (
             _loss(on=lambda c: (c.diagonal() - 1).square().mean(), beside=lambda c: _away(c).square().mean()),
-            "Both parts are sums. With means, the part beside the diagonal is divided by D (D - 1) and the one on it "
-            "by D only: "
-            "lambda would mean another thing at every width."),
+            "Both parts are sums. With means, the off-diagonal part is divided by D (D - 1) and the diagonal one by D "
+            "only: lambda would mean another thing at every width."),
         "the diagonal averaged": (
             _loss(on=lambda c: (c.diagonal() - 1).square().mean()),
             "The part on the diagonal is a sum over the D entries, as the other one is over its D (D - 1)."),
         "lambda on the diagonal": (
             _loss(weigh=lambda x, y, weight: weight * x + y),
-            "Lambda weighs the part *beside* the diagonal. On the diagonal it leaves decorrelation in charge: the "
-            "views never "
+            "Lambda weighs the *off-diagonal* part. On the diagonal it leaves decorrelation in charge: the views never "
             "agree."),
         "the diagonal pulled to 0": (
             _loss(on=lambda c: c.diagonal().square().sum()),
             "You pull the diagonal to 0: two views of an image are told to have nothing in common. The target is the "
             "identity, "
             "so (C_ii - 1)."),
-        "the whole matrix beside the diagonal": (
+        "the diagonal among the off-diagonal": (
             _loss(beside=lambda c: c.square().sum()),
             "The diagonal is among the entries that you push to 0, while the other part pulls it to 1: leave it out."),
-        "not squared beside the diagonal": (
+        "off-diagonal not squared": (
             _loss(beside=lambda c: _away(c).sum()),
             "Without the square, correlations of -1 are rewarded, and positive ones cancel negative ones: square each "
             "entry, then sum."),
@@ -273,7 +219,8 @@ barlow_loss = Exercise(
             "Lambda multiplies the squares; it is not squared with them."),
         "no lambda": (
             _loss(weigh=lambda x, y, weight: x + y),
-            "There are D - 1 times more entries beside the diagonal than on it: without lambda they drown it."),
+            "There are D - 1 times more off-diagonal entries than diagonal ones: without lambda they drown the "
+            "agreement."),
         "the part with its weight": (
             _weighted_part,
             "The loss is right; \"off_diagonal\" is to be returned without lambda, so that runs with different lambdas "
@@ -290,13 +237,325 @@ barlow_loss = Exercise(
                             "off_diagonal": (c.square() * (1 - eye)).sum()}
         )(cross_correlation(a, b), torch.eye(a.shape[1], dtype=a.dtype)),
     },
-    hints=("Which matrix should C become? Write the distance to it in two parts: on the diagonal, and beside it.",
-           "c = cross_correlation(a, b); on: (c.diagonal() - 1), squared, summed; beside: off_diagonal(c), squared, "
+    hints=("Which matrix should C become? Write the distance to it in two parts: diagonal and off-diagonal.",
+           "c = cross_correlation(a, b); on: (c.diagonal() - 1), squared, summed; off: off_diagonal(c), squared, "
            "summed.",
            "c = cross_correlation(a, b)\n"
            "on = (c.diagonal() - 1).square().sum()\n"
            "off = off_diagonal(c).square().sum()\n"
            'return {"loss": on + lambd * off, "on_diagonal": on, "off_diagonal": off}'),
+)
+
+
+# ------------------------------------------------------------------------------------------------ 09.step
+def barlow_step(network: nn.Module, optimizer: Optimizer, first: Tensor, second: Tensor, lambd: float) -> float:
+    """One update of `network` (backbone and projector) on two views (N, ...) of the same images; the loss."""
+    a, b = network(first), network(second)  # one view at a time: batch norm's statistics are those of a view
+    loss = barlow_twins_loss(a, b, lambd)["loss"]
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def _three_steps(step, network, views, lambd):
+    """The harness: three updates by SGD with momentum; the losses, and the weights after each.
+
+    Not batch norm's running statistics: they depend on which view goes first, and either may.
+    """
+    network = copy.deepcopy(network).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.5)
+    found = {"loss": [], "weights": []}
+    for first, second in views:
+        got = step(network, optimizer, first.clone(), second.clone(), lambd)
+        if got is None or got is Ellipsis:
+            return got
+        got = got["loss"] if isinstance(got, dict) else got
+        found["loss"].append(float(got) if isinstance(got, Tensor) and got.numel() == 1 else got)
+        found["weights"].append([p.detach().clone() for p in network.parameters()])
+    return found
+
+
+def _step_probes(generator, dtype):
+    def probe(n, inputs, hidden, width, lambd):
+        network = nn.Sequential(nn.Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.ReLU(),
+                                nn.Linear(hidden, width, bias=False))
+        with torch.no_grad():
+            for p in network.parameters():
+                p.copy_(0.6 * randn(generator, torch.float64, *p.shape))
+        images = randn(generator, dtype, 3, n, inputs)
+        views = [tuple(x + shift + 0.4 * randn(generator, dtype, n, inputs) for shift in (0.0, 0.5)) for x in images]
+        return dict(network=network.to(dtype), views=views, lambd=lambd)
+
+    return [probe(13, 5, 8, 4, 0.3), probe(10, 4, 7, 3, 1.2)]
+
+
+def _stepping(embeddings=None, loss=None, order="zbs"):
+    """A training step of which one part is done otherwise: embeddings(network, first, second), loss(a, b, lambd)."""
+    embeddings = embeddings or (lambda network, first, second: (network(first), network(second)))
+    loss = loss or (lambda a, b, lambd: barlow_twins_loss(a, b, lambd)["loss"])
+
+    def step(network, optimizer, first, second, lambd):
+        value = loss(*embeddings(network, first, second), lambd)
+        for action in order:
+            {"z": optimizer.zero_grad, "b": value.backward, "s": optimizer.step}[action]()
+        return value.item()
+
+    return step
+
+
+def _without_gradient(network, first, second):
+    a = network(first)
+    with torch.no_grad():
+        return a, network(second)
+
+
+def _evaluated(network, first, second):
+    network.eval()
+    return network(first), network(second)
+
+
+def _unit_length(network, first, second):
+    return F.normalize(network(first), dim=1), F.normalize(network(second), dim=1)
+
+
+def _loss_after(network, optimizer, first, second, lambd):
+    barlow_step(network, optimizer, first, second, lambd)
+    with torch.no_grad():
+        return barlow_twins_loss(network(first), network(second), lambd)["loss"].item()
+
+
+def _second_view_first(network, optimizer, first, second, lambd):
+    b = network(second)
+    a = network(first)
+    optimizer.zero_grad()
+    loss = barlow_twins_loss(a, b, lambd)["loss"]
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+def _through_grad(network, optimizer, first, second, lambd):
+    c = cross_correlation(network(first), network(second))
+    eye = torch.eye(len(c), dtype=c.dtype)
+    loss = ((c - eye).square() * (eye + lambd * (1 - eye))).sum()
+    parameters = list(network.parameters())
+    for p, g in zip(parameters, torch.autograd.grad(loss, parameters)):
+        p.grad = g
+    optimizer.step()
+    return loss.item()
+
+
+step = Exercise(
+    key="09.step", title="One training step", minutes=6, difficulty=2, reference=barlow_step, probes=_step_probes,
+    call=_three_steps, tolerance=1e-4,
+    wrong={
+        "old gradients are kept": (
+            _stepping(order="bs"),
+            "The first step is right, the later ones are not: backward() adds to the gradients that are there. "
+            "optimizer.zero_grad() belongs before it, in every step."),
+        "the weights do not move": (
+            _stepping(order="zb"),
+            "The loss is right and no weight has moved: zero_grad(), backward(), then optimizer.step()."),
+        "the step before the gradient": (
+            _stepping(order="sb"),
+            "optimizer.step() uses the gradients that are there when it is called: yours are those of earlier batches. "
+            "backward() first."),
+        "two steps of the optimizer": (
+            _stepping(order="zbss"),
+            "optimizer.step() is called twice: the same gradient is followed two times."),
+        "the second view without a gradient": (
+            _stepping(_without_gradient),
+            "The loss is right, the update is not: no gradient flows through one of the views. Barlow Twins has no "
+            "stop-gradient; both views pull at the same network."),
+        "both views in one batch": (
+            _stepping(lambda network, first, second: network(torch.cat([first, second])).chunk(2)),
+            "Concatenated, the two views share batch norm's mean and variance inside the network. The official code "
+            "sends one view at a time: network(first), network(second)."),
+        "one view twice": (
+            _stepping(lambda network, first, second: (network(first), network(first))),
+            "Both embeddings come from the first view: agreement is perfect from the start, and the network learns to "
+            "decorrelate whatever it likes."),
+        "the default lambda": (
+            _stepping(loss=lambda a, b, lambd: barlow_twins_loss(a, b)["loss"]),
+            "You minimise the loss at its default lambda: hand yours on, barlow_twins_loss(a, b, lambd)."),
+        "the parts without lambda": (
+            _stepping(loss=lambda a, b, lambd: sum(list(barlow_twins_loss(a, b, lambd).values())[1:])),
+            "The two parts are unweighted, for the log. What is minimised is the entry \"loss\"."),
+        "the whole dict summed": (
+            _stepping(loss=lambda a, b, lambd: sum(barlow_twins_loss(a, b, lambd).values())),
+            "The dict holds the loss *and* its two parts: summed, the parts count once more. Take the entry "
+            "\"loss\"."),
+        "only the agreement": (
+            _stepping(loss=lambda a, b, lambd: barlow_twins_loss(a, b, lambd)["on_diagonal"]),
+            "The diagonal alone is the loss of part 1, lambda = 0: copies are free. Take the entry \"loss\"."),
+        "the loss after the step": (
+            _loss_after,
+            "The weights are right, but you return the loss of the *changed* network. The loss is that of the batch "
+            "before the step: keep it, do not compute it again."),
+        "divided by the batch": (
+            _stepping(loss=lambda a, b, lambd: barlow_twins_loss(a, b, lambd)["loss"] / len(a)),
+            "You divide by the batch. C is a mean over the batch already; the loss is a sum over its entries."),
+        "lambda on the agreement": (
+            _stepping(loss=lambda a, b, lambd: (lambda p: lambd * p["on_diagonal"] + p["off_diagonal"])(
+                barlow_twins_loss(a, b, lambd))),
+            "Lambda weighs the repetition, not the agreement. Both are weighed in the entry \"loss\"."),
+        "embeddings of length 1": (
+            _stepping(_unit_length),
+            "No vector is scaled to length 1 here: the loss standardises each dimension over the batch, not each image "
+            "over its dimensions."),
+        "in evaluation mode": (
+            _stepping(_evaluated),
+            "network.eval() makes batch norm use its running statistics and stop updating them. Train in training "
+            "mode, as the network comes."),
+    },
+    right={"the second view first, the tensor returned": _second_view_first, "gradients asked for": _through_grad},
+    hints=("Embed each view by itself, with the same network. What does the optimizer need, in which order?",
+           "loss = barlow_twins_loss(a, b, lambd)[\"loss\"]; then zero_grad(), backward(), step().",
+           "a, b = network(first), network(second)\n"
+           "loss = barlow_twins_loss(a, b, lambd)[\"loss\"]\n"
+           "optimizer.zero_grad()\n"
+           "loss.backward()\n"
+           "optimizer.step()\n"
+           "return loss.item()"),
+    words={"['loss']": "the loss", "['weights']": "the network's weights"} | {
+        f"['loss'][{i}]": f"the loss of step {i + 1}" for i in range(3)} | {
+        f"['weights'][{i}]": f"the network's weights after step {i + 1}" for i in range(3)},
+)
+
+
+# ------------------------------------------------------------------------------------------------ 09.meters
+def meters(a: Tensor, b: Tensor) -> dict[str, Tensor]:
+    """Two views' embeddings (N, D) -> {"agreement", "across", "within"}: three scalars.
+
+    agreement: mean of the diagonal of C. across: root mean square of its off-diagonal entries. within: the same of the
+    correlations within a view, over both views.
+    """
+    c, own = cross_correlation(a, b), [off_diagonal(cross_correlation(z, z)) for z in (a, b)]
+    return {"agreement": c.diagonal().mean(), "across": off_diagonal(c).square().mean().sqrt(),
+            "within": torch.cat(own).square().mean().sqrt()}
+
+
+def _meter_probes(generator, dtype):
+    def noisy(n, d):  # all dimensions of a view are copies, up to signs, of what the other view does not share
+        copies = randn(generator, dtype, 2, n, 1) * torch.tensor([1.0, -1.0]).repeat(d)[:d].to(dtype)
+        return tuple(copies + 0.3 * randn(generator, dtype, 2, n, d))
+
+    return [_two_views(11, 4, generator, dtype), noisy(9, 6), dict(zip("ab", _two_views(8, 3, generator, dtype)))]
+
+
+def _as_numbers(meters, a, b):
+    """The harness: a meter may be a tensor or a number."""
+    got = meters(a, b)
+    if not isinstance(got, dict):
+        return got
+    return {name: float(x) if isinstance(x, Tensor) and x.numel() == 1 else x for name, x in got.items()}
+
+
+def _metered(**parts):
+    """The meters with one of them computed otherwise: name=(a, b) -> scalar."""
+    return lambda a, b: {**meters(a, b), **{name: part(a, b) for name, part in parts.items()}}
+
+
+def _own(a: Tensor, b: Tensor) -> Tensor:
+    return torch.cat([off_diagonal(cross_correlation(z, z)) for z in (a, b)])
+
+
+def _upper(matrix: Tensor) -> Tensor:
+    return matrix[tuple(torch.triu_indices(*matrix.shape, 1))]
+
+
+def _rms(x: Tensor) -> Tensor:
+    return x.square().mean().sqrt()
+
+
+meters_exercise = Exercise(
+    key="09.meters", title="Three meters", minutes=8, difficulty=3, reference=meters, probes=_meter_probes,
+    call=_as_numbers,
+    words={"['agreement']": "the agreement", "['across']": "the redundancy across views",
+           "['within']": "the redundancy within views"},
+    wrong={
+        "across in place of within": (
+            _metered(within=lambda a, b: _rms(off_diagonal(cross_correlation(a, b)))),
+            "Your \"within\" compares two views again. Within a view, a dimension of a is compared with another of the "
+            "*same* a: cross_correlation(a, a)."),
+        "only the first view within": (
+            _metered(within=lambda a, b: _rms(off_diagonal(cross_correlation(a, a)))),
+            "\"within\" looks at the first view only: the correlations within b count as well."),
+        "the diagonal counted within": (
+            _metered(within=lambda a, b: _rms(torch.stack([cross_correlation(z, z) for z in (a, b)]))),
+            "Within a view the diagonal is 1 whatever the network does: leave it out, off_diagonal(...)."),
+        "the diagonal counted across": (
+            _metered(across=lambda a, b: _rms(cross_correlation(a, b))),
+            "\"across\" counts the diagonal, which is the agreement: off_diagonal(c) only."),
+        "means without squares": (
+            _metered(across=lambda a, b: off_diagonal(cross_correlation(a, b)).mean(),
+                     within=lambda a, b: _own(a, b).mean()),
+            "A mean of signed correlations: a copy with its sign turned (-1) cancels a copy (+1). Square first, then "
+            "the mean, then the root."),
+        "absolute values": (
+            _metered(across=lambda a, b: off_diagonal(cross_correlation(a, b)).abs().mean(),
+                     within=lambda a, b: _own(a, b).abs().mean()),
+            "The mean of absolute values; asked for is the root of the mean square, the size that the loss feels."),
+        "no root": (
+            _metered(across=lambda a, b: off_diagonal(cross_correlation(a, b)).square().mean(),
+                     within=lambda a, b: _own(a, b).square().mean()),
+            "Mean squares: take the root, so that the meters read as correlations."),
+        "sums of squares": (
+            _metered(across=lambda a, b: off_diagonal(cross_correlation(a, b)).square().sum(),
+                     within=lambda a, b: _own(a, b).square().sum()),
+            "Sums, as in the loss, grow with D. A meter should read the same at every width: mean, then root."),
+        "the agreement squared": (
+            _metered(agreement=lambda a, b: _rms(cross_correlation(a, b).diagonal())),
+            "The agreement is the plain mean of the diagonal: its sign matters, since -1 is the worst there is."),
+        "the loss in place of the agreement": (
+            _metered(agreement=lambda a, b: (cross_correlation(a, b).diagonal() - 1).square().mean()),
+            "(C_ii - 1) squared is what the loss charges; the agreement is the mean of C_ii itself: 1 at best."),
+        "covariances": (
+            lambda a, b: (lambda a, b: {
+                "agreement": (a * b).mean(), "across": _rms(off_diagonal(a.T @ b / len(a))),
+                "within": _rms(torch.cat([off_diagonal(z.T @ z / len(z)) for z in (a, b)]))})(
+                    a - a.mean(0), b - b.mean(0)),
+            "These are covariances: they grow with the scale of a dimension. Use cross_correlation, which "
+            "standardises."),
+        "both views as one batch": (
+            _metered(within=lambda a, b: _rms(off_diagonal(cross_correlation(torch.cat([a, b]), torch.cat([a, b]))))),
+            "For \"within\" you standardise both views together. Each view by itself, then the mean square over both."),
+        "only the upper triangle": (
+            _metered(across=lambda a, b: _rms(_upper(cross_correlation(a, b)))),
+            "C is not symmetric: C_ij and C_ji compare other dimensions. \"across\" takes both triangles."),
+        "the standard deviation of the entries": (
+            _metered(across=lambda a, b: off_diagonal(cross_correlation(a, b)).std(),
+                     within=lambda a, b: _own(a, b).std()),
+            "std() subtracts the mean of the entries: if all dimensions are copies, all entries are 1 and it reads 0. "
+            "Root mean square: no mean subtracted."),
+        "the columns of both views in one matrix": (
+            _metered(within=lambda a, b: _rms(off_diagonal(cross_correlation(*[torch.cat([a, b], 1)] * 2)))),
+            "Side by side, the (2D, 2D) matrix holds the correlations across the views as well. One matrix for each "
+            "view."),
+        "the mean of two roots": (
+            _metered(within=lambda a, b: (_rms(off_diagonal(cross_correlation(a, a)))
+                                          + _rms(off_diagonal(cross_correlation(b, b)))) / 2),
+            "You take a root for each view and average the roots. One mean square over both views, then one root."),
+    },
+    right={
+        "by hand": lambda a, b: (lambda a, b, d: {
+            "agreement": float((a * b).mean()),
+            "across": float((((a.T @ b / len(a)) ** 2).sum() - ((a * b).mean(0) ** 2).sum()) / (d * d - d)) ** 0.5,
+            "within": float(sum(((z.T @ z / len(z)) ** 2).sum() - ((z * z).mean(0) ** 2).sum() for z in (a, b))
+                            / (2 * (d * d - d))) ** 0.5})(_standard(a), _standard(b), a.shape[1]),
+        "with masks": lambda a, b: (lambda c, own: {
+            "agreement": c.diag().mean(), "across": c[_mask(c)].pow(2).mean() ** 0.5,
+            "within": ((own[0][_mask(c)].pow(2).mean() + own[1][_mask(c)].pow(2).mean()) / 2) ** 0.5})(
+                cross_correlation(a, b), [cross_correlation(z, z) for z in (a, b)]),
+    },
+    hints=("cross_correlation(a, b) compares views. Which call compares the dimensions of one view with each other?",
+           "off_diagonal(matrix) gives the entries you need; root mean square: x.square().mean().sqrt(). For "
+           "\"within\", put the entries of both views together first.",
+           "c = cross_correlation(a, b)\n"
+           "own = torch.cat([off_diagonal(cross_correlation(z, z)) for z in (a, b)])\n"
+           "return {\"agreement\": c.diagonal().mean(), \"across\": off_diagonal(c).square().mean().sqrt(),\n"
+           "        \"within\": own.square().mean().sqrt()}"),
 )
 
 
@@ -394,4 +653,4 @@ symmetries = Exercise(
 )
 
 
-EXERCISES = [correlation, off, barlow_loss, symmetries]
+EXERCISES = [correlation, barlow_loss, step, meters_exercise, symmetries]

@@ -41,6 +41,12 @@ def _attended(scale=lambda x, q: math.sqrt(q.shape[-1]), dim=-1, swap=False, mix
     return attend
 
 
+def _scaled_late(x, query, key, value):
+    q, k, v = x @ query, x @ key, x @ value
+    weights = (q @ k.mT).softmax(-1) / math.sqrt(q.shape[-1])
+    return weights, weights @ v
+
+
 def _attention_by_einsum(x, query, key, value):
     q, k, v = (torch.einsum("btd,de->bte", x, w) for w in (query, key, value))
     logits = torch.einsum("bqe,bke->bqk", q, k) * q.shape[-1] ** -0.5
@@ -49,7 +55,7 @@ def _attention_by_einsum(x, query, key, value):
 
 
 attention_exercise = Exercise(
-    key="12.attention", title="One head of attention", minutes=9, difficulty=2,
+    key="12.attention", title="One head of attention", minutes=8, difficulty=2,
     reference=attention, probes=_attention_probes, gradients=True,
     words={"[0]": "the weights", "[1]": "the mixed values"},
     wrong={
@@ -62,6 +68,18 @@ attention_exercise = Exercise(
         "scaled by the width of the tokens": (
             _attended(lambda x, q: math.sqrt(x.shape[-1])), "The products are sums over the d channels of queries and "
                                                             "keys: d is q.shape[-1], not the width of x."),
+        "scaled by the width of the values": (
+            lambda x, query, key, value: _attended(lambda x, q: math.sqrt(value.shape[-1]))(x, query, key, value),
+            "The products are sums over the channels of queries and keys. The values may have another width, and no "
+            "say in who looks where."),
+        "scaled by the number of tokens": (
+            _attended(lambda x, q: math.sqrt(x.shape[1])), "q.shape[1] counts the tokens. The products are sums over "
+                                                           "the last axis of q: divide by the root of its size."),
+        "scaled after the softmax": (
+            _scaled_late, "Your rows sum to 1 / sqrt(d). Divide the products first: the softmax comes last, and makes "
+                          "every row sum to 1."),
+        "the results in the other order": (
+            lambda *given: _attended()(*given)[::-1], "Return the weights first, then the mixed values."),
         "softmax over the queries": (
             _attended(dim=-2), "Your columns sum to 1. Every *query* spreads a weight of 1 over the keys: softmax over "
                                "the last axis of (query, key)."),
@@ -103,7 +121,19 @@ def _taken(x: Tensor, index: Tensor) -> Tensor:
 
 
 def _tokens_last(tokens, mask_token, restore):
-    return _taken(_filled(tokens, mask_token, restore).flip(1), restore)
+    others = mask_token.expand(len(tokens), restore.shape[1] - tokens.shape[1], -1)
+    return _taken(torch.cat([others, tokens], 1), restore)
+
+
+def _in_reading_order(tokens, mask_token, restore):
+    visible = restore < tokens.shape[1]
+    out = mask_token.repeat(*restore.shape, 1)
+    return out.index_put(tuple(visible.nonzero().T), tokens.flatten(0, 1))
+
+
+def _moved(step):
+    return lambda tokens, mask_token, restore: _taken(
+        _filled(tokens, mask_token, restore), (restore + step) % restore.shape[1])
 
 
 def _put_one_by_one(tokens, mask_token, restore):
@@ -114,7 +144,7 @@ def _put_one_by_one(tokens, mask_token, restore):
 
 
 unshuffle = Exercise(
-    key="12.unshuffle", title="Put every token back in its place", minutes=7, difficulty=3,
+    key="12.unshuffle", title="Put every token back in its place", minutes=6, difficulty=3,
     reference="course_lib.methods.masked.mae:unshuffle", probes=_token_probes, gradients=True,
     plain=True,
     wrong={
@@ -135,10 +165,22 @@ unshuffle = Exercise(
             lambda tokens, mask_token, restore: library_unshuffle(tokens, mask_token.detach(), restore),
             "The values are right, but the mask token gets no gradient: don't copy it with .data, .detach() or "
             "torch.tensor(...); expand it."),
-        "a mask token for each image": (
+        "the first image's order for all": (
             lambda tokens, mask_token,
             restore: _taken(_filled(tokens, mask_token, restore), restore[:1].expand_as(restore)),
             "Every image is put back by the first image's order: each has its own row of restore."),
+        "the neighbour's order": (
+            lambda tokens, mask_token, restore: _taken(_filled(tokens, mask_token, restore), restore.roll(1, 0)),
+            "Each image is put back by the row of restore that belongs to the image before it in the batch."),
+        "written in reading order": (
+            _in_reading_order, "The mask tokens stand right. The kept tokens are written to the visible places from "
+                               "left to right, but they come in the order of the shuffle: token i belongs where "
+                               "restore is i."),
+        "one place too far": (
+            _moved(1), "You take the token behind the one that is meant: restore counts from 0, so it is an index as "
+                       "it stands."),
+        "one place too early": (
+            _moved(-1), "You take the token before the one that is meant: restore counts from 0, not from 1."),
     },
     right={"one by one": _put_one_by_one,
            "take_along_dim": lambda tokens, mask_token, restore: torch.take_along_dim(
@@ -158,11 +200,12 @@ def _loss_probes(generator, dtype):
         size = grid * patch
         images = randn(generator, dtype, batch, 3, size, size)
         images = images * (1 + rand(generator, dtype, batch, 3, 1, 1)) + 0.5
-        images[0, :, :patch, :patch] = 0.01 * images[0, :, :patch, :patch]  # nearly constant: eps and its place
+        images[0, :, :patch, :patch] *= 0.01  # nearly constant: eps and its place
+        images[0, :, :patch, patch : 2 * patch] *= 1e-4  # more so: eps added, not a floor
         prediction = randn(generator, dtype, batch, grid * grid, 3 * patch * patch)
         kept = torch.tensor([(3 * i + 1) % (grid * grid) for i in range(batch)]) if kept is None else kept
         visible = torch.rand(batch, grid * grid, generator=generator).argsort(1).argsort(1) < kept.view(-1, 1)
-        visible[0, 0] = False
+        visible[0, :2] = False
         return prediction, images, visible
 
     grid = draw(2, 3, 2)
@@ -207,6 +250,64 @@ def _mean_of_means(prediction, images, visible, normalized=True):
     return ((error * hidden).sum(1) / hidden.sum(1)).mean()
 
 
+def _by_itself(prediction, images, visible, normalized=True):
+    with torch.no_grad():
+        target = patchify(images, images.shape[-1] // math.isqrt(prediction.shape[1]))
+        target = normalize_patches(target)[0] if normalized else target
+    hidden = ~visible.flatten(1)
+    return (prediction - target).square().mean(-1)[hidden].sum() / (hidden.sum() + 1e-6)
+
+
+def _over_patches(p, over):
+    return (p - p.mean(over, keepdim=True)) / (p.var(over, keepdim=True) + 1e-6).sqrt()
+
+
+def _floor(p):
+    return (p - p.mean(-1, keepdim=True)) / p.var(-1, keepdim=True).clamp(min=1e-6).sqrt()
+
+
+def _with_eps(eps):
+    return _with(lambda p: (p - p.mean(-1, keepdim=True)) / (p.var(-1, keepdim=True) + eps).sqrt())
+
+
+def _drawn_back(prediction, images, visible, normalized=True):
+    if normalized:
+        _, mean, std = normalize_patches(patchify(images, images.shape[-1] // math.isqrt(prediction.shape[1])))
+        prediction = prediction * std + mean
+    return _ratio(*_parts(prediction, images, visible, normalized))
+
+
+def _in_pixels(prediction, images, visible, normalized=True):
+    target = patchify(images, images.shape[-1] // math.isqrt(prediction.shape[1]))
+    if normalized:
+        _, mean, std = normalize_patches(target)
+        prediction = prediction * std + mean
+    return _ratio((prediction - target).square().mean(-1), (~visible.flatten(1)).to(target))
+
+
+def _first_count(prediction, images, visible, normalized=True):
+    error, hidden = _parts(prediction, images, visible, normalized)
+    return (error * hidden).sum() / (len(error) * hidden[0].sum())
+
+
+def _cut_into(size):
+    def loss(prediction, images, visible, normalized=True):
+        target = patchify(images, size(prediction))
+        target = normalize_patches(target)[0] if normalized else target
+        return _ratio((prediction - target).square().mean(-1), ~visible.flatten(1))
+
+    return loss
+
+
+def _grid_kept(prediction, images, visible, normalized=True):
+    return _ratio(_parts(prediction, images, visible, normalized)[0], ~visible)
+
+
+def _fixed_images(loss, prediction, images, visible, *more, **named):
+    """Only the prediction is asked for a gradient: whether the target carries one is the same to a training."""
+    return loss(prediction, images.detach(), visible, *more, **named)
+
+
 def _in_images(prediction, images, visible, normalized=True):
     """Patch by patch of each image, with unfold in place of einops."""
     grid = math.isqrt(prediction.shape[1])
@@ -219,8 +320,8 @@ def _in_images(prediction, images, visible, normalized=True):
 
 mae_loss = Exercise(
     key="12.mae_loss", title="The loss: hidden patches, normalised", minutes=8, difficulty=3,
-    reference="course_lib.methods.masked.mae:mae_loss", probes=_loss_probes, gradients=True, tolerance=1e-4,
-    unit="patches",
+    reference="course_lib.methods.masked.mae:mae_loss", probes=_loss_probes, call=_fixed_images, gradients=True,
+    tolerance=5e-4, unit="patches",
     wrong={
         "the biased variance in the target": (
             _with(_biased), "torch's var divides by n - 1 unless told otherwise, and so does MAE: no correction=0."),
@@ -242,11 +343,46 @@ mae_loss = Exercise(
         "eps added to the standard deviation": (
             _with(_eps_outside), "In a nearly constant patch it matters: 1e-6 belongs under the root, with the "
                                  "variance."),
+        "eps of another size": (
+            _with_eps(1e-5), "In a nearly constant patch it matters: MAE adds 1e-6 to the variance, not 1e-5."),
+        "no eps": (
+            _with_eps(0.0), "A constant patch has variance 0: add 1e-6 to the variance before you take the root."),
+        "the variance is clamped": (
+            _with(_floor), "The 1e-6 is added to every variance; it is not the smallest one allowed."),
+        "normalised twice": (
+            _with(lambda p: normalize_patches(normalize_patches(p)[0])[0]),
+            "Once is enough. A second time changes the nearly constant patches, because of the 1e-6."),
+        "statistics over the patches of an image": (
+            _with(lambda p: _over_patches(p, 1)),
+            "Your mean and variance run over the patches, one per pixel of a patch. Take them over the last axis: one "
+            "pair per patch."),
+        "statistics over the batch": (
+            _with(lambda p: _over_patches(p, (0, 1, 2))),
+            "You use one mean and one variance for the whole batch. Each patch has its own: take them over the last "
+            "axis."),
+        "the prediction is scaled back": (
+            _drawn_back, "Compare the prediction as it is with the normalised patch. The patch's mean and standard "
+                         "deviation are for drawing a picture, after training."),
+        "the error is in pixels": (
+            _in_pixels, "You scale the prediction back and compare pixels, so that contrasty patches weigh more. The "
+                        "normalised patch is the target, and the prediction stays as it is."),
+        "the first image's count for all": (
+            _first_count, "Images may hide different numbers of patches: count the hidden ones of the whole batch, "
+                          "hidden.sum()."),
+        "the mask as a grid": (
+            _grid_kept, "visible may come as (B, g, g), the errors are (B, L): visible.flatten(1) first."),
+        "patches of 4 pixels": (
+            _cut_into(lambda prediction: 4), "The patch size is not always 4: there are L patches, so sqrt(L) to a "
+                                             "side, and a patch has images.shape[-1] // sqrt(L) pixels to a side."),
+        "the patch size from n without the colours": (
+            _cut_into(lambda prediction: math.isqrt(prediction.shape[2])),
+            "n = p · p · 3 counts three colours, so its root is not p."),
         "channels first in a patch": (
             _with(cut=_channels_first), "The prediction's n numbers are (row, column, channel), the channel fastest: "
                                         "patchify cuts like this."),
     },
     right={
+        "a target without gradient, a guarded division": _by_itself,
         "with unfold": _in_images,
         "weights in place of a mask": lambda prediction, images, visible, normalized=True: torch.einsum(
             "bl,bl->", *(lambda e, h: (e, h / h.sum()))(*_parts(prediction, images, visible, normalized))),
@@ -281,12 +417,16 @@ def mae_step(encoder, decoder, mask_token, optimizer, images, noise, kept):
 
 
 def _three_steps(step, images: Tensor, noise: Tensor, kept: int):
-    """Three updates of a very small autoencoder by `step`: the losses, and the weights at the end."""
+    """Three updates of a very small autoencoder by `step`: the losses, and the weights at the end.
+
+    The decoder mixes the places by fixed weights, so that a hidden patch feels which token stands at which place.
+    """
     draw = partial(randn, torch.Generator().manual_seed(5), images.dtype)
     length, n, width = noise.shape[-1], 3 * images.shape[-1] ** 2 // noise.shape[-1], 6
     into, out, first, token, places, more = weights = [
-        torch.nn.Parameter(0.5 * draw(*shape)) for shape in
+        torch.nn.Parameter(0.9 * draw(*shape)) for shape in
         ((n, width), (width, n), (1, 1, width), (1, 1, width), (1, length, width), (1, 1 + length, width))]
+    between = draw(1 + length, 1 + length) / math.sqrt(length)
 
     def encoder(pictures, keep):
         x = patchify(pictures, math.isqrt(n // 3)) @ into + places
@@ -295,16 +435,21 @@ def _three_steps(step, images: Tensor, noise: Tensor, kept: int):
         return torch.tanh(x + x.mean(1, keepdim=True))
 
     def decoder(tokens):
-        x = torch.tanh(tokens + more[:, : tokens.shape[1]] + tokens.mean(1, keepdim=True))
-        return (x + x[:, :1])[:, 1:] @ out
+        if tokens.shape[1:] != more.shape[1:]:
+            raise ValueError(f"the decoder takes {1 + length} tokens for each image, the class token and {length} "
+                             f"patches; it was given the shape {tuple(tokens.shape)}")
+        x = tokens + more
+        return torch.tanh(x + between @ x)[:, 1:] @ out
 
     optimizer = torch.optim.SGD(weights, lr=0.1, momentum=0.5)
     losses = [step(encoder, decoder, token, optimizer, *pair, kept) for pair in zip(images, noise)]
     if any(loss is None or loss is Ellipsis for loss in losses):
         return losses[0]
-    held = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
+    noted = {"a loss that keeps its graph": any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)}
     losses = [loss.detach() if isinstance(loss, Tensor) else loss for loss in losses]
-    return {"losses": losses, "keeps its graph": held, "weights": torch.cat([w.detach().flatten() for w in weights])}
+    noted["a rounded loss"] = all(isinstance(loss, float) and loss == round(loss, 4) for loss in losses)
+    weights = torch.cat([w.detach().flatten() for w in weights])
+    return {"losses": losses, "weights": weights, **{what: True for what, found in noted.items() if found}}
 
 
 def _update_probes(generator, dtype):
@@ -314,17 +459,38 @@ def _update_probes(generator, dtype):
 
 
 def _update(put_back=library_unshuffle, join=lambda first, patches: [first, patches], seen=lambda visible: visible,
-            normalized=True, clear=True, number=True):
+            normalized=True, chosen=lambda keep: keep, drawn=lambda noise: noise, rest=lambda tokens: tokens[:, 1:],
+            order="clear backward step", back=lambda loss: loss.item()):
     def step(encoder, decoder, mask_token, optimizer, images, noise, kept):
-        keep, restore, visible = random_masking(noise, kept)
-        first, patches = encoder(images, keep).split([1, kept], 1)
-        tokens = torch.cat(join(first, put_back(patches, mask_token, restore)), 1)
+        keep, restore, visible = random_masking(drawn(noise), kept)
+        tokens = encoder(images, chosen(keep))
+        tokens = torch.cat(join(tokens[:, :1], put_back(rest(tokens), mask_token, restore)), 1)
         loss = library_loss(decoder(tokens), images, seen(visible), normalized)
-        if clear:
-            optimizer.zero_grad()
+        acts = {"clear": optimizer.zero_grad, "backward": loss.backward, "step": optimizer.step,
+                "token": lambda: setattr(mask_token, "grad", None)}
+        for act in order.split():
+            acts[act]()
+        return back(loss)
+
+    return step
+
+
+def _mean_in_front(tokens):
+    return torch.cat([tokens[:, 1:].mean(1, keepdim=True), tokens[:, 1:]], 1)
+
+
+def _all_encoded(hide):
+    """The encoder gets every patch; its tokens at hidden places are replaced only after it, or shuffled at the end."""
+    def step(encoder, decoder, mask_token, optimizer, images, noise, kept):
+        _, restore, visible = random_masking(noise, kept)
+        tokens = encoder(images, torch.arange(noise.shape[1]).expand_as(noise))
+        patches = (torch.where(visible[..., None], tokens[:, 1:], mask_token) if hide
+                   else library_unshuffle(tokens[:, 1:], mask_token, restore))
+        loss = library_loss(decoder(torch.cat([tokens[:, :1], patches], 1)), images, visible)
+        optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        return loss.item() if number else loss
+        return loss.item()
 
     return step
 
@@ -341,26 +507,81 @@ def _by_autograd(encoder, decoder, mask_token, optimizer, images, noise, kept):
 
 
 step_exercise = Exercise(
-    key="12.mae_step", title="One training step", minutes=9, difficulty=3,
+    key="12.mae_step", title="One training step", minutes=8, difficulty=3,
     reference=mae_step, probes=_update_probes, call=_three_steps, tolerance=1e-4,
-    words={"['losses']": "the returned losses", "['weights']": "the weights after three steps"},
+    words={"['losses']": "the returned losses", "['weights']": "the weights after three steps",
+           "['a loss that keeps its graph']": "the graph behind the loss", "['a rounded loss']": "the rounding"},
     wrong={
         "tokens are not put back": (
             _update(put_back=_filled), "The decoder gets the kept tokens first and the mask tokens behind them, so it "
                                        "adds the position of patch 0 to whichever was kept first. unshuffle them."),
+        "the kept patches are sorted": (
+            _update(chosen=lambda keep: keep.sort(1).values),
+            "The encoder gets the kept patches in reading order, but restore undoes the shuffle: hand on `keep` as "
+            "random_masking gave it, or the tokens change places among themselves."),
+        "written in reading order": (
+            _update(put_back=_in_reading_order),
+            "The kept tokens come in the order of the shuffle, and you write them to the visible places from left to "
+            "right: each lands on another's place. unshuffle knows the way back."),
+        "kept tokens reversed": (
+            _update(rest=lambda tokens: tokens[:, 1:].flip(1)),
+            "The kept tokens are reversed before they are put back: restore expects them as the encoder returns them."),
+        "kept tokens moved on by one": (
+            _update(rest=lambda tokens: tokens[:, 1:].roll(1, 1)),
+            "Each kept token stands where the next one belongs: hand tokens[:, 1:] to unshuffle as it is."),
+        "kept tokens averaged": (
+            _update(rest=lambda tokens: tokens[:, 1:].mean(1, keepdim=True).expand_as(tokens[:, 1:])),
+            "All visible places get the same token, the mean of the kept ones: the decoder no longer knows what "
+            "was where."),
+        "the last token is dropped": (
+            _update(rest=lambda tokens: tokens[:, :-1]),
+            "tokens[:, :-1] holds the class token and drops a patch. The class token comes first: put tokens[:, 1:] "
+            "back."),
+        "a mean for the class token": (
+            lambda encoder, *given, **named: _update()(
+                lambda *seen: _mean_in_front(encoder(*seen)), *given, **named),
+            "In front of the decoder's list belongs the class token, tokens[:, :1], not the mean of the others."),
         "the class token comes last": (
             _update(join=lambda first, patches: [patches, first]),
             "The decoder expects the class token in front: torch.cat([first, patches], 1)."),
+        "one mask for all": (
+            _update(drawn=lambda noise: noise[:1].expand_as(noise)),
+            "Every image hides the same patches: random_masking takes the whole noise, a row for each image."),
+        "all patches are encoded": (
+            _all_encoded(True), "The encoder reads the patches that it should not see, and its visible tokens know "
+                                "them. Give it `keep` only; the mask tokens come after it."),
+        "all patches are encoded and shuffled": (
+            _all_encoded(False), "The encoder gets all patches in reading order, and then restore, which undoes a "
+                                 "shuffle that never happened, scatters them. Give the encoder `keep`."),
         "the visible patches are scored": (
             _update(seen=lambda visible: ~visible),
             "mae_loss takes the mask with True = visible and scores the others. Hand on `visible` as it is."),
+        "all patches are scored": (
+            _update(seen=torch.zeros_like), "The loss counts every patch. Hand on `visible`, so that mae_loss leaves "
+                                            "out what the encoder has seen."),
         "plain pixels as targets": (
             _update(normalized=False),
             "The targets are patches of mean 0 and standard deviation 1, which is mae_loss's default."),
         "gradients never cleared": (
-            _update(clear=False), "backward adds to the gradients of the step before. optimizer.zero_grad() first."),
+            _update(order="backward step"),
+            "backward adds to the gradients of the step before. optimizer.zero_grad() first."),
+        "only the mask token's gradient is cleared": (
+            _update(order="token backward step"),
+            "You clear the gradient of the mask token only; all other weights add theirs up. optimizer.zero_grad() "
+            "clears them all."),
+        "the weights never move": (
+            _update(order="backward clear step"),
+            "After three steps the weights are those of the beginning: optimizer.step() finds no gradient, or is "
+            "never called. The order is zero_grad, backward, step."),
+        "the step comes before backward": (
+            _update(order="step clear backward"),
+            "Each update uses the gradient of the batch before, and the first one none. The order is zero_grad, "
+            "backward, step."),
+        "the loss is rounded": (
+            _update(back=lambda loss: round(loss.item(), 3)), "Return the loss as it is: loss.item(). Round where you "
+                                                              "print."),
         "the loss keeps its graph": (
-            _update(number=False),
+            _update(back=lambda loss: loss),
             "You return the tensor with the whole computation behind it, which keeps every batch in memory. Return a "
             "number: loss.item()."),
     },

@@ -11,15 +11,12 @@ import torch
 from grid import SHAPES, Grid, Made, Run, collapse_curves, controls, measure, shapes
 from torch import nn
 
-from course_lib.augment.pixels import standardize
 from course_lib.augment.views import SHAPES_VIEWS
-from course_lib.device import pick_device
 from course_lib.evaluate.features import embed_projected
 from course_lib.evaluate.measures import effective_rank, feature_std
 from course_lib.methods.contrastive.byol import BYOL
 from course_lib.models.backbones import ConvNet
 from course_lib.models.batch_norm import replace_batch_norm
-from course_lib.models.layers import normalize
 
 STEPS, BATCH = 1000, 32
 # as in the paper: predictor, a slow target, batch norm in heads and backbone, none at the projector's output
@@ -56,28 +53,16 @@ def build(run: Run) -> BYOL:
 
 
 @torch.no_grad()
-def signal_share(network: nn.Module, images: int = 500, views: int = 8) -> float:
-    """The share of the variance of the unit outputs that lies between images, not between views of an image."""
-    generator, home = torch.Generator().manual_seed(7), pick_device()
-    pictures = shapes().test.images[:images]
-    z = torch.stack([normalize(network(standardize(SHAPES_VIEWS(pictures, generator)).to(home))) for _ in range(views)])
-    between, within = z.mean(0).var(0, correction=0).sum(), z.var(0, correction=0).sum(1).mean()
-    return float(between / (between + within).clamp_min(1e-12))
-
-
-@torch.no_grad()
 def rows(made: Made) -> list[dict]:
     method = made.method.eval()
     row = measure("BYOL", "method", method)
-    z, online = embed_projected(method, shapes().test), nn.Sequential(method.backbone, method.projector)
-    row |= {"spread": feature_std(z), "embedding_rank": effective_rank(z), **collapse_curves(made.history, z.shape[1]),
-            "share": signal_share(online), "teacher_share": signal_share(method.target.module),
-            "student_share": signal_share(nn.Sequential(online, method.predictor))}
+    z = embed_projected(method, shapes().test)
+    row |= {"spread": feature_std(z), "embedding_rank": effective_rank(z), **collapse_curves(made.history, z.shape[1])}
     return [row, *controls()]
 
 
 GRID = Grid("06_byol", runs, rows, "Lesson 06: one part changed at a time.",
-            show=("knn", "spread", "embedding_rank", "share", "teacher_share", "student_share"))
+            show=("knn", "spread", "embedding_rank"))
 
 if __name__ == "__main__":
     sys.exit(GRID.main(__doc__))

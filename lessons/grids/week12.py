@@ -25,7 +25,7 @@ DECODER = {"width": 64, "depth": 1, "heads": 4}  # small: a step costs a third o
 
 
 def runs() -> list[Run]:
-    """Every line with the same three seeds: the same first weights, images, steps and labelled images."""
+    """Every line with the same three seeds: on one machine the same first weights, images, steps and labels."""
     return [*(line(f"hidden-{ratio}", seed, ratio) for seed in SEEDS for ratio in RATIOS),
             *(line(name, seed, build=how, broken=name) for seed in SEEDS for name, how in BROKEN.items())]
 

@@ -88,12 +88,12 @@ def test_a_dry_run_trains_measures_and_stores_nothing(tmp_path):
         [sys.executable, GRIDS / "week09.py", "--dry"], cwd=tmp_path, capture_output=True, text=True, timeout=600,
         env={**os.environ, "COURSE_RUNS": str(tmp_path / "runs"), "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("works: d32-0-s0") and "knn 0." in done.stdout
+    assert done.stdout.startswith("works: lambda-1-s0") and "knn 0." in done.stdout
     assert not (tmp_path / "runs").exists()
 
 
 def test_an_unknown_run_is_named(load):
-    with pytest.raises(SystemExit, match="no run 'best'; there are: d32-0-s0"):
+    with pytest.raises(SystemExit, match="no run 'best'; there are: lambda-1-s0"):
         load("week09").GRID.main("About.", ["--dry", "best"])
 
 

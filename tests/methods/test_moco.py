@@ -133,8 +133,6 @@ def test_the_queue_is_first_in_first_out():
         line = (line + [(step, i) for i in range(n)])[-length:]
         old_to_new = torch.roll(queue.rows, -int(queue.pointer), 0)  # from the oldest row, which the pointer names
         assert torch.equal(old_to_new, torch.stack([known[name] for name in line]))
-        by_age = {int(age): row for age, row in zip(reference("05.ages")(length, queue.pointer), queue.rows)}
-        assert all(torch.equal(by_age[age], known[name]) for age, name in enumerate(reversed(line)))
     assert int(queue.pointer) == (3 + 3 + 3 + 2 + 7 + 1 + 5) % 7
 
 
@@ -157,10 +155,12 @@ def test_a_loss_survives_the_enqueue():
     torch.testing.assert_close(torch.autograd.grad(loss, q)[0], wanted, rtol=0, atol=0)
 
 
-def test_ages():
-    ages = reference("05.ages")
-    assert ages(5, 0).tolist() == [4, 3, 2, 1, 0] and ages(5, torch.tensor(2)).tolist() == [1, 0, 4, 3, 2]
-    assert sorted(ages(8, 3).tolist()) == list(range(8))
+def test_own_share():
+    """1 for keys as made now, about 0 for strangers', whichever row is the oldest."""
+    share, fresh = reference("05.own_share"), normalize(randn(3, 50, 8))
+    rows = fresh.flip(0).flatten(0, 1).roll(100, 0)
+    torch.testing.assert_close(share(rows, 100, fresh), torch.ones(3, dtype=rows.dtype))
+    assert float(share(rows, 50, fresh).abs().max()) < 0.1
 
 
 # ---------------------------------------------------------------- the module

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib.evaluate.measures import feature_std
+from course_lib.augment.views import Augment, two_views
+from course_lib.evaluate.measures import effective_rank, feature_std
+from course_lib.evaluate.pairs import pair_measures
 from course_lib.methods import build_method
 from course_lib.methods.contrastive.simsiam import (
     AlternatingSimSiam,
@@ -19,6 +21,7 @@ from course_lib.methods.contrastive.simsiam import (
 )
 from course_lib.models.backbones import ConvNet
 from course_lib.notebook.toys import simsiam_descent
+from course_lib.seeds import generator
 from course_lib.train.loop import fit
 from helpers.draws import randn
 from helpers.tiny import SMALL, images, same, state
@@ -256,6 +259,23 @@ def test_the_copy_is_renewed_every_k_steps_and_saved(tmp_path):
     fit(build(AlternatingSimSiam, every=4), images(), steps=7, log_every=1, out=tmp_path, watch=Stop(3), **SMALL)
     fit(resumed, images(), steps=7, log_every=1, out=tmp_path, resume=True, **SMALL)
     assert same(state(whole), state(resumed))
+
+
+# ---------------------------------------------------------------- measured on fresh views
+@torch.no_grad()
+def test_pairs_are_measured_in_evaluation_mode_as_they_are_defined():
+    method, pictures, views = build().train(), images().images, Augment(16, scale=(0.5, 1.0))
+    before, found = state(method), pair_measures(method, pictures, views, seed=3)
+    assert method.training and same(before, state(method))
+    assert found == pair_measures(method, pictures, views, seed=3) != pair_measures(method, pictures, views, seed=4)
+    method.eval()
+    z, (z1, z2) = method.project(pictures), (method.project(v) for v in two_views(pictures, views, generator(3)))
+    p1, p2 = method.predictor(z1), method.predictor(z2)
+    wanted = {"std": feature_std(z), "rank": effective_rank(z), "agreement": -float(negative_cosine(z1, z2)),
+              "own": -float(simsiam_loss(p1, p2, z2, z1)), "loss": float(simsiam_loss(p1, p2, z1, z2))}
+    assert found == pytest.approx(wanted, abs=1e-4)
+    bare = pair_measures(build(predictor=False), pictures, views)
+    assert bare["own"] == pytest.approx(1, abs=1e-5) and bare["loss"] == pytest.approx(-bare["agreement"], abs=1e-5)
 
 
 # ---------------------------------------------------------------- the circle

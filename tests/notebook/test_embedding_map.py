@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from PIL import Image
 from course_lib.data.images import ImageSet
 from course_lib.data.shapes import make_shapes
 from course_lib.files import CHECKOUT
-from course_lib.notebook import embedding_map
+from course_lib.notebook import cards, embedding_map
 from course_lib.notebook.cards import WIDGET
 from course_lib.notebook.embedding_map import explore_embedding, flat_maps
 from course_lib.plots import CYCLE
@@ -146,7 +147,7 @@ def test_what_does_not_fit_is_a_sentence(arguments, sentence):
 def test_below_the_widget_stands_a_small_picture_of_at_most_500_images(monkeypatch):
     shown = []
     monkeypatch.setattr(embedding_map, "shell", lambda: True)
-    monkeypatch.setattr(embedding_map, "display", shown.append)
+    monkeypatch.setattr(cards, "display", shown.append)
     made = example(600)
     made._ipython_display_()
     widget, note, still = shown
@@ -305,7 +306,7 @@ class TestInABrowser:
         page.keyboard.press("Home")
         assert state(page)["step"] == 0 and "step 0" in page.locator("figcaption").first.inner_text()
         early = place(page, 0, one)
-        side = page.evaluate("Math.min(explorer.maps[0].width, explorer.maps[0].height)") - 28
+        side = 65535 * page.evaluate("explorer.maps[0].unit")
         moved = np.subtract(early, late) / side
         assert np.allclose(moved, made.points()[0, one] - made.points()[-1, one], atol=1e-3)
         assert np.abs(moved).max() > 0.01
@@ -345,10 +346,28 @@ class TestInABrowser:
         page.close()
 
 
-def test_stored_flat_maps_are_taken_as_they_are():
+def test_stored_flat_maps_are_taken_but_for_their_place_and_size():
     walk = journey()
     stored = replace(walk, maps=np.random.default_rng(0).normal(size=(*walk.points.shape[:2], 2)).astype(np.float16))
-    assert np.allclose(flat_maps(stored, "tsne"), stored.maps)
+    centred = stored.maps.astype(np.float64) - stored.maps.astype(np.float64).mean(1, keepdims=True)
+    sizes = np.linalg.norm(centred, axis=2).mean(1)[:, None, None]
+    assert np.allclose(flat_maps(stored, "tsne"), centred / sizes, atol=1e-4)
     assert not np.allclose(flat_maps(stored, "pca"), stored.maps)
     assert explore_embedding(stored).data["networks"][0]["kept"] is None, "the default is t-SNE where it is stored"
     assert explore_embedding(walk).data["networks"][0]["kept"] is not None
+
+
+def test_a_flat_map_weighs_all_components_alike():
+    """One component a hundred times as large as the others, which alone tell three groups apart."""
+    group = torch.arange(60) % 3
+    features = torch.cat([100 * randn(60, 1), 5 * torch.eye(3)[group] + 0.3 * randn(60, 3)], dim=1)
+    points = torch.from_numpy(explore_embedding(features, method="tsne").points()[0])
+    away = torch.cdist(points, points).fill_diagonal_(math.inf)
+    assert (group[away.argmin(1)] == group).float().mean() > 0.95
+
+
+def test_a_map_fills_its_box():
+    made = explore_embedding(torch.cat([randn(30, 1), 0.2 * randn(30, 1)], dim=1), method="pca")
+    points, (wide, tall) = made.points()[0], made.data["networks"][0]["extent"]
+    assert np.allclose(points.min(0), 0, atol=1e-4) and np.allclose(points.max(0) * 65535, (wide, tall), atol=2)
+    assert max(wide, tall) == 65535 and min(wide, tall) < 40_000

@@ -37,6 +37,8 @@ FIGURES = {
     "image_grid_grey": (lambda: P.image_grid(IMAGES[:1, :1].float() / 255), False),
     "image_rows": (lambda: P.image_rows({"a": IMAGES[:3], "b\nc": IMAGES[:2].float() / 255}, titles="xyz",
                                         frames={"b\nc": torch.eye(3)[:2]}), False),
+    "traces": (lambda: P.traces({"loss": {"A": ([1, 2], [3, 2]), "B": [([1, 2], [2, 1])] * 2},
+                                 "kNN": {"A": ([0], [5])}}, levels={"loss": 2.5}, tops=(4,)), False),
     "neighbours": (lambda: P.neighbours(Z, IMAGES, LABELS, (0, 3), k=5, classes=NAMES), False),
     "neighbours_unlabelled": (lambda: P.neighbours(Z, IMAGES, queries=[1], k=3), False),
     "curves": (lambda: P.curves({"loss": [3, 2, 1], "std": ([0, 5, 9], torch.rand(3))}, {"log K": 2}), True),
@@ -92,6 +94,16 @@ def test_curves_draw_the_numbers_and_the_floor():
     axes = P.curves({"loss": ([0, 10, 20], [3.0, 2.0, 1.0])}, {"log K": 2.3}).axes[0]
     assert axes.lines[0].get_xydata().tolist() == [[0, 3], [10, 2], [20, 1]]
     assert axes.lines[1].get_ydata()[0] == 2.3 and "log K" in texts(axes.figure)
+
+
+def test_traces_bring_the_chosen_run_forward():
+    runs = {"A": ([1, 2, 3], [3, 2, 1]), "B": [([1, 2], [0, 1]), ([1, 2], [1, 1])]}
+    loss, score = P.traces({"loss": runs, "score": {"A": ([0, 0], [4, 5])}}, chosen="B", xlabels=("step", ""),
+                           levels={"loss": 2.0}).axes
+    assert [line.get_color() for line in loss.lines[:3]] == ["#BBBBBB", P.THIS, P.THIS]
+    assert loss.lines[3].get_ydata()[0] == 2.0 and loss.get_ylim()[0] <= 0
+    assert score.lines[0].get_linestyle() == "None" and not score.get_xticks().size
+    assert P.traces({"loss": runs}).legends[0].get_texts()[1].get_text() == "B"
 
 
 def test_neighbours_are_those_of_centred_cosine():

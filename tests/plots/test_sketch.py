@@ -93,3 +93,11 @@ def test_sample_tiles_are_cut_in_reading_order():
     assert tiles.dtype == torch.uint8 and tiles.shape == (2 * 13 * 8, 3, 32, 32)
     np.testing.assert_array_equal(tiles[9].permute(1, 2, 0), photo[32:64, 384 + 32:384 + 64])
     np.testing.assert_array_equal(sample_tiles(8, 0, 384)[1].permute(1, 2, 0), photo[:32, 8:40])
+
+
+def test_correlations_are_blue_for_1_and_red_for_minus_1(axes):
+    matrix = torch.tensor([[1.0, -0.25], [0.0, -1.0]])
+    shown = sketch.correlations(axes, matrix, "C", numbers=True)
+    (red, _, blue, _), (red2, _, blue2, _) = shown.to_rgba(1.0), shown.to_rgba(-1.0)
+    assert blue > red and red2 > blue2 and shown.get_clim() == (-1, 1)
+    assert [t.get_text() for t in axes.texts] == ["1.00", "-0.25", "0.00", "-1.00"]

@@ -40,7 +40,7 @@ from course_lib.augment.pixels import check_images, standardize
 from course_lib.augment.views import TURNED_VIEWS, Augment
 from course_lib.collectives import gather, rank, world_size
 from course_lib.data.images import Batch
-from course_lib.methods.base import Method
+from course_lib.methods.base import ClusteringMethod
 from course_lib.methods.masked.tokenizers import kmeans
 from course_lib.models.batch_norm import BatchNorm2d
 from course_lib.models.layers import ConvBackbone, normalize
@@ -156,7 +156,7 @@ class ClusterHeads(nn.Module):
         return p, attended, attention
 
 
-class GATCluster(Method):
+class GATCluster(ClusteringMethod):
     """The method: a conv net, two cluster heads, and a pool of images with their targets.
 
     clusters: K, which the method must be told. width: channels of the heads (32 or 10). pool: images of a pool (1000),
@@ -278,14 +278,6 @@ class GATCluster(Method):
     def logits(self, images: Tensor) -> Tensor:
         """What p is the softmax of: (B, 3, H, W), uint8 or in [0, 1] -> (B, K)."""
         return self.heads.logits(self.backbone.stages(standardize(check_images(images)))[-1])
-
-    def probabilities(self, images: Tensor) -> Tensor:
-        """p of each image: (B, K)."""
-        return self.logits(images).softmax(1)
-
-    def assign(self, images: Tensor) -> Tensor:
-        """The likeliest cluster of each image: (B,) int64."""
-        return self.probabilities(images).argmax(1)
 
     @torch.no_grad()
     def attention(self, images: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ from course_lib.augment.pixels import check_images, standardize
 from course_lib.augment.views import TURNED_VIEWS, Augment, many_views, moco_v1_view
 from course_lib.collectives import all_reduce_sum
 from course_lib.data.images import Batch
-from course_lib.methods.base import Method
+from course_lib.methods.base import ClusteringMethod
 from course_lib.methods.contrastive.moco import shuffled_keys
 from course_lib.models.batch_norm import split_batch_norm
 from course_lib.models.layers import Backbone, Queue, normalize
@@ -119,7 +119,7 @@ def new_prototypes(prototypes: Tensor, sums: Tensor) -> Tensor:
     return torch.where(empty, prototypes, F.normalize(sums, dim=1))
 
 
-class MiCE(Method):
+class MiCE(ClusteringMethod):
     """The method: one backbone with K expert heads and a gate, its moving average as the teacher, and a queue.
 
     clusters: K, which the method must be told. out: D (128). queue: embeddings of earlier images (16384). tau, kappa:
@@ -204,14 +204,6 @@ class MiCE(Method):
         """log pi + log Phi of each image, without crops: (B, 3, H, W), uint8 or in [0, 1] -> (B, K)."""
         x = standardize(check_images(images))
         return self.log_pi(x) + self.log_phi(x, normalize(self.teach(x)))
-
-    def probabilities(self, images: Tensor) -> Tensor:
-        """The posterior q of each image: (B, K)."""
-        return self.logits(images).softmax(1)
-
-    def assign(self, images: Tensor) -> Tensor:
-        """The likeliest cluster of each image: (B,) int64."""
-        return self.probabilities(images).argmax(1)
 
     def on_epoch(self, epoch: int) -> None:
         """The M-step of the prototypes, from the embeddings of the epoch that has ended."""

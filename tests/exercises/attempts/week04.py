@@ -3,28 +3,6 @@
 from . import Tries
 
 ATTEMPTS = {
-    "04.partner": Tries([
-        """
-partner = torch.cat([torch.arange(n, 2 * n), torch.arange(n)])
-others = torch.ones(2 * n, 2 * n, dtype=torch.bool)
-others.fill_diagonal_(False)
-return partner, others
-""", """
-i = torch.arange(2 * n)
-return (i + n) % (2 * n), i.unsqueeze(0) != i.unsqueeze(1)
-"""], [
-        ("moved by n + 1", 1, "(i + n)", "(i + n + 1)"),
-        ("modulo n", 1, "% (2 * n),", "% n,"),
-        ("others of the partner, too, excluded", 1, "i.unsqueeze(0) != i.unsqueeze(1)",
-         "((i.unsqueeze(0) - i.unsqueeze(1)) % n) != 0"),
-        ("all True", 0, "others.fill_diagonal_(False)\n", ""),
-        ("floats", 0, "dtype=torch.bool", "dtype=torch.float32", "fill_diagonal_(False)", "fill_diagonal_(0)"),
-        ("upper triangle", 1, "i.unsqueeze(0) != i.unsqueeze(1)", "i.unsqueeze(0) > i.unsqueeze(1)"),
-        ("partner as a matrix", 0, "return partner", "return F.one_hot(partner)"),
-        ("size n", 0, "torch.ones(2 * n, 2 * n", "torch.ones(n, n"),
-        ("other order returned", 0, "return partner, others", "return others, partner"),
-        ("anti-diagonal excluded", 1, "i.unsqueeze(0) != i.unsqueeze(1)", "i.unsqueeze(0) != i.flip(0).unsqueeze(1)"),
-    ]),
     "04.nt_xent": Tries([
         """
 n = len(a)
@@ -75,6 +53,54 @@ return out / temperature
         ("partner's entry set to -1", 0, "-= 1", "= -1"),
         ("row's own entry is lowered", 0, "out[i, (i + n) % m]", "out[i, i]"),
         ("similarity not divided inside", 0, ") / temperature\ne", ")\ne"),
+    ]),
+    "04.simclr_step": Tries([
+        """
+v1 = augment(images, generator)
+v2 = augment(images, generator)
+z = head(backbone(torch.cat((v1, v2), dim=0)))
+a, b = z[:len(images)], z[len(images):]
+loss = nt_xent(a, b, temperature)["loss"]
+optimizer.zero_grad()
+loss.backward()
+optimizer.step()
+return loss.item()
+"""], [
+        ("a view thrown away first", 0, "v1 = augment", "augment(images, generator)\nv1 = augment"),
+        ("the second view of a shuffled batch", 0, "v2 = augment(images,", "v2 = augment(images.flip(0),"),
+        ("the batch halved", 0, "z = head", "v1, v2 = v1[: len(v1) // 2], v2[: len(v2) // 2]\nz = head",
+         "z[:len(images)], z[len(images):]", "z.chunk(2)"),
+        ("temperature squared", 0, "temperature)[", "temperature ** 2)["),
+        ("two updates a step", 0, "return", "optimizer.step()\nreturn"),
+        ("loss times N", 0, "loss.backward()", "(loss * len(images)).backward()"),
+        ("the accuracy returned", 0, "loss.item()", "nt_xent(a, b, temperature)[\"accuracy\"].item()"),
+        ("the loss after the update", 0, "return loss.item()",
+         "z = head(backbone(torch.cat((v1, v2), dim=0)))\nreturn nt_xent(*z.chunk(2), temperature)[\"loss\"].item()"),
+        ("evaluation mode", 0, "v1 = augment", "backbone.eval(); head.eval()\nv1 = augment"),
+        ("the first half against itself", 0, "a, b = z[:len(images)], z[len(images):]",
+         "a, b = z[:len(images)], z[:len(images)]"),
+    ]),
+    "04.standing": Tries([
+        """
+n = len(a)
+z = F.normalize(torch.cat([a, b]), dim=-1)
+s = z @ z.T
+eye = torch.eye(2 * n, dtype=torch.bool)
+pair = torch.eye(2 * n, dtype=torch.bool).roll(n, 0)
+found = s.masked_fill(eye, -2).argmax(1) == torch.arange(2 * n).roll(n)
+return {"found": found.float().mean(), "partners": s[pair].mean(), "others": s[~(eye | pair)].mean()}
+"""], [
+        ("found as a count", 0, ".float().mean()", ".float().sum()"),
+        ("the median of the others", 0, "s[~(eye | pair)].mean()", "s[~(eye | pair)].median()"),
+        ("the wrong partner", 0, "roll(n, 0)", "roll(1, 0)"),
+        ("others: the sum over pairs", 0, "s[~(eye | pair)].mean()", "s[~(eye | pair)].sum()"),
+        ("others over all 4N^2", 0, "s[~(eye | pair)].mean()", "s.masked_fill(eye | pair, 0).mean()"),
+        ("the farthest candidate", 0, "s.masked_fill(eye, -2).argmax(1)", "s.masked_fill(eye, 2).argmin(1)"),
+        ("absolute cosines", 0, "s = z @ z.T", "s = (z @ z.T).abs()"),
+        ("a normalised over the batch", 0, "dim=-1", "dim=0"),
+        ("found in percent", 0, "found.float().mean()", "100 * found.float().mean()"),
+        ("partners and others exchanged", 0, "\"partners\": s[pair].mean(), \"others\": s[~(eye | pair)].mean()",
+         "\"others\": s[pair].mean(), \"partners\": s[~(eye | pair)].mean()"),
     ]),
     "04.distill": Tries([
         """

@@ -31,74 +31,101 @@ return out, (pointer + len(new)) % len(rows)
          "enumerate(F.normalize(new.detach(), dim=0))"),
         ("only the pointer and no queue", 0, "return out, (p + n) % K", "return out"),
     ]),
-    "05.ages": Tries([
-        """
-i = torch.arange(length)
-return torch.where(i < pointer, pointer - 1 - i, pointer - 1 - i + length)
-""", """
-return torch.remainder(int(pointer) - torch.arange(1, length + 1), length)
-"""], [
-        ("one more: the newest has age 1", 0, "pointer - 1 - i, pointer - 1 - i + length",
-         "pointer - i, pointer - i + length"),
-        ("floats", 1, "torch.arange(1, length + 1)", "torch.arange(1.0, length + 1)"),
-        ("as a share of the length", 1, "length + 1), length)", "length + 1), length) / length"),
-        ("length behind the pointer left out by one", 0, "i + length)", "i + length - 1)"),
-        ("comparison off by one", 0, "i < pointer", "i <= pointer"),
-        ("a list", 1, "length + 1), length)", "length + 1), length).tolist()"),
-        ("0 behind the pointer", 0, "pointer - 1 - i + length", "torch.zeros_like(i)"),
-        ("in steps of batches", 1, "length + 1), length)", "length + 1), length) // 2"),
-        ("order of arrival", 1, "return torch", "return length - torch"),
-        ("the pointer's row youngest, going up", 1, "int(pointer) - torch.arange(1, length + 1)",
-         "torch.arange(length) + int(pointer)"),
-    ]),
-    "05.logits": Tries([
+    "05.info_nce": Tries([
         """
 with torch.no_grad():
     keys = torch.cat([k.unsqueeze(1), negatives.expand(len(q), *negatives.shape)], dim=1)
-return (keys @ q.unsqueeze(-1)).squeeze(-1) / temperature
+scores = (keys @ q.unsqueeze(-1)).squeeze(-1) / temperature
+return -scores.log_softmax(dim=1)[:, 0].mean()
 """, """
-pos = torch.einsum("nc,nc->n", q, k.detach()).unsqueeze(-1)
-neg = torch.einsum("nc,kc->nk", q, negatives.detach())
-out = torch.zeros(len(q), 1 + len(negatives))
-out[:, :1], out[:, 1:] = pos, neg
-return out / temperature
+pos = torch.exp((q * k.detach()).sum(dim=1) / temperature)
+neg = torch.exp(q @ negatives.detach().T / temperature).sum(dim=1)
+return -(pos / (pos + neg)).log().mean()
 """], [
-        ("temperature 0.07 always", 1, "out / temperature", "out / 0.07"),
-        ("negatives minus", 1, "= pos, neg", "= pos, -neg"),
-        ("the mean over dimensions", 1, '"nc,nc->n", q, k.detach())', '"nc,nc->n", q, k.detach() / q.shape[1])',
-         'q, negatives.detach())', 'q, negatives.detach() / q.shape[1])'),
-        ("exponentials", 1, "out / temperature", "(out / temperature).exp()"),
-        ("softmax taken", 1, "out / temperature", "(out / temperature).softmax(1)"),
-        ("negatives without temperature", 1, "return out / temperature",
-         "out[:, :1] = out[:, :1] / temperature\nreturn out"),
-        ("negatives in reverse order", 1, "negatives.detach())\n", "negatives.detach().flip(0))\n"),
-        ("own key with itself", 1, "q, k.detach())", "q, q.detach())"),
-        ("keys of the batch as negatives, too", 1, "negatives.detach())\nout = torch.zeros(len(q), 1 + len(negatives))",
-         "torch.cat([negatives, k]).detach())\nout = torch.zeros(len(q), 1 + len(negatives) + len(k))"),
-        ("root of the temperature", 1, "out / temperature", "out / temperature ** 0.5"),
+        ("temperature 0.07 always", 0, "/ temperature", "/ 0.07"),
+        ("softmax, then log-softmax", 0, "scores.log_softmax(dim=1)", "scores.softmax(dim=1).log_softmax(dim=1)"),
+        ("softmax over the batch", 0, "log_softmax(dim=1)", "log_softmax(dim=0)"),
+        ("no minus", 1, "-(pos", "(pos"),
+        ("one number for each query", 1, ".log().mean()", ".log()"),
+        ("probability instead of its log", 1, "-(pos / (pos + neg)).log()", "1 - (pos / (pos + neg))"),
+        ("own key twice in the denominator", 1, "(pos + neg)", "(2 * pos + neg)"),
+        ("negatives divided by their number", 1, ".sum(dim=1)\nreturn", ".mean(dim=1)\nreturn"),
+        ("negatives with a minus", 1, "torch.exp(q @", "torch.exp(-q @"),
+        ("root of the temperature", 1, "/ temperature)\nneg", "/ temperature ** 0.5)\nneg",
+         "T / temperature)", "T / temperature ** 0.5)"),
+        ("times the temperature afterwards", 1, ".log().mean()", ".log().mean() * temperature"),
+        ("the query with itself", 1, "q * k.detach()", "q * q.detach()"),
+        ("everything without gradient", 1, "return -(pos", "return -(pos.detach()"),
     ]),
-    "05.shuffle": Tries([
+    "05.moco_step": Tries([
         """
-k = F.normalize(encoder(images.index_select(0, order)), dim=1)
-out = torch.zeros_like(k)
-out.index_copy_(0, order, k)
-return out
+with torch.no_grad():
+    k = F.normalize(key(view2))
+q = F.normalize(query(view1))
+loss = info_nce(q, k, rows, temperature)
+optimizer.zero_grad()
+loss.backward()
+optimizer.step()
+for old, new in zip(key.parameters(), query.parameters()):
+    old.data = momentum * old.data + (1 - momentum) * new.data
+rows, pointer = enqueue(rows, pointer, k)
+return loss.item(), rows, pointer
 """, """
-k = encoder(images[order])
-back = torch.empty_like(order)
-back[order] = torch.arange(len(order))
-k = k[back]
-return k / k.norm(dim=1, keepdim=True)
+q, k = F.normalize(query(view1), dim=-1), F.normalize(key(view2), dim=-1).detach()
+loss = info_nce(q, k, rows, temperature)
+optimizer.zero_grad(set_to_none=True)
+loss.backward()
+optimizer.step()
+with torch.no_grad():
+    for slow, fast in zip(key.parameters(), query.parameters()):
+        slow += (1 - momentum) * (fast - slow)
+return (float(loss), *enqueue(rows, pointer, k))
 """], [
-        ("put back in reverse", 1, "k = k[back]", "k = k.flip(0)"),
-        ("encoded twice", 1, "encoder(images[order])", "encoder(images[order])[torch.randperm(len(order))]"),
-        ("moved by one", 1, "k = k[back]", "k = k[back].roll(1, 0)"),
-        ("squared norm", 1, "k / k.norm(dim=1, keepdim=True)", "k / k.square().sum(1, keepdim=True)"),
-        ("normalised by the largest entry", 1, "k.norm(dim=1, keepdim=True)", "k.abs().amax(1, keepdim=True)"),
-        ("images normalised instead of the keys", 1, "images[order]", "F.normalize(images, dim=1)[order]"),
-        ("softmax", 1, "k / k.norm(dim=1, keepdim=True)", "k.softmax(1)"),
-        ("the order sorted", 1, "images[order]", "images[order.sort().values]"),
-        ("one norm for all", 1, "k.norm(dim=1, keepdim=True)", "k.norm()"),
-        ("first half and second half exchanged", 1, "k = k[back]", "k = k.roll(len(k) // 2, 0)"),
+        ("the default temperature", 0, "rows, temperature)", "rows)"),
+        ("query and key exchanged in the loss", 0, "info_nce(q, k, rows", "info_nce(k, q, rows"),
+        ("normalised along the batch", 0, "F.normalize(query(view1))", "F.normalize(query(view1), dim=0)"),
+        ("keys enqueued twice", 0, "return loss.item()",
+         "rows, pointer = enqueue(rows, pointer, k)\nreturn loss.item()"),
+        ("keys in reverse order", 0, "enqueue(rows, pointer, k)", "enqueue(rows, pointer, k.flip(0))"),
+        ("rebound names", 0, "    old.data = momentum * old.data", "    old = momentum * old.data"),
+        ("the loss is summed over the batch", 0, "loss = info_nce(q, k, rows", "loss = len(q) * info_nce(q, k, rows"),
+        ("step before backward", 0, "loss.backward()\noptimizer.step()", "optimizer.step()\nloss.backward()"),
+        ("half a step of the average", 0, "(1 - momentum) * new.data", "0.5 * (1 - momentum) * new.data"),
+        ("the key encoder follows twice", 1, "(1 - momentum) * (fast - slow)", "(1 - momentum ** 2) * (fast - slow)"),
+        ("only the last layer follows", 1, "zip(key.parameters(), query.parameters())",
+         "list(zip(key.parameters(), query.parameters()))[-2:]"),
+        ("away from the query encoder", 1, "slow += (", "slow -= ("),
+    ]),
+    "05.own_share": Tries([
+        """
+A, N, D = fresh.shape
+stored = torch.cat([rows[pointer:], rows[:pointer]]).reshape(A, N, D).flip(0)
+cos = torch.einsum("and,amd->anm", stored, fresh)
+eye = torch.eye(N, dtype=torch.bool)
+own = cos[:, eye].mean(dim=1)
+other = cos[:, ~eye].mean(dim=1)
+return (own - other) / (1 - other)
+""", """
+A, N, _ = fresh.shape
+order = (pointer - 1 - torch.arange(A * N)) % (A * N)
+stored = rows[order].view(A, N, -1).flip(1)
+own = (stored * fresh).sum(-1).mean(1)
+every = (stored.sum(1) * fresh.sum(1)).sum(-1)
+other = (every - N * own) / (N * N - N)
+return 1 - (1 - own) / (1 - other)
+"""], [
+        ("one number for all ages", 0, "return (own - other) / (1 - other)",
+         "return ((own - other) / (1 - other)).mean()"),
+        ("the median of the own cosines", 0, "cos[:, eye].mean(dim=1)", "cos[:, eye].median(dim=1).values"),
+        ("scaled by own", 0, "/ (1 - other)", "/ own"),
+        ("clamped at 0.5", 0, "return (own - other)", "return (own - other).clamp(max=0.1)"),
+        ("the most similar other image", 0, "cos[:, ~eye].mean(dim=1)", "cos[:, ~eye].amax(dim=1)"),
+        ("compared with the stored keys themselves", 0, '"and,amd->anm", stored, fresh',
+         '"and,amd->anm", stored, stored'),
+        ("compared with fresh keys only", 0, '"and,amd->anm", stored, fresh', '"and,amd->anm", fresh, fresh'),
+        ("sum instead of mean", 0, "cos[:, eye].mean(dim=1)", "cos[:, eye].sum(dim=1)"),
+        ("divided by N squared", 1, "(N * N - N)", "(N * N)"),
+        ("one row too far", 1, "(pointer - 1 - torch", "(pointer - torch"),
+        ("how much is lost", 1, "return 1 - (1 - own)", "return (1 - own)"),
     ]),
 }

@@ -47,6 +47,31 @@ return total
                              "(F.normalize(p2) - F.normalize(z1)).square().sum(1).mean()) / 2"),
         ("normalised by D", 0, "return total", "return total / p1.shape[1]"),
     ]),
+    "07.step": Tries([
+        """
+z1 = encoder(view1)
+z2 = encoder(view2)
+loss = simsiam_loss(predictor(z1), predictor(z2), z1, z2)
+optimizer.zero_grad()
+loss.backward()
+optimizer.step()
+return float(loss.detach())
+"""], [
+        ("the negated loss is minimised", 0, "loss = simsiam", "loss = -simsiam"),
+        ("views swapped for the second only", 0, "z2 = encoder(view2)", "z2 = encoder(view1)"),
+        ("predictor twice", 0, "predictor(z1)", "predictor(predictor(z1))"),
+        ("returns minus", 0, "return float(", "return -float("),
+        ("targets are predictions of the other", 0, "predictor(z2), z1, z2", "predictor(z2), z2, predictor(z1)"),
+        ("the loss after the step", 0, "return float(loss.detach())",
+         "z1, z2 = encoder(view1), encoder(view2)\nreturn simsiam_loss(predictor(z1), predictor(z2), z1, z2).item()"),
+        ("normalised before the predictor", 0, "predictor(z1)", "predictor(F.normalize(z1, dim=1))"),
+        ("the order of the images turned", 0, "z2 = encoder(view2)", "z2 = encoder(view2.flip(0))"),
+        ("no backward", 0, "loss.backward()\n", ""),
+        ("gradients clipped", 0, "loss.backward()\n",
+         "loss.backward()\ntorch.nn.utils.clip_grad_norm_(encoder.parameters(), 0.05)\n"),
+        ("a plain dot product", 0, "loss = simsiam_loss(predictor(z1), predictor(z2), z1, z2)",
+         "loss = -((predictor(z1) * z2.detach()).sum(1).mean() + (predictor(z2) * z1.detach()).sum(1).mean()) / 2"),
+    ]),
     "07.target": Tries([
         """
 u = z / z.norm(dim=-1, keepdim=True)

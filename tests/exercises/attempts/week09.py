@@ -27,24 +27,6 @@ return torch.einsum("ni,nj->ij", standard(a), standard(b)) / a.shape[0]
          "standard(F.normalize(a, dim=1)), standard(F.normalize(b, dim=1))"),
         ("one deviation for all dimensions", 0, "x.pow(2).mean(dim=0, keepdim=True)", "x.pow(2).mean()"),
     ]),
-    "09.off_diagonal": Tries([
-        """
-D = matrix.shape[0]
-i, j = torch.meshgrid(torch.arange(D), torch.arange(D), indexing="ij")
-return matrix[i != j]
-"""], [
-        ("the diagonal", 0, "i != j", "i == j"),
-        ("lower triangle", 0, "i != j", "i > j"),
-        ("everything", 0, "matrix[i != j]", "matrix.flatten()"),
-        ("as a matrix", 0, "matrix[i != j]", "matrix[i != j].view(D, D - 1)"),
-        ("the anti-diagonal left out", 0, "i != j", "i + j != D - 1"),
-        ("absolute values", 0, "matrix[i != j]", "matrix[i != j].abs()"),
-        ("sorted", 0, "matrix[i != j]", "matrix[i != j].sort().values"),
-        ("upper, then lower triangle", 0, "matrix[i != j]", "torch.cat([matrix[i < j], matrix[i > j]])"),
-        ("detached", 0, "matrix[i != j]", "matrix.detach()[i != j]"),
-        ("squared", 0, "matrix[i != j]", "matrix[i != j] ** 2"),
-        ("last entry of each row dropped", 0, "matrix[i != j]", "matrix[:, :-1].flatten()"),
-    ]),
     "09.barlow_loss": Tries([
         """
 c = cross_correlation(a, b)
@@ -67,6 +49,60 @@ return {"loss": on + lambd * off, "on_diagonal": on.detach(), "off_diagonal": of
         ("plus in the diagonal", 0, "1 - d", "1 + d"),
         ("a with itself", 0, "cross_correlation(a, b)", "cross_correlation(a, a)"),
         ("lambda divided", 0, "lambd * off", "off / lambd"),
+    ]),
+    "09.step": Tries([
+        """
+optimizer.zero_grad()
+a = network(first)
+b = network(second)
+loss = barlow_twins_loss(a, b, lambd)["loss"]
+loss.backward()
+optimizer.step()
+return loss.item()
+""", """
+for p in network.parameters():
+    p.grad = None
+z = [network(view) for view in (second, first)]
+out = barlow_twins_loss(z[1], z[0], lambd=lambd)
+out["loss"].backward()
+optimizer.step()
+return out["loss"].detach()
+"""], [
+        ("the loss halved", 0, '["loss"]', '["loss"] / 2'),
+        ("divided by D", 0, '["loss"]', '["loss"] / a.shape[1]'),
+        ("no step", 0, "optimizer.step()", "pass"),
+        ("gradients kept", 0, "optimizer.zero_grad()", "pass"),
+        ("two steps", 0, "optimizer.step()", "optimizer.step(); optimizer.step()"),
+        ("clipped", 0, "optimizer.step()",
+         "torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0); optimizer.step()"),
+        ("the first view detached", 0, "a = network(first)", "a = network(first).detach()"),
+        ("the redundancy only", 0, '["loss"]', '["off_diagonal"] * lambd'),
+        ("a paper's constant", 0, "b, lambd)", "b, 0.0051)"),
+        ("lambda squared", 1, "lambd=lambd", "lambd=lambd ** 2"),
+        ("tanh on the embedding", 1, "network(view) for", "torch.tanh(network(view)) for"),
+    ]),
+    "09.meters": Tries([
+        """
+C = cross_correlation(a, b)
+A, B = cross_correlation(a, a), cross_correlation(b, b)
+d = C.shape[0]
+off = lambda M: M.pow(2).sum() - M.diagonal().pow(2).sum()
+return {"agreement": C.trace() / d, "across": (off(C) / (d * (d - 1))) ** 0.5,
+        "within": ((off(A) + off(B)) / (2 * d * (d - 1))) ** 0.5}
+"""], [
+        ("trace not divided", 0, "C.trace() / d", "C.trace()"),
+        ("only the second view", 0, "(off(A) + off(B)) / (2 * d", "off(B) / (d"),
+        ("not halved", 0, "(2 * d * (d - 1))", "(d * (d - 1))"),
+        ("divided by D squared", 0, "(off(C) / (d * (d - 1)))", "(off(C) / d ** 2)"),
+        ("transposed within", 0, "cross_correlation(b, b)", "cross_correlation(b, a)"),
+        ("exchanged", 0, '"across": (off(C) / (d * (d - 1))) ** 0.5',
+         '"across": ((off(A) + off(B)) / (2 * d * (d - 1))) ** 0.5'),
+        ("no diagonal removed", 0, " - M.diagonal().pow(2).sum()", ""),
+        ("fourth root", 0, '(2 * d * (d - 1))) ** 0.5', '(2 * d * (d - 1))) ** 0.25'),
+        ("absolute agreement", 0, "C.trace() / d", "C.diagonal().abs().sum() / d"),
+        ("one minus the agreement", 0, "C.trace() / d", "1 - C.trace() / d"),
+        ("largest in place of typical", 0, "(off(C) / (d * (d - 1))) ** 0.5",
+         "(C - torch.diag(C.diagonal())).abs().max()"),
     ]),
     "09.symmetries": Tries([
         """

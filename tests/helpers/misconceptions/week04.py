@@ -5,22 +5,8 @@ import torch
 from torch.nn import functional as F
 
 
-# ---------------------------------------------------------------- 04.partner
-def _listed(n, rule, allowed):
-    who = torch.tensor([rule(i, n) for i in range(2 * n)])
-    return who, torch.tensor([[allowed(i, j, n) for j in range(2 * n)] for i in range(2 * n)])
-
-
 def _right(i, n):
     return i + n if i < n else i - n
-
-
-def _apart(i, j, n):
-    return i != j
-
-
-def _rule(rule=_right, allowed=_apart):
-    return lambda n: _listed(n, rule, allowed)
 
 
 # ---------------------------------------------------------------- 04.nt_xent
@@ -103,6 +89,105 @@ def _bare_exp(similarity, temperature=0.1):
     return (shares - torch.eye(2 * n, dtype=e.dtype).roll(n, 1)) / temperature
 
 
+# ---------------------------------------------------------------- 04.simclr_step
+def _loss(z, n, temperature, partner=_right, constant=False):
+    z = _unit(z)
+    s = (z @ (torch.cat([z[:n], z[n:].data]).T if constant else z.T)) / temperature
+    terms = []
+    for i in range(2 * n):
+        rest = [j for j in range(2 * n) if j != i]
+        terms.append(s[i, rest].logsumexp(0) - s[i, partner(i, n)])
+    return torch.stack(terms).mean()
+
+
+def _passed(net, x1, x2):
+    return net(torch.vstack([x1, x2]))
+
+
+def _stepped(draw=None, passed=_passed, through=None, partner=_right, tau=None, sign=1.0, clear="first", number=True):
+    """A step with one thing changed; through: (backbone, head) -> the network that the views pass."""
+    def step(backbone, head, optimizer, images, augment, generator, temperature):
+        x1 = augment(images, generator)
+        x1, x2 = (x1, augment(images, generator)) if draw is None else draw(x1, images, augment)
+        net = (through or torch.nn.Sequential)(backbone, head)
+        loss = _loss(passed(net, x1, x2), len(images), tau or temperature, partner)
+        if clear == "first":
+            optimizer.zero_grad(set_to_none=False)
+        (sign * loss).backward()
+        if clear == "late":
+            optimizer.zero_grad()
+        optimizer.step()
+        return loss.item() if number else loss
+
+    return step
+
+
+def _cut(backbone, head):
+    return lambda x: head(backbone(x).data)
+
+
+def _seeded(x1, images, augment):
+    source = torch.Generator()
+    source.manual_seed(0)
+    return augment(images, source), augment(images, source)
+
+
+def _one_side(backbone, head, optimizer, images, augment, generator, temperature):
+    z = head(backbone(torch.vstack([augment(images, generator) for _ in range(2)])))
+    n = len(images)
+    loss = _loss(torch.cat([z[:n], z[n:].data]), n, temperature)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def _evaluated(net, x1, x2):
+    net.train(False)
+    return net(torch.vstack([x1, x2]))
+
+
+def _second_pass(backbone, head, optimizer, images, augment, generator, temperature):
+    net, n = torch.nn.Sequential(backbone, head), len(images)
+    views = torch.vstack([augment(images, generator) for _ in range(2)])
+    for number in range(2):
+        loss = _loss(net(views), n, temperature)
+        if not number:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return loss.item()
+
+
+# ---------------------------------------------------------------- 04.standing
+def _counted(hit=None, other=lambda i, j, n: i % n != j % n, anchors=lambda n: range(2 * n), unit=_unit,
+             shown=lambda c: c, average=True):
+    """The readings, pair by pair, with one thing changed."""
+    def standing(a, b):
+        n, z = len(a), unit(torch.vstack([a, b]))
+        s = torch.einsum("id,jd->ij", z, z)
+        hits = [(hit or _nearest)(s, i, n) for i in anchors(n)]
+        rows = [[float(s[i, j]) for j in range(2 * n) if other(i, j, n)] for i in range(2 * n)]
+        others = sum(map(sum, rows)) / sum(map(len, rows)) if average else sum(map(max, rows)) / len(rows)
+        same = sum(float(s[i, _right(i, n)]) for i in range(2 * n)) / (2 * n)
+        return {"others": shown(others), "partners": shown(same), "found": sum(hits) / len(hits)}
+
+    return standing
+
+
+def _nearest(s, i, n, among=lambda i, j, n: j != i):
+    return max((j for j in range(2 * n) if among(i, j, n)), key=lambda j: float(s[i, j])) == _right(i, n)
+
+
+def _above_average(s, i, n):
+    rest = [float(s[i, j]) for j in range(2 * n) if j != i]
+    return float(s[i, _right(i, n)]) > sum(rest) / len(rest)
+
+
+def _centred(z):
+    return _unit(z - z.mean(dim=0, keepdim=True))
+
+
 # ---------------------------------------------------------------- 04.distill
 def _per_image(soft, log, finish=lambda parts: sum(parts) / len(parts), constant=True):
     def distillation_loss(student, teacher, temperature=1.0):
@@ -127,16 +212,6 @@ def _hard(t, temperature):
 
 
 SECOND = {
-    "04.partner": {
-        "neighbours in the list": _rule(lambda i, n: i + 1 if i % 2 == 0 else i - 1),
-        "each is its own partner": _rule(lambda i, n: i),
-        "partners of the first views only": lambda n: (n + torch.arange(n), _listed(n, _right, _apart)[1]),
-        "only the first half is moved": _rule(lambda i, n: max(i, i + n) if i < n else i),
-        "the list turned round": _rule(lambda i, n: 2 * n - 1 - i),
-        "the partner may not be chosen": _rule(allowed=lambda i, j, n: i % n != j % n),
-        "only views of the other side": _rule(allowed=lambda i, j, n: i // n != j // n),
-        "the mask the wrong way round": _rule(allowed=lambda i, j, n: i == j),
-    },
     "04.nt_xent": {
         "the anchor compared with itself": _loops(denominator=lambda i, j, n: True),
         "the anchor multiplied by zero": _hadamard,
@@ -161,6 +236,40 @@ SECOND = {
         "shares along columns": _grad(_columns),
         "downhill instead of uphill": _grad(scale=lambda n, t: -1),
         "exp overflows": _bare_exp,
+    },
+    "04.simclr_step": {
+        "one draw for both views": _stepped(draw=lambda x1, images, augment: (x1, x1.clone())),
+        "the image as a view": _stepped(draw=lambda x1, images, augment: (x1, images)),
+        "the same random numbers at every step": _stepped(draw=_seeded),
+        "each view by itself": _stepped(passed=lambda net, x1, x2: torch.vstack([net(x1), net(x2)])),
+        "the loss on the representation": _stepped(through=lambda backbone, head: backbone),
+        "only the head learns": _stepped(through=_cut),
+        "the second view is a constant": _one_side,
+        "views interleaved": _stepped(passed=lambda net, x1, x2: net(
+            torch.vstack([row for pair in zip(x1, x2) for row in pair]))),
+        "the first view against itself": _stepped(passed=lambda net, x1, x2: net(
+            torch.vstack([x1, x2]))[: len(x1)].repeat(2, 1)),
+        "evaluation mode": _stepped(passed=_evaluated),
+        "the loss of another pass": _second_pass,
+        "the temperature forgotten": _stepped(tau=0.1),
+        "gradients never cleared": _stepped(clear="never"),
+        "nothing moves": _stepped(clear="late"),
+        "uphill": _stepped(sign=-1.0),
+        "the loss keeps its graph": _stepped(number=False),
+    },
+    "04.standing": {
+        "the anchor finds itself": _counted(hit=lambda s, i, n: False),
+        "candidates of the other side only": _counted(
+            hit=lambda s, i, n: _nearest(s, i, n, lambda i, j, n: i // n != j // n)),
+        "first views only": _counted(anchors=range),
+        "a partner nearer than the average": _counted(hit=_above_average),
+        "itself among the others": _counted(other=lambda i, j, n: i == j or i % n != j % n),
+        "partners among the others": _counted(other=lambda i, j, n: i != j),
+        "others of the other side only": _counted(other=lambda i, j, n: i // n != j // n and i % n != j % n),
+        "the nearest other only": _counted(average=False),
+        "embeddings of any length": _counted(unit=lambda z: z),
+        "centred first": _counted(unit=_centred),
+        "the squared distance": _counted(shown=lambda c: 2 * (1 - c)),
     },
     "04.distill": {
         "hard labels": _per_image(_hard, _log),
@@ -194,7 +303,10 @@ EQUIVALENT = {
         "line 7: check_positive('temperature', temperature) -> nothing":
             "a check of the arguments; good ones pass it",
     },
-    "04.partner": {"line 7: torch.arange(2 * n, device=device) -> torch.arange(2 * n)":
-                   "the same on the default device"},
+    "04.standing": {
+        "line 9: torch.arange(len(z), device=z.device) -> torch.arange(len(z))": "the same on the default device",
+        "line 10: cosines.masked_fill(~candidates, -torch.inf).argmax(1) -> "
+        "cosines.masked_fill(~candidates, -torch.inf).argmax(0)": "the cosines are symmetric",
+    },
     "04.nt_xent": {"line 14: logits.argmax(1) -> logits.argmax(0)": "the similarities are symmetric"},
 }

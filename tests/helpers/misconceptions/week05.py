@@ -34,38 +34,98 @@ def _line(rows, pointer, new):
     return torch.vstack([rows, new.detach()])[-len(rows):], (pointer + len(new)) % len(rows)
 
 
-# ---------------------------------------------------------------- 05.ages
-def _count(age):
-    return lambda length, pointer: torch.tensor([age(row, int(pointer), length) for row in range(length)])
-
-
-# ---------------------------------------------------------------- 05.logits
-def _blocks(own, others, temperature, last=False):
-    blocks = [others, own] if last else [own, others]
-    return torch.hstack(blocks).div(temperature)
+# ---------------------------------------------------------------- 05.info_nce
+def _choice(own, others, temperature=1.0, extra=True):
+    """-log of the probability of the own key; own (N,), others (N, K)."""
+    own, others = own / temperature, (others / temperature).exp().sum(1)
+    return (torch.log(own.exp() * extra + others) - own).mean()
 
 
 def _own(q, k):
-    return torch.einsum("nd,nd->n", q, k).unsqueeze(1)
+    return torch.einsum("nd,nd->n", q, k)
 
 
 def _others(q, negatives):
     return torch.einsum("nd,kd->nk", q, negatives)
 
 
-# ---------------------------------------------------------------- 05.shuffle
+def _in_batch(q, k, negatives, temperature=0.07):
+    scores = torch.hstack([q @ k.data.T, q @ negatives.data.T]) / temperature
+    return -scores.log_softmax(1).diagonal().mean()
+
+
+def _last(q, k, negatives, temperature=0.07):
+    scores = torch.hstack([_others(q, negatives.data), _own(q, k.data)[:, None]]) / temperature
+    return -scores.log_softmax(1)[:, 0].mean()
+
+
+# ---------------------------------------------------------------- 05.moco_step
+def _put(rows, pointer, new):
+    out = rows.clone()
+    for number, key in enumerate(new.detach()):
+        out[(int(pointer) + number) % len(rows)] = key
+    return out, (pointer + len(new)) % len(rows)
+
+
+@torch.no_grad()
+def _average(key, query, momentum):
+    for t, o in zip(key.parameters(), query.parameters()):
+        t.copy_(momentum * t + (1 - momentum) * o)
+
+
+@torch.no_grad()
+def _all_of_it(key, query, momentum):
+    mine, theirs = key.state_dict(), query.state_dict()
+    key.load_state_dict({name: momentum * t + (1 - momentum) * theirs[name] if t.dtype.is_floating_point else t
+                         for name, t in mine.items()})
+
+
+def _stepped(*, views=(0, 1), keys="key", cut=True, length=None, clear=True, before=False, put="k", keep=lambda m: m,
+             average=_average, late=True, number=True,
+             advance=True, train=True):
+    """A step with one thing changed."""
+    def step(query, key, optimizer, rows, pointer, view1, view2, momentum, temperature):
+        pair, one = (view1, view2), length or _length_one
+        q, k = one(query(pair[views[0]])), one((query if keys == "query" else key)(pair[views[1]]))
+        k = k.detach() if cut else k
+        new = _put(rows, pointer, q if put == "q" else k) if put else (rows, pointer)
+        loss = _choice(_own(q, k), _others(q, new[0] if before else rows), temperature)
+        if average and not late:
+            average(key, query, keep(momentum))
+        if clear:
+            optimizer.zero_grad()
+        loss.backward()
+        if train:
+            optimizer.step()
+        if average and late:
+            average(key, query, keep(momentum))
+        return loss.item() if number else loss, new[0], new[1] if advance else pointer
+
+    return step
+
+
+# ---------------------------------------------------------------- 05.own_share
 def _length_one(z, dim=-1):
     return z / z.norm(dim=dim, keepdim=True).clamp_min(1e-12)
 
 
-def _backwards(encoder, images, order):
-    mixed = torch.empty_like(images)
-    mixed[order] = images
-    return _length_one(encoder(mixed).index_select(0, order))
+def _measured(places, result=lambda own, others: (own - others) / (1 - others), inclusive=False, pooled=False):
+    """Batch by batch; places: (pointer, age, ages, n) -> the rows of that batch, before the modulo."""
+    def share(rows, pointer, fresh):
+        ages, n, _ = fresh.shape
+        own, others = [], []
+        for age in range(ages):
+            cosines = rows[places(int(pointer), age, ages, n) % len(rows)] @ fresh[age].T
+            own.append(cosines.trace() / n)
+            others.append(cosines.mean() if inclusive else (cosines.sum() - cosines.trace()) / (n * n - n))
+        own, others = torch.stack(own), torch.stack(others)
+        return result(own, others.mean() if pooled else others)
+
+    return share
 
 
-def _sorted_back(encoder, images, order):
-    return encoder(images.index_select(0, order)).index_select(0, order.sort().indices)
+def _from_the_pointer(pointer, age, ages, n):
+    return pointer + (ages - 1 - age) * n + torch.arange(n)
 
 
 SECOND = {
@@ -81,52 +141,69 @@ SECOND = {
         "shifted instead of overwritten": _line,
         "a gradient stays in the queue": _loop,
     },
-    "05.ages": {
-        "the pointer is taken for the newest": _count(lambda row, pointer, length: (pointer - row) % length),
-        "counted from the oldest": _count(lambda row, pointer, length: (row + length - pointer) % length),
-        "off by one the other way": _count(lambda row, pointer, length: (pointer + length - 2 - row) % length),
-        "negative ages": _count(lambda row, pointer, length: pointer - row - 1),
-        "absolute differences": _count(lambda row, pointer, length: abs(row + 1 - pointer)),
-        "the pointer is forgotten": lambda length, pointer: torch.arange(length).flip(0),
-    },
-    "05.logits": {
-        "the positive in the last column": lambda q, k, negatives, temperature=0.07: _blocks(
-            _own(q, k.data), _others(q, negatives.data), temperature, last=True),
-        "the temperature multiplies": lambda q, k, negatives, temperature=0.07: _blocks(
+    "05.info_nce": {
+        "the positive in the last column": _last,
+        "the temperature multiplies": lambda q, k, negatives, temperature=0.07: _choice(
             _own(q, k.data), _others(q, negatives.data), 1 / temperature),
-        "the positive without its temperature": lambda q, k, negatives, temperature=0.07: _blocks(
-            _own(q, k.data) * temperature, _others(q, negatives.data), temperature),
-        "a gradient into the keys": lambda q, k, negatives, temperature=0.07: _blocks(
+        "the positive without its temperature": lambda q, k, negatives, temperature=0.07: _choice(
+            _own(q, k.data), _others(q, negatives.data) / temperature),
+        "the queue without its temperature": lambda q, k, negatives, temperature=0.07: _choice(
+            _own(q, k.data) / temperature, _others(q, negatives.data)),
+        "a gradient into the keys": lambda q, k, negatives, temperature=0.07: _choice(
             _own(q, k), _others(q, negatives.data), temperature),
-        "a gradient into the queue": lambda q, k, negatives, temperature=0.07: _blocks(
+        "a gradient into the queue": lambda q, k, negatives, temperature=0.07: _choice(
             _own(q, k.data), _others(q, negatives), temperature),
-        "the query detached": lambda q, k, negatives, temperature=0.07: _blocks(
+        "the query detached": lambda q, k, negatives, temperature=0.07: _choice(
             _own(q.data, k), _others(q.data, negatives), temperature),
-        "every key of the batch as a positive": lambda q, k, negatives, temperature=0.07: q @ torch.cat(
-            [k, negatives]).detach().T / temperature,
-        "the keys in another order": lambda q, k, negatives, temperature=0.07: _blocks(
-            _own(q, torch.cat([k[-1:], k[:-1]]).data), _others(q, negatives.data), temperature),
-        "euclidean distances": lambda q, k, negatives, temperature=0.07: _blocks(
-            ((q - k.data) ** 2).sum(1)[:, None], ((q[:, None] - negatives.data) ** 2).sum(2), temperature),
+        "the other keys of the batch as negatives": _in_batch,
+        "the own key is not in the denominator": lambda q, k, negatives, temperature=0.07: _choice(
+            _own(q, k.data), _others(q, negatives.data), temperature, extra=False),
+        "the mean over the queue": lambda q, k, negatives, temperature=0.07: -torch.log(
+            (_own(q, k.data) / temperature).exp() / ((_own(q, k.data) / temperature).exp() + (
+                _others(q, negatives.data) / temperature).exp().sum(1) / len(negatives))).mean(),
+        "the sum over the batch": lambda q, k, negatives, temperature=0.07: q.shape[0] * _choice(
+            _own(q, k.data), _others(q, negatives.data), temperature),
+        "euclidean distances": lambda q, k, negatives, temperature=0.07: _choice(
+            ((q - k.data) ** 2).sum(1), ((q[:, None] - negatives.data) ** 2).sum(2), temperature),
     },
-    "05.shuffle": {
-        "never put back": lambda encoder, images, order: _length_one(encoder(images.index_select(0, order))),
-        "permuted once more instead of undone": lambda encoder, images, order: _length_one(
-            encoder(images.index_select(0, order)).index_select(0, order)),
-        "not shuffled at all": lambda encoder, images, order: _length_one(
-            encoder(images).index_select(0, order).index_select(0, order.sort().indices)),
-        "the inverse on the way in": _backwards,
-        "one image at a time": lambda encoder, images, order: _length_one(torch.stack(
-            [encoder(torch.stack([image, image]))[0] for image in images])),
-        "not of length 1": _sorted_back,
-        "length 1 along the batch": lambda encoder, images, order: _length_one(_sorted_back(encoder, images, order), 0),
+    "05.moco_step": {
+        "enqueued before the logits": _stepped(before=True),
+        "the queue stays as it was": _stepped(put=""),
+        "the queries are enqueued": _stepped(put="q"),
+        "the key encoder never moves": _stepped(average=None),
+        "the query encoder never learns": _stepped(train=False),
+        "the weights exchanged": _stepped(keep=lambda momentum: 1 - momentum),
+        "the key encoder as a copy": _stepped(keep=lambda momentum: 0.0),
+        "the key encoder one step behind": _stepped(late=False),
+        "the query encoder is moved": _stepped(average=lambda key, query, momentum: _average(query, key, momentum)),
+        "the pointer is left behind": _stepped(advance=False),
+        "buffers averaged, too": _stepped(average=_all_of_it),
+        "the query encoder makes the keys": _stepped(keys="query"),
+        "one view for both": _stepped(views=(0, 0)),
+        "the views exchanged": _stepped(views=(1, 0)),
+        "not of length 1": _stepped(length=lambda z: z),
+        "gradients never cleared": _stepped(clear=False),
+        "a gradient into the key encoder": _stepped(cut=False),
+        "the loss keeps its graph": _stepped(number=False),
+    },
+    "05.own_share": {
+        "the rows as they lie": _measured(lambda pointer, age, ages, n: _from_the_pointer(0, age, ages, n)),
+        "rolled the other way": _measured(lambda pointer, age, ages, n: _from_the_pointer(-pointer, age, ages, n)),
+        "the oldest first": _measured(
+            lambda pointer, age, ages, n: _from_the_pointer(pointer, ages - 1 - age, ages, n)),
+        "single rows flipped": _measured(lambda pointer, age, ages, n: pointer - 1 - age * n - torch.arange(n)),
+        "the bare cosine": _measured(_from_the_pointer, lambda own, others: own),
+        "only the difference": _measured(_from_the_pointer, torch.sub),
+        "the ratio of the cosines": _measured(_from_the_pointer, torch.div),
+        "the own image among the others": _measured(_from_the_pointer, inclusive=True),
+        "one yardstick for all ages": _measured(_from_the_pointer, pooled=True),
     },
 }
 EQUIVALENT = {
-    "05.logits": {
-        "line 7: check_positive('temperature', temperature) -> nothing":
-            "a check of the arguments; good ones pass it",
-    },
+    "05.info_nce": {"line 5: torch.zeros(len(q), dtype=torch.long, device=q.device) -> "
+                    "torch.zeros(len(q), dtype=torch.long)": "the check runs on the CPU"},
+    "05.moco_step": {"line 4: F.normalize(query(view1), dim=1) -> F.normalize(query(view1))": "dim=1 is its default",
+                     "line 6: F.normalize(key(view2), dim=1) -> F.normalize(key(view2))": "dim=1 is its default"},
     "05.enqueue": {"line 8: torch.arange(len(new), device=new.device) -> torch.arange(len(new))":
                    "the check runs on the CPU"},
 }

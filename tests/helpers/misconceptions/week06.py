@@ -1,6 +1,8 @@
 """Second spellings of the misconceptions of week 6, and mutants of its references that compute the same."""
 from __future__ import annotations
 
+import copy
+
 import torch
 
 
@@ -81,17 +83,36 @@ def _weights_of_layers(target, online, momentum):
     return target
 
 
+@torch.no_grad()
+def _follow(target, online, momentum):
+    for t, o in zip(target.parameters(), online.parameters()):
+        t.mul_(momentum).add_(o, alpha=1 - momentum)
+    return target
+
+
+def _trained_ones(target, online, momentum):
+    pairs = [(t, o) for t, o in zip(target.parameters(), online.parameters()) if o.requires_grad]
+    for t, o in pairs:
+        t.data = momentum * t.data + (1 - momentum) * o.data
+    return target
+
+
+def _moved_copy(target, online, momentum):
+    return _follow(copy.deepcopy(target), online, momentum)
+
+
 # ---------------------------------------------------------------- 06.byol_step
 def _half(p, z):
     return 2 - 2 * _cos(p, z.data).mean()
 
 
 def _stepped(pairs, *, head=None, behind=None, teacher=None, clear=True, order=("learn", "follow"), number=True,
-             scale=1.0, loss=_half):
+             scale=1.0, loss=_half, steps=1, kept=None, training=True):
     """A step with one thing changed. pairs: which prediction goes with which target, as indices."""
     def step(online, predictor, target, optimizer, view1, view2, momentum):
         views, learn = (view1, view2), order.index("learn")
         follow = order.index("follow") if "follow" in order else None
+        target.train(training)
         outputs = [online(view) for view in views]
         p = [(head or predictor)(z) for z in outputs]
         z = outputs if teacher == "online" else [target(view) for view in views]
@@ -100,15 +121,15 @@ def _stepped(pairs, *, head=None, behind=None, teacher=None, clear=True, order=(
 
         def move():
             with torch.no_grad():
-                for t, o in zip(target.parameters(), online.parameters()):
-                    t.mul_(momentum).add_(o, alpha=1 - momentum)
+                _follow(target, online, kept or momentum)
 
         if follow is not None and follow < learn:
             move()
         if clear:
             optimizer.zero_grad()
         total.backward()
-        optimizer.step()
+        for _ in range(steps):
+            optimizer.step()
         if follow is not None and follow > learn:
             move()
         return total.item() if number else total
@@ -152,6 +173,17 @@ def _projected(moved, way):
     return (moved * way).sum() / way.square().sum()
 
 
+def _guarded(counts):
+    """A diagnosis that calls the stray part 0 unless `counts` says that the movement does."""
+    def diagnose(online, before, after):
+        moved, gap = after - before, online - before
+        share = _projected(moved, gap)
+        stray = float((moved - share * gap).norm() / moved.norm()) if counts(moved, share) else 0.0
+        return {"pull": float(share), "stray": stray}
+
+    return diagnose
+
+
 SECOND = {
     "06.regression_loss": {
         "the target is not a constant": lambda prediction, target: 2 - 2 * _cos(prediction, target).mean(),
@@ -179,6 +211,9 @@ SECOND = {
         "the target is a copy": _clone,
         "the update is part of the graph": _without_no_grad,
         "vectors left out": _weights_of_layers,
+        "frozen weights of the online network skipped": _trained_ones,
+        "a copy is moved": _moved_copy,
+        "0.99 whatever is given": lambda target, online, momentum: _follow(target, online, 0.99),
     },
     "06.byol_step": {
         "each view predicts itself": _stepped(((0, 0), (1, 1))),
@@ -193,16 +228,23 @@ SECOND = {
         "a gradient into the target": _stepped(_CROSS, loss=lambda p, z: 2 - 2 * _cos(p, z).mean()),
         "both views in one batch": _whole_batch,
         "the loss keeps its graph": _stepped(_CROSS, number=False),
+        "no step of the optimizer": _stepped(_CROSS, steps=0),
+        "two steps of the optimizer": _stepped(_CROSS, steps=2),
+        "the target in evaluation mode": _stepped(_CROSS, training=False),
+        "the arguments of the loss swapped": _stepped(_CROSS, loss=lambda p, z: 2 - 2 * _cos(p.data, z).mean()),
+        "0.99 whatever is given": _stepped(_CROSS, kept=0.99),
     },
     "06.diagnose": {
         "a ratio of lengths": _read(lambda moved, way: (moved.square().sum() / way.square().sum()).sqrt()),
         "the gap that is left": _read(_projected, gap=lambda online, before, after: online - after),
         "divided by the length, not its square": _read(lambda moved, way: (moved * way).sum() / way.norm()),
         "the momentum, not the pull": _read(_projected, shown=lambda pull: 1 - pull),
-        "the cosine": _read(lambda moved, way: (moved * way).sum() / (moved.norm() * way.norm()).clamp_min(1e-9)),
+        "the cosine": _read(lambda moved, way: (moved * way).sum() / (moved.norm() * way.norm()).clamp_min(1e-30)),
         "the stray part as a length": _read(_projected, over="one"),
         "the stray part over the gap": _read(_projected, over="gap"),
         "0 / 0 where the target stood still": _read(_projected, guard=False),
+        "no pull, so nothing stray": _guarded(lambda moved, share: bool(share != 0)),
+        "a small movement is none": _guarded(lambda moved, share: bool(moved.abs().max() > 1e-4)),
         "the mean of the ratios": _read(lambda moved, way: (moved / way).sum() / len(way)),
     },
 }

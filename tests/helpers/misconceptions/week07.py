@@ -39,6 +39,43 @@ def _mean(*values):
     return sum(values) / len(values)
 
 
+# ---------------------------------------------------------------- 07.step
+def _stepped(pairs, *, head=None, behind=None, stop=True, clear="before", together=False, number=True, scale=0.5,
+             steps=1, loss=None, training=True, inner=lambda z: z):
+    """A step with one thing changed. pairs: which prediction goes with which target, as indices."""
+    def step(encoder, predictor, optimizer, view1, view2):
+        encoder.train(training)
+        z = (list(encoder(torch.cat([view1, view2])).split(len(view1))) if together
+             else [encoder(view) for view in (view1, view2)])
+        encoder.train()
+        p = [(head or predictor)(inner(v)) for v in z]
+        t = [(behind(predictor) if behind else lambda v: v)(v) for v in z]
+        total = scale * sum((loss or _nc)(p[i], t[j], stop) for i, j in pairs)
+        if clear == "before":
+            optimizer.zero_grad()
+        total.backward()
+        if clear == "after":
+            optimizer.zero_grad(set_to_none=False)
+        for _ in range(steps):
+            optimizer.step()
+        return total.item() if number else total
+
+    return step
+
+
+_CROSS = ((0, 1), (1, 0))
+
+
+def _twice(encoder, predictor, optimizer, view1, view2):
+    return _stepped(_CROSS)(encoder, predictor, optimizer, view1, view1.clone())
+
+
+def _look_again(encoder, predictor, optimizer, view1, view2):
+    _stepped(_CROSS)(encoder, predictor, optimizer, view1, view2)
+    z1, z2 = encoder(view1), encoder(view2)
+    return _mean(_nc(predictor(z1), z2, True), _nc(predictor(z2), z1, True)).item()
+
+
 # ---------------------------------------------------------------- 07.target
 def _sphere(z):
     return z / _length(z)
@@ -89,6 +126,25 @@ SECOND = {
         "the roles swapped": lambda p1, p2, z1, z2, stop=True: _mean(_nc(z2, p1, stop), _nc(z1, p2, stop)),
         "one stop forgotten": lambda p1, p2, z1, z2, stop=True: _mean(_nc(p2, z1, False), _nc(p1, z2, stop)),
         "stop not passed on": lambda p1, p2, z1, z2, stop=True: _mean(_nc(p1, z2, True), _nc(p2, z1, True)),
+    },
+    "07.step": {
+        "each view predicts itself": _stepped(((0, 0), (1, 1))),
+        "one direction only": _stepped(((0, 1),), scale=1.0),
+        "the sum of the two directions": _stepped(_CROSS, scale=1.0),
+        "no predictor": _stepped(_CROSS, head=lambda z: z),
+        "a predictor on both sides": _stepped(_CROSS, behind=lambda predictor: predictor),
+        "no stop-gradient": _stepped(_CROSS, stop=False),
+        "the stop on the predictions": _stepped(_CROSS, loss=lambda p, z, stop: -_cos(p.data, z).mean()),
+        "the encoder without gradient": _stepped(_CROSS, inner=lambda z: z.data),
+        "gradients never cleared": _stepped(_CROSS, clear="never"),
+        "gradients cleared between backward and step": _stepped(_CROSS, clear="after"),
+        "both views in one batch": _stepped(_CROSS, together=True),
+        "the loss keeps its graph": _stepped(_CROSS, number=False),
+        "the same view twice": _twice,
+        "the loss after the update": _look_again,
+        "uphill": _stepped(_CROSS, scale=-0.5),
+        "two steps of the optimizer": _stepped(_CROSS, steps=2),
+        "the encoder in evaluation mode": _stepped(_CROSS, training=False),
     },
     "07.target": {
         "the mean of the raw vectors": lambda z: F.normalize(z.sum(dim=0), dim=1),

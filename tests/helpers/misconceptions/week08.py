@@ -105,9 +105,10 @@ def _result_only(prototypes, optimizer, hold=False):
 
 # ---------------------------------------------------------------- 08.step
 def _train(codes_of=lambda codes, s: [codes(each) for each in s], scale=lambda z: z / z.norm(dim=1, keepdim=True),
-           tau=0.1, terms=lambda both: sum(both) / 2, code=lambda q: q.detach(), lost=lambda s: s,
-           order=("clear", "back", "free", "step"), after=lambda w: w / w.norm(dim=1, keepdim=True), mine=False,
-           give=float, pick=(0, 1)):
+           tau=0.1, terms=lambda both: sum(both) / 2, code=lambda q: q.detach(),
+           order=("clear", "back", "free", "step"),
+           after=lambda w: w / w.norm(dim=1, keepdim=True), mine=False, give=float, pick=(0, 1),
+           lost=lambda s: s):
     """A step as a list of its parts, each of which can be another one, missing, or elsewhere."""
 
     def answer(encoder, prototypes, optimizer, view1, view2, codes, hold=False):

@@ -25,22 +25,6 @@ def _with(product):
     return lambda a, b, eps=1e-5: product(_scores(a, eps), _scores(b, eps))
 
 
-# ---------------------------------------------------------------- 09.off_diagonal
-def _places(matrix, wanted):
-    return [matrix[i, j] for i in range(len(matrix)) for j in range(len(matrix)) if wanted(i, j)]
-
-
-def _by_value(matrix):
-    return torch.stack([matrix[i, j] for i in range(len(matrix)) for j in range(len(matrix))
-                        if float(matrix[i, j]) != float(matrix[i, i])]
-                       or [matrix.new_zeros(())])[: int((matrix != matrix.diagonal().view(-1, 1)).sum())]
-
-
-def _without_zeros(matrix):
-    empty = matrix.masked_fill(torch.eye(len(matrix), dtype=torch.bool), 0)
-    return empty[empty.abs() > 0]
-
-
 # ---------------------------------------------------------------- 09.barlow_loss
 def _matrix(a, b):
     return _scores(a, 1e-5).T @ _scores(b, 1e-5) / len(a)
@@ -66,6 +50,90 @@ def _scaled(a, b, lambd=0.0051):
     parts = _of()(a, b, lambd)
     parts["off_diagonal"] = parts["off_diagonal"] * lambd
     return parts
+
+
+# ---------------------------------------------------------------- 09.step
+def _objective(a, b, lambd):
+    return _of()(a, b, lambd)["loss"]
+
+
+def _descent(network, optimizer, loss):
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def _kept(network, optimizer, first, second, lambd):
+    loss = _objective(network(first), network(second), lambd)
+    loss.backward()
+    optimizer.step()
+    return float(loss)
+
+
+def _zeroed_late(network, optimizer, first, second, lambd):
+    loss = _objective(network(first), network(second), lambd)
+    loss.backward()
+    optimizer.zero_grad()
+    optimizer.step()
+    return float(loss)
+
+
+def _one_behind(network, optimizer, first, second, lambd):
+    loss = _objective(network(first), network(second), lambd)
+    optimizer.step()
+    loss.backward()
+    return loss
+
+
+def _twice(network, optimizer, first, second, lambd):
+    loss = _descent(network, optimizer, _objective(network(first), network(second), lambd))
+    optimizer.step()
+    return loss
+
+
+def _late(network, optimizer, first, second, lambd):
+    _descent(network, optimizer, _objective(network(first), network(second), lambd))
+    return float(_objective(network(first), network(second), lambd))
+
+
+def _embedding(pair, loss=_objective):
+    return lambda network, optimizer, first, second, lambd: _descent(
+        network, optimizer, loss(*pair(network, first, second), lambd))
+
+
+def _plain(network, first, second):
+    return network(first), network(second)
+
+
+def _not_training(network, first, second):
+    network.train(False)
+    return network(first), network(second)
+
+
+def _directions(network, first, second):
+    return tuple(z / z.norm(dim=1, keepdim=True) for z in (network(first), network(second)))
+
+
+# ---------------------------------------------------------------- 09.meters
+def _corr(a, b):
+    return _scores(a, 1e-5).T @ _scores(b, 1e-5) / len(a)
+
+
+def _off(c):
+    return c[~torch.eye(len(c), dtype=torch.bool)]
+
+
+def _read(size=lambda x: x.pow(2).mean() ** 0.5, within=lambda a, b: torch.cat([_off(_corr(a, a)), _off(_corr(b, b))]),
+          across=lambda a, b: _off(_corr(a, b)), agreement=lambda a, b: _corr(a, b).diag().mean()):
+    return lambda a, b: {"agreement": agreement(a, b), "across": size(across(a, b)), "within": size(within(a, b))}
+
+
+def _products(a, b):
+    a, b = (z - z.mean(0, keepdim=True) for z in (a, b))
+    size = lambda *m: torch.cat([_off(x) for x in m]).pow(2).mean() ** 0.5  # noqa: E731
+    return {"agreement": torch.einsum("nd,nd->d", a, b).mean() / len(a), "across": size(a.T @ b / len(a)),
+            "within": size(a.T @ a / len(a), b.T @ b / len(b))}
 
 
 # ---------------------------------------------------------------- 09.symmetries
@@ -120,16 +188,6 @@ SECOND = {
         "one view auto-correlated": _with(lambda a, b: torch.einsum("ni,nj->ij", a, a) / len(b)),
         "the second view detached": lambda a, b, eps=1e-5: _scores(a, eps).T @ _scores(b.data, eps) / len(a),
     },
-    "09.off_diagonal": {
-        "only the upper triangle": lambda matrix: torch.stack(_places(matrix, lambda i, j: i < j)),
-        "zeros in place of the diagonal": lambda matrix: matrix.masked_fill(
-            torch.eye(len(matrix), dtype=torch.bool), 0).reshape(-1),
-        "left out by value": _by_value,
-        "zeros left out": _without_zeros,
-        "column by column": lambda matrix: torch.stack(_places(matrix.T, lambda i, j: i != j)),
-        "one column dropped": lambda matrix: torch.stack(_places(matrix, lambda i, j: j > 0)),
-        "the gradient cut": lambda matrix: matrix.detach()[~torch.eye(len(matrix), dtype=torch.bool)],
-    },
     "09.barlow_loss": {
         "means instead of sums": _of(lambda c, eye, lambd: {
             "on_diagonal": (eye * (c - eye) ** 2).sum() / len(c),
@@ -137,8 +195,8 @@ SECOND = {
         "the diagonal averaged": _of(lambda c, eye, lambd: {"on_diagonal": (c.diag() - 1).pow(2).mean()}),
         "lambda on the diagonal": _total(lambda on, off, lambd: off + on * lambd),
         "the diagonal pulled to 0": _of(lambda c, eye, lambd: {"on_diagonal": (eye * c**2).sum()}),
-        "the whole matrix beside the diagonal": _of(lambda c, eye, lambd: {"off_diagonal": c.pow(2).sum()}),
-        "not squared beside the diagonal": _of(lambda c, eye, lambd: {"off_diagonal": c.sum() - c.trace()}),
+        "the diagonal among the off-diagonal": _of(lambda c, eye, lambd: {"off_diagonal": c.pow(2).sum()}),
+        "off-diagonal not squared": _of(lambda c, eye, lambd: {"off_diagonal": c.sum() - c.trace()}),
         "absolute values": _of(lambda c, eye, lambd: {"on_diagonal": (1 - c.diag()).abs().sum(),
                                                       "off_diagonal": (c - c.diag().diag()).abs().sum()}),
         "only the upper triangle": _of(lambda c, eye, lambd: {"off_diagonal": ((1 - eye).triu() * c**2).sum()}),
@@ -146,6 +204,47 @@ SECOND = {
         "no lambda": _total(lambda on, off, lambd: on + off),
         "the part with its weight": _scaled,
         "the second view detached": _of(matrix=lambda a, b: _matrix(a, b.data)),
+    },
+    "09.step": {
+        "old gradients are kept": _kept,
+        "the weights do not move": _zeroed_late,
+        "the step before the gradient": _one_behind,
+        "two steps of the optimizer": _twice,
+        "the second view without a gradient": _embedding(lambda n, x, y: (n(x), n(y).detach())),
+        "both views in one batch": _embedding(
+            lambda n, x, y: (lambda z: (z[:len(x)], z[len(x):]))(n(torch.vstack([x, y])))),
+        "one view twice": _embedding(lambda n, x, y: (n(x), n(x))),
+        "the default lambda": _embedding(_plain, lambda a, b, lambd: _of()(a, b)["loss"]),
+        "the parts without lambda": _embedding(_plain, lambda a, b, lambd: _objective(a, b, 1.0)),
+        "the whole dict summed": _embedding(_plain, lambda a, b, lambd: sum(_of()(a, b, lambd).values())),
+        "only the agreement": _embedding(_plain, lambda a, b, lambd: _objective(a, b, 0.0)),
+        "the loss after the step": _late,
+        "divided by the batch": _embedding(_plain, lambda a, b, lambd: _objective(a, b, lambd) / a.shape[0]),
+        "lambda on the agreement": _embedding(_plain, lambda a, b, lambd: _total(
+            lambda on, off, weight: off + on * weight)(a, b, lambd)["loss"]),
+        "embeddings of length 1": _embedding(_directions),
+        "in evaluation mode": _embedding(_not_training),
+    },
+    "09.meters": {
+        "across in place of within": _read(within=lambda a, b: _off(_corr(a, b))),
+        "only the first view within": _read(within=lambda a, b: _off(_corr(a, a))),
+        "the diagonal counted within": _read(within=lambda a, b: torch.cat([_corr(a, a), _corr(b, b)])),
+        "the diagonal counted across": _read(across=_corr),
+        "means without squares": _read(torch.mean),
+        "absolute values": _read(lambda x: x.abs().mean()),
+        "no root": _read(lambda x: x.pow(2).mean()),
+        "sums of squares": _read(lambda x: x.pow(2).sum()),
+        "the agreement squared": _read(agreement=lambda a, b: _corr(a, b).diag().pow(2).mean() ** 0.5),
+        "the loss in place of the agreement": _read(agreement=lambda a, b: (1 - _corr(a, b).diag()).pow(2).mean()),
+        "covariances": _products,
+        "both views as one batch": _read(within=lambda a, b: _off(_corr(torch.vstack([a, b]), torch.vstack([a, b])))),
+        "only the upper triangle": _read(across=lambda a, b: torch.stack(
+            [_corr(a, b)[i, j] for i in range(a.shape[1]) for j in range(i + 1, a.shape[1])])),
+        "the standard deviation of the entries": _read(lambda x: x.var() ** 0.5),
+        "the columns of both views in one matrix": _read(
+            within=lambda a, b: _off(_corr(torch.hstack([a, b]), torch.hstack([a, b])))),
+        "the mean of two roots": lambda a, b: {**_read()(a, b), "within": sum(
+            _off(_corr(z, z)).pow(2).mean() ** 0.5 for z in (a, b)) / 2},
     },
     "09.symmetries": {
         "order in the first view only": _disguise(_first, lambda b, order, sign, scale, shift: _turned(b, sign)),

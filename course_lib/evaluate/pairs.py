@@ -1,0 +1,30 @@
+"""What a two-view method does with pairs of views that it has not been trained on."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from course_lib.augment.views import Augment, two_views
+from course_lib.evaluate.features import embed_projected, evaluating
+from course_lib.evaluate.measures import effective_rank, feature_std
+from course_lib.seeds import generator
+
+
+def pair_measures(method: nn.Module, images: Tensor, augment: Augment, seed: int = 0) -> dict[str, float]:
+    """A SimSiam measured in evaluation mode on images (N, 3, H, W), and on two fresh views of each by `augment`.
+
+    std (1: spread over the sphere, 0: one point) and rank (effective): of the projections z of the images themselves.
+    agreement: the mean cosine of the two views' z. own: of a prediction with the z that it was computed from.
+    loss: minus the mean cosine of a prediction with the other view's z, both directions, as in training.
+    """
+    z = embed_projected(method, images)
+    z1, z2 = (embed_projected(method, view) for view in two_views(images, augment, generator(seed)))
+    with evaluating(method) as home:
+        p1, p2 = (method.predictor(z.to(home)).float().cpu() for z in (z1, z2))  # type: ignore[operator]
+
+    def cosine(a: Tensor, b: Tensor) -> float:
+        return float(F.cosine_similarity(a, b, dim=1).mean())
+
+    return {"std": feature_std(z), "rank": effective_rank(z), "agreement": cosine(z1, z2),
+            "own": (cosine(p1, z1) + cosine(p2, z2)) / 2, "loss": -(cosine(p1, z2) + cosine(p2, z1)) / 2}
