@@ -77,7 +77,8 @@ def views_and_matrix(first: Tensor, second: Tensor, matrix: Tensor) -> Figure:
         axes.imshow(z.numpy(), cmap="PuOr", vmin=-2, vmax=2, aspect="auto")
         for i, row in enumerate(z.tolist()):
             for j, value in enumerate(row):
-                axes.text(j, i, f"{value:.1f}", ha="center", va="center", color="white" if abs(value) > 1.3 else "black")
+                axes.text(j, i, f"{value:.1f}", ha="center", va="center",
+                          color="white" if abs(value) > 1.3 else "black")
         axes.set(title=title, xlabel="dimension", ylabel="image", xticks=range(z.shape[1]), yticks=range(len(z)),
                  yticklabels=range(1, len(z) + 1))
     sketch.correlations(places[2], matrix, "cross-correlation C", numbers=True)
@@ -100,8 +101,8 @@ def prices(points: Mapping[str, Sequence[tuple[float, Sequence[Sequence[float]]]
            chosen: tuple[float, Sequence[float]], raw: float) -> Figure:
     """Measures of runs by what copies everywhere cost: a panel for each label, a colour for each group of `points`.
 
-    points: group -> (price, for each panel a value per seed); chosen: what is circled, a value per panel; raw: the first
-    panel's value for raw pixels.
+    points: group -> (price, for each panel a value per seed); chosen: what is circled, a value per panel; raw: the
+    first panel's value for raw pixels.
     """
     figure, panels = plt.subplots(1, len(labels), figsize=(9, 2.8))
     for number, (axes, label) in enumerate(zip(panels, labels)):
@@ -113,6 +114,7 @@ def prices(points: Mapping[str, Sequence[tuple[float, Sequence[Sequence[float]]]
         axes.set(xscale="log", xlabel="price of all copies, λ (D - 1)", ylabel=label, xticks=(0.1, 1, 10, 100),
                  xticklabels=("0", "1", "10", "100"))
     panels[0].axhline(raw, color=MEANING["raw pixels"], ls="--", lw=1)
-    panels[0].annotate("raw pixels", (0.98, raw), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
+    panels[0].annotate("raw pixels", (0.98, raw), xycoords=("axes fraction", "data"), ha="right", va="bottom",
+                       fontsize=8)
     figure.legend(*panels[1].get_legend_handles_labels(), loc="outside upper center", ncols=len(points), fontsize=8)
     return figure
