@@ -114,7 +114,7 @@ def prices(points: Mapping[str, Sequence[tuple[float, Sequence[Sequence[float]]]
         axes.set(xscale="log", xlabel="price of all copies, λ (D - 1)", ylabel=label, xticks=(0.1, 1, 10, 100),
                  xticklabels=("0", "1", "10", "100"))
     panels[0].axhline(raw, color=MEANING["raw pixels"], ls="--", lw=1)
-    panels[0].annotate("raw pixels", (0.98, raw), xycoords=("axes fraction", "data"), ha="right",
-                       va="bottom", fontsize=8)
+    panels[0].annotate("raw pixels", (0.98, raw), xycoords=("axes fraction", "data"), ha="right", va="bottom",
+                       fontsize=8)
     figure.legend(*panels[1].get_legend_handles_labels(), loc="outside upper center", ncols=len(points), fontsize=8)
     return figure

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import torch
 from grid import SHAPES, Grid, Made, Run, controls, few, measure, shapes
@@ -56,7 +55,7 @@ def correlations(method: BarlowTwins) -> tuple:
     return cross_correlation(a, b), cross_correlation(a, a), a, views
 
 
-def train(run: Run, out: Path | None = None) -> Made:
+def train(run: Run, out=None) -> Made:
     """Build and fit; of seed 0, with an album of what the first dimensions correlate by, across views and within."""
     torch.manual_seed(run.seed)
     method = run.build(run)

@@ -288,3 +288,18 @@ def test_biases_have_a_rate_of_their_own_under_lars_only():
 def test_one_image_has_no_correlation():
     with pytest.raises(ValueError, match="needs two or more, got 1"):
         barlow_twins_loss(randn(1, 4), randn(1, 4))
+
+
+def test_a_linear_toy_repeats_one_cause_where_copies_are_free_and_buys_noise_where_they_cost_too_much():
+    from course_lib.methods.contrastive.barlow_twins import barlow_twins_loss
+    from course_lib.notebook import twins_descent
+
+    def step(network, optimizer, first, second, lambd):
+        optimizer.zero_grad()
+        barlow_twins_loss(network(first), network(second), lambd)["loss"].backward()
+        optimizer.step()
+
+    shares, outputs = twins_descent(step, 0.0)
+    assert shares.shape == (16, 5, 12) and len(outputs) == 16 and outputs[0][0].shape == (60, 12)
+    assert torch.allclose(shares.sum(1), torch.ones(16, 12)) and shares[-1, 0].min() > 0.9
+    assert twins_descent(step, 5.0)[0][-1, 4].mean() > 0.5
