@@ -33,14 +33,22 @@ class Outcome:
 
 
 def names_of(exercise: Exercise, probe: Any) -> dict[str, Any]:
-    """The probe's arguments by name, as the reference's signature has them."""
+    """The probe's arguments by name, as the harness names them or, without one, the reference's signature."""
     if isinstance(probe, dict):
         return dict(probe)
-    try:
-        names = [n for n in inspect.signature(exercise.resolve()).parameters]
-    except (TypeError, ValueError):
-        names = []
+    names = [parameter.name for parameter in _positional(exercise.call)[1:]] if exercise.call else []
+    if len(names) < len(probe):  # a harness that passes on whatever comes
+        names = [parameter.name for parameter in _positional(exercise.resolve())]
     return {names[i] if i < len(names) else f"argument {i}": v for i, v in enumerate(probe)}
+
+
+def _positional(fn: Callable) -> list[inspect.Parameter]:
+    """The parameters that can be given by place and have a name; none of a built-in without a signature."""
+    try:
+        found = inspect.signature(fn).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [p for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
 def _with_own_names(fn: Callable, reference: Callable) -> Callable:

@@ -279,6 +279,20 @@ def test_classes_with_a_harness():
     assert grade(exercise, lambda width: torch.nn.Linear(width, 3)).state == "wrong"
 
 
+def test_a_card_names_what_the_harness_was_given():
+    """The learner's function has other arguments than the probe, which would be said of the wrong ones."""
+    def step(weight: Tensor, rate: float, view: Tensor) -> Tensor:
+        return weight - rate * view.mean()
+
+    def twice(fn, weight, views):
+        return fn(fn(weight, 0.5, views[0]), 0.5, views[1])
+
+    exercise = demo(reference=step, call=twice, wrong={},
+                    probes=lambda g, d: [(torch.ones(2, dtype=d), torch.rand(2, 3, generator=g).to(d))])
+    check = grade(exercise, lambda weight, rate, view: weight - rate)
+    assert check.state == "wrong" and list(check.inputs) == ["weight", "views"]
+
+
 def test_dictionaries_and_errors_are_compared():
     def parts(z: Tensor) -> dict:
         if z.ndim != 2:
