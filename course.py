@@ -5,7 +5,7 @@
     python course.py test                 set up what the tests need, run all tests
     python course.py doctor               what is installed, what is missing, and how to mend it
     python course.py setup                set-up only
-    python course.py COMMAND --help       train, evaluate, embed, export: with images of your own;
+    python course.py COMMAND --help       train, evaluate, embed, look, cluster, export: with images of your own;
                                           lab, guide: lessons; papers: the reading list; networks: those that
                                           lessons look into
 
