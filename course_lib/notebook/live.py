@@ -13,13 +13,12 @@ class LiveCurves:
     """Loss, standard deviation and effective rank while `fit` runs: one display, updated at most every `every` seconds.
 
     floors: horizontal lines to compare the loss with, label -> value. behind: the record of a learned network, whose
-    whole curve is drawn behind, in grey, over a scale of steps that shows its beginning. dots: as the points that were
-    stored, with a name for the live curve too, and no speed in the title. A static picture remains after the run.
+    whole curve is drawn behind, as the points that were stored, over a scale of steps that shows its beginning. A
+    static picture remains after the run.
     """
 
-    def __init__(self, floors: dict[str, float] | None = None, every: float = 2.0, behind: StoredRun | None = None,
-                 dots: bool = False):
-        self.floors, self.every, self.behind, self.dots = floors or {}, every, behind, dots
+    def __init__(self, floors: dict[str, float] | None = None, every: float = 2.0, behind: StoredRun | None = None):
+        self.floors, self.every, self.behind = floors or {}, every, behind
         self.handle, self.drawn = None, 0.0
 
     def __call__(self, history: History) -> None:
@@ -44,10 +43,10 @@ class LiveCurves:
         figure, axes = plt.subplots(1, columns, figsize=(width, 2.4), squeeze=False)
         axes = axes[0]
         if self.behind is not None:
-            axes[0].plot(self.behind.curve_steps, self.behind.curves["loss"], "o" if self.dots else "-", ms=3,
-                         color="#999999" if self.dots else "#BBBBBB", label="the learned network")
+            axes[0].plot(self.behind.curve_steps, self.behind.curves["loss"], "o", ms=3, color="#999999",
+                         label="the learned network")
             axes[0].set_xscale("log")
-        axes[0].plot(history.curve_steps, history.loss, color=THIS, label="live" if self.dots else None)
+        axes[0].plot(history.curve_steps, history.loss, color=THIS, label="live")
         if self.behind is not None:
             axes[0].legend(fontsize=8, loc="lower left")
         for label, value in self.floors.items():
@@ -56,7 +55,7 @@ class LiveCurves:
             axes[0].annotate(label, (0.98, value), xycoords=("axes fraction", "data"), xytext=(0, 2 if above else -2),
                              textcoords="offset points", ha="right", va="bottom" if above else "top", fontsize=8,
                              bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1})
-        axes[0].set(xlabel="step", ylabel="loss", title=_title(history, not self.dots))
+        axes[0].set(xlabel="step", ylabel="loss", title=_title(history))
         axes[0].title.set_fontsize(9)
         if columns > 1:
             axes[1].plot(history.rank_steps, history.std, color=RED)
@@ -66,13 +65,13 @@ class LiveCurves:
         return figure
 
 
-def _title(history: History, rate: bool = True) -> str:
+def _title(history: History) -> str:
     """How far the run is, and how long it still takes at the speed so far."""
     if history.interrupted:
         return f"interrupted at step {history.steps} of {history.total_steps}"
     left = (history.stop_at or history.total_steps) - history.steps
     done = f"{history.steps}/{history.total_steps} steps"
     if left <= 0 or not history.steps:
-        return f"{done}, {history.views_per_second:.0f} views/s" if rate else done
+        return f"{done}, {history.views_per_second:.0f} views/s"
     seconds = history.seconds / history.steps * left
     return f"{done}, about {seconds:.0f} s left" if seconds < 100 else f"{done}, about {seconds / 60:.0f} min left"

@@ -55,19 +55,6 @@ def pull_figure(p: Tensor, z: Tensor, moves: Sequence[Tensor]) -> Figure:
 
 
 @drawn
-def chosen_curves(panels: Mapping[str, Sequence[Line]], chosen: str,
-                  limits: Mapping[str, tuple[float | None, float | None]] | None = None) -> Figure:
-    """Panels of curves over steps, title -> lines: those of `chosen` in colour, all others in grey behind."""
-    figure, places = plt.subplots(1, len(panels), figsize=(2.2 * max(len(panels), 3), 2.5))
-    for axes, (title, lines) in zip(places, panels.items()):
-        for whose, x, y in lines:
-            mine = whose == chosen
-            axes.plot(x, y, color=THIS if mine else "#cccccc", lw=1.8 if mine else 1, zorder=2 + mine)
-        axes.set(xlabel="step", title=title, ylim=(limits or {}).get(title))
-    return figure
-
-
-@drawn
 def mean_and_prediction(means: Sequence[float], prediction: float, views: int) -> Figure:
     """How near the mean over 1, 2, ... views comes to a new one, `views` marked, and how near a prediction does."""
     figure, axes = plt.subplots(figsize=(8, 2.6))

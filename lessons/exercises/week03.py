@@ -1,8 +1,6 @@
 """Exercises of week 3, VICReg: variance, covariance, the loss, its training step, and a rank that sees collapse."""
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,7 +8,7 @@ from torch.optim import Optimizer
 
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.vicreg import covariance_loss, invariance_loss, variance_loss, vicreg_loss
-from lessons.exercises.shared import randn
+from lessons.exercises.shared import randn, three_updates
 
 
 # ------------------------------------------------------------------------------------------------ 03.variance
@@ -295,24 +293,6 @@ def training_step(network: nn.Module, optimizer: Optimizer, first: Tensor, secon
     return loss.item()
 
 
-def _three_steps(step, network, views, weights):
-    """Three updates by SGD with momentum: the losses, and the weights after each.
-
-    Not batch norm's running statistics: they depend on which view goes first, and either may.
-    """
-    network = copy.deepcopy(network).train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.5)
-    found = {"loss": [], "weights": []}
-    for first, second in views:
-        got = step(network, optimizer, first.clone(), second.clone(), dict(weights))
-        if got is None or got is Ellipsis:
-            return got
-        got = got["loss"] if isinstance(got, dict) else got
-        found["loss"].append(float(got) if isinstance(got, Tensor) and got.numel() == 1 else got)
-        found["weights"].append([p.detach().clone() for p in network.parameters()])
-    return found
-
-
 def _step_probes(generator, dtype):
     def probe(n, inputs, hidden, width, **weights):
         network = nn.Sequential(nn.Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, width))
@@ -394,7 +374,7 @@ def _through_grad(network, optimizer, first, second, weights):
 
 step = Exercise(
     key="03.step", title="One training step", minutes=7, difficulty=3, reference=training_step, probes=_step_probes,
-    call=_three_steps,
+    call=lambda step, network, views, weights: three_updates(step, network, views, weights),
     wrong={
         "old gradients are kept": (
             _stepping(order="bs"),

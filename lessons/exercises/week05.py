@@ -12,7 +12,7 @@ from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.moco import moco_logits
 from course_lib.models.layers import enqueue as put_in_line
 from course_lib.models.teacher import ema_update
-from lessons.exercises.shared import directions, randn, unit
+from lessons.exercises.shared import directions, randn, small_network, unit
 
 
 # ------------------------------------------------------------------------------------------------ 05.info_nce
@@ -251,18 +251,10 @@ def moco_step(query: nn.Module, key: nn.Module, optimizer: torch.optim.Optimizer
     return loss.item(), rows, pointer
 
 
-def _network(seed: int, dtype: torch.dtype, *widths: int) -> nn.Module:
-    """A linear layer, batch norm, tanh and a linear layer, drawn from a seed of its own."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(widths[0], widths[1], bias=False), nn.BatchNorm1d(widths[1]), nn.Tanh(),
-                             nn.Linear(widths[1], widths[2])).to(dtype)
-
-
 def _step_probes(generator, dtype):
     """The key encoder starts as a copy, as in the paper: whether it moves last or first is then the same."""
     seeds = torch.randint(2**30, (2,), generator=generator).tolist()
-    wide, narrow = _network(seeds[0], dtype, 4, 6, 3), _network(seeds[1], dtype, 5, 7, 2)
+    wide, narrow = small_network(seeds[0], dtype, 4, 6, 3), small_network(seeds[1], dtype, 5, 7, 2)
     return [dict(query=wide, key=copy.deepcopy(wide).requires_grad_(False), rows=directions(generator, dtype, 16, 3),
                  pointer=0, views=randn(generator, dtype, 4, 2, 8, 4), momentum=0.7, temperature=0.5),
             dict(query=narrow, key=copy.deepcopy(narrow), rows=directions(generator, dtype, 15, 2), pointer=12,

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.byol import regression_loss
 from course_lib.models.teacher import ema_update
-from lessons.exercises.shared import randn, unit
+from lessons.exercises.shared import randn, small_network, unit
 
 
 # ------------------------------------------------------------------------------------------------ 06.regression_loss
@@ -317,24 +317,16 @@ def byol_step(online: nn.Module, predictor: nn.Module, target: nn.Module, optimi
     return loss.item()
 
 
-def _network(seed: int, dtype: torch.dtype, *widths: int) -> nn.Module:
-    """A linear layer, batch norm, tanh and a linear layer, drawn from a seed of its own."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(widths[0], widths[1], bias=False), nn.BatchNorm1d(widths[1]), nn.Tanh(),
-                             nn.Linear(widths[1], widths[2])).to(dtype)
-
-
 def _step_probes(generator, dtype):
     seeds = torch.randint(2**30, (6,), generator=generator).tolist()
     draw = partial(randn, generator, dtype)
     turned = draw(3, 5, 3)  # views that are the same rows in another order
-    return [(_network(seeds[0], dtype, 4, 6, 3), _network(seeds[1], dtype, 3, 5, 3),
-             _network(seeds[2], dtype, 4, 6, 3), draw(3, 2, 7, 4), 0.7),
-            (_network(seeds[4], dtype, 3, 4, 2), _network(seeds[2], dtype, 2, 6, 2),
-             _network(seeds[1], dtype, 3, 4, 2), torch.stack([turned, turned.roll(2, 1)], dim=1), 0.4),
-            (_network(seeds[3], dtype, 3, 5, 2), _network(seeds[4], dtype, 2, 4, 2),
-             _network(seeds[5], dtype, 3, 5, 2), draw(3, 2, 6, 3), 0.25)]
+    return [(small_network(seeds[0], dtype, 4, 6, 3), small_network(seeds[1], dtype, 3, 5, 3),
+             small_network(seeds[2], dtype, 4, 6, 3), draw(3, 2, 7, 4), 0.7),
+            (small_network(seeds[4], dtype, 3, 4, 2), small_network(seeds[2], dtype, 2, 6, 2),
+             small_network(seeds[1], dtype, 3, 4, 2), torch.stack([turned, turned.roll(2, 1)], dim=1), 0.4),
+            (small_network(seeds[3], dtype, 3, 5, 2), small_network(seeds[4], dtype, 2, 4, 2),
+             small_network(seeds[5], dtype, 3, 5, 2), draw(3, 2, 6, 3), 0.25)]
 
 
 def _three_steps(step, online: nn.Module, predictor: nn.Module, target: nn.Module, views: Tensor, momentum: float):

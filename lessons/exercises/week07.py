@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.simsiam import negative_cosine, simsiam_loss
-from lessons.exercises.shared import rand, randn, unit
+from lessons.exercises.shared import rand, randn, small_network, unit
 
 
 # ------------------------------------------------------------------------------------------------ 07.negative_cosine
@@ -165,20 +165,12 @@ def simsiam_step(encoder: nn.Module, predictor: nn.Module, optimizer: torch.opti
     return loss.item()
 
 
-def _network(seed: int, dtype: torch.dtype, *widths: int) -> nn.Module:
-    """A linear layer, batch norm, tanh and a linear layer, drawn from a seed of its own."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(widths[0], widths[1], bias=False), nn.BatchNorm1d(widths[1]), nn.Tanh(),
-                             nn.Linear(widths[1], widths[2])).to(dtype)
-
-
 def _step_probes(generator, dtype):
     seeds = torch.randint(2**30, (6,), generator=generator).tolist()
     draw = partial(randn, generator, dtype)
-    return [(_network(seeds[0], dtype, 4, 6, 3), _network(seeds[1], dtype, 3, 5, 3), draw(3, 2, 7, 4)),
-            (_network(seeds[2], dtype, 3, 4, 2), _network(seeds[3], dtype, 2, 6, 2), draw(3, 2, 5, 3)),
-            (_network(seeds[4], dtype, 5, 3, 4), _network(seeds[5], dtype, 4, 2, 4), draw(3, 2, 8, 5))]
+    return [(small_network(seeds[0], dtype, 4, 6, 3), small_network(seeds[1], dtype, 3, 5, 3), draw(3, 2, 7, 4)),
+            (small_network(seeds[2], dtype, 3, 4, 2), small_network(seeds[3], dtype, 2, 6, 2), draw(3, 2, 5, 3)),
+            (small_network(seeds[4], dtype, 5, 3, 4), small_network(seeds[5], dtype, 4, 2, 4), draw(3, 2, 8, 5))]
 
 
 def _three_steps(step, encoder: nn.Module, predictor: nn.Module, views: Tensor):

@@ -1,8 +1,6 @@
 """Exercises of week 9, Barlow Twins: the cross-correlation, the loss, a training step, three meters, its symmetries."""
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,7 +8,7 @@ from torch.optim import Optimizer
 
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.barlow_twins import barlow_twins_loss, cross_correlation, off_diagonal
-from lessons.exercises.shared import rand, randn
+from lessons.exercises.shared import rand, randn, three_updates
 
 
 # ------------------------------------------------------------------------------------------------ 09.cross_correlation
@@ -258,24 +256,6 @@ def barlow_step(network: nn.Module, optimizer: Optimizer, first: Tensor, second:
     return loss.item()
 
 
-def _three_steps(step, network, views, lambd):
-    """The harness: three updates by SGD with momentum; the losses, and the weights after each.
-
-    Not batch norm's running statistics: they depend on which view goes first, and either may.
-    """
-    network = copy.deepcopy(network).train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.5)
-    found = {"loss": [], "weights": []}
-    for first, second in views:
-        got = step(network, optimizer, first.clone(), second.clone(), lambd)
-        if got is None or got is Ellipsis:
-            return got
-        got = got["loss"] if isinstance(got, dict) else got
-        found["loss"].append(float(got) if isinstance(got, Tensor) and got.numel() == 1 else got)
-        found["weights"].append([p.detach().clone() for p in network.parameters()])
-    return found
-
-
 def _step_probes(generator, dtype):
     def probe(n, inputs, hidden, width, lambd):
         network = nn.Sequential(nn.Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.ReLU(),
@@ -348,7 +328,7 @@ def _through_grad(network, optimizer, first, second, lambd):
 
 step = Exercise(
     key="09.step", title="One training step", minutes=6, difficulty=2, reference=barlow_step, probes=_step_probes,
-    call=_three_steps, tolerance=1e-4,
+    call=lambda step, network, views, lambd: three_updates(step, network, views, lambd), tolerance=1e-4,
     wrong={
         "old gradients are kept": (
             _stepping(order="bs"),
