@@ -230,7 +230,7 @@ export function draw(el, data, listen = () => {}) {
     if (!groups.length) return report.replaceChildren();
     const frame = i => picked === null || !kind ? "" : kind.codes[i] === kind.codes[picked] ? SAME : OTHER;
     report.replaceChildren(tag("h4", {}, picked === null ? `${group.length} of ${data.count} images` :
-      `Image ${data.numbers[picked]} and its ${maps[0].k} nearest by all features`, ": what do they share?"));
+      `Image ${data.numbers[picked]} and its ${maps[0].k} nearest by ${data.by}`, ": what do they share?"));
     for (const [name, members] of sheet ? groups : []) {
       const thumbs = members.slice(0, SHOWN).map(i => thumb(i, frame(i)));
       report.append(tag("div", { className: "row thumbs" }, tag("span", {}, name), ...thumbs));

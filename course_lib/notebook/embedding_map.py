@@ -40,7 +40,7 @@ CODES = 64      # colours of a scale
 SPAN = 65535    # coordinates are uint16
 HERE = Path(__file__)
 HELP = ("Each point is an image; images with similar features are drawn near each other. A flat map cannot keep "
-        "everything, so neighbours are found by all features. Point at an image to see it, click it "
+        "everything, so neighbours are found by {}. Point at an image to see it, click it "
         "for its neighbours, draw around some for what they share; click beside the points to clear.")
 NOTE = ("Bars: empty if the images are as mixed as all images, full if all are alike. The line: of groups of as many "
         "images drawn at random, 19 in 20 agree less.")
@@ -51,11 +51,11 @@ Network = Learned | Journey | Tensor
 class EmbeddingMap:
     """The map as `explore_embedding` makes it; it shows itself in a notebook. `picked` and `group` follow the clicks.
 
-    data: count, numbers (of the images, or the names of their files), title, caption, note, colour (the first cause),
-    scales (colours by kind of cause); sheet (None, or all thumbnails as one JPEG of columns x rows); causes: name,
-    kind, names (of categories), low, high, values float32 (N,), codes int16 (N,) (which colour; -1: none); networks:
-    name, steps, kept (the share of the spread that the map keeps, or None), points uint16 (T, N, 2), neighbours uint16
-    (T, N, k). Arrays are bytes.
+    data: count, numbers (of the images, or the names of their files), title, caption, note, by (what finds neighbours),
+    colour (the first cause), scales (colours by kind of cause); sheet (None, or all thumbnails as one JPEG of columns x
+    rows); causes: name, kind, names (of categories), low, high, values float32 (N,), codes int16 (N,) (which colour;
+    -1: none); networks: name, steps, kept (the share of the spread that the map keeps, or None), points uint16 (T, N,
+    2), neighbours uint16 (T, N, k). Arrays are bytes.
     """
 
     def __init__(self, data: dict, labels: Tensor | None, classes: tuple[str, ...], thumbnails: Tensor | None):
@@ -165,8 +165,11 @@ def explore_embedding(networks: Network | Mapping[str, Network], images: ImageSe
         frames[1] = frames[1] @ _turn(frames[1][-1], frames[0][-1])
     neighbours = [torch.stack([nearest(f, k) for f in _features(path)]) for path in paths.values()]
     files = list(images.names) if images is not None else []
+    stored = any(isinstance(network, Learned | Journey) for network in named.values())
+    by = f"{COMPONENTS} principal components" if stored else "all features"
     data = {
-        "count": count, "numbers": files or first.numbers.tolist(), "title": title, "caption": HELP, "note": NOTE,
+        "count": count, "numbers": files or first.numbers.tolist(), "title": title, "caption": HELP.format(by),
+        "note": NOTE, "by": by,
         "colour": colour if colour in names else next(iter(names), ""), "causes": causes,
         "sheet": None if images is None else _sheet(images.images),
         "scales": {"category": list(CYCLE), "number": _scale("cividis"), "circular": _scale("twilight_shifted")},
