@@ -73,6 +73,7 @@ class RoCo(MoCoV2):
 
     title = "RoCo"
     week = 10
+    explored = ("head", "keys", "queue")
 
     def __init__(self, backbone: Backbone, image_size: int = 32, kind: str = "patch", n: int = 1, alpha: float = 2.0,
                  patch: tuple[float, float] = (16, 72), hidden: int = 512, out: int = 128, queue: int | None = None,
