@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,8 +12,8 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from torch import Tensor
 
 from course_lib.evaluate.neighbours import nearest
-from course_lib.plots.drawing import BLUE, ORANGE, WIDTH, as_array, as_pixels, drawn
-from course_lib.plots.sketch import unit_circle
+from course_lib.plots.drawing import BLUE, MEANING, ORANGE, THIS, WIDTH, as_array, as_pixels, drawn
+from course_lib.plots.sketch import mosaic, picture, unit_circle
 
 
 def _picture(axes, image: np.ndarray, frame: str | None = None, **options) -> None:
@@ -129,4 +129,29 @@ def two_forces(first: Tensor, second: Tensor, x: Tensor, y: Tensor) -> Figure:
             axes.add_artist(box)
             axes.annotate(str(number), (far * point).tolist(), xytext=(-12, 5), textcoords="offset points", fontsize=8,
                           color="white", zorder=6)
+    return figure
+
+
+@drawn
+def two_tests(rows: Mapping[str, Tensor], ends: Sequence[str], runs: Mapping[Hashable, Sequence[Sequence[float]]],
+              chosen: Hashable, controls: Mapping[str, Sequence[float]], chance: float) -> Figure:
+    """Images in named rows; and accuracies (two numbers in [0, 1], one for each of `ends`) on two kinds of test images.
+
+    runs: name -> a pair of accuracies for each seed, those of `chosen` in colour, the others pale; controls: dashed.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.8, 3), width_ratios=(1.45, 1))
+    columns = len(next(iter(rows.values())))
+    picture(left, mosaic(torch.cat(list(rows.values())), columns))
+    step = next(iter(rows.values())).shape[-2] + 1
+    left.set_yticks([step * (i + 0.5) for i in range(len(rows))], list(rows))
+    for name, values in controls.items():
+        right.plot(ends, [100 * v for v in values], "s--", ms=4, lw=1.4, color=MEANING[name], label=name)
+    for name, seeds in sorted(runs.items(), key=lambda item: item[0] == chosen):
+        for seed, values in enumerate(seeds):
+            right.plot(ends, [100 * v for v in values], "o-", ms=4, lw=1.8 if name == chosen else 1,
+                       color=THIS if name == chosen else "#D8D8D8",
+                       label="these views" if name == chosen and not seed else None)
+    right.axhline(100 * chance, color=MEANING["chance"], ls=":", lw=1)
+    right.set(ylim=(0, 105), xlim=(-0.25, 1.25), ylabel="kNN (%)", xlabel="test images (dotted: chance)")
+    figure.legend(loc="outside lower right", ncols=3, fontsize=8)
     return figure

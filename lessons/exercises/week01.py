@@ -369,7 +369,8 @@ def _by_hand(method, batch, optimizer, generator):
 training_step_exercise = Exercise(
     key="01.training_step", title="One training step", minutes=6, difficulty=2,
     reference=training_step, probes=_step_probes, call=_steps,
-    words={"['losses']": 'the returned losses', "['weights']": 'the weights after three steps'},
+    words={"['losses']": "the returned losses", "['weights']": "the weights after three steps",
+           "['keeps its graph']": "whether the returned loss keeps its graph"},
     wrong={
         "gradients never cleared": (
             _never_cleared,

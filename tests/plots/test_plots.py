@@ -41,6 +41,8 @@ FIGURES = {
                                  "kNN": {"A": ([0], [5])}}, levels={"loss": 2.5}, tops=(4,)), False),
     "neighbours": (lambda: P.neighbours(Z, IMAGES, LABELS, (0, 3), k=5, classes=NAMES), False),
     "neighbours_unlabelled": (lambda: P.neighbours(Z, IMAGES, queries=[1], k=3), False),
+    "two_forces": (lambda: P.two_forces(IMAGES[:3], IMAGES[3:6].float() / 255, *torch.eye(2).repeat(2, 2)[:, :2].split(2)),
+                   False),
     "curves": (lambda: P.curves({"loss": [3, 2, 1], "std": ([0, 5, 9], torch.rand(3))}, {"log K": 2}), True),
     "curves_log": (lambda: P.curves({"loss": torch.rand(50) + 0.1}, log=True, ylabel="loss (nats)"), True),
     "embedding": (lambda: P.embedding(Z[:, :2], LABELS, NAMES, title="t"), True),
