@@ -139,7 +139,7 @@ def two_tests(rows: Mapping[str, Tensor], ends: Sequence[str], runs: Mapping[Has
 
     runs: name -> a pair of accuracies for each seed, those of `chosen` in colour, the others pale; controls: dashed.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.8, 3), width_ratios=(1.45, 1))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.9), width_ratios=(1.35, 1))
     columns = len(next(iter(rows.values())))
     picture(left, mosaic(torch.cat(list(rows.values())), columns))
     step = next(iter(rows.values())).shape[-2] + 1
