@@ -259,8 +259,8 @@ uniformity = Exercise(
         "only the nearest partner": (
             lambda z, t=2.0: (-t * (unit(z)[:, None] - unit(z)).square().sum(-1)).exp().masked_fill(
                 torch.eye(len(z), dtype=torch.bool), 0.0).amax(1).mean().log(),
-            "Each image is pushed by its nearest partner only. The mean runs over all pairs; the kernel makes near ones "
-            "count more by itself."),
+            "Each image is pushed by its nearest partner only. The mean runs over all pairs; the kernel makes near "
+            "ones count more by itself."),
         "the sum over pairs": (
             lambda z, t=2.0: (-t * _squares(z)).logsumexp(0),
             "logsumexp is the log of a *sum*. For the log of the mean take off the log of the number of pairs, or the "
