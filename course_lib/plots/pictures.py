@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from torch import Tensor
 
 from course_lib.evaluate.neighbours import nearest
-from course_lib.plots.drawing import BLUE, ORANGE, WIDTH, as_array, as_pixels, drawn
+from course_lib.plots.drawing import BLUE, MEANING, ORANGE, THIS, WIDTH, as_array, as_pixels, drawn
+from course_lib.plots.sketch import mosaic, picture, unit_circle
 
 
 def _picture(axes, image: np.ndarray, frame: str | None = None, **options) -> None:
@@ -102,4 +104,54 @@ def neighbours(features: Tensor, images: Tensor, labels: Tensor | None = None,
     text = axes[0, 1].annotate("nearest first" + key, (0, 1), xycoords="axes fraction", xytext=(0, 6),
                                textcoords="offset points", annotation_clip=False)
     text.set_in_layout(False)  # it is wider than its column
+    return figure
+
+
+@drawn
+def two_forces(first: Tensor, second: Tensor, x: Tensor, y: Tensor) -> Figure:
+    """Two views (N, 3, H, W) of N images on the unit circle, at x and y (N, 2) of length 1: what pulls and what pushes.
+
+    Blue: from view to view of an image. Orange: between the first views of two images, as wide as they push each other
+    by uniformity, exp(-2 d^2).
+    """
+    figure, axes = plt.subplots(figsize=(5.4, 4.4))
+    unit_circle(axes, edge=1.82)
+    for i in range(len(x)):
+        axes.plot(*zip(x[i].tolist(), y[i].tolist()), color=BLUE, lw=2.5, zorder=2)
+        for j in range(i):
+            push = float((-2 * (x[i] - x[j]).square().sum()).exp())
+            axes.plot(*zip(x[i].tolist(), x[j].tolist()), color=ORANGE, lw=0.4 + 6 * push, alpha=0.8, zorder=1)
+    for pixels, points, far in ((as_pixels(first), x, 1.26), (as_pixels(second), y, 1.62)):
+        axes.plot(*points.T, "o", color=BLUE, ms=4, zorder=3)
+        for number, (image, point) in enumerate(zip(pixels, points), 1):
+            axes.plot(*zip(point.tolist(), (far * point).tolist()), color="#bbbbbb", lw=0.8, zorder=0)
+            box = AnnotationBbox(OffsetImage(image, zoom=0.8), (far * point).tolist(), pad=0.1)
+            axes.add_artist(box)
+            axes.annotate(str(number), (far * point).tolist(), xytext=(-12, 5), textcoords="offset points", fontsize=8,
+                          color="white", zorder=6)
+    return figure
+
+
+@drawn
+def two_tests(rows: Mapping[str, Tensor], ends: Sequence[str], runs: Mapping[Hashable, Sequence[Sequence[float]]],
+              chosen: Hashable, controls: Mapping[str, Sequence[float]], chance: float) -> Figure:
+    """Images in named rows; and accuracies (two numbers in [0, 1], one for each of `ends`) on two kinds of test images.
+
+    runs: name -> a pair of accuracies for each seed, those of `chosen` in colour, the others pale; controls: dashed.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.9), width_ratios=(1.35, 1))
+    columns = len(next(iter(rows.values())))
+    picture(left, mosaic(torch.cat(list(rows.values())), columns))
+    step = next(iter(rows.values())).shape[-2] + 1
+    left.set_yticks([step * (i + 0.5) for i in range(len(rows))], list(rows))
+    for name, values in controls.items():
+        right.plot(ends, [100 * v for v in values], "s--", ms=4, lw=1.4, color=MEANING[name], label=name)
+    for name, seeds in sorted(runs.items(), key=lambda item: item[0] == chosen):
+        for seed, values in enumerate(seeds):
+            right.plot(ends, [100 * v for v in values], "o-", ms=4, lw=1.8 if name == chosen else 1,
+                       color=THIS if name == chosen else "#D8D8D8",
+                       label="these views" if name == chosen and not seed else None)
+    right.axhline(100 * chance, color=MEANING["chance"], ls=":", lw=1)
+    right.set(ylim=(0, 105), xlim=(-0.25, 1.25), ylabel="kNN (%)", xlabel="test images (dotted: chance)")
+    figure.legend(loc="outside lower right", ncols=3, fontsize=8)
     return figure

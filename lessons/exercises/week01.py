@@ -1,6 +1,7 @@
 """Exercises of week 1: let neighbours vote, pull views together, push images apart, take one training step."""
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
@@ -104,6 +105,17 @@ knn = Exercise(
             "Votes for one class overwrite each other, and only the last is left: scatter_ (or votes[i, label] = "
             "weight) sets "
             "an entry, scatter_add_ (or +=) adds to it."),
+        "one mean over bank and queries": (
+            lambda bank, bank_labels, queries, k=20, temperature=0.07: _vote(
+                unit(queries - torch.cat([bank, queries]).mean(0)) @ unit(bank - torch.cat([bank, queries]).mean(0)).T,
+                bank_labels, k, lambda s: (s / temperature).exp()),
+            "The queries are in your mean, so the prediction for an image depends on which others are asked about "
+            "with it. The mean is the bank's alone."),
+        "distances in place of cosines": (
+            lambda bank, bank_labels, queries, k=20, temperature=0.07: _vote(
+                -torch.cdist(queries, bank), bank_labels, k, lambda s: (s / temperature).exp()),
+            "You vote by Euclidean distances, which depend on how long the vectors are. Scale the centred vectors to "
+            "length 1; their inner product is the cosine."),
         "everybody votes": (
             lambda bank, bank_labels, queries, k=20, temperature=0.07: _vote(
                 _cosine(bank, queries), bank_labels, len(bank), lambda s: (s / temperature).exp()),
@@ -159,6 +171,10 @@ alignment = Exercise(
         "averaged over dimensions too": (
             lambda x, y, alpha=2.0: (unit(x) - unit(y)).abs().pow(alpha).mean(),
             "The mean runs over all N x D entries. A distance sums over the D dimensions; only images are averaged."),
+        "mean over dimensions inside the distance": (
+            lambda x, y, alpha=2.0: (unit(x) - unit(y)).square().mean(1).pow(alpha / 2).mean(),
+            "Inside the distance you average over the D dimensions. A distance sums their squares; only images are "
+            "averaged."),
         "summed over images": (
             lambda x, y, alpha=2.0: _distance(x, y).pow(alpha).sum(),
             "The sum grows with the batch, so a learning rate would suit one batch size only: take the mean over "
@@ -235,6 +251,16 @@ uniformity = Exercise(
             "The mean of the kernel over pairs is right; the loss is its logarithm, which keeps the gradient large "
             "when "
             "points are already well apart."),
+        "a logarithm for each image": (
+            lambda z, t=2.0: (-t * (unit(z)[:, None] - unit(z)).square().sum(-1)).masked_fill(
+                torch.eye(len(z), dtype=torch.bool), -torch.inf).logsumexp(1).sub(math.log(len(z) - 1)).mean(),
+            "You take the logarithm for each image, over its partners, and average those. One mean over all pairs, "
+            "then one logarithm."),
+        "only the nearest partner": (
+            lambda z, t=2.0: (-t * (unit(z)[:, None] - unit(z)).square().sum(-1)).exp().masked_fill(
+                torch.eye(len(z), dtype=torch.bool), 0.0).amax(1).mean().log(),
+            "Each image is pushed by its nearest partner only. The mean runs over all pairs; the kernel makes near "
+            "ones count more by itself."),
         "the sum over pairs": (
             lambda z, t=2.0: (-t * _squares(z)).logsumexp(0),
             "logsumexp is the log of a *sum*. For the log of the mean take off the log of the number of pairs, or the "
@@ -291,9 +317,9 @@ def _steps(step, weight: Tensor, images: Tensor):
     losses = [step(method, Batch(part, torch.arange(len(part))), optimizer, generator) for part in images]
     if any(loss is None or loss is Ellipsis for loss in losses):
         return losses[0]
-    held = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
+    held = {"keeps its graph": True} if any(isinstance(x, Tensor) and x.requires_grad for x in losses) else {}
     losses = [loss.detach() if isinstance(loss, Tensor) else loss for loss in losses]
-    return {"losses": losses, "keeps its graph": held, "weights": method.weight.detach().clone()}
+    return {"losses": losses, **held, "weights": method.weight.detach().clone()}
 
 
 def _step_probes(generator, dtype):
@@ -341,6 +367,22 @@ def _one_view(method, batch, optimizer, generator):
     return loss.item()
 
 
+def _one_part(method, batch, optimizer, generator):
+    parts = method.loss(method.views(batch, generator))
+    optimizer.zero_grad()
+    next(part for name, part in parts.items() if name != "loss").backward()
+    optimizer.step()
+    return parts["loss"].item()
+
+
+def _times_batch(method, batch, optimizer, generator):
+    loss = _loss(method, batch, generator)
+    optimizer.zero_grad()
+    (loss * len(batch.images)).backward()
+    optimizer.step()
+    return loss.item()
+
+
 def _keeps_graph(method, batch, optimizer, generator):
     loss = _loss(method, batch, generator)
     optimizer.zero_grad()
@@ -369,7 +411,7 @@ def _by_hand(method, batch, optimizer, generator):
 training_step_exercise = Exercise(
     key="01.training_step", title="One training step", minutes=6, difficulty=2,
     reference=training_step, probes=_step_probes, call=_steps,
-    words={"['losses']": 'the returned losses', "['weights']": 'the weights after three steps'},
+    words={"['losses']": "the returned losses", "['weights']": "the weights after three steps"},
     wrong={
         "gradients never cleared": (
             _never_cleared,
@@ -392,6 +434,14 @@ training_step_exercise = Exercise(
             _one_view,
             "Both views are the same tensor, so the first term of the loss is 0 from the start and teaches nothing. "
             "method.views returns a pair of two different views; give it to method.loss as it is."),
+        "the gradient of one part": (
+            _one_part,
+            "The gradient is that of the first part of the loss; the other one, which keeps images apart, never acts. "
+            'method.loss returns the parts for the log; the gradient is that of its entry "loss".'),
+        "the gradient of a sum": (
+            _times_batch,
+            "Your gradient is N times as long: the loss is a mean over images already, do not multiply it by the size "
+            "of the batch."),
         "the loss keeps its graph": (
             _keeps_graph,
             "You return the tensor with the whole computation behind it. A list of such losses keeps every batch in "

@@ -54,6 +54,16 @@ def _late(bank, bank_labels, queries, k=20, temperature=0.07):
     return _neighbours(einsum(queries - middle, bank - middle, "q d, b d -> q b"), bank_labels, k, temperature)
 
 
+def _pooled(bank, bank_labels, queries, k=20, temperature=0.07):
+    middle = (bank.sum(0) + queries.sum(0)) / (len(bank) + len(queries))
+    return _neighbours(_by_distance(_rows(queries - middle), _rows(bank - middle)), bank_labels, k, temperature)
+
+
+def _euclidean(bank, bank_labels, queries, k=20, temperature=0.07):
+    gaps = (queries[:, None] - bank).square().sum(-1).sqrt()
+    return _neighbours(-gaps, bank_labels, k, temperature)
+
+
 def _far(bank, bank_labels, queries, k=20, temperature=0.07):
     similarity = _both(bank, queries)
     order = similarity.argsort(dim=1)[:, :k]
@@ -155,6 +165,22 @@ def _twin(method, batch, optimizer, generator):
     return float(loss.detach())
 
 
+def _pull_only(method, batch, optimizer, generator):
+    optimizer.zero_grad()
+    found = method.loss(method.views(batch, generator))
+    torch.autograd.backward([found["pull"]])
+    optimizer.step()
+    return float(found["loss"].detach())
+
+
+def _summed(method, batch, optimizer, generator):
+    optimizer.zero_grad()
+    loss = _forward(method, batch, generator)
+    torch.autograd.backward([sum(loss for _ in batch.images)])
+    optimizer.step()
+    return float(loss.detach())
+
+
 def _tensor(method, batch, optimizer, generator):
     optimizer.zero_grad()
     parts = method.loss(method.views(batch, generator))
@@ -173,6 +199,8 @@ SECOND = {
         "every neighbour has one vote": _majority,
         "multiplied by the temperature": _times,
         "the last vote of a class counts": _scatter,
+        "one mean over bank and queries": _pooled,
+        "distances in place of cosines": _euclidean,
         "everybody votes": _all,
     },
     "01.alignment": {
@@ -180,6 +208,8 @@ SECOND = {
         "normalised over the batch": _columns,
         "averaged over dimensions too":
             lambda x, y, alpha=2.0: ((_rows(x) - _rows(y)).abs() ** alpha).sum() / x.numel(),
+        "mean over dimensions inside the distance":
+            lambda x, y, alpha=2.0: (_gaps(x, y) / x.shape[1] ** 0.5).pow(alpha).mean(),
         "summed over images": lambda x, y, alpha=2.0: _gaps(x, y).pow(alpha).sum(),
         "the power of the mean": lambda x, y, alpha=2.0: (_gaps(x, y).sum() / len(x)) ** alpha,
         "alpha left out": lambda x, y, alpha=2.0: (_rows(x) - _rows(y)).square().sum(1).mean(),
@@ -195,6 +225,10 @@ SECOND = {
         "distance not squared": lambda z, t=2.0: _upper(_kernel(z, t, power=1)).mean().log(),
         "repulsion turned round": lambda z, t=2.0: _upper(_kernel(z, -t)).mean().log(),
         "the logarithm is missing": lambda z, t=2.0: _upper(_kernel(z, t)).mean(),
+        "a logarithm for each image": lambda z, t=2.0: torch.stack([
+            torch.cat([row[:i], row[i + 1:]]).mean().log() for i, row in enumerate(_kernel(z, t))]).mean(),
+        "only the nearest partner": lambda z, t=2.0: torch.stack([
+            torch.cat([row[:i], row[i + 1:]]).max() for i, row in enumerate(_kernel(z, t))]).mean().log(),
         "the sum over pairs": lambda z, t=2.0: _upper(_kernel(z, t)).sum().log(),
     },
     "01.training_step": {
@@ -203,6 +237,8 @@ SECOND = {
         "no gradient left for the step": _stands_still,
         "the same views at every step": _frozen_draw,
         "a view compared with itself": _twin,
+        "the gradient of one part": _pull_only,
+        "the gradient of a sum": _summed,
         "the loss keeps its graph": _tensor,
     },
 }
