@@ -36,11 +36,14 @@ def ratio_lines(rounds: Mapping[str, Sequence[float]], intervals: Mapping[str, t
                 xlabel: str = "ratio") -> Figure:
     """Name -> the ratio of each round (small dots), their median (large), and an interval of the median where given."""
     figure, axes = plt.subplots(figsize=(WIDTH, 0.5 * len(rounds) + 0.9))
+    medians = [statistics.median(ratios) for ratios in rounds.values()]
+    ends = min(medians) / 4, max(medians) * 4  # what is farther out is drawn there
     for line, (name, ratios) in enumerate(rounds.items()):
-        middle = statistics.median(ratios)
-        axes.plot(ratios, [line] * len(ratios), ".", color=GREY, ms=6, alpha=0.7)
+        middle = medians[line]
+        axes.plot(np.clip(ratios, *ends), [line] * len(ratios), ".", color=GREY, ms=6, alpha=0.7)
         if intervals:
-            axes.plot(intervals[name], [line, line], color=BLUE, lw=4, alpha=0.5, solid_capstyle="butt")
+            axes.plot(np.clip(intervals[name], *ends), [line, line], color=BLUE, lw=4, alpha=0.5,
+                      solid_capstyle="butt")
         axes.plot(middle, line, "o", color=BLUE, ms=7)
         axes.annotate(f"{middle:.2f}", (middle, line), xytext=(0, 7), textcoords="offset points", ha="center",
                       fontsize=9)
@@ -64,8 +67,8 @@ def roofline(peak: float, bandwidths: Mapping[str, float], points: Mapping[str, 
                   label=f"{name}: {bandwidth / 1e9:.3g} GB/s")
     for number, (name, (x, rate)) in enumerate(points.items()):
         axes.plot(x, rate / 1e9, "os^Dv"[number % 5], color=CYCLE[number % len(CYCLE)], ms=9, label=name)
-    axes.annotate(f"{peak / 1e9:.3g} GFLOP/s", (high, peak / 1e9), xytext=(-4, 4), textcoords="offset points",
-                  ha="right", fontsize=9)
+    axes.annotate(f"{peak / 1e9:.3g} GFLOP/s", (low, peak / 1e9), xytext=(4, 4), textcoords="offset points",
+                  fontsize=9)
     axes.set(xscale="log", yscale="log", xlim=(low, high), xlabel="operations per byte moved", ylabel="GFLOP/s")
     axes.margins(y=0.15)
     _plain(axes.xaxis, (1,))
@@ -128,7 +131,8 @@ def reported(ratios: Sequence[float], truth: float, within: float, load: Sequenc
 
 
 @drawn
-def exponent_fit(sizes: Sequence[float], costs: Sequence[float], used: Sequence[bool], slope: float) -> Figure:
+def exponent_fit(sizes: Sequence[float], costs: Sequence[float], used: Sequence[bool], slope: float, xlabel: str,
+                 ylabel: str) -> Figure:
     """A cost over a size, both logarithmic, and the line of that slope through the (circled) points that were used."""
     figure, axes = plt.subplots(figsize=(WIDTH, 2.9))
     x, y, chosen = np.asarray(sizes, float), np.asarray(costs, float), np.asarray(used)
@@ -136,7 +140,7 @@ def exponent_fit(sizes: Sequence[float], costs: Sequence[float], used: Sequence[
     axes.plot(x, np.exp(middle + slope * np.log(x)), ":", color=BLACK, lw=1.2)
     axes.plot(x, y, "o", color=BLUE)
     axes.plot(x[chosen], y[chosen], "o", ms=12, mfc="none", color=BLACK, mew=1)
-    axes.set(xscale="log", yscale="log", title=f"exponent {slope:.2f}")
+    axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel, title=f"exponent {slope:.2f}")
     axes.set_xticks(x, [f"{size:g}" for size in x])
     axes.xaxis.set_minor_locator(NullLocator())
     return figure
