@@ -219,7 +219,8 @@ def _cost(shape, channels, kernel, stride=1, groups=1, padding=None, area=None, 
     n, c, h, w = shape
     padding = kernel // 2 if padding is None else padding
     h_out, w_out = ((side + 2 * padding - kernel) // stride + 1 for side in (h, w))
-    h_out, w_out = (h, w) if area == "in" else (h_out, w_out)
+    sizes = {"in": (h, w), "divided": (h // stride, w // stride), "square": (h_out, h_out)}
+    h_out, w_out = sizes.get(area, (h_out, w_out))
     square = kernel if area == "line" else kernel**2
     one = channels * square * (c // groups if split else c)
     kept = channels * square * (c // groups if weights_split else c)
@@ -253,6 +254,13 @@ cost = Exercise(
         "the input's size": (
             _with(area="in"),
             "The products are made for each *output* position: with a stride the output is smaller than the input."),
+        "the size divided by the stride": (
+            _with(area="divided"),
+            "H // stride is too small by one where the stride does not divide H. Use the whole formula: "
+            "(H + 2 * (kernel // 2) - kernel) // stride + 1."),
+        "a square image": (
+            _with(area="square"),
+            "You use the height for the width as well: an image need not be square. Both sides by the same formula."),
         "no padding": (
             _with(padding=0),
             "With padding kernel // 2 the output has (H + 2 * (kernel // 2) - kernel) // stride + 1 rows."),
@@ -359,6 +367,9 @@ bound = Exercise(
         "computing after moving": (
             _total(lambda c, m: (c + m).sum()),
             "You add both times. A part can compute while it moves data, so its floor is the *larger* one."),
+        "times the roofs": (
+            lambda flops, moved, peak, bandwidth: _bounded(flops * peak, moved * bandwidth),
+            "You multiply by the roofs. A roof is work *per second*: work over roof gives seconds."),
         "the smaller of the two": (
             _total(lambda c, m: torch.minimum(c, m).sum()),
             "The smaller of the two is a time that no part can reach: it has to compute *and* to move. Take the "

@@ -1,6 +1,8 @@
 """Second spellings of the misconceptions of appendix A1, and mutants of its references that compute the same."""
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -96,9 +98,21 @@ def _spoilt(**more):
     return planted
 
 
+def _divided(shape, channels, kernel, stride=1, groups=1):
+    rows = [math.floor(side / stride) for side in shape[2:]]
+    return _counted(shape, channels, kernel, stride, groups, lambda sizes: sizes.update(rows=rows))
+
+
+def _squared(shape, channels, kernel, stride=1, groups=1):
+    rows = [1 + (shape[2] + 2 * (kernel // 2) - kernel) // stride] * 2
+    return _counted(shape, channels, kernel, stride, groups, lambda sizes: sizes.update(rows=rows))
+
+
 COST = {
     "a multiplication and its addition counted once": _spoilt(operations=1),
     "the input's size": _spoilt(rows=lambda shape, kernel: list(shape[2:])),
+    "the size divided by the stride": _divided,
+    "a square image": _squared,
     "no padding": _spoilt(pad=0),
     "groups forgotten": _spoilt(seen=lambda shape, kernel: shape[1], held=lambda shape, kernel: shape[1]),
     "groups forgotten in the weights": _spoilt(held=lambda shape, kernel: shape[1]),
@@ -125,6 +139,7 @@ def _rows(change):
 FLOOR = {
     "the larger of two sums": _rows(lambda both, slower, first: {"seconds": both.sum(1).max()}),
     "computing after moving": _rows(lambda both, slower, first: {"seconds": both.sum()}),
+    "times the roofs": lambda flops, moved, peak, bandwidth: _rows(lambda *_: {})(flops, moved, 1 / peak, 1 / bandwidth),
     "the smaller of the two": _rows(lambda both, slower, first: {"seconds": both.amin(0).sum()}),
     "arithmetic only": _rows(lambda both, slower, first: {"seconds": both[0].sum()}),
     "memory only": _rows(lambda both, slower, first: {"seconds": both[1].sum()}),
