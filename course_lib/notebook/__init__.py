@@ -19,6 +19,6 @@ __all__ = [
     "PapersMap", "Patch", "Prediction", "Slider", "Toggle", "View", "WIDE", "attention_view", "circle_descent",
     "circle_figure", "circle_measures", "claim", "close_figure", "correspondence_view", "difference_interval",
     "explore_attention", "explore_correspondence", "explore_embedding", "explore_papers", "explore_patches",
-    "explore_reconstruction", "finding", "heat", "interval", "knob", "median_interval", "open_image", "patches_view", "predict",
-    "reconstruction_view", "simsiam_descent", "transformer", "twins_descent",
+    "explore_reconstruction", "finding", "heat", "interval", "knob", "median_interval", "open_image", "patches_view",
+    "predict", "reconstruction_view", "simsiam_descent", "transformer", "twins_descent",
 ]

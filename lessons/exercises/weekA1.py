@@ -140,7 +140,7 @@ fairly = Exercise(
     wrong={
         "the warm-up is counted": (
             _warm_counted,
-            "Your list holds the warm-up as well. The first calls load code, start threads and fill caches: call work() "
+            "Your list holds the warm-up as well. The first calls load code and fill caches: call work() "
             "`warmup` times before you read the clock."),
         "no warm-up": (
             _no_warmup,
@@ -266,7 +266,7 @@ cost = Exercise(
             "With padding kernel // 2 the output has (H + 2 * (kernel // 2) - kernel) // stride + 1 rows."),
         "groups forgotten": (
             _with(split=False, weights_split=False),
-            "With groups, an output channel sees C / groups input channels only, in the operations and in the weights."),
+            "With groups, an output channel sees C / groups input channels only: in the operations and the weights."),
         "groups forgotten in the weights": (
             _with(weights_split=False),
             "The operations are right. The weights are (channels, C / groups, kernel, kernel), too."),
@@ -376,7 +376,7 @@ bound = Exercise(
             "larger."),
         "arithmetic only": (
             _total(lambda c, m: c.sum()),
-            "Only the operations are bounded in your seconds: a part that moves much and computes little takes longer."),
+            "Only the operations are bounded in your seconds: a part that moves much and computes little is slower."),
         "memory only": (
             _total(lambda c, m: m.sum()),
             "Only the bytes are bounded in your seconds: a part that computes much takes longer."),
@@ -394,7 +394,7 @@ bound = Exercise(
             "Yours is the share of the parts that memory bounds; asked for is that of arithmetic."),
         "the arithmetic of all parts": (
             _share(lambda c, m: c.sum() / torch.maximum(c, m).sum()),
-            "You divide the arithmetic of *all* parts by the floor. Only parts where it is the larger of the two count."),
+            "You divide the arithmetic of *all* parts by the floor. Only parts where it is the longer one count."),
         "seconds of arithmetic, not a share": (
             _share(lambda c, m: torch.maximum(c, m)[c > m].sum()),
             "Those are seconds; divide by the seconds of all parts."),
@@ -430,7 +430,8 @@ def _compare_probes(generator, dtype):
     def seconds(n: int) -> Tensor:
         return 1 + rand(generator, dtype, 2 * n + 2)
 
-    return [(seconds(6), 1.0, 0.1, 6), (seconds(9), 2.5, 0.3, 9), (seconds(12), 0.4, 0.0, 12), (seconds(17), 1.2, 0.2, 17)]
+    return [(seconds(6), 1.0, 0.1, 6), (seconds(9), 2.5, 0.3, 9), (seconds(12), 0.4, 0.0, 12),
+            (seconds(17), 1.2, 0.2, 17)]
 
 
 def _raced(fn, seconds, truth, drift, rounds):

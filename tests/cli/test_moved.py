@@ -29,7 +29,8 @@ GONE = {(module, name) for module, names in {
     "plots": "attention_maps correlation_matrix reconstructions spectrum view_pairs", "predictions": "WIDGET",
     "smoothing": "samples_needed", "sparse_ops": "masked_batch_norm sparse_conv visible_share",
     "speed": "Figures NOT_MEASURED figures_file read_figures run_hours",
-    "speed_plots": "HOW LIBRARIES METHODS STAGES growth_lines memory_lines operations ratios shares work_name", "toys": "training_step", "workspace": "LEFT_OUT"}.items() for name in names.split()}
+    "speed_plots": "HOW LIBRARIES METHODS STAGES growth_lines memory_lines operations ratios shares work_name",
+    "toys": "training_step", "workspace": "LEFT_OUT"}.items() for name in names.split()}
 COPY = "03_mine.moved.ipynb"
 
 

@@ -132,14 +132,16 @@ def _rows(change):
     def planted(flops, moved, peak, bandwidth):
         both = torch.stack([flops / peak, moved / bandwidth])                    # (2, P)
         slower, first = both.max(0).values, both[0] > both[1]
-        return {"seconds": slower.sum(), "arithmetic": (slower * first).sum() / slower.sum(), **change(both, slower, first)}
+        right = {"seconds": slower.sum(), "arithmetic": (slower * first).sum() / slower.sum()}
+        return {**right, **change(both, slower, first)}
     return planted
 
 
 FLOOR = {
     "the larger of two sums": _rows(lambda both, slower, first: {"seconds": both.sum(1).max()}),
     "computing after moving": _rows(lambda both, slower, first: {"seconds": both.sum()}),
-    "times the roofs": lambda flops, moved, peak, bandwidth: _rows(lambda *_: {})(flops, moved, 1 / peak, 1 / bandwidth),
+    "times the roofs": lambda flops, moved, peak, bandwidth: _rows(lambda *_: {})(
+        flops, moved, 1 / peak, 1 / bandwidth),
     "the smaller of the two": _rows(lambda both, slower, first: {"seconds": both.amin(0).sum()}),
     "arithmetic only": _rows(lambda both, slower, first: {"seconds": both[0].sum()}),
     "memory only": _rows(lambda both, slower, first: {"seconds": both[1].sum()}),
@@ -236,4 +238,4 @@ RACE = {
 
 SECOND = {"A1.time_fairly": FAIR, "A1.conv_cost": COST, "A1.floor": FLOOR, "A1.compare": RACE}
 _WRITTEN = "both entries are written before they are read"
-EQUIVALENT = {"A1.compare": {"line 8: [0.0, 0.0] -> [1.0, 0.0]": _WRITTEN, "line 8: [0.0, 0.0] -> [0.0, 1.0]": _WRITTEN}}
+EQUIVALENT = {"A1.compare": {f"line 8: [0.0, 0.0] -> {other}": _WRITTEN for other in ("[1.0, 0.0]", "[0.0, 1.0]")}}
