@@ -15,7 +15,7 @@ PACKAGES = {
     "models": "backbones blocks layers positions vit",
     "notebook": "claims controls explorers knobs live predictions toys",
     "plots": "pictures sketch",
-    "runs": "recap speed",
+    "runs": "recap",
     "train": "checkpoint history interrupt lock ranks",
 }
 # old module -> new module

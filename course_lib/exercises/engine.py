@@ -46,8 +46,8 @@ def _read(name: str) -> ModuleType:
 
 
 def _load(week: str) -> None:
-    """Read the exercises of a week, "03"; `shared` first, which the weeks import."""
-    if week in _LOADED or not week.isdigit() or not _file(f"week{week}").is_file():
+    """Read the exercises of a week, "03", or an appendix, "A1"; `shared` first, which the weeks import."""
+    if week in _LOADED or not week.isalnum() or not _file(f"week{week}").is_file():
         return
     if "lessons.exercises.shared" not in sys.modules:
         _read("shared")

@@ -1,7 +1,7 @@
 """What a lesson shows and asks in JupyterLab: knobs, guesses, claims, explorers, the embedding map, live curves."""
 
 from course_lib.notebook.attention import attention_view, explore_attention
-from course_lib.notebook.claims import Claim, claim, difference_interval, interval
+from course_lib.notebook.claims import Claim, claim, difference_interval, interval, median_interval
 from course_lib.notebook.completions import explore_reconstruction, reconstruction_view
 from course_lib.notebook.controls import Choice, Patch, Slider, Toggle
 from course_lib.notebook.embedding_map import EmbeddingMap, explore_embedding
@@ -19,6 +19,6 @@ __all__ = [
     "PapersMap", "Patch", "Prediction", "Slider", "Toggle", "View", "WIDE", "attention_view", "circle_descent",
     "circle_figure", "circle_measures", "claim", "close_figure", "correspondence_view", "difference_interval",
     "explore_attention", "explore_correspondence", "explore_embedding", "explore_papers", "explore_patches",
-    "explore_reconstruction", "finding", "heat", "interval", "knob", "open_image", "patches_view", "predict",
-    "reconstruction_view", "simsiam_descent", "transformer", "twins_descent",
+    "explore_reconstruction", "finding", "heat", "interval", "knob", "median_interval", "open_image", "patches_view",
+    "predict", "reconstruction_view", "simsiam_descent", "transformer", "twins_descent",
 ]

@@ -24,6 +24,19 @@ def interval(values: Sequence[float], each: str = "run") -> tuple[float, float, 
     return fmean(values) - half, fmean(values) + half, f"95 % t-interval over {n} {each}s"
 
 
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the median: a value is below the true median as often as a coin shows heads.
+
+    k values are cut off at each end, as many as n coins show fewer heads than with a chance of at most 2.5 %; no shape
+    of the values is assumed. Fewer than six values: the extremes, which cover the median less often.
+    """
+    n, chance, cut = len(values), 0.0, 0
+    while (chance := chance + math.comb(n, cut) / 2**n) <= 0.025:
+        cut += 1
+    cut = max(0, cut - 1)
+    return sorted(values)[cut], sorted(values)[n - 1 - cut]
+
+
 def difference_interval(a: Sequence[float], b: Sequence[float], each: str = "run") -> tuple[float, float, str]:
     """Interval of mean(a) - mean(b): Welch's from three values each on, else the extremes over all pairings."""
     if len(a) < 3 or len(b) < 3:

@@ -1,27 +1,19 @@
-"""Figures about speed, from the rows of `speed.Figures.pick`."""
+"""Figures about speed: ratios of rounds, the roofline, rates by size, where a step's time goes, what is reported."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from course_lib.methods import method_class
-from course_lib.plots.drawing import BLACK, BLUE, CYCLE, GREEN, GREY, ORANGE, PINK, RED, SKY, WIDTH, drawn
-from course_lib.runs.speed import NOT_MEASURED
+from course_lib.plots.drawing import BLACK, BLUE, CYCLE, GREY, ORANGE, RED, WIDTH, drawn
 
-LIBRARIES = {"course": (BLUE, "o"), "lightly": (ORANGE, "s"), "torchvision": (GREEN, "^"), "kornia": (PINK, "D")}
-STAGES = {"data": GREY, "augmentation": ORANGE, "forward": BLUE, "own work": PINK, "backward": SKY, "optimizer": GREEN}
-HOW = {"defaults": "each at its defaults", "equal": "equal precision and layout"}
-
-
-def work_name(row: dict) -> str:
-    """A row's method and backbone: "SimCLR, resnet18"."""
-    return f"{method_class(row['method']).title}, {row['backbone']}"
+FAINT = "#e5e5e5"
 
 
 def _lines(axes: Axes, names: Sequence[str]) -> None:
@@ -29,7 +21,7 @@ def _lines(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     for line in range(1, len(names)):
-        axes.axhline(line - 0.5, color="#e5e5e5", lw=0.8, zorder=0)
+        axes.axhline(line - 0.5, color=FAINT, lw=0.8, zorder=0)
 
 
 def _plain(axis, subs: Sequence[float] = (1, 2, 5)) -> None:
@@ -39,159 +31,116 @@ def _plain(axis, subs: Sequence[float] = (1, 2, 5)) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _rounds(axes: Axes, values: Sequence[float], y: float, colour: str, marker: str, label: str | None = None) -> None:
-    """All rounds as small dots on a line, and their median as a large one."""
-    axes.plot([min(values), max(values)], [y, y], color=colour, lw=1.2, alpha=0.6)
-    axes.plot(values, [y] * len(values), ".", color=colour, ms=4, alpha=0.6)
-    axes.plot(statistics.median(values), y, marker, color=colour, ms=7, label=label)
-
-
-def _absent(axes: Axes, name: str, y: float) -> None:
-    axes.annotate(f"{name}: not measured", (0.03, y), xycoords=("axes fraction", "data"), va="center", fontsize=8,
-                  color="#666666", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
-
-
-def _key(figure: Figure, *panels: Axes, columns: int = 5, title: str = "") -> None:
-    """One legend for all panels, each label once, and a title."""
-    unique = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels())}
-    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=columns)
-    if title:
-        figure.suptitle(title, x=0.01, ha="left")
-
-
 @drawn
-def ratios(rows: Sequence[dict], title: str = "") -> Figure:
-    """Rows of kind "rate": the course's views/s over a library's in every round, and the targets."""
-    names = list(dict.fromkeys(work_name(row) for row in rows))
-    figure, panels = plt.subplots(1, 2, sharey=True, sharex=True, figsize=(WIDTH, 0.42 * len(names) + 1.5))
-    libraries = list(dict.fromkeys(row["library"] for row in rows))
-    for axes, how in zip(panels, HOW):
-        for row in rows:
-            shift = 0.36 * (libraries.index(row["library"]) - (len(libraries) - 1) / 2)
-            y = names.index(work_name(row)) + shift
-            colour, marker = LIBRARIES.get(row["library"], (GREY, "o"))
-            if row["value"] == NOT_MEASURED:
-                _absent(axes, row["library"], y)
-            elif row["how"] == how:
-                _rounds(axes, row["ratios"], y, colour, marker, f"over {row['library']}")
-                if row.get("wanted"):
-                    axes.plot([row["wanted"]] * 2, [y - 0.17, y + 0.17], color=RED, lw=2.5, label="target")
-        axes.axvline(1, color=BLACK, ls=":", lw=1.2)
-        axes.set(xscale="log", xlabel="views/s of the course over the library's", title=HOW[how])
-        axes.margins(x=0.12)
-        _lines(axes, names)
-    _plain(panels[0].xaxis)
-    _key(figure, panels[0], title=title)
-    return figure
-
-
-@drawn
-def stage_bars(bars: dict[str, dict[str, float]], title: str = "") -> Figure:
-    """Name -> {stage: seconds}: where a step's milliseconds go, and their sum."""
-    figure, axes = plt.subplots(figsize=(WIDTH, 0.42 * len(bars) + 1.5))
-    for line, stages in enumerate(bars.values()):
-        left = 0.0
-        for stage, colour in STAGES.items():
-            axes.barh(line, 1000 * stages[stage], 0.7, left=left, color=colour, edgecolor="white", lw=0.5,
-                      label=stage)
-            left += 1000 * stages[stage]
-        axes.annotate(f"{left:.3g} ms", (left, line), xytext=(4, 0), textcoords="offset points", va="center")
-    axes.set(xlabel="milliseconds a step, one process", title=title)
-    axes.margins(x=0.1)
-    _lines(axes, list(bars))
-    _key(figure, axes, columns=6)
-    return figure
-
-
-@drawn
-def memory_lines(rows: Sequence[dict], title: str = "") -> Figure:
-    """Rows of kind "peak": a process's memory before the first step (hollow) and at its peak (filled)."""
-    names = list(dict.fromkeys(work_name(row) for row in rows))
-    figure, axes = plt.subplots(figsize=(WIDTH, 0.5 * len(names) + 1.4))
-    contenders = list(dict.fromkeys(row["contender"] for row in rows))
-    for row in rows:
-        y = names.index(work_name(row)) + 0.27 * (contenders.index(row["contender"]) - (len(contenders) - 1) / 2)
-        colour, marker = LIBRARIES.get(row["contender"], (GREY, "o"))
-        if row["value"] == NOT_MEASURED:
-            _absent(axes, row["contender"], y)
-            continue
-        whole = row["gpu"] if row["device"] == "cuda" else row["peak"]
-        if row["device"] != "cuda":
-            axes.plot([row["before"], whole], [y, y], color=colour, lw=1.5)
-            axes.plot(row["before"], y, marker, color=colour, mfc="white", ms=5)
-        axes.plot(whole, y, marker, color=colour, ms=6, label=row["contender"])
-        if row["workers"]:
-            axes.plot(row["workers"], y, "x", color=GREY, ms=5, label="one of its workers, besides")
-    axes.set(xlabel="MB", xlim=(0, None), title=title)
-    _lines(axes, names)
-    _key(figure, axes)
-    return figure
-
-
-@drawn
-def shares(bare: Sequence[dict], ceilings: Sequence[dict], title: str = "") -> Figure:
-    """Left, kind "bare": the step over the bare network's. Right, "flops" and "bandwidth": % of the ceilings."""
-    names = list(dict.fromkeys(work_name(row) for row in bare))
-    figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=(WIDTH, 0.42 * len(names) + 1.5))
-    for row in bare:
-        y = names.index(work_name(row))
-        _rounds(left, [turn["bare"] / turn["fit"] for turn in row["rounds"]], y, BLUE, "o", "step over bare step")
-        if row.get("wanted"):
-            left.plot([row["wanted"]] * 2, [y - 0.3, y + 0.3], color=RED, lw=2.5, label="target, at most")
-    left.axvline(1, color=BLACK, ls=":", lw=1.2)
-    left.set(xlabel="times the bare network's step", title="what the course adds")
-    kinds = {"flops": ("the network's operations", BLUE, "o"), "making the views": ("making the views", ORANGE, "s"),
-             "the optimizer": ("the optimizer", GREEN, "^")}
-    for row in ceilings:
-        label, colour, marker = kinds[row.get("part", row["kind"])]
-        right.plot(100 * row["reached"] / row["ceiling"], names.index(work_name(row)), marker, color=colour, ms=6,
-                   label=f"{label} (of {'FLOP/s' if row['kind'] == 'flops' else 'bytes/s'})")
-    right.axvline(100, color=BLACK, ls=":", lw=1.2)
-    right.set(xscale="log", xlabel="% of what the device was seen to reach", title="how far below the roof")
-    _plain(right.xaxis)
-    for axes in (left, right):
-        _lines(axes, names)
-    _key(figure, left, right, columns=3, title=title)
-    return figure
-
-
-@drawn
-def operations(rows: Sequence[dict], title: str = "") -> Figure:
-    """Rows of kind "operation": microseconds per image in every round, by library; a panel per image size."""
-    names = list(dict.fromkeys(row["operation"] for row in rows))
-    sizes = sorted({row["size"] for row in rows})
-    figure, panels = plt.subplots(1, len(sizes), sharey=True, squeeze=False, figsize=(WIDTH, 0.42 * len(names) + 1.5))
-    for axes, size in zip(panels[0], sizes):
-        for row in (row for row in rows if row["size"] == size):
-            for number, library in enumerate(row["rounds"][0]):
-                spent = [1e6 * turn[library] / row["batch"] for turn in row["rounds"]]
-                y = names.index(row["operation"]) + 0.25 * (number - (len(row["rounds"][0]) - 1) / 2)
-                _rounds(axes, spent, y, *LIBRARIES[library], library)
-        axes.set(xscale="log", title=f"{size} px")
-        _plain(axes.xaxis, (1,))
-        _lines(axes, names)
-    panels[0][len(sizes) // 2].set_xlabel("microseconds an image")
-    _key(figure, *panels[0], title=title)
-    return figure
-
-
-@drawn
-def growth_lines(rows: Sequence[dict], title: str = "") -> Figure:
-    """Rows of kind "growth" for one cost: cost over size, as multiples of the smallest, with exponents."""
-    figure, axes = plt.subplots(figsize=(WIDTH, 4.8))
-    for number, row in enumerate(sorted(rows, key=lambda row: -row["exponent"])):
-        x, y = ([value / values[0] for value in values] for values in (row["sizes"], row["costs"]))
-        axes.plot(x, y, "-" if number < len(CYCLE) else "--", marker="o", ms=4, color=CYCLE[number % len(CYCLE)],
-                  label=f"{row['exponent']:.2f}  {row['series']}")
-    widest = max(row["sizes"][-1] / row["sizes"][0] for row in rows)
-    highest = 2 * max(row["costs"][-1] / row["costs"][0] for row in rows)
-    for power, name in ((1, "linear"), (2, "quadratic")):
-        end = min(widest, highest ** (1 / power))
-        axes.plot([1, end], [1, end**power], color=GREY, ls=":", lw=1.2, zorder=0)
-        axes.annotate(name, (end, end**power), xytext=(4, 0), textcoords="offset points", color="#555555", va="center")
-    axes.set(xscale="log", yscale="log", xlabel="size over the smallest", ylabel="cost over that of the smallest",
-             title=title)
+def ratio_lines(rounds: Mapping[str, Sequence[float]], intervals: Mapping[str, tuple[float, float]] | None = None,
+                xlabel: str = "ratio") -> Figure:
+    """Name -> the ratio of each round (small dots), their median (large), and an interval of the median where given."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.5 * len(rounds) + 0.9))
+    medians = [statistics.median(ratios) for ratios in rounds.values()]
+    ends = min(medians) / 4, max(medians) * 4  # what is farther out is drawn there
+    for line, (name, ratios) in enumerate(rounds.items()):
+        middle = medians[line]
+        axes.plot(np.clip(ratios, *ends), [line] * len(ratios), ".", color=GREY, ms=6, alpha=0.7)
+        if intervals:
+            axes.plot(np.clip(intervals[name], *ends), [line, line], color=BLUE, lw=4, alpha=0.5,
+                      solid_capstyle="butt")
+        axes.plot(middle, line, "o", color=BLUE, ms=7)
+        axes.annotate(f"{middle:.2f}", (middle, line), xytext=(0, 7), textcoords="offset points", ha="center",
+                      fontsize=9)
+    axes.axvline(1, color=BLACK, ls=":", lw=1.2)
+    axes.set(xscale="log", xlabel=xlabel)
     _plain(axes.xaxis)
+    _lines(axes, list(rounds))
+    axes.set_ylim(len(rounds) - 0.5, -0.7)
+    return figure
+
+
+@drawn
+def roofline(peak: float, bandwidths: Mapping[str, float], points: Mapping[str, tuple[float, float]]) -> Figure:
+    """Operations a second over operations per byte: the roofs (slopes by bandwidth, level by `peak`), and `points`."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.6))
+    places = [x for x, _ in points.values()]
+    low, high = min(0.05, *places) / 2, max(100.0, *places) * 2
+    for (name, bandwidth), dashes in zip(bandwidths.items(), ("-", "--")):
+        corner = peak / bandwidth
+        axes.plot([low, corner, high], [low * bandwidth / 1e9, peak / 1e9, peak / 1e9], dashes, color=BLACK, lw=1.4,
+                  label=f"{name}: {bandwidth / 1e9:.3g} GB/s")
+    for number, (name, (x, rate)) in enumerate(points.items()):
+        axes.plot(x, rate / 1e9, "os^Dv"[number % 5], color=CYCLE[number % len(CYCLE)], ms=9, label=name)
+    axes.annotate(f"{peak / 1e9:.3g} GFLOP/s", (low, peak / 1e9), xytext=(4, 4), textcoords="offset points",
+                  fontsize=9)
+    axes.set(xscale="log", yscale="log", xlim=(low, high), xlabel="operations per byte moved", ylabel="GFLOP/s")
+    axes.margins(y=0.15)
+    _plain(axes.xaxis, (1,))
     _plain(axes.yaxis, (1,))
-    figure.legend(loc="outside lower center", ncols=2, title="exponent, and what grows", fontsize=9)
+    figure.legend(loc="outside right upper", fontsize=9)
+    return figure
+
+
+@drawn
+def rates_by_size(sizes: Sequence[int], rates: Sequence[float], marks: Mapping[str, int]) -> Figure:
+    """Bytes a second over the bytes of a tensor, both logarithmic; `marks`: names at sizes."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 2.9))
+    axes.plot([size / 1e6 for size in sizes], [rate / 1e9 for rate in rates], "o-", color=BLUE)
+    for name, size in marks.items():
+        axes.axvline(size / 1e6, color=RED, ls=":", lw=1.2)
+        axes.annotate(name, (size / 1e6, 0.03), xycoords=("data", "axes fraction"), xytext=(4, 0),
+                      textcoords="offset points", fontsize=9, color=RED)
+    axes.set(xscale="log", yscale="log", xlabel="MB of the tensor that is copied", ylabel="GB moved a second")
+    axes.margins(y=0.2)
+    _plain(axes.xaxis, (1,))
+    _plain(axes.yaxis)
+    return figure
+
+
+@drawn
+def stage_bars(bars: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Name -> {stage: seconds}: milliseconds by stage, a bar for each name, and their sum; a stage keeps its colour."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.45 * len(bars) + 1.2))
+    stages = list(dict.fromkeys(stage for bar in bars.values() for stage in bar))
+    for line, bar in enumerate(bars.values()):
+        left = 0.0
+        for stage, seconds in bar.items():
+            axes.barh(line, 1000 * seconds, 0.7, left=left, color=CYCLE[stages.index(stage)], edgecolor="white", lw=0.5,
+                      label=stage)
+            left += 1000 * seconds
+        axes.annotate(f"{left:.3g} ms", (left, line), xytext=(4, 0), textcoords="offset points", va="center")
+    axes.set(xlabel="milliseconds of a step")
+    axes.margins(x=0.12)
+    _lines(axes, list(bars))
+    unique = {label: handle for handle, label in zip(*axes.get_legend_handles_labels())}
+    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=6)
+    return figure
+
+
+@drawn
+def reported(ratios: Sequence[float], truth: float, within: float, load: Sequence[float]) -> Figure:
+    """Left: what one simulated machine takes for each call. Right: the ratio that many benchmarks report."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.8), width_ratios=(1, 1.3))
+    left.plot(range(1, len(load) + 1), load, "o-", ms=3, lw=1, color=GREY)
+    left.set(xlabel="call", ylabel="time, quiet and warm = 1", ylim=(0, None), title="one of the machines")
+    edges = np.geomspace(0.4, 2.5, 43)
+    right.axvspan(truth / within, truth * within, color=FAINT, zorder=0)
+    right.hist(np.clip(ratios, edges[0], edges[-1]), edges, color=ORANGE)
+    right.axvline(truth, color=BLACK, ls=":", lw=1.5)
+    off = np.mean(np.abs(np.log(np.asarray(ratios) / truth)) > np.log(within))
+    right.set(xscale="log", xlabel="reported: A's time over B's", ylabel="benchmarks",
+              title=f"{off:.0%} are off by more than {within - 1:.0%}")
+    _plain(right.xaxis, (0.5, 0.7, 1, 1.5, 2))
+    return figure
+
+
+@drawn
+def exponent_fit(sizes: Sequence[float], costs: Sequence[float], used: Sequence[bool], slope: float, xlabel: str,
+                 ylabel: str) -> Figure:
+    """A cost over a size, both logarithmic, and the line of that slope through the (circled) points that were used."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 2.9))
+    x, y, chosen = np.asarray(sizes, float), np.asarray(costs, float), np.asarray(used)
+    middle = np.log(y[chosen]).mean() - slope * np.log(x[chosen]).mean()
+    axes.plot(x, np.exp(middle + slope * np.log(x)), ":", color=BLACK, lw=1.2)
+    axes.plot(x, y, "o", color=BLUE)
+    axes.plot(x[chosen], y[chosen], "o", ms=12, mfc="none", color=BLACK, mew=1)
+    axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel, title=f"exponent {slope:.2f}")
+    axes.set_xticks(x, [f"{size:g}" for size in x])
+    axes.xaxis.set_minor_locator(NullLocator())
     return figure

@@ -30,8 +30,6 @@ from course_lib.methods.contrastive.swav import swav_loss
 from course_lib.methods.contrastive.vicreg import vicreg_loss
 from course_lib.methods.masked.mae import mae_loss
 from course_lib.models.layers import sinkhorn
-from course_lib.plots import speed as speed_plots
-from course_lib.runs.speed import Figures
 from helpers.environment import ROOT
 
 BENCHMARKS = ROOT / "benchmarks"
@@ -49,8 +47,9 @@ def tiny(method: str, **options) -> Work:
 
 
 def picked(rows: list[dict], **wanted) -> list[dict]:
-    """What a page gets of rows that were stored."""
-    return Figures({"group": {"rows": json.loads(json.dumps(rows))}}).pick("group", **wanted)
+    """The data behind stored rows that match `wanted`."""
+    stored = [row["data"] for row in json.loads(json.dumps(rows)) if row.get("data")]
+    return [data for data in stored if all(data.get(key) == value for key, value in wanted.items())]
 
 
 def check_rows(rows: list[dict]) -> None:
@@ -161,7 +160,6 @@ def test_augmentations_without_kornia(monkeypatch):
     operations = picked(rows, kind="operation", size=16)
     assert {row["operation"] for row in operations} == names
     assert all(set(turn) == {"course", "torchvision"} for row in operations for turn in row["rounds"])
-    speed_plots.operations(operations)
 
 
 def test_a_process_that_fails_is_a_row(monkeypatch):
@@ -179,11 +177,9 @@ def test_torchvision_and_the_course_in_one_table(monkeypatch):
     assert "against torchvision, each at its defaults" in rows[0]["figure"] and rows[0]["target"] == ">= 4.0x"
     assert "equal precision and layout" in rows[1]["figure"] and "gain from half precision" in rows[2]["figure"]
     stages = next(row["data"]["stages"] for row in rows if "where a step of torchvision goes" in row["figure"])
-    assert set(stages) == set(tables.STAGES) == set(speed_plots.STAGES) and all(value > 0 for value in stages.values())
+    assert set(stages) == set(tables.STAGES) and all(value > 0 for value in stages.values())
     rates = picked(rows, kind="rate", library="torchvision")
     assert [rate["wanted"] for rate in rates] == [4.0, 2.4] and all(len(rate["ratios"]) == 1 for rate in rates)
-    speed_plots.ratios(rates)
-    speed_plots.stage_bars({row["contender"]: row["stages"] for row in picked(rows, kind="stages")})
 
 
 def test_the_limit_of_a_tiny_step():
@@ -194,7 +190,6 @@ def test_the_limit_of_a_tiny_step():
         "step over the bare network's step", "model FLOP utilisation", "making the views", "the optimizer"]
     ceilings = picked(rows, kind="flops") + picked(rows, kind="bandwidth")
     assert len(ceilings) == 3 and all(0 < row["reached"] for row in ceilings)
-    speed_plots.shares(picked(rows, kind="bare"), ceilings)
     course = Course(work)
     tokens, dim = work.batch * 4, 24  # 16 patches, a quarter visible
     assert limit.flops_of_step(course) > 2 * 3 * tokens * dim * 12 * dim * 2  # two blocks' linear layers, three passes
@@ -254,7 +249,6 @@ def test_growth_of(name):
     check_rows(rows)
     assert all(row["value"].startswith("size^") for row in rows)
     assert len(rows) == (1 if name in ("Sinkhorn", "kNN", "an epoch") else 2)  # memory only where there is a backward
-    speed_plots.growth_lines(picked(rows, kind="growth", series=series.name))
 
 
 def test_folders_and_evaluation(tmp_path):

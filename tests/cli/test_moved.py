@@ -28,7 +28,9 @@ GONE = {(module, name) for module, names in {
     "optim": "DEFAULTS", "papers": "add_arguments run", "pictures": "attention_maps reconstructions view_pairs",
     "plots": "attention_maps correlation_matrix reconstructions spectrum view_pairs", "predictions": "WIDGET",
     "smoothing": "samples_needed", "sparse_ops": "masked_batch_norm sparse_conv visible_share",
-    "speed_plots": "METHODS", "toys": "training_step", "workspace": "LEFT_OUT"}.items() for name in names.split()}
+    "speed": "Figures NOT_MEASURED figures_file read_figures run_hours",
+    "speed_plots": "HOW LIBRARIES METHODS STAGES growth_lines memory_lines operations ratios shares work_name",
+    "toys": "training_step", "workspace": "LEFT_OUT"}.items() for name in names.split()}
 COPY = "03_mine.moved.ipynb"
 
 

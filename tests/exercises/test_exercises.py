@@ -3,6 +3,8 @@ mutants die."""
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -21,7 +23,7 @@ every = pytest.mark.parametrize("key", sorted(EXERCISES))
 def test_is_complete(key):
     e = EXERCISES[key]
     week, _, name = key.partition(".")
-    assert week.isdigit() and len(week) == 2 and name, "a key looks like 03.variance"
+    assert re.fullmatch(r"\d\d|A\d", week) and name, "a key looks like 03.variance, an appendix's like A1.compare"
     assert e.title and e.minutes > 0 and 1 <= e.difficulty <= 5
     assert len(e.hints) == 3 and len(set(e.hints)) == 3, "three different hints"
     assert len(e.wrong) >= 4, "at least four named misconceptions"

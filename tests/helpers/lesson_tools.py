@@ -37,11 +37,6 @@ def lessons() -> list[Path]:
     return list_lessons(LESSONS)
 
 
-def weeks() -> list[Path]:
-    """Without the appendices, which have no exercises and no targets of size."""
-    return [path for path in lessons() if path.name[0].isdigit()]
-
-
 def builder():
     """lessons/build.py as a module."""
     spec = importlib.util.spec_from_file_location("lesson_builder", LESSONS / "build.py")

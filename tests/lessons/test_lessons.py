@@ -17,12 +17,10 @@ from helpers.lesson_tools import (
     run_solved,
     run_with_nbval,
     tail,
-    weeks,
     with_knobs_driven,
 )
 
 every = pytest.mark.parametrize("lesson", lessons(), ids=lambda p: p.stem)
-every_week = pytest.mark.parametrize("lesson", weeks(), ids=lambda p: p.stem)
 
 
 @every
@@ -39,7 +37,7 @@ def test_runs_as_committed_and_its_knobs_move(lesson, tmp_path):
         )
 
 
-@every_week
+@every
 @pytest.mark.slow
 def test_runs_solved(lesson, tmp_path):
     """A right answer in place of each stub: all checks say so."""
@@ -62,6 +60,6 @@ def test_exercises_are_registered(lesson):
 
 @every
 def test_lint(lesson):
-    found = problems(lesson, targets=lesson in weeks())
+    found = problems(lesson)
     if found:
         pytest.fail("\n".join([lesson.name, *("  " + line for line in found)]), pytrace=False)

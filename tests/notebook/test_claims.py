@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from course_lib.notebook.claims import claim, difference_interval, interval
+from course_lib.notebook.claims import claim, difference_interval, interval, median_interval
 
 
 @pytest.mark.parametrize("n", [3, 4, 10, 31, 40, 200])
@@ -25,6 +25,17 @@ def test_interval_of_two_and_one():
     assert interval([3.0, 1.0]) == (1.0, 3.0, "least and greatest of two runs")
     assert interval([2.0]) == (2.0, 2.0, "one run, no interval")
     assert interval([2.0], "image") == (2.0, 2.0, "one image, no interval")
+
+
+@pytest.mark.parametrize("n", [6, 9, 12, 20, 41])
+def test_interval_of_the_median_cuts_what_coins_allow(n):
+    cut = int(stats.binom.ppf(0.025, n, 0.5)) - (stats.binom.cdf(stats.binom.ppf(0.025, n, 0.5), n, 0.5) > 0.025)
+    values = np.random.default_rng(n).permutation(n).tolist()
+    assert median_interval(values) == (cut, n - 1 - cut)
+
+
+def test_interval_of_the_median_of_few_values_is_their_span():
+    assert [median_interval(v) for v in ([2.0], [3.0, 1.0], [1, 5, 2, 4, 3])] == [(2.0, 2.0), (1.0, 3.0), (1, 5)]
 
 
 def test_difference_is_welchs():
