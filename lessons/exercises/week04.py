@@ -376,7 +376,7 @@ def _three_steps(step, backbone: nn.Module, head: nn.Module, batches: Tensor, se
     source = torch.Generator().manual_seed(seed)
     losses = [step(backbone, head, optimizer, images, _noisy, source, temperature) for images in batches]
     if any(isinstance(loss, dict) for loss in losses):
-        raise TypeError('the step must return the loss as a number; this is a dict, as nt_xent returns it: take its "loss"')
+        raise TypeError('the step must return a number; this is a dict, as nt_xent returns it: take its "loss"')
     if any(loss is None or loss is Ellipsis for loss in losses):
         return losses[0]
     held = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
