@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from course_lib.precision import check_positive
+
+T = TypeVar("T")
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -22,6 +26,12 @@ def mix(*numbers: int) -> int:
         state = (state ^ (number + 0x9E3779B97F4A7C15)) * 0xBF58476D1CE4E5B9 % 2**64
         state = (state ^ state >> 31) * 0x94D049BB133111EB % 2**64
     return state >> 1
+
+
+def dealt(names: Iterable[str], things: Sequence[T], seed: int) -> dict[str, T]:
+    """name -> thing, dealt at random: for a hunt in a notebook, whose code must not say who has what."""
+    order = torch.randperm(len(things), generator=generator(seed)).tolist()
+    return {name: things[number] for name, number in zip(names, order, strict=True)}
 
 
 def beta(alpha: float, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:

@@ -27,6 +27,9 @@ from course_lib.plots.drawing import BLACK, BLUE, CYCLE, GREY, MEANING, RED, THI
 from course_lib.plots.sketch import numbers
 
 MARKERS = "osD^vP*X"
+# a class that is a shape looks like it
+SHAPES = {"disc": "o", "square": "s", "triangle": "^", "star": "*", "cross": "X", "ring": "$\u25cb$", "bar": "$\u25ac$",
+          "crescent": "$\u263e$"}
 DASHES = ("-", "--", "-.", ":")
 
 
@@ -143,9 +146,10 @@ def _scatter(axes, points: np.ndarray, labels: Tensor | None, classes: Sequence[
     style = {"s": _size(len(points)), "edgecolors": "#444444", "linewidths": 0.25}
     if labels is not None:
         for number in np.unique(as_array(labels)).astype(int):
-            axes.scatter(*points[as_array(labels) == number].T, color=CYCLE[number % 8],
-                         marker=MARKERS[(number + number // 8) % 8],
-                         label=classes[number] if len(classes) else str(number), **style)
+            name, colour = classes[number] if len(classes) else str(number), CYCLE[number % 8]
+            mark = SHAPES.get(name, MARKERS[(number + number // 8) % 8])
+            line = {"s": 1.8 * style["s"], "edgecolors": colour, "linewidths": 0.8} if mark[0] == "$" else {}
+            axes.scatter(*points[as_array(labels) == number].T, color=colour, marker=mark, label=name, **style | line)
     else:
         axes.scatter(*points.T, color=BLUE, **style)
 

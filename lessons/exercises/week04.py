@@ -89,6 +89,22 @@ def _no_positive(logits, who):
     return (rest.logsumexp(1) - logits.gather(1, who[:, None])[:, 0]).mean()
 
 
+def _other_accuracy(hits):
+    """The right loss; hits: (logits, the same with their diagonal, partner) -> what is averaged for the accuracy."""
+    def nt_xent(a, b, temperature=0.1):
+        logits, who = _anchors(a, b, temperature)
+        bare = _anchors(a, b, temperature, keep=lambda others, who: others | True)[0]
+        return {**_result(logits, who), "accuracy": hits(logits, bare, who).to(logits.dtype).mean()}
+    return nt_xent
+
+
+def _diagonal_at(value):
+    def nt_xent(a, b, temperature=0.1):
+        logits, who = _anchors(a, b, temperature)
+        return _result(torch.where(logits == -torch.inf, value, logits), who)
+    return nt_xent
+
+
 nt_xent = Exercise(
     key="04.nt_xent", title="NT-Xent, the whole loss", minutes=12, difficulty=3,
     reference="course_lib.methods.contrastive.simclr:nt_xent", probes=_nt_xent_probes, gradients=True, tolerance=1e-4,
@@ -114,9 +130,28 @@ nt_xent = Exercise(
         "neighbours in the list as partners": (
             _nt(who=lambda who: torch.arange(len(who)) ^ 1),
             "After torch.cat([a, b]) the partner of row i is i + N, not its neighbour. This bug was shipped."),
+        "the next row as partner": (
+            _nt(who=lambda who: torch.arange(len(who)).roll(-1)),
+            "You take the next row for the partner. After torch.cat([a, b]) the partner of row i is i + N, and from 2N "
+            "on it starts again: roll by N, not by 1."),
+        "accuracy before the diagonal is masked": (
+            _other_accuracy(lambda logits, bare, who: bare.argmax(1) == who),
+            "The loss is right. The accuracy is taken from logits that still have their diagonal, where each anchor "
+            "finds itself. Mask first, then take the argmax."),
+        "accuracy of the first views": (
+            _other_accuracy(lambda logits, bare, who: (logits.argmax(1) == who)[:len(who) // 2]),
+            "The loss is right. The accuracy counts the first views only; all 2N are anchors."),
+        "the probability for the accuracy": (
+            _other_accuracy(lambda logits, bare, who: logits.softmax(1)[torch.arange(len(who)), who]),
+            "The loss is right. Your accuracy is the partner's mean probability; asked is how often it is the *most* "
+            "similar: argmax."),
+        "the diagonal at -1": (
+            _diagonal_at(-1.0),
+            "-1 on the diagonal is a logit like any other, and exp(-1) stays in the sum. Mask with -inf, whose "
+            "exponential is 0."),
         "the logarithm of the mean": (
             _nt(_log_of_mean),
-            "Take -log for each anchor and then the mean. The logarithm of the mean probability hardly cares for the "
+            "Take -log for each anchor and then the mean. The logarithm of the mean probability hardly sees the "
             "anchors that fail."),
         "only the other side's views": (
             _only_across,
@@ -201,6 +236,15 @@ def _pushes(similarity, temperature, keep=None, dim=1, signed=True, scale=None, 
     return out * (1 / temperature if scale is None else scale(len(similarity), temperature))
 
 
+def _pulled(similarity, temperature, place):
+    return _pushes(similarity, temperature, signed=False) - F.one_hot(place, len(similarity)) / temperature
+
+
+def _pull_of_one(similarity, temperature=0.1):
+    who = partners(len(similarity) // 2)[0]
+    return _pushes(similarity, temperature, signed=False).scatter(1, who[:, None], -1 / temperature)
+
+
 def _without_partner(others, who):
     return others & ~F.one_hot(who).bool()
 
@@ -229,6 +273,21 @@ weights = Exercise(
             lambda similarity,
             temperature=0.1: _pushes(similarity, temperature, keep=lambda others, who: others | True),
             "The anchor is not one of its own candidates. Mask the diagonal with -inf before the softmax."),
+        "neighbours in the list as partners": (
+            lambda similarity, temperature=0.1: _pulled(similarity, temperature, torch.arange(len(similarity)) ^ 1),
+            "You take the 1 off a neighbour's share. The partner of row i is i + N, and from 2N on it starts again."),
+        "the 1 taken off the diagonal": (
+            lambda similarity, temperature=0.1: _pulled(similarity, temperature, torch.arange(len(similarity))),
+            "You take the 1 off the anchor's own entry. It belongs to the partner, N rows on; the diagonal is 0."),
+        "the diagonal emptied after the softmax": (
+            lambda similarity, temperature=0.1: _pushes(similarity, temperature, keep=lambda others, who: others | True)
+            * partners(len(similarity) // 2)[1],
+            "The diagonal is 0 in your result, but its exponential was in the sum: each row of shares adds up to less "
+            "than 1. Mask it with -inf before the softmax."),
+        "-1 for the partner's share": (
+            _pull_of_one,
+            "The partner's entry is its share minus 1: a partner that is found already is not pulled any more. Yours "
+            "is -1 whatever its share."),
         "shares along columns": (
             lambda similarity, temperature=0.1: _pushes(similarity, temperature, dim=0),
             "Rows are anchors: each *row* of the softmax sums to 1 (dim=1). Your columns do."),
@@ -316,6 +375,8 @@ def _three_steps(step, backbone: nn.Module, head: nn.Module, batches: Tensor, se
     optimizer = torch.optim.SGD([*backbone.parameters(), *head.parameters()], lr=0.5)
     source = torch.Generator().manual_seed(seed)
     losses = [step(backbone, head, optimizer, images, _noisy, source, temperature) for images in batches]
+    if any(isinstance(loss, dict) for loss in losses):
+        raise TypeError('the step must return a number; this is a dict, as nt_xent returns it: take its "loss"')
     if any(loss is None or loss is Ellipsis for loss in losses):
         return losses[0]
     held = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
@@ -345,6 +406,20 @@ def _together(backbone, head, view1, view2, temperature):
 
 def _apart(backbone, head, view1, view2, temperature):
     return loss_of(head(backbone(view1)), head(backbone(view2)), temperature)["loss"]
+
+
+def _head_apart(backbone, head, view1, view2, temperature):
+    return loss_of(*map(head, backbone(torch.cat([view1, view2])).chunk(2)), temperature)["loss"]
+
+
+def _every_other(backbone, head, view1, view2, temperature):
+    z = head(backbone(torch.cat([view1, view2])))
+    return loss_of(z[::2], z[1::2], temperature)["loss"]
+
+
+def _twice_changed(images, augment, generator):
+    view = augment(images, generator)
+    return view, augment(view, generator)
 
 
 def _headless(backbone, head, view1, view2, temperature):
@@ -463,6 +538,21 @@ step = Exercise(
             _with(_apart),
             "You pass the views through the network one after the other, so batch norm standardises each with its own "
             "statistics. SimCLR puts all 2N views into one batch: torch.cat first."),
+        "the head on each view": (
+            _with(_head_apart),
+            "The backbone sees both views together, the head one after the other, and its batch norm standardises each "
+            "with its own statistics. Pass all 2N through the head, then .chunk(2)."),
+        "even and odd rows": (
+            _with(_every_other),
+            "After torch.cat all first views come first: they are the first half, .chunk(2), not every other row."),
+        "a view of a view": (
+            _with(draw=_twice_changed),
+            "Your second view is made from the first one. Both are made from the image: augment(images, generator), "
+            "twice."),
+        "the backbone in evaluation mode": (
+            _with(lambda backbone, head, *rest: _together(backbone.eval(), head, *rest)),
+            "The backbone is in evaluation mode, so its batch norm uses running statistics. While a network trains, it "
+            "stays in training mode: leave .eval() out."),
         "the loss on the representation": (
             _with(_headless),
             "The head is missing: the loss acts on head(backbone(views)). The representation, before the head, is what "
@@ -567,6 +657,11 @@ def _stood(found=None, others=None, z_of=None):
     return standing
 
 
+def _both_find(s, who, n):
+    right = (s - 3 * torch.eye(2 * n)).argmax(1) == who
+    return right & right[who]
+
+
 def _across(s, who, n):
     block, rows = s[:n, n:], torch.arange(n)
     return torch.cat([block.argmax(1) == rows, block.argmax(0) == rows])
@@ -607,6 +702,21 @@ readings = Exercise(
             _stood(found=_across),
             "You let each anchor choose among the N views of the other side. The game has 2N - 1 candidates, those of "
             "its own side too."),
+        "neighbours in the list as partners": (
+            _stood(found=lambda s, who, n: (s - 3 * torch.eye(2 * n)).argmax(1) == torch.arange(2 * n) ^ 1),
+            "Found counts neighbours in the list. The partner of row i is i + N, and from 2N on it starts again: one "
+            "of the four runs has this bug."),
+        "only if both find each other": (
+            _stood(found=_both_find),
+            "You count a pair only when *both* views find each other. Each of the 2N anchors counts by itself."),
+        "others of the same side only": (
+            _stood(others=lambda s, strangers, candidates, n: s[:n, :n][strangers[:n, :n]].mean() / 2
+                   + s[n:, n:][strangers[n:, n:]].mean() / 2),
+            "Views of different images stand on the other side, too: 2N - 2 for each anchor, not N - 1."),
+        "the mean vector squared": (
+            _stood(others=lambda s, strangers, candidates, n: s.mean()),
+            "The squared length of the mean vector is the mean over *all* pairs, each view with itself and partners "
+            "included. `others` are views of different images."),
         "first views only": (
             _stood(found=lambda s, who, n: (s - 3 * torch.eye(2 * n)).argmax(1)[:n] == who[:n]),
             "All 2N views are anchors; your share counts the first views only."),
@@ -700,6 +810,18 @@ distill = Exercise(
             "F.kl_div divides by the number of entries unless told otherwise (reduction='batchmean'), and it subtracts "
             "the "
             "teacher's entropy. The paper's formula is the cross-entropy."),
+        "squared differences of logits": (
+            lambda student, teacher, temperature=1.0: F.mse_loss(student / temperature, teacher.detach() / temperature),
+            "You compare logits by their squared difference. Asked is the cross-entropy of two distributions: softmax "
+            "of the teacher, log_softmax of the student."),
+        "squared differences of probabilities": (
+            lambda student, teacher, temperature=1.0: F.mse_loss((student / temperature).softmax(1),
+                                                                 (teacher.detach() / temperature).softmax(1)),
+            "You compare probabilities by their squared difference. Asked is the cross-entropy: -sum P_T log P_S."),
+        "the temperature after the softmax": (
+            lambda student, teacher, temperature=1.0: -(teacher.detach().softmax(1) / temperature
+                                                        * (student.log_softmax(1) / temperature)).sum(1).mean(),
+            "You divide what comes out of the softmax. The temperature belongs inside: softmax(logits / temperature)."),
         "the mean over classes": (
             _soft(reduce=lambda each: each.mean()),
             "Sum over classes, then the mean over images."),

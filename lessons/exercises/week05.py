@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from functools import partial
 
 import torch
@@ -64,8 +65,8 @@ loss = Exercise(
         "the positive in the last column": (
             lambda q, k, negatives, temperature=0.07: _first(
                 torch.cat([q @ negatives.detach().T, _dots(q, k.detach())], 1) / temperature),
-            "Your labels are all 0, but the own key stands in the last column: cross-entropy takes the first stranger "
-            "of the queue for the positive. Positive first."),
+            "The labels do not point at the own key: cross-entropy takes a stranger of the queue for the positive. "
+            "With the own key in column 0, all labels are 0."),
         "the temperature multiplies": (
             lambda q, k, negatives, temperature=0.07: _first(
                 torch.cat([_dots(q, k.detach()), q @ negatives.detach().T], 1) * temperature),
@@ -98,6 +99,21 @@ loss = Exercise(
             _all_keys,
             "You compare each query with the keys of the whole batch, as SimCLR does. In MoCo the other keys of the "
             "batch play no part: the negatives are the rows of the queue, and nothing else."),
+        "the batch's keys added": (
+            lambda q, k, negatives, temperature=0.07: _first(torch.cat(
+                [_dots(q, k.detach()), q @ torch.cat([k, negatives]).detach().T], 1) / temperature),
+            "Beside the own key and the queue, the batch's keys stand among your negatives, the own one among them: "
+            "the loss cannot fall below log 2. The negatives are the rows of the queue, and nothing else."),
+        "the own key twice": (
+            lambda q, k, negatives, temperature=0.07: _first(torch.cat(
+                [_dots(q, k.detach()), _dots(q, k.detach()), q @ negatives.detach().T], 1) / temperature),
+            "The own key stands in your logits twice, once as a negative: the loss cannot fall below log 2. One column "
+            "for it, K for the queue."),
+        "the logarithm of the mean": (
+            lambda q, k, negatives, temperature=0.07: -torch.log(torch.cat(
+                [_dots(q, k.detach()), q @ negatives.detach().T], 1).div(temperature).softmax(1)[:, 0].mean()),
+            "Take -log for each query and then the mean. The logarithm of the mean probability hardly sees the queries "
+            "that fail."),
         "the own key is not in the denominator": (
             _without_own,
             "Your denominator holds the queue alone. InfoNCE is a choice among K + 1 keys: the own key is one of them, "
@@ -166,7 +182,13 @@ def _shifted_back(rows, pointer, new):
 def _as_buffer(function, rows, pointer, new):
     """The harness: the queue is a buffer, which never has a gradient; whether an answer cuts it does not matter. A
     pointer is a whole number, whether as a tensor or not."""
-    out = function(rows.detach(), pointer, new)
+    try:
+        out = function(rows.detach(), pointer, new)
+    except RuntimeError as error:
+        if int(pointer) + len(new) <= len(rows) or not re.search("shape|size", str(error)):
+            raise
+        said = f"{error}. Fewer than {len(new)} rows are left from the pointer to the end; the rest goes to the start"
+        raise RuntimeError(said).with_traceback(error.__traceback__) from None
     if isinstance(out, tuple) and len(out) == 2 and isinstance(out[1], Tensor) and out[1].numel() == 1:
         return out[0], int(out[1])
     return out
@@ -212,6 +234,15 @@ enqueue = Exercise(
             "First in, first out it is, but every row moves in every step and then the pointer means nothing. "
             "Overwrite "
             "the rows at the pointer, leave the others where they are."),
+        "shifted, and the pointer stays": (
+            lambda rows, pointer, new: (torch.cat([rows[len(new):], new.detach()]), pointer),
+            "A queue that is shifted needs no pointer; this one is not shifted: overwrite the rows at the pointer, "
+            "leave the others where they are, and move the pointer by the number of keys."),
+        "the pointer starts again": (
+            lambda rows, pointer, new: (_put(rows, _places(pointer, len(new), len(rows)), new),
+                                        pointer + len(new) if pointer + len(new) < len(rows) else 0),
+            "Around the end the pointer goes on, too: 2 rows past the end is row 2, not row 0. Modulo the number of "
+            "rows."),
         "a gradient stays in the queue": (
             lambda rows, pointer, new: (rows.index_copy(0, _places(pointer, len(new), len(rows)), new),
                                         (pointer + len(new)) % len(rows)),
@@ -266,6 +297,9 @@ def _four_steps(step, query, key, rows, pointer, views, momentum, temperature):
     optimizer, losses, held = torch.optim.SGD(query.parameters(), lr=0.3), [], False
     for view1, view2 in views:
         out = step(query, key, optimizer, rows, pointer, view1, view2, momentum, temperature)
+        if isinstance(out, tuple) and len(out) == 2 and isinstance(out[1], tuple):
+            raise TypeError("the step must return three things, (loss, rows, pointer); this returns two, of which the "
+                            "second is a pair. A star unpacks it: return loss.item(), *enqueue(...)")
         if not isinstance(out, tuple) or len(out) != 3 or any(part is None or part is Ellipsis for part in out):
             return out
         loss, rows, pointer = out
@@ -278,16 +312,21 @@ def _four_steps(step, query, key, rows, pointer, views, momentum, temperature):
 
 
 def _mistaken(*, first=0, second=1, teacher="key", gradient=False, scaled=True, clear=True, early=False, queued="key",
-              loss=info_nce, follow=ema_update, order=("learn", "follow"), returns="number", pointer=True):
-    """A step with one thing changed."""
+              loss=info_nce, follow=ema_update, order=("learn", "follow"), returns="number", pointer=True, dim=-1,
+              evaluates=False):
+    """A step with one thing changed. queued="view1": that view's keys; pointer=1: it moves by one."""
     moves = pointer
 
     def step(query, key, optimizer, rows, pointer, view1, view2, momentum, temperature):
-        views, length_one = (view1, view2), unit if scaled else lambda z: z
+        views, length_one = (view1, view2), partial(unit, dim=dim) if scaled else lambda z: z
+        key.train(not evaluates)
         q = length_one(query(views[first]))
         with torch.set_grad_enabled(gradient):
-            k = length_one((key if teacher == "key" else query)(views[second]))
-        new = put_in_line(rows, pointer, {"key": k, "query": q}.get(queued, k).detach())
+            made = (key if teacher == "key" else query)(views[second])
+            k = length_one(made)
+        others = {"query": q, "any length": made, "view1": length_one(key(view1)) if queued == "view1" else k}
+        new = put_in_line(rows, pointer, others.get(queued, k).detach())
+        new = (new[0], (pointer + 1) % len(rows)) if moves == 1 and moves is not True else new
         seen = new[0] if early else rows
         value = loss(q, k, seen, temperature)
         for move in order:
@@ -398,6 +437,24 @@ step = Exercise(
             _mistaken(pointer=False),
             "The keys are written, but you return the old pointer: every batch lands on the same rows. Return what "
             "enqueue returns, rows and pointer."),
+        "the pointer moves by one": (
+            _mistaken(pointer=1),
+            "The pointer moves by one row for a whole batch of keys: the next batch overwrites most of them, and the "
+            "rest of the queue is never renewed. It moves by the number of keys."),
+        "keys of any length in the queue": (
+            _mistaken(queued="any length"),
+            "The loss is right, but the queue gets the keys as they leave the encoder. Scale them to length 1 before "
+            "they go in."),
+        "the first view's keys are enqueued": (
+            _mistaken(queued="view1"),
+            "You enqueue keys of view1, which the loss never used. The keys of this step, from view2, go in."),
+        "the key encoder in evaluation mode": (
+            _mistaken(evaluates=True),
+            "In evaluation mode the key encoder's batch norm uses its running statistics. While a network trains, both "
+            "encoders stay in training mode: leave .eval() out."),
+        "length 1 along the batch": (
+            _mistaken(dim=0),
+            "You scale each *column* to length 1. Each image has a row, and each row gets length 1: dim=1."),
         "buffers averaged, too": (
             _mistaken(follow=_everything),
             "The weights are right, but you averaged batch norm's running statistics as well. Parameters only: the key "
@@ -472,7 +529,9 @@ def _share_probes(generator, dtype):
         return stored.flip(0).flatten(0, 1).roll(pointer, 0), pointer, fresh
 
     rows, pointer, fresh = queue(2, 5, 3, 7)
-    return [queue(4, 3, 5, 0), queue(3, 4, 6, 8), dict(rows=rows, pointer=torch.tensor(pointer), fresh=fresh)]
+    strange, place, now = queue(3, 5, 4, 10)
+    return [queue(4, 3, 5, 0), queue(3, 4, 6, 8), (-strange, place, now),                  # worse than a stranger's
+            dict(rows=rows, pointer=torch.tensor(pointer), fresh=fresh)]
 
 
 def _cosines(rows, pointer, fresh, back=True, newest_first=True):
@@ -499,6 +558,20 @@ def _one_yardstick(rows, pointer, fresh):
     n = cosines.shape[1]
     others = (cosines.sum((1, 2)) - cosines.diagonal(dim1=1, dim2=2).sum(1)) / (n * (n - 1))
     return _shares(cosines, others=others.mean())
+
+
+def _among(rows, pointer, fresh, stored):
+    kind = rows.roll(-int(pointer), 0).view_as(fresh).flip(0) if stored else fresh
+    alike, n = kind @ kind.mT, fresh.shape[1]
+    others = (alike.sum((1, 2)) - alike.diagonal(dim1=1, dim2=2).sum(1)) / (n * (n - 1))
+    return _shares(_cosines(rows, pointer, fresh), others=others)
+
+
+def _each_its_own(rows, pointer, fresh):
+    cosines = _cosines(rows, pointer, fresh)
+    own = cosines.diagonal(dim1=1, dim2=2)
+    others = (cosines.sum(2) - own) / (cosines.shape[1] - 1)
+    return ((own - others) / (1 - others)).mean(1)
 
 
 def _looped(rows, pointer, fresh):
@@ -550,6 +623,22 @@ measurement = Exercise(
                                                  others=_cosines(rows, pointer, fresh).mean((1, 2))),
             "Your mean over other images includes the diagonal, where a key meets its own image. Leave it out: "
             "n (n - 1) pairs are left."),
+        "a yardstick of stored keys alone": (
+            lambda rows, pointer, fresh: _among(rows, pointer, fresh, stored=True),
+            "Your `others` compares stored keys with stored keys. Own and others are cosines of the same two kinds: a "
+            "stored key with a fresh one."),
+        "a yardstick of fresh keys alone": (
+            lambda rows, pointer, fresh: _among(rows, pointer, fresh, stored=False),
+            "Your `others` compares fresh keys with fresh keys. Own and others are cosines of the same two kinds: a "
+            "stored key with a fresh one."),
+        "each image with its own yardstick": (
+            _each_its_own,
+            "You form the ratio for each image and average the ratios. Average first, own and others over the batch; "
+            "then one ratio for each age."),
+        "cut off at 0": (
+            lambda rows, pointer, fresh: own_share(rows, pointer, fresh).clamp(0, 1),
+            "A share below 0 is possible, and says something: the stored key is less like its own image than like "
+            "others. Do not cut it off."),
         "one yardstick for all ages": (
             _one_yardstick,
             "You average the yardstick over all ages. Each batch is compared with its own: others has one number for "

@@ -50,7 +50,56 @@ def _overflow(a, b, temperature=0.1):
     return {"accuracy": first, "loss": torch.log(e.sum(1) / positive).mean()}
 
 
+def _counted_so(hits):
+    """The right loss and another accuracy; hits: (similarities, partner) -> what is averaged."""
+    def nt_xent(a, b, temperature=0.1):
+        z = _unit(torch.vstack([a, b]))
+        who = torch.tensor([_right(i, len(a)) for i in range(len(z))])
+        return {"loss": _loops()(a, b, temperature)["loss"], "accuracy": hits(z @ z.T / temperature, who).mean()}
+    return nt_xent
+
+
+def _mean_probability(s, who):
+    s = s - torch.eye(len(s), dtype=s.dtype) * 1e9
+    return (s.gather(1, who[:, None])[:, 0] - s.logsumexp(1)).exp()
+
+
+def _minus_one(a, b, temperature=0.1):
+    z = _unit(torch.vstack([a, b]))
+    who = torch.arange(len(z)).roll(len(a))
+    logits = (z @ z.T / temperature).fill_diagonal_(-1)
+    return {"accuracy": (logits.max(1).indices == who).to(z.dtype).mean(),
+            "loss": F.nll_loss(logits.log_softmax(1), who)}
+
+
 # ---------------------------------------------------------------- 04.temperature_weights
+def _written(pull, keep_self=False):
+    """Row by row; pull: (shares, i, partner) changes the shares of row i in place."""
+    def similarity_gradient(similarity, temperature=0.1):
+        rows = []
+        for i, row in enumerate(similarity):
+            shares = (row - (0 if keep_self else 1e9) * (torch.arange(len(row)) == i)).div(temperature).softmax(0)
+            pull(shares, i, _right(i, len(row) // 2))
+            rows.append(shares / temperature)
+        return torch.stack(rows)
+    return similarity_gradient
+
+
+def _off(place):
+    def pull(shares, i, p):
+        shares[place(i, p)] -= 1
+    return pull
+
+
+def _emptied(shares, i, p):
+    shares[p] -= 1
+    shares[i] = 0
+
+
+def _replaced(shares, i, p):
+    shares[p] = -1
+
+
 def _grad(loss=lambda s, t, i, p, others: s[i, others].div(t).logsumexp(0) - s[i, p] / t, scale=None):
     """Row by row, by autograd."""
     def similarity_gradient(similarity, temperature=0.1):
@@ -104,11 +153,12 @@ def _passed(net, x1, x2):
     return net(torch.vstack([x1, x2]))
 
 
-def _stepped(draw=None, passed=_passed, through=None, partner=_right, tau=None, sign=1.0, clear="first", number=True):
+def _stepped(draw=None, passed=_passed, through=None, partner=_right, tau=None, sign=1.0, clear="first", number=True,
+             again=False):
     """A step with one thing changed; through: (backbone, head) -> the network that the views pass."""
     def step(backbone, head, optimizer, images, augment, generator, temperature):
         x1 = augment(images, generator)
-        x1, x2 = (x1, augment(images, generator)) if draw is None else draw(x1, images, augment)
+        x1, x2 = (x1, augment(x1 if again else images, generator)) if draw is None else draw(x1, images, augment)
         net = (through or torch.nn.Sequential)(backbone, head)
         loss = _loss(passed(net, x1, x2), len(images), tau or temperature, partner)
         if clear == "first":
@@ -218,6 +268,12 @@ SECOND = {
         "exp overflows": _overflow,
         "the positive missing below the fraction": _loops(denominator=lambda i, j, n: j not in (i, _right(i, n))),
         "neighbours in the list as partners": _loops(partner=lambda i, n: i + 1 - 2 * (i % 2)),
+        "the next row as partner": _loops(partner=lambda i, n: (i + 1) % (2 * n)),
+        "accuracy before the diagonal is masked": _counted_so(lambda s, who: (s.max(1).indices == who).to(s.dtype)),
+        "accuracy of the first views": _counted_so(lambda s, who: (
+            s.clone().fill_diagonal_(-1e9).max(1).indices == who).to(s.dtype)[: len(s) // 2]),
+        "the probability for the accuracy": _counted_so(_mean_probability),
+        "the diagonal at -1": _minus_one,
         "the logarithm of the mean": _loops(finish=lambda losses: -losses.neg().exp().mean().log()),
         "only the other side's views": _loops(denominator=lambda i, j, n: i // n != j // n),
         "only the first views as anchors": _loops(anchors=range),
@@ -233,6 +289,10 @@ SECOND = {
         "the partner is not pulled": _grad(_no_pull),
         "shares among the negatives only": _grad(_no_partner),
         "the anchor pushes itself": _grad(_self_too),
+        "neighbours in the list as partners": _written(_off(lambda i, p: i + 1 - 2 * (i % 2))),
+        "the 1 taken off the diagonal": _written(_off(lambda i, p: i)),
+        "the diagonal emptied after the softmax": _written(_emptied, keep_self=True),
+        "-1 for the partner's share": _written(_replaced),
         "shares along columns": _grad(_columns),
         "downhill instead of uphill": _grad(scale=lambda n, t: -1),
         "exp overflows": _bare_exp,
@@ -242,6 +302,13 @@ SECOND = {
         "the image as a view": _stepped(draw=lambda x1, images, augment: (x1, images)),
         "the same random numbers at every step": _stepped(draw=_seeded),
         "each view by itself": _stepped(passed=lambda net, x1, x2: torch.vstack([net(x1), net(x2)])),
+        "the head on each view": _stepped(through=lambda backbone, head: lambda x: torch.vstack(
+            [head(half) for half in backbone(x).split(len(x) // 2)])),
+        "even and odd rows": _stepped(passed=lambda net, x1, x2: torch.vstack(
+            [net(torch.vstack([x1, x2]))[0::2], net(torch.vstack([x1, x2]))[1::2]])),
+        "a view of a view": _stepped(again=True),
+        "the backbone in evaluation mode": _stepped(through=lambda backbone, head: lambda x: head(
+            backbone.train(False)(x))),
         "the loss on the representation": _stepped(through=lambda backbone, head: backbone),
         "only the head learns": _stepped(through=_cut),
         "the second view is a constant": _one_side,
@@ -261,6 +328,12 @@ SECOND = {
         "the anchor finds itself": _counted(hit=lambda s, i, n: False),
         "candidates of the other side only": _counted(
             hit=lambda s, i, n: _nearest(s, i, n, lambda i, j, n: i // n != j // n)),
+        "neighbours in the list as partners": _counted(hit=lambda s, i, n: max(
+            (j for j in range(2 * n) if j != i), key=lambda j: float(s[i, j])) == i + 1 - 2 * (i % 2)),
+        "only if both find each other": _counted(
+            hit=lambda s, i, n: _nearest(s, i, n) and _nearest(s, _right(i, n), n)),
+        "others of the same side only": _counted(other=lambda i, j, n: i // n == j // n and i != j),
+        "the mean vector squared": _counted(other=lambda i, j, n: True),
         "first views only": _counted(anchors=range),
         "a partner nearer than the average": _counted(hit=_above_average),
         "itself among the others": _counted(other=lambda i, j, n: i == j or i % n != j % n),
@@ -276,6 +349,12 @@ SECOND = {
         "the temperature on the student only": _per_image(lambda t, temperature: _p(t, 1), _log),
         "the temperature on the teacher only": _per_image(_p, lambda s, temperature: _log(s, 1)),
         "the teacher learns, too": _per_image(_p, _log, constant=False),
+        "squared differences of logits": lambda student, teacher, temperature=1.0: (
+            (student - teacher.data) ** 2).mean() / temperature**2,
+        "squared differences of probabilities": lambda student, teacher, temperature=1.0: torch.stack(
+            [(_p(s, temperature) - _p(t, temperature)) ** 2 for s, t in zip(student, teacher.data)]).mean(),
+        "the temperature after the softmax": lambda student, teacher, temperature=1.0: _per_image(
+            lambda t, tau: _p(t, 1), lambda s, tau: _log(s, 1))(student, teacher, 1.0) / temperature**2,
         "the mean over classes": lambda student, teacher, temperature=1.0: _per_image(_p, _log)(
             student, teacher, temperature) / student.shape[1],
         "the sum over images": _per_image(_p, _log, finish=sum),

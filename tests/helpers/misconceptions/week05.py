@@ -54,6 +54,20 @@ def _in_batch(q, k, negatives, temperature=0.07):
     return -scores.log_softmax(1).diagonal().mean()
 
 
+def _not_first(extra):
+    """The loss with more rows among the negatives; extra: (q, k) -> logits beside those of the queue."""
+    def loss(q, k, negatives, temperature=0.07):
+        others = torch.hstack([_others(q, negatives.data), extra(q, k.data)])
+        return _choice(_own(q, k.data), others, temperature)
+
+    return loss
+
+
+def _mean_first(q, k, negatives, temperature=0.07):
+    own, others = (_own(q, k.data) / temperature).exp(), (_others(q, negatives.data) / temperature).exp().sum(1)
+    return -(own / (own + others)).mean().log()
+
+
 def _last(q, k, negatives, temperature=0.07):
     scores = torch.hstack([_others(q, negatives.data), _own(q, k.data)[:, None]]) / temperature
     return -scores.log_softmax(1)[:, 0].mean()
@@ -82,13 +96,18 @@ def _all_of_it(key, query, momentum):
 
 def _stepped(*, views=(0, 1), keys="key", cut=True, length=None, clear=True, before=False, put="k", keep=lambda m: m,
              average=_average, late=True, number=True,
-             advance=True, train=True):
+             advance=True, train=True, alive=True):
     """A step with one thing changed."""
     def step(query, key, optimizer, rows, pointer, view1, view2, momentum, temperature):
         pair, one = (view1, view2), length or _length_one
-        q, k = one(query(pair[views[0]])), one((query if keys == "query" else key)(pair[views[1]]))
+        if not alive:
+            key.eval()
+        raw = (query if keys == "query" else key)(pair[views[1]])
+        q, k = one(query(pair[views[0]])), one(raw)
         k = k.detach() if cut else k
-        new = _put(rows, pointer, q if put == "q" else k) if put else (rows, pointer)
+        line = {"q": q, "raw": raw}.get(put, k) if put != "first" else one(key(view1))
+        new = _put(rows, pointer, line) if put else (rows, pointer)
+        new = (new[0], (pointer + 1) % len(rows)) if advance == "one" else new
         loss = _choice(_own(q, k), _others(q, new[0] if before else rows), temperature)
         if average and not late:
             average(key, query, keep(momentum))
@@ -124,6 +143,32 @@ def _measured(places, result=lambda own, others: (own - others) / (1 - others), 
     return share
 
 
+def _yardstick(stored):
+    """Others from keys of one kind, batch by batch."""
+    def share(rows, pointer, fresh):
+        ages, n, _ = fresh.shape
+        out = []
+        for age in range(ages):
+            old = rows[_from_the_pointer(int(pointer), age, ages, n) % len(rows)]
+            kind = old if stored else fresh[age]
+            alike, own = kind @ kind.T, (old * fresh[age]).sum(1).mean()
+            others = alike[~torch.eye(n, dtype=torch.bool)].mean()
+            out.append((own - others) / (1 - others))
+        return torch.stack(out)
+
+    return share
+
+
+def _ratios(rows, pointer, fresh):
+    ages, n, _ = fresh.shape
+    out = []
+    for age in range(ages):
+        cosines = rows[_from_the_pointer(int(pointer), age, ages, n) % len(rows)] @ fresh[age].T
+        rest = [torch.cat([row[:i], row[i + 1:]]).mean() for i, row in enumerate(cosines)]
+        out.append(torch.stack([(cosines[i, i] - rest[i]) / (1 - rest[i]) for i in range(n)]).mean())
+    return torch.stack(out)
+
+
 def _from_the_pointer(pointer, age, ages, n):
     return pointer + (ages - 1 - age) * n + torch.arange(n)
 
@@ -139,6 +184,9 @@ SECOND = {
         "the pointer moves by one": _detached(move=1),
         "always at the front": _detached(start=0),
         "shifted instead of overwritten": _line,
+        "shifted, and the pointer stays": lambda rows, pointer, new: (_line(rows, pointer, new)[0], pointer),
+        "the pointer starts again": lambda rows, pointer, new: (
+            _loop(rows, pointer, new.detach())[0], (int(pointer) + len(new)) * (int(pointer) + len(new) < len(rows))),
         "a gradient stays in the queue": _loop,
     },
     "05.info_nce": {
@@ -156,6 +204,9 @@ SECOND = {
         "the query detached": lambda q, k, negatives, temperature=0.07: _choice(
             _own(q.data, k), _others(q.data, negatives), temperature),
         "the other keys of the batch as negatives": _in_batch,
+        "the batch's keys added": _not_first(lambda q, k: torch.einsum("nd,md->nm", q, k)),
+        "the own key twice": _not_first(lambda q, k: _own(q, k)[:, None]),
+        "the logarithm of the mean": _mean_first,
         "the own key is not in the denominator": lambda q, k, negatives, temperature=0.07: _choice(
             _own(q, k.data), _others(q, negatives.data), temperature, extra=False),
         "the mean over the queue": lambda q, k, negatives, temperature=0.07: -torch.log(
@@ -177,6 +228,11 @@ SECOND = {
         "the key encoder one step behind": _stepped(late=False),
         "the query encoder is moved": _stepped(average=lambda key, query, momentum: _average(query, key, momentum)),
         "the pointer is left behind": _stepped(advance=False),
+        "the pointer moves by one": _stepped(advance="one"),
+        "keys of any length in the queue": _stepped(put="raw"),
+        "the first view's keys are enqueued": _stepped(put="first"),
+        "the key encoder in evaluation mode": _stepped(alive=False),
+        "length 1 along the batch": _stepped(length=lambda z: z / z.norm(dim=0, keepdim=True).clamp_min(1e-12)),
         "buffers averaged, too": _stepped(average=_all_of_it),
         "the query encoder makes the keys": _stepped(keys="query"),
         "one view for both": _stepped(views=(0, 0)),
@@ -196,6 +252,10 @@ SECOND = {
         "only the difference": _measured(_from_the_pointer, torch.sub),
         "the ratio of the cosines": _measured(_from_the_pointer, torch.div),
         "the own image among the others": _measured(_from_the_pointer, inclusive=True),
+        "a yardstick of stored keys alone": _yardstick(True),
+        "a yardstick of fresh keys alone": _yardstick(False),
+        "each image with its own yardstick": _ratios,
+        "cut off at 0": _measured(_from_the_pointer, lambda own, others: ((own - others) / (1 - others)).relu()),
         "one yardstick for all ages": _measured(_from_the_pointer, pooled=True),
     },
 }
