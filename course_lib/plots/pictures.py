@@ -124,10 +124,10 @@ def two_forces(first: Tensor, second: Tensor, x: Tensor, y: Tensor) -> Figure:
     for pixels, points, far in ((as_pixels(first), x, 1.26), (as_pixels(second), y, 1.62)):
         axes.plot(*points.T, "o", color=BLUE, ms=4, zorder=3)
         for number, (image, point) in enumerate(zip(pixels, points), 1):
-            axes.plot(*zip(point.tolist(), (far * point).tolist()), color="#bbbbbb", lw=0.8, zorder=0)
-            box = AnnotationBbox(OffsetImage(image, zoom=0.8), (far * point).tolist(), pad=0.1)
-            axes.add_artist(box)
-            axes.annotate(str(number), (far * point).tolist(), xytext=(-12, 5), textcoords="offset points", fontsize=8,
+            place = far * float(point[0]), far * float(point[1])
+            axes.plot(*zip(point.tolist(), place), color="#bbbbbb", lw=0.8, zorder=0)
+            axes.add_artist(AnnotationBbox(OffsetImage(image, zoom=0.8), place, pad=0.1))
+            axes.annotate(str(number), place, xytext=(-12, 5), textcoords="offset points", fontsize=8,
                           color="white", zorder=6)
     return figure
 
