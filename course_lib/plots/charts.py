@@ -145,7 +145,7 @@ def _size(count: int) -> float:
 def _scatter(axes, points: np.ndarray, labels: Tensor | None, classes: Sequence[str]) -> None:
     style = {"s": _size(len(points)), "edgecolors": "#444444", "linewidths": 0.25}
     if labels is not None:
-        for number in np.unique(as_array(labels)).astype(int).tolist():
+        for number in map(int, np.unique(as_array(labels))):
             name = classes[number] if len(classes) else str(number)
             colour = CYCLE[number % 8]
             mark = SHAPES.get(name, MARKERS[(number + number // 8) % 8])
