@@ -145,8 +145,8 @@ def _size(count: int) -> float:
 def _scatter(axes, points: np.ndarray, labels: Tensor | None, classes: Sequence[str]) -> None:
     style = {"s": _size(len(points)), "edgecolors": "#444444", "linewidths": 0.25}
     if labels is not None:
-        for number in np.unique(as_array(labels)).astype(int):
-            name: str = classes[number] if len(classes) else str(number)
+        for number in map(int, np.unique(as_array(labels))):
+            name = classes[number] if len(classes) else str(number)
             colour = CYCLE[number % 8]
             mark = SHAPES.get(name, MARKERS[(number + number // 8) % 8])
             line = {"s": 1.8 * style["s"], "edgecolors": colour, "linewidths": 0.8} if mark[0] == "$" else {}
