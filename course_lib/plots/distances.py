@@ -72,7 +72,7 @@ def masks_and_errors(images: Tensor, masks: Mapping[str, Tensor], errors: Mappin
 
 
 @drawn
-def one_pass(hidden: Sequence[bool], names: Sequence[str] = ("8 patches,\nembedded", "token for\neach hidden one",
+def one_pass(hidden: Sequence[bool], names: Sequence[str] = ("patches,\nembedded", "token for\neach hidden one",
                                                              "+ positions", "linear layer,\npixels")) -> Figure:
     """SimMIM in a drawing: all patches go in, a mask token stands for each hidden one, and all come out."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.0))

@@ -392,12 +392,12 @@ def _blanked(images, visible):
 
 def _update(put=_put_in, seen=lambda images, visible: images, enter=lambda put, x, positions: put(x) + positions,
             leave=lambda put, x, positions: x, masks=lambda visible: visible, target=lambda images, visible: images,
-            scored=lambda visible: visible, order="clear backward step", back=lambda loss: loss.item()):
+            scored=lambda visible: visible, measure=library_loss, order="clear backward step", back=lambda loss: loss.item()):
     def step(embed, positions, encoder, head, mask_token, optimizer, images, visible):
         visible = masks(visible)
         replace = partial(put, mask_token=mask_token, visible=visible)
         tokens = encoder(enter(replace, embed(seen(images, visible)), positions))
-        loss = library_loss(head(leave(replace, tokens, positions)), target(images, visible), scored(visible))
+        loss = measure(head(leave(replace, tokens, positions)), target(images, visible), scored(visible))
         acts = {"clear": optimizer.zero_grad, "backward": loss.backward, "step": optimizer.step,
                 "token": lambda: setattr(mask_token, "grad", None)}
         for act in order.split():
@@ -407,11 +407,22 @@ def _update(put=_put_in, seen=lambda images, visible: images, enter=lambda put, 
     return step
 
 
+def _after_the_update(embed, positions, encoder, head, mask_token, optimizer, images, visible):
+    def loss():
+        return library_loss(head(encoder(_put_in(embed(images), mask_token, visible) + positions)), images, visible)
+
+    optimizer.zero_grad()
+    loss().backward()
+    optimizer.step()
+    return loss().item()
+
+
 def _by_index(embed, positions, encoder, head, mask_token, optimizer, images, visible):
     tokens = embed(images).clone()
     tokens[~visible.flatten(1)] = mask_token[0, 0]
     error = (head(encoder(tokens + positions)) - images).abs().mean(1)
-    hidden = repeat(~visible, "b h w -> b (h p) (w p)", p=images.shape[-1] // visible.shape[-1])
+    size = images.shape[-1] // visible.shape[-1]
+    hidden = repeat(~visible, "b h w -> b (h p) (w q)", p=size, q=size)
     loss = error[hidden].mean()
     loss.backward()
     optimizer.step()
@@ -466,6 +477,10 @@ step_exercise = Exercise(
         "no positions": (
             _update(enter=lambda put, x, positions: put(x)),
             "Nothing tells the encoder where a token stands: add `positions` to all of them."),
+        "positions for mask tokens only": (
+            _update(enter=lambda put, x, positions: put(x) + positions * (put(0 * x) != put(0 * x + 1)).logical_not()),
+            "Visible patches need their positions as well: a mask token must know what stands where. Add positions to "
+            "all tokens."),
         "positions come after the encoder": (
             _update(enter=lambda put, x, positions: put(x), leave=lambda put, x, positions: x + positions),
             "Positions must be there before tokens look at each other: encoder(tokens + positions)."),
@@ -479,6 +494,13 @@ step_exercise = Exercise(
         "all patches are scored": (
             _update(scored=torch.zeros_like),
             "The loss counts every pixel. Hand on `visible`, so that simmim_loss leaves out what the encoder saw."),
+        "squared error": (
+            _update(measure=lambda prediction, images, visible: _other_mask(
+                prediction, images, visible, mask=lambda m: m, power=2)),
+            "SimMIM takes the absolute error; squares are MAE's. simmim_loss does it."),
+        "the loss after the update": (
+            _after_the_update, "The weights are right, but the loss is computed anew after the update. Return the one "
+                               "that you took the gradient of."),
         "one mask for all": (
             _update(masks=lambda visible: visible[:1].expand_as(visible)),
             "Every image hides the first one's patches: each has a mask of its own."),

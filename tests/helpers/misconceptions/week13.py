@@ -162,7 +162,7 @@ def _spelt(change="", order=("zero", "back", "move"), back=float):
         enter = {"late": lambda: torch.where(gone, token.expand_as(x), x + positions), "open": lambda: x + positions,
                  "holes": lambda: x + positions, "after": lambda: x + positions,
                  "sum": lambda: x + gone * token + positions, "nowhere": lambda: covered,
-                 "afterwards": lambda: covered}
+                 "afterwards": lambda: covered, "half": lambda: torch.where(gone, token + positions, x)}
         y = encoder(enter.get(change, lambda: covered + positions)())
         if change == "after":
             y = torch.where(gone, token.expand_as(y), y)
@@ -173,7 +173,8 @@ def _spelt(change="", order=("zero", "back", "move"), back=float):
         flags = {"seen": visible, "all": torch.ones_like(visible)}.get(change, ~visible)
         big = repeat(flags, "b h w -> b c (h p) (w q)", c=images.shape[1], p=images.shape[-1] // visible.shape[-1],
                      q=images.shape[-1] // visible.shape[-1])
-        loss = (drawn - target)[big].abs().mean()
+        apart = (drawn - target)[big]
+        loss = (apart**2 if change == "square" else apart.abs()).sum() / (apart.numel() + 3e-5)
         for what in order:
             if what == "back":
                 loss.backward()
@@ -183,6 +184,9 @@ def _spelt(change="", order=("zero", "back", "move"), back=float):
                 mask_token.grad = None
             else:
                 optimizer.zero_grad(set_to_none=False)
+        if change == "again":
+            y = encoder(torch.where(gone, mask_token.expand_as(x), embed(images)) + positions)
+            return float((head(y) - images)[big].abs().mean())
         return back(loss.detach()) if back is float else back(loss)
 
     return step
@@ -204,7 +208,10 @@ SECOND = {
         "hidden pixels are blanked": _spelt("holes"),
         "the token comes after the encoder": _spelt("after"),
         "no positions": _spelt("nowhere"),
+        "positions for mask tokens only": _spelt("half"),
         "positions come after the encoder": _spelt("afterwards"),
+        "squared error": _spelt("square"),
+        "the loss after the update": _spelt("again"),
         "the target has holes": _spelt("target"),
         "the visible patches are scored": _spelt("seen"),
         "all patches are scored": _spelt("all"),
