@@ -4,6 +4,8 @@ are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -32,6 +34,17 @@ def fill_mean(images: Tensor, visible: Tensor) -> Tensor:
     return torch.where(seen, images, mean)
 
 
+def distance_map(visible: Tensor, size: int) -> Tensor:
+    """(B, f, f) bool, True = visible -> (B, size, size): each pixel's Euclidean distance to the nearest visible one.
+
+    In pixels, 0 where visible, inf in an image without a visible pixel.
+    """
+    squares, _ = _nearest_in_patches(size, visible.shape[-1], visible.device)
+    found = [squares[:, patches].amin(1).sqrt() if patches.any() else squares.new_full((size**2,), torch.inf)
+             for patches in visible.flatten(1)]
+    return torch.stack(found).view(-1, size, size)
+
+
 def average_distance(visible: Tensor, size: int) -> float:
     """SimMIM's AvgDist: the mean Euclidean distance, in pixels, from a hidden pixel to the nearest visible one.
 
@@ -42,6 +55,21 @@ def average_distance(visible: Tensor, size: int) -> float:
     found = [squares[~pixels][:, patches].amin(1).sqrt() for pixels, patches in zip(seen, visible.flatten(1))
              if not pixels.all()]
     return float(torch.cat(found).mean()) if found else float("nan")
+
+
+def error_by_distance(prediction: Tensor, images: Tensor, visible: Tensor, edges: Sequence[float]) -> list[float]:
+    """`hidden_error` of the hidden pixels whose distance lies in (edges[i], edges[i + 1]]; nan where there are none.
+
+    The variance is about the mean of the pixels of each interval, so that 1 is "their mean colour" everywhere.
+    """
+    far = distance_map(visible, images.shape[-1])
+    found = []
+    for low, high in zip(edges[:-1], edges[1:]):
+        inside = (far > low) & (far <= high)  # (B, H, W); visible pixels lie at 0
+        true, drawn = (x.permute(0, 2, 3, 1)[inside] for x in (images, prediction))  # (pixels, 3)
+        found.append(float((drawn - true).square().sum() / (true - true.mean(0)).square().sum()) if len(true) else
+                     float("nan"))
+    return found
 
 
 def _nearest_in_patches(size: int, patches: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Exercises of week 13, SimMIM: a mask coarser than the patches, how far it hides, pixels from channels, the loss."""
+"""Exercises of week 13, SimMIM: a coarse mask, how far it hides, the loss, one training step, pixels from channels."""
 from __future__ import annotations
 
 import math
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from course_lib.augment.masks import hidden_count
 from course_lib.exercises.spec import Exercise
+from course_lib.methods.masked.simmim import simmim_loss as library_loss
 from course_lib.models.patches import normalize_patches, patchify, unpatchify
 from lessons.exercises.shared import rand, randn
 
@@ -318,4 +319,225 @@ simmim_loss = Exercise(
            "return error / (mask.sum() + eps) / images.shape[1]"),
 )
 
-EXERCISES = [coarse_mask, average_distance, pixel_shuffle, simmim_loss]
+# ------------------------------------------------------------------------------------------------ 13.simmim_step
+def simmim_step(embed, positions, encoder, head, mask_token, optimizer, images, visible):
+    """One update of SimMIM -> the loss, a number.
+
+    embed(images) -> (B, L, D); positions (1, L, D); encoder (B, L, D) -> (B, L, D); head (B, L, D) -> (B, C, H, H).
+    """
+    tokens = torch.where(visible.flatten(1)[..., None], embed(images), mask_token)
+    prediction = head(encoder(tokens + positions))
+    loss = library_loss(prediction, images, visible)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def _three_steps(step, images: Tensor, visible: Tensor):
+    """Three updates of a very small network by `step`: the losses, and the weights at the end.
+
+    The encoder mixes the places by fixed weights, so that a hidden patch feels what stands at the others.
+    """
+    draw = partial(randn, torch.Generator().manual_seed(5), images.dtype)
+    grid, size, width = visible.shape[-1], images.shape[-1], 6
+    patch, length = size // grid, grid * grid
+    n = 3 * patch * patch
+    into, out, bias, token, places = weights = [
+        torch.nn.Parameter(0.6 * draw(*shape)) for shape in
+        ((n, width), (width, n), (1, 1, width), (1, 1, width), (1, length, width))]
+    between = draw(length, length) / math.sqrt(length)
+
+    def embed(pictures):
+        return patchify(pictures, patch) @ into + bias
+
+    def encoder(tokens):
+        if tokens.shape[1:] != places.shape[1:]:
+            raise ValueError(f"the encoder takes {length} tokens for each image, hidden ones as well; it was given "
+                             f"the shape {tuple(tokens.shape)}")
+        return torch.tanh(tokens + between @ tokens)
+
+    def head(tokens):
+        return unpatchify(tokens @ out, patch)
+
+    optimizer = torch.optim.SGD(weights, lr=0.1, momentum=0.5)
+    losses = [step(embed, places, encoder, head, token, optimizer, *pair) for pair in zip(images, visible)]
+    if any(loss is None or loss is Ellipsis for loss in losses):
+        return losses[0]
+    noted = {"a loss that keeps its graph": any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)}
+    losses = [loss.detach() if isinstance(loss, Tensor) else loss for loss in losses]
+    noted["a rounded loss"] = all(isinstance(loss, float) and loss == round(loss, 4) for loss in losses)
+    weights = torch.cat([w.detach().flatten() for w in weights])
+    return {"losses": losses, "weights": weights, **{what: True for what, found in noted.items() if found}}
+
+
+def _update_probes(generator, dtype):
+    def visible(batch, grid, first):
+        ranks = torch.rand(3, batch, grid * grid, generator=generator).argsort(-1).argsort(-1)
+        kept = first + torch.arange(batch) % (grid * grid - first)
+        return (ranks < kept[:, None]).view(3, batch, grid, grid)
+
+    return [dict(images=randn(generator, dtype, 3, 4, 3, 6, 6) + 0.5, visible=visible(4, 3, 3)),
+            dict(images=randn(generator, dtype, 3, 5, 3, 8, 8) + 0.5, visible=visible(5, 2, 1))]
+
+
+def _put_in(tokens, mask_token, visible):
+    return torch.where(visible.flatten(1)[..., None], tokens, mask_token)
+
+
+def _blanked(images, visible):
+    size = images.shape[-1] // visible.shape[-1]
+    return images * repeat(visible, "b h w -> b 1 (h p) (w q)", p=size, q=size)
+
+
+def _update(put=_put_in, seen=lambda images, visible: images, enter=lambda put, x, positions: put(x) + positions,
+            leave=lambda put, x, positions: x, masks=lambda visible: visible, target=lambda images, visible: images,
+            scored=lambda visible: visible, measure=library_loss, order="clear backward step", back=lambda loss: loss.item()):
+    def step(embed, positions, encoder, head, mask_token, optimizer, images, visible):
+        visible = masks(visible)
+        replace = partial(put, mask_token=mask_token, visible=visible)
+        tokens = encoder(enter(replace, embed(seen(images, visible)), positions))
+        loss = measure(head(leave(replace, tokens, positions)), target(images, visible), scored(visible))
+        acts = {"clear": optimizer.zero_grad, "backward": loss.backward, "step": optimizer.step,
+                "token": lambda: setattr(mask_token, "grad", None)}
+        for act in order.split():
+            acts[act]()
+        return back(loss)
+
+    return step
+
+
+def _after_the_update(embed, positions, encoder, head, mask_token, optimizer, images, visible):
+    def loss():
+        return library_loss(head(encoder(_put_in(embed(images), mask_token, visible) + positions)), images, visible)
+
+    optimizer.zero_grad()
+    loss().backward()
+    optimizer.step()
+    return loss().item()
+
+
+def _by_index(embed, positions, encoder, head, mask_token, optimizer, images, visible):
+    tokens = embed(images).clone()
+    tokens[~visible.flatten(1)] = mask_token[0, 0]
+    error = (head(encoder(tokens + positions)) - images).abs().mean(1)
+    size = images.shape[-1] // visible.shape[-1]
+    hidden = repeat(~visible, "b h w -> b (h p) (w q)", p=size, q=size)
+    loss = error[hidden].mean()
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return float(loss.detach())
+
+
+def _by_weights(embed, positions, encoder, head, mask_token, optimizer, images, visible):
+    optimizer.zero_grad()
+    w = visible.flatten(1)[..., None].to(images.dtype)
+    tokens = w * embed(_blanked(images, visible)) + (1 - w) * mask_token + positions
+    loss = simmim_loss.resolve()(head(encoder(tokens)), images, visible)
+    loss.backward()
+    optimizer.step()
+    return loss.detach().item()
+
+
+step_exercise = Exercise(
+    key="13.simmim_step", title="One training step", minutes=8, difficulty=3,
+    reference=simmim_step, probes=_update_probes, call=_three_steps, tolerance=1e-4,
+    words={"['losses']": "the returned losses", "['weights']": "the weights after three steps",
+           "['a loss that keeps its graph']": "the graph behind the loss", "['a rounded loss']": "the rounding"},
+    wrong={
+        "the token replaces the position too": (
+            _update(enter=lambda put, x, positions: put(x + positions)),
+            "The mask tokens have no position: all hidden patches are alike, and the network cannot know which one to "
+            "draw. Put the token in first, then add positions to all."),
+        "nothing is hidden": (
+            _update(put=lambda x, mask_token, visible: x),
+            "The encoder sees the patches that it is to predict. Replace their embeddings by the mask token."),
+        "the visible patches are replaced": (
+            _update(put=lambda x, mask_token, visible: _put_in(x, mask_token, ~visible)),
+            "True = visible: those embeddings stay. torch.where takes its second argument where the first is True."),
+        "zeros in place of the token": (
+            _update(put=lambda x, mask_token, visible: _put_in(x, torch.zeros_like(mask_token), visible)),
+            "Hidden places hold zeros: the mask token is a parameter; it must stand there and get a gradient."),
+        "the mask token is detached": (
+            _update(put=lambda x, mask_token, visible: _put_in(x, mask_token.detach(), visible)),
+            "The losses begin right, but the mask token never moves: no .detach(), .data or torch.tensor(...)."),
+        "the token is added": (
+            _update(put=lambda x, mask_token, visible: x + ~visible.flatten(1)[..., None] * mask_token),
+            "The mask token is added to the hidden patch's embedding, which still says what was there. It must "
+            "replace it."),
+        "hidden pixels are blanked": (
+            _update(put=lambda x, mask_token, visible: x, seen=_blanked),
+            "You hide pixels, and the mask token is not used: a black patch and a hidden one look the same. Replace "
+            "the embedding."),
+        "the token comes after the encoder": (
+            _update(enter=lambda put, x, positions: x + positions, leave=lambda put, x, positions: put(x)),
+            "The encoder has read the hidden patches, and a mask token that enters after it has learned nothing of "
+            "this image. It goes into the sequence before the encoder. (MAE drops them; SimMIM does not.)"),
+        "no positions": (
+            _update(enter=lambda put, x, positions: put(x)),
+            "Nothing tells the encoder where a token stands: add `positions` to all of them."),
+        "positions for mask tokens only": (
+            _update(enter=lambda put, x, positions: put(x) + positions * (put(0 * x) != put(0 * x + 1)).logical_not()),
+            "Visible patches need their positions as well: a mask token must know what stands where. Add positions to "
+            "all tokens."),
+        "positions come after the encoder": (
+            _update(enter=lambda put, x, positions: put(x), leave=lambda put, x, positions: x + positions),
+            "Positions must be there before tokens look at each other: encoder(tokens + positions)."),
+        "the target has holes": (
+            _update(target=_blanked),
+            "You compare with the image whose hidden pixels are blank, so that blank is the right answer. The target "
+            "is the whole image."),
+        "the visible patches are scored": (
+            _update(scored=lambda visible: ~visible),
+            "simmim_loss takes the mask with True = visible and scores the others. Hand on `visible` as it is."),
+        "all patches are scored": (
+            _update(scored=torch.zeros_like),
+            "The loss counts every pixel. Hand on `visible`, so that simmim_loss leaves out what the encoder saw."),
+        "squared error": (
+            _update(measure=lambda prediction, images, visible: _other_mask(
+                prediction, images, visible, mask=lambda m: m, power=2)),
+            "SimMIM takes the absolute error; squares are MAE's. simmim_loss does it."),
+        "the loss after the update": (
+            _after_the_update, "The weights are right, but the loss is computed anew after the update. Return the one "
+                               "that you took the gradient of."),
+        "one mask for all": (
+            _update(masks=lambda visible: visible[:1].expand_as(visible)),
+            "Every image hides the first one's patches: each has a mask of its own."),
+        "gradients never cleared": (
+            _update(order="backward step"),
+            "backward adds to the gradients of the step before. optimizer.zero_grad() first."),
+        "only the mask token's gradient is cleared": (
+            _update(order="token backward step"),
+            "You clear the gradient of the mask token only; all other weights add theirs up. optimizer.zero_grad() "
+            "clears them all."),
+        "the weights never move": (
+            _update(order="backward clear step"),
+            "After three steps the weights are those of the beginning: optimizer.step() finds no gradient, or is "
+            "never called. The order is zero_grad, backward, step."),
+        "the step comes before backward": (
+            _update(order="step clear backward"),
+            "Each update uses the gradient of the batch before, and the first one none. The order is zero_grad, "
+            "backward, step."),
+        "the loss is rounded": (
+            _update(back=lambda loss: round(loss.item(), 3)),
+            "Return the loss as it is: loss.item(). Round where you print."),
+        "the loss keeps its graph": (
+            _update(back=lambda loss: loss),
+            "You return the tensor with the whole computation behind it, which keeps every batch in memory. Return a "
+            "number: loss.item()."),
+    },
+    right={"written by index, cleared at the end": _by_index, "weights in place of where": _by_weights},
+    hints=("Embed, replace, add positions, encode, draw, score, update: a line or a function for each.",
+           "torch.where(visible.flatten(1)[..., None], a, b) keeps a where a patch is visible. Positions come after it, "
+           "for all tokens.",
+           "tokens = torch.where(visible.flatten(1)[..., None], embed(images), mask_token)\n"
+           "prediction = head(encoder(tokens + positions))\n"
+           "loss = simmim_loss(prediction, images, visible)\n"
+           "optimizer.zero_grad()\n"
+           "loss.backward()\n"
+           "optimizer.step()\n"
+           "return loss.item()"),
+)
+
+EXERCISES = [coarse_mask, average_distance, simmim_loss, step_exercise, pixel_shuffle]

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from course_lib.augment.masks import patch_mask
-from course_lib.evaluate.reconstruction import average_distance, fill_mean, fill_nearest, hidden_error
+from course_lib.evaluate.reconstruction import (
+    average_distance, distance_map, error_by_distance, fill_mean, fill_nearest, hidden_error,
+)
 
 
 def example(b=3, size=12, grid=4, mask_ratio=0.6, seed=0):
@@ -137,3 +139,42 @@ def test_nearest_pixels_of_large_pictures_take_little_memory():
         squares = (known - torch.tensor(place)).square().sum(1)
         row, column = known[squares.argmin()].tolist()
         assert torch.equal(filled[0, :, place[0], place[1]], images[0, :, row, column])
+
+
+# ---------------------------------------------------------------- by distance
+def naive_map(visible, size):
+    seen, out = pixels(visible, size), torch.zeros(len(visible), size, size)
+    for b in range(len(visible)):
+        places = [(y, x) for y in range(size) for x in range(size) if seen[b][y][x]]
+        for y in range(size):
+            for x in range(size):
+                out[b, y, x] = min(((p - y) ** 2 + (q - x) ** 2) ** 0.5 for p, q in places)
+    return out
+
+
+def test_the_distance_of_every_pixel():
+    _, visible = example()
+    far = distance_map(visible, 12)
+    torch.testing.assert_close(far, naive_map(visible, 12))
+    assert (far[where(visible, 12)[:, 0]] == 0).all()
+    assert float(far[far > 0].mean()) == pytest.approx(average_distance(visible, 12))
+    assert distance_map(torch.zeros(1, 4, 4, dtype=torch.bool), 12).isinf().all()
+
+
+def test_the_error_by_distance_is_that_of_the_pixels_there():
+    images, visible = example()
+    filled, far = fill_nearest(images, visible), naive_map(visible, 12)
+    whole = error_by_distance(filled, images, visible, (0, 99))
+    assert whole == pytest.approx([hidden_error(filled, images, visible)])
+    edges = (0, 1, 2.5, 90, 99)
+    found = error_by_distance(filled, images, visible, edges)
+    for low, high, error in zip(edges, edges[1:], found):
+        there = [(b, y, x) for b in range(3) for y in range(12) for x in range(12) if low < far[b, y, x] <= high]
+        if not there:
+            assert error != error
+            continue
+        true = torch.stack([images[b, :, y, x] for b, y, x in there])
+        drawn = torch.stack([filled[b, :, y, x] for b, y, x in there])
+        expected = float(((drawn - true) ** 2).sum() / ((true - true.mean(0)) ** 2).sum())
+        assert error == pytest.approx(expected, rel=1e-4)
+    assert found[3] != found[3]

@@ -144,7 +144,85 @@ def _whitened(prediction, images, visible, eps=1e-5):
     return d[flags].abs().sum() / (flags.sum() + eps) / d.shape[1]
 
 
+# ---------------------------------------------------------------- 13.simmim_step
+def _spelt(change="", order=("zero", "back", "move"), back=float):
+    """A step of its own words; `change` says what is done in another way."""
+    def step(embed, positions, encoder, head, mask_token, optimizer, images, visible):
+        if change == "first mask":
+            visible = torch.stack([visible[0]] * len(visible))
+        gone = torch.logical_not(visible).flatten(1).unsqueeze(-1)
+        x, token = embed(_holes(images, visible) if change == "holes" else images), mask_token
+        if change == "inverted":
+            gone = gone.logical_not()
+        if change == "zeros":
+            token = 0.0 * mask_token.detach()
+        if change == "fixed":
+            token = mask_token.data
+        covered = torch.where(gone, token.expand_as(x), x)
+        enter = {"late": lambda: torch.where(gone, token.expand_as(x), x + positions), "open": lambda: x + positions,
+                 "holes": lambda: x + positions, "after": lambda: x + positions,
+                 "sum": lambda: x + gone * token + positions, "nowhere": lambda: covered,
+                 "afterwards": lambda: covered, "half": lambda: torch.where(gone, token + positions, x)}
+        y = encoder(enter.get(change, lambda: covered + positions)())
+        if change == "after":
+            y = torch.where(gone, token.expand_as(y), y)
+        if change == "afterwards":
+            y = y + positions
+        drawn = head(y)
+        target = _holes(images, visible) if change == "target" else images
+        flags = {"seen": visible, "all": torch.ones_like(visible)}.get(change, ~visible)
+        big = repeat(flags, "b h w -> b c (h p) (w q)", c=images.shape[1], p=images.shape[-1] // visible.shape[-1],
+                     q=images.shape[-1] // visible.shape[-1])
+        apart = (drawn - target)[big]
+        loss = (apart**2 if change == "square" else apart.abs()).sum() / (apart.numel() + 3e-5)
+        for what in order:
+            if what == "back":
+                loss.backward()
+            elif what == "move":
+                optimizer.step()
+            elif what == "one":
+                mask_token.grad = None
+            else:
+                optimizer.zero_grad(set_to_none=False)
+        if change == "again":
+            y = encoder(torch.where(gone, mask_token.expand_as(x), embed(images)) + positions)
+            return float((head(y) - images)[big].abs().mean())
+        return back(loss.detach()) if back is float else back(loss)
+
+    return step
+
+
+def _holes(images, visible):
+    p = images.shape[-1] // visible.shape[-1]
+    return images.masked_fill(~repeat(visible, "b h w -> b 1 (h p) (w q)", p=p, q=p), 0.0)
+
+
 SECOND = {
+    "13.simmim_step": {
+        "the token replaces the position too": _spelt("late"),
+        "nothing is hidden": _spelt("open"),
+        "the visible patches are replaced": _spelt("inverted"),
+        "zeros in place of the token": _spelt("zeros"),
+        "the mask token is detached": _spelt("fixed"),
+        "the token is added": _spelt("sum"),
+        "hidden pixels are blanked": _spelt("holes"),
+        "the token comes after the encoder": _spelt("after"),
+        "no positions": _spelt("nowhere"),
+        "positions for mask tokens only": _spelt("half"),
+        "positions come after the encoder": _spelt("afterwards"),
+        "squared error": _spelt("square"),
+        "the loss after the update": _spelt("again"),
+        "the target has holes": _spelt("target"),
+        "the visible patches are scored": _spelt("seen"),
+        "all patches are scored": _spelt("all"),
+        "one mask for all": _spelt("first mask"),
+        "gradients never cleared": _spelt(order=("back", "move")),
+        "only the mask token's gradient is cleared": _spelt(order=("one", "back", "move")),
+        "the weights never move": _spelt(order=("zero", "back")),
+        "the step comes before backward": _spelt(order=("move", "zero", "back")),
+        "the loss is rounded": _spelt(back=lambda loss: float(f"{loss:.3f}")),
+        "the loss keeps its graph": _spelt(back=lambda loss: 1.0 * loss),
+    },
     "13.coarse_mask": {
         "the mask is tiled": _copies,
         "rounded down": lambda noise, mask_ratio, scale=1: _blocks(
