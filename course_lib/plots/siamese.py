@@ -88,7 +88,8 @@ def two_logs_figure(losses: Sequence[Line], scores: Mapping[str, Sequence[float]
     axes[0].set(xlabel="step", ylabel="loss", ylim=(-1.05, 0.05), title="the lower loss ...")
     axes[0].legend(fontsize=8, loc="upper right")
     for place, (whose, values) in enumerate(scores.items()):
-        axes[1].plot([place] * len(values), [100 * v for v in values], look[whose][2], color=look[whose][0], ms=7)
+        across = place + 0.1 * (np.arange(len(values)) - (len(values) - 1) / 2)
+        axes[1].plot(across, [100 * v for v in values], look[whose][2], color=look[whose][0], ms=7)
     for name, value in floors.items():
         axes[1].axhline(100 * value, color=MEANING[name], ls=":", lw=1.4)
         axes[1].annotate(name, (-0.45, 100 * value), xytext=(0, 2), textcoords="offset points", fontsize=7.5,

@@ -54,6 +54,9 @@ negative = Exercise(
         "always stopped": (
             lambda p, z, stop=True: -_cosines(p, z.detach()).mean(),
             "With stop=False z must get its gradient: the lesson switches the stop off to see what it does."),
+        "the stop reversed": (
+            lambda p, z, stop=True: -_cosines(p, _stopped(z, not stop)).mean(),
+            "You detach z when `stop` is False, and leave it when it is True. stop=True means: no gradient into z."),
         "the cosine, not its negative": (
             lambda p, z, stop=True: _cosines(p, _stopped(z, stop)).mean(),
             "Minimising the cosine turns predictions *away* from their targets. A loss goes down when things get "

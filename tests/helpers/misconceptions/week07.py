@@ -160,6 +160,7 @@ SECOND = {
         "p never learns": lambda p, z, stop=True: -F.cosine_similarity(p.data, z).mean(),
         "a stop on both": lambda p, z, stop=True: -_cos(_held(p, stop), _held(z, stop)).mean(),
         "always stopped": lambda p, z, stop=True: -_cos(p, z.data).mean(),
+        "the stop reversed": lambda p, z, stop=True: -_cos(p, z if stop else z.data).mean(),
         "the cosine, not its negative": lambda p, z, stop=True: F.cosine_similarity(p, _held(z, stop), dim=-1).mean(),
         "BYOL's distance": lambda p, z, stop=True: (_sphere(p) - _sphere(_held(z, stop))).pow(2).sum() / len(p),
         "a dot product": lambda p, z, stop=True: -torch.einsum("nd,nd->", p, _held(z, stop)) / len(p),
