@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from course_lib.plots.drawing import ORANGE, RED, THIS, drawn
+from course_lib.plots.drawing import BLACK, GREEN, MEANING, ORANGE, RED, THIS, drawn
 from course_lib.plots.sketch import arrow, picture, unit_circle
 
 Line = tuple[str, Sequence[float], Sequence[float]]  # whose, x, y
@@ -41,44 +41,62 @@ def descent_figure(path: Mapping[str, Tensor], spread: Sequence[float], step: in
 @drawn
 def pull_figure(p: Tensor, z: Tensor, moves: Sequence[Tensor]) -> Figure:
     """A prediction p and a target z in the plane, and where a step of descent moves each."""
-    figure, axes = plt.subplots(figsize=(5.2, 3.2))
+    figure, axes = plt.subplots(figsize=(6.4, 3.4))
     unit_circle(axes)
-    for point, move, colour, name in ((p, moves[0], THIS, "p"), (z, moves[1], ORANGE, "z")):
+    for point, move, colour, name in ((p, moves[0], THIS, "p"), (z, moves[1], BLACK, "z")):
         x, y = point.tolist()
         axes.plot([0, x], [0, y], color=colour, lw=1, alpha=0.5)
         axes.plot(x, y, "o", color=colour, ms=9)
-        axes.annotate(name, (x, y), xytext=(8, 6), textcoords="offset points", color=colour)
-        arrow(axes, (x, y), (x + float(move[0]), y + float(move[1])), colour, arrowstyle="-|>", lw=2.2)
-    axes.set(xlim=(-2.5, 2.5), ylim=(-1.2, 2.4))
-    axes.set_title(f"pull on p {float(moves[0].norm()):.2f}, pull on z {float(moves[1].norm()):.2f}", loc="center")
+        axes.annotate(name, (x, y), xytext=(-10, 8), textcoords="offset points", color=colour)
+        dx, dy = move.tolist()
+        arrow(axes, (x, y), (x + dx, y + dy), colour, arrowstyle="-|>", lw=2.2)
+        if dx or dy:
+            axes.annotate(f"{float(move.norm()):.2f}", (x + dx / 2, y + dy / 2), xytext=(7, 5 if name == "p" else -5),
+                          textcoords="offset points", color=colour)
+    axes.set(xlim=(-2.3, 2.9), ylim=(-1.15, 2.15))
+    axes.set_title("a step of descent moves p" + (" and z" if float(moves[1].norm()) else ", not z"), loc="center")
     return figure
 
 
 @drawn
-def mean_and_prediction(means: Sequence[float], prediction: float, views: int) -> Figure:
-    """How near the mean over 1, 2, ... views comes to a new one, `views` marked, and how near a prediction does."""
-    figure, axes = plt.subplots(figsize=(8, 2.6))
-    axes.plot(range(1, len(means) + 1), means, "D-", ms=9, markevery=[views - 1], color=THIS, label="mean over A views")
-    axes.axhline(prediction, color=ORANGE, ls="--", label="predictor, from one view")
-    axes.set(xlabel="A: views averaged", ylabel="cosine with a new view", ylim=(min(0, prediction) - 0.05, 1.05),
-             title=f"mean over {views} views {means[views - 1]:.2f}, predictor {prediction:.2f}")
+def mean_and_prediction(means: Sequence[float], prediction: float, constant: float, views: int) -> Figure:
+    """How near a new view come the mean over 1, 2, ... views, `views` marked, a prediction, and one fixed direction."""
+    figure, axes = plt.subplots(figsize=(8, 2.8))
+    axes.plot(range(1, len(means) + 1), means, "D-", ms=7, markevery=[views - 1], color=BLACK, label="mean over A views")
+    axes.axhline(prediction, color=THIS, ls="--", label="predictor, from one view")
+    axes.axhline(constant, color=GREEN, ls=":", label="constant, no image")
+    axes.set(xlabel="A: views averaged", ylabel="cosine with a new view",
+             ylim=(min(0, prediction, constant) - 0.03, 1.15 * max(*means, prediction, constant)),
+             title=f"mean over {views} views {means[views - 1]:.2f}, predictor {prediction:.2f}, constant {constant:.2f}")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
     return figure
 
 
 @drawn
-def two_logs_figure(losses: Sequence[Line], ranks: Sequence[Line], album: np.ndarray, rows: Sequence[str]) -> Figure:
-    """Losses and ranks of two kinds of run, the first kind in the method's colour; beside them pictures in rows."""
-    figure, axes = plt.subplots(1, 3, figsize=(9, 2.9), width_ratios=(1, 1, 1.25))
-    for panel, lines in zip(axes, (losses, ranks)):
-        first, told = lines[0][0], set[str]()
-        for whose, x, y in lines:
-            colour, dash = (THIS, "-") if whose == first else (ORANGE, "--")
-            panel.plot(x, y, dash, color=colour, lw=1.3, label=None if whose in told else whose)
-            told.add(whose)
+def two_logs_figure(losses: Sequence[Line], scores: Mapping[str, Sequence[float]], floors: Mapping[str, float],
+                    album: np.ndarray, rows: Sequence[str]) -> Figure:
+    """Losses and kNN of two kinds of run, the first kind in the method's colour; beside them pictures in rows.
+
+    scores: kind -> the kNN accuracy of each of its runs. floors: dotted lines, such as raw pixels.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(9.4, 3.0), width_ratios=(1, 1, 1.25))
+    look = dict(zip(scores, ((THIS, "-", "o"), (ORANGE, "--", "s"))))
+    told = set[str]()
+    for whose, x, y in losses:
+        axes[0].plot(x, y, look[whose][1], color=look[whose][0], lw=1.1, label=None if whose in told else whose)
+        told.add(whose)
     axes[0].set(xlabel="step", ylabel="loss", ylim=(-1.05, 0.05), title="the lower loss ...")
     axes[0].legend(fontsize=8, loc="upper right")
-    axes[1].set(xlabel="step", ylabel="rank of the projection", ylim=(0, None), title="... the worse network")
+    for place, (whose, values) in enumerate(scores.items()):
+        across = place + 0.1 * (np.arange(len(values)) - (len(values) - 1) / 2)
+        axes[1].plot(across, [100 * v for v in values], look[whose][2], color=look[whose][0], ms=7)
+    for name, value in floors.items():
+        axes[1].axhline(100 * value, color=MEANING[name], ls=":", lw=1.4)
+        axes[1].annotate(name, (-0.45, 100 * value), xytext=(0, 2), textcoords="offset points", fontsize=7.5,
+                         color="#555555")
+    axes[1].set(xlim=(-0.5, 1.5), ylim=(0, 100 * max(max(map(max, scores.values())), *floors.values()) + 8),
+                ylabel="kNN, % of test images", title="... the worse network")
+    axes[1].set_xticks(range(len(scores)), [name.replace(" stop", "\nstop") for name in scores], fontsize=8)
     picture(axes[2], album, "one image, and its nearest four")
     height = album.shape[0] / len(rows)
     axes[2].set_yticks([height * (i + 0.5) for i in range(len(rows))], rows, fontsize=8)

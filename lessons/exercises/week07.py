@@ -33,7 +33,7 @@ def _cosine_of_predictions_only(p: Tensor, z: Tensor, stop: bool = True) -> Tens
 
 
 negative = Exercise(
-    key="07.negative_cosine", title="Who moves, and who stands still", minutes=5, difficulty=2,
+    key="07.negative_cosine", title="The cosine with a stop-gradient", minutes=5, difficulty=2,
     reference="course_lib.methods.contrastive.simsiam:negative_cosine", probes=_cosine_probes, gradients=True,
     wrong={
         "no stop-gradient": (
@@ -54,6 +54,9 @@ negative = Exercise(
         "always stopped": (
             lambda p, z, stop=True: -_cosines(p, z.detach()).mean(),
             "With stop=False z must get its gradient: the lesson switches the stop off to see what it does."),
+        "the stop reversed": (
+            lambda p, z, stop=True: -_cosines(p, _stopped(z, not stop)).mean(),
+            "You detach z when `stop` is False, and leave it when it is True. stop=True means: no gradient into z."),
         "the cosine, not its negative": (
             lambda p, z, stop=True: _cosines(p, _stopped(z, stop)).mean(),
             "Minimising the cosine turns predictions *away* from their targets. A loss goes down when things get "
@@ -79,6 +82,17 @@ negative = Exercise(
             lambda p, z, stop=True: -(unit(p) @ unit(_stopped(z, stop)).T).mean(),
             "The matrix of all pairs pulls every prediction to every image's target. Row i belongs to row i alone: "
             "no image is compared with another one in SimSiam."),
+        "squared error of unit vectors": (
+            lambda p, z, stop=True: F.mse_loss(unit(p), unit(_stopped(z, stop))),
+            "The mean squared difference of unit vectors is (2 - 2 cos)/D: it prefers the same vectors, but its value "
+            "and its gradient shrink as D grows. The loss is minus the cosine itself."),
+        "the cosine of the means": (
+            lambda p, z, stop=True: -F.cosine_similarity(p.mean(0), _stopped(z, stop).mean(0), dim=0),
+            "You average the images first and compare the two averages. Compare row by row, one cosine for each "
+            "image, then take the mean of the cosines."),
+        "the median": (
+            lambda p, z, stop=True: -_cosines(p, _stopped(z, stop)).median(),
+            "The median hears one image of the batch and gives the others no gradient. Take the mean over images."),
     },
     right={
         "a squared distance": lambda p, z,
@@ -87,8 +101,8 @@ negative = Exercise(
             "nd,nd->n", p / p.norm(dim=1, keepdim=True), _stopped(z, stop) / _stopped(z, stop).norm(dim=1, keepdim=True)
         ).mean(),
     },
-    hints=("Two vectors per image, row i of both. Which of the two may learn from this number, and which is only "
-           "looked at?",
+    hints=("Two vectors per image, row i of both. Which of the two may learn from this number, and which is a fixed "
+           "target?",
            "z.detach() has the same values and no history. Then the cosine of each pair of rows: "
            "F.cosine_similarity(..., dim=1).",
            "if stop:\n    z = z.detach()\ncosines = F.cosine_similarity(p, z, dim=1)\nreturn -cosines.mean()"),
@@ -113,8 +127,8 @@ loss = Exercise(
     wrong={
         "each view predicts itself": (
             lambda p1, p2, z1, z2, stop=True: (negative_cosine(p1, z1, stop) + negative_cosine(p2, z2, stop)) / 2,
-            "p1 is compared with z1, from which it was computed: the predictor becomes the identity and no view ever "
-            "hears of the other. Cross them: p1 with z2, p2 with z1."),
+            "p1 is compared with z1, from which it was computed: the predictor only has to become the identity, and the "
+            "two views never meet. Cross them: p1 with z2, p2 with z1."),
         "not halved": (
             lambda p1, p2, z1, z2, stop=True: negative_cosine(p1, z2, stop) + negative_cosine(p2, z1, stop),
             "The sum of the two directions is BYOL's convention. SimSiam takes their mean: at best -1, not -2, and the "
@@ -134,11 +148,25 @@ loss = Exercise(
             "first."),
         "one stop forgotten": (
             _detached_one,
-            "One direction passes `stop` on, the other one lets the gradient through z1. One open door is enough to "
-            "collapse."),
+            "One direction passes `stop` on, the other one lets the gradient through z1. Pass `stop` to both calls."),
         "stop not passed on": (
             lambda p1, p2, z1, z2, stop=True: (negative_cosine(p1, z2) + negative_cosine(p2, z1)) / 2,
             "The argument `stop` has to reach negative_cosine: the toy of the lesson switches it off."),
+        "never stopped": (
+            lambda p1, p2, z1, z2, stop=True: simsiam_loss(p1, p2, z1, z2, False),
+            "With stop=True a gradient still flows into z1 and z2: you pass False. Pass the argument `stop` on as it is; "
+            "negative_cosine does the detach."),
+        "the stop reversed": (
+            lambda p1, p2, z1, z2, stop=True: simsiam_loss(p1, p2, z1, z2, not stop),
+            "You stop when `stop` is False, and don't when it is True. Pass it on as it is."),
+        "one call the wrong way round": (
+            lambda p1, p2, z1, z2, stop=True: (negative_cosine(p1, z2, stop) + negative_cosine(z1, p2, stop)) / 2,
+            "One of your two calls has its arguments swapped: negative_cosine(z1, p2) holds the prediction p2 and moves "
+            "z1. The prediction comes first, in both calls."),
+        "the smaller of the two": (
+            lambda p1, p2, z1, z2, stop=True: torch.minimum(negative_cosine(p1, z2, stop),
+                                                            negative_cosine(p2, z1, stop)),
+            "You keep the better direction, so the other one is never trained. Take the mean of both."),
     },
     right={
         "one call on both directions": lambda p1, p2, z1, z2, stop=True: negative_cosine(
@@ -182,8 +210,8 @@ def _three_steps(step, encoder: nn.Module, predictor: nn.Module, views: Tensor):
     held = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
     weights = {name: torch.cat([p.detach().flatten() for p in network.parameters()])
                for name, network in (("encoder", encoder), ("predictor", predictor))}
-    numbers = [float(loss) for loss in losses]
-    return {"first loss": numbers[0], "later losses": numbers[1:], "keeps its graph": held, **weights}
+    numbers = dict(zip(("first loss", "second loss", "third loss"), map(float, losses)))
+    return {**numbers, **weights, "keeps its graph": held}
 
 
 def _learn(loss: Tensor, optimizer: torch.optim.Optimizer) -> float:
@@ -206,6 +234,68 @@ def _stepped(loss):
 def _loss_of(encoder, predictor, view1, view2) -> Tensor:
     z1, z2 = encoder(view1), encoder(view2)
     return simsiam_loss(predictor(z1), predictor(z2), z1, z2)
+
+
+def _with(make):
+    """A step whose predictions are make(predictor, z1, z2); all else is right."""
+    return _stepped(lambda h, z1, z2: simsiam_loss(*make(h, z1, z2), z1, z2))
+
+
+def _in_one(h: nn.Module, z1: Tensor, z2: Tensor) -> tuple[Tensor, ...]:
+    return h(torch.cat([z1, z2])).chunk(2)
+
+
+def _without_statistics(h: nn.Module, z1: Tensor, z2: Tensor) -> tuple[Tensor, ...]:
+    h.eval()
+    found = h(z1), h(z2)
+    h.train()
+    return found
+
+
+def _clearing(cleared):
+    """A step that clears the gradients of cleared(encoder, predictor) only."""
+    def step(encoder, predictor, optimizer, view1, view2):
+        loss = _loss_of(encoder, predictor, view1, view2)
+        cleared(encoder, predictor).zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def _predictor_frozen(encoder, predictor, optimizer, view1, view2):
+    loss = _loss_of(encoder, predictor, view1, view2)
+    optimizer.zero_grad()
+    loss.backward()
+    predictor.zero_grad()
+    optimizer.step()
+    return loss.item()
+
+
+def _step_first(encoder, predictor, optimizer, view1, view2):
+    loss = _loss_of(encoder, predictor, view1, view2)
+    optimizer.step()
+    optimizer.zero_grad()
+    loss.backward()
+    return loss.item()
+
+
+def _before_first(encoder, predictor, optimizer, view1, view2):
+    """The update comes before backward: it follows the last batch's gradient."""
+    optimizer.step()
+    loss = _loss_of(encoder, predictor, view1, view2)
+    optimizer.zero_grad()
+    loss.backward()
+    return loss.item()
+
+
+def _rounded(encoder, predictor, optimizer, view1, view2):
+    return round(simsiam_step(encoder, predictor, optimizer, view1, view2), 4)
+
+
+def _negative_returned(encoder, predictor, optimizer, view1, view2):
+    return -simsiam_step(encoder, predictor, optimizer, view1, view2)
 
 
 def _not_cleared(encoder, predictor, optimizer, view1, view2):
@@ -284,16 +374,17 @@ def _cleared_after(encoder, predictor, optimizer, view1, view2):
 
 step = Exercise(
     key="07.step", title="One step of SimSiam", minutes=8, difficulty=3,
-    reference=simsiam_step, probes=_step_probes, call=_three_steps, tolerance=1e-3,
-    words={"['first loss']": "the first step's loss", "['later losses']": "the losses of the next two steps",
+    reference=simsiam_step, probes=_step_probes, call=_three_steps, tolerance=1e-5,
+    words={"['first loss']": "the first step's loss", "['second loss']": "the second step's loss",
+           "['third loss']": "the third step's loss",
            "['encoder']": "the encoder's weights after three steps",
            "['predictor']": "the predictor's weights after three steps",
-           "['keeps its graph']": "whether the returned loss keeps its graph"},
+           "['keeps its graph']": "the kind of what you return (a number, without a graph)"},
     wrong={
         "each view predicts itself": (
             _stepped(lambda h, z1, z2: _half(h(z1), z1) + _half(h(z2), z2)),
-            "p1 meets z1, from which it was computed: no view ever hears of the other. It is the last bug of this "
-            "lesson's hunt, and every log likes it. simsiam_loss(p1, p2, z1, z2), in this order."),
+            "p1 meets z1, from which it was computed, and the two views never meet. It is a bug of this lesson's hunt, "
+            "and the log looks better for it. simsiam_loss(p1, p2, z1, z2), in this order."),
         "one direction only": (
             _stepped(lambda h, z1, z2: negative_cosine(h(z1), z2)),
             "The second direction is missing: view 2 predicts view 1 as well."),
@@ -325,8 +416,8 @@ step = Exercise(
             "optimizer.zero_grad() before backward."),
         "gradients cleared between backward and step": (
             _cleared_too_late,
-            "zero_grad stands between backward and step, so the optimizer has nothing to follow and no weight moves. "
-            "Clear first, then backward, then step."),
+            "When optimizer.step() comes, the gradients have just been cleared, so it has nothing to follow and no weight "
+            "moves. Clear first, then backward, then step."),
         "both views in one batch": (
             _one_batch,
             "Both views went through the encoder together, so batch norm mixed their statistics. In the official code "
@@ -349,11 +440,51 @@ step = Exercise(
             "drives the views apart."),
         "two steps of the optimizer": (
             _two_optimizer_steps,
-            "optimizer.step() is called twice: the same gradient is followed two times."),
+            "The update is twice as large as it should be: optimizer.step() is called twice, or the loss is doubled on "
+            "its way to backward()."),
         "the encoder in evaluation mode": (
             _in_evaluation,
             "Your encoder normalises by its running statistics (eval()). In training, each batch is normalised by its "
             "own mean and variance."),
+        "the predictor in evaluation mode": (
+            _with(_without_statistics),
+            "Your predictor normalises by its running statistics (eval()). In training, each batch is normalised by its "
+            "own mean and variance."),
+        "both views through the predictor in one batch": (
+            _with(_in_one),
+            "Both projections went through the predictor together, so its batch norm mixed the two views' statistics. "
+            "Call it once for each view."),
+        "projections scaled before the predictor": (
+            _with(lambda h, z1, z2: (h(unit(z1)), h(unit(z2)))),
+            "z is scaled to length 1 before the predictor sees it. The predictor gets z as it is; the cosine in the loss "
+            "does the scaling."),
+        "only the encoder's gradients cleared": (
+            _clearing(lambda encoder, predictor: encoder),
+            "The predictor's gradients are never cleared, so they add up from step to step. `optimizer` holds both "
+            "networks: optimizer.zero_grad()."),
+        "only the predictor's gradients cleared": (
+            _clearing(lambda encoder, predictor: predictor),
+            "The encoder's gradients are never cleared, so they add up from step to step. `optimizer` holds both "
+            "networks: optimizer.zero_grad()."),
+        "the predictor never updated": (
+            _predictor_frozen,
+            "The encoder's weights are right after the first step, and the predictor's never move: no gradient reaches "
+            "them, or it is cleared before optimizer.step()."),
+        "the update before backward": (
+            _step_first,
+            "optimizer.step() stands between the loss and backward(), and changes in place the weights that backward() "
+            "still needs. The order is zero_grad, backward, step."),
+        "the update at the start": (
+            _before_first,
+            "The optimizer steps before this batch has a gradient, so every update follows the batch before it. The "
+            "order is zero_grad, backward, step."),
+        "the loss rounded": (
+            _rounded,
+            "The weights are right; the number you return is rounded. Return loss.item() as it is, and round when you "
+            "print."),
+        "the sign of the returned loss": (
+            _negative_returned,
+            "The weights are right; the number you return has the wrong sign. Return the loss that you followed."),
     },
     right={"targets of a second pass": _two_passes, "cleared after the step": _cleared_after},
     hints=("Two projections, two predictions, a loss; then the three lines of every training step. Which of the four "
@@ -378,6 +509,19 @@ def _target_probes(generator, dtype):
         return (centre + noise) * (0.2 + 4 * rand(generator, dtype, a, n, 1))
 
     return [(views(5, 4, 3),), (views(3, 7, 2),), dict(z=views(4, 5, 6))]
+
+
+def _nearest_view(z: Tensor) -> Tensor:
+    views = unit(z)
+    best = (views * views.sum(0)).sum(-1).argmax(0)
+    return views[best, torch.arange(z.shape[1])]
+
+
+def _principal(z: Tensor) -> Tensor:
+    """The first right singular vector of each image's views, turned towards their mean."""
+    views = unit(z)
+    first = torch.linalg.svd(views.transpose(0, 1), full_matrices=False)[2][:, 0]
+    return first * (first * views.sum(0)).sum(-1, keepdim=True).sign()
 
 
 target = Exercise(
@@ -408,6 +552,14 @@ target = Exercise(
             lambda z: unit(unit(z).median(0).values),
             "The median of each coordinate minimises absolute differences. The mean cosine is linear in the "
             "prediction, so the *mean* of the unit vectors decides."),
+        "the view nearest to the mean": (
+            _nearest_view,
+            "You picked one of the views, the one nearest to the others. Any unit vector is allowed, and their mean "
+            "direction is nearer still."),
+        "the principal direction": (
+            _principal,
+            "The first singular vector maximises the mean *squared* cosine, and knows no sign. For the mean cosine "
+            "itself, average the unit vectors."),
         "unit over the views": (
             lambda z: unit(F.normalize(z, dim=0).mean(0)),
             "You scaled along the views (dim=0). A vector is a row of D numbers: dim=-1."),
@@ -471,6 +623,22 @@ meter = Exercise(
         "the variance": (
             lambda features: _number(unit(features).var(0, correction=0).mean(), features.shape[1]),
             "Take the root: the standard deviation, not the variance."),
+        "the root of the mean variance": (
+            lambda features: _number(unit(features).var(0, correction=0).mean().sqrt(), features.shape[1]),
+            "You average the variances and take one root at the end. Take the standard deviation of each dimension, "
+            "then the mean over dimensions."),
+        "one minus the length of the mean": (
+            lambda features: float(1 - unit(features).mean(0).norm()),
+            "The length of the mean vector also falls as points spread, but this is another meter. Take the standard "
+            "deviation in each dimension."),
+        "one minus the mean cosine": (
+            lambda features: float(1 - (unit(features) @ unit(features).T).mean()),
+            "You measure how alike pairs of images are. The meter looks at one dimension at a time: its standard "
+            "deviation over the images."),
+        "times the root of N": (
+            lambda features: _number(unit(features).std(0, correction=0).mean(), features.shape[0]),
+            "You multiply by the root of N, the number of images. The value to compare with is 1/sqrt(D), D the number of "
+            "dimensions: features.shape[1]."),
         "the smallest dimension": (
             lambda features: _number(unit(features).std(0, correction=0).min(), features.shape[1]),
             "The mean over dimensions was asked for; one dead dimension is not a collapse."),

@@ -1,6 +1,8 @@
 """Make the stored runs of lesson 07: SimSiam on generated shapes with one part changed at a time.
 
-    python lessons/grids/week07.py   # what is missing in lessons/runs/07_simsiam (about 6 minutes on one core)
+    python lessons/grids/week07.py   # what is missing in lessons/runs/07_simsiam (about 14 minutes on one core)
+
+The long pair has the recipe, the images and the batch of the learned network, on a shorter schedule of its own.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from course_lib.train.history import History
 from course_lib.train.loop import fit
 
 STEPS, BATCH, EVERY = 500, 32, 50
+LONG = {"steps": 1600, "batch_size": 64}
+IMAGES = 20_000  # of the long runs
 FULL = {"stop": True, "predictor": True, "norm": True, "predictor_lr": 30.0}
 CHANGES = {
     "full": {}, "no-stop": {"stop": False}, "no-predictor": {"predictor": False},
@@ -33,14 +37,15 @@ REPEATED = ("full", "no-stop", "no-predictor")  # with three seeds; of the other
 
 def runs() -> list[Run]:
     table = [(name, seed) for seed in (0, 1, 2) for name in REPEATED]
-    return [line(*pair) for pair in table + [(name, 0) for name in CHANGES if name not in REPEATED]]
+    short = [line(*pair) for pair in table + [(name, 0) for name in CHANGES if name not in REPEATED]]
+    return short + [line(name, seed, LONG, IMAGES, "long-") for seed in (0, 1) for name in ("full", "no-stop")]
 
 
-def line(change: str, seed: int) -> Run:
-    options = {**FULL, **CHANGES[change]}
-    return Run(f"{change}-s{seed}", seed, "simsiam", {"augment": SHAPES_VIEWS, **options},
-               fit={**SimSiam.recipe, "steps": STEPS, "batch_size": BATCH, "device": "cpu", "threads": 1},
-               says={**options, "steps": STEPS, "change": change, "n": SHAPES}, build=build)
+def line(change: str, seed: int, size: dict | None = None, n: int = SHAPES, length: str = "") -> Run:
+    options, size = {**FULL, **CHANGES[change]}, size or {"steps": STEPS, "batch_size": BATCH}
+    return Run(f"{length}{change}-s{seed}", seed, "simsiam", {"augment": SHAPES_VIEWS, **options},
+               fit={**SimSiam.recipe, **size, "device": "cpu", "threads": 1},
+               says={**options, "steps": size["steps"], "change": length + change, "n": n}, build=build)
 
 
 def build(run: Run) -> SimSiam:
@@ -48,49 +53,54 @@ def build(run: Run) -> SimSiam:
 
 
 def train(run: Run, out: Path | None = None) -> Made:
-    """Fit, and measure every EVERY steps on 500 test images, in evaluation mode."""
+    """Fit, and measure every EVERY steps (or a sixteenth of them) on 500 test images, in evaluation mode."""
     torch.manual_seed(run.seed)
-    method, log, pictures = run.build(run), [], shapes().test.images[:500]
+    method, splits, log = run.build(run), shapes(run.says["n"]), []
+    pictures = splits.test.images[:500]
 
     def watch(history: History) -> None:
-        if history.steps % EVERY == 0:
+        if history.steps % max(EVERY, run.says["steps"] // 16) == 0:
             log.append({"step": history.steps, **pair_measures(method, pictures, SHAPES_VIEWS)})
 
-    history = fit(method, shapes().train, seed=run.seed, progress=False, watch=watch, out=out, resume=out is not None,
+    history = fit(method, splits.train, seed=run.seed, progress=False, watch=watch, out=out, resume=out is not None,
                   **{**run.fit, "steps": few(run.fit["steps"], 3)})
-    return Made(run, method, history, shapes(), beside={"log": log})
+    return Made(run, method, history, splits, beside={"log": log})
 
 
 @torch.no_grad()
-def near(method: SimSiam, views: int = 16) -> dict[str, float]:
-    """Mean cosines with a *new* view's projection: of another view's, its prediction, the mean over 16 views."""
+def near(method: SimSiam, control: bool, views: int = 16) -> dict[str, float]:
+    """Mean cosines with a *new* view's projection: of another view's, its prediction, the mean over 16 views; with
+    control also of one direction for all images, and of the prediction for another image."""
     pictures = shapes().test.images[:300]
     views = many_views(pictures, [SHAPES_VIEWS] * (views + 1), torch.Generator().manual_seed(0))
     z = torch.stack([embed_projected(method, view) for view in views])
     found = {"view": z[1], "prediction": method.predictor(z[1]), "mean": best_prediction(z[1:])}
+    if control:
+        found |= {"constant": best_prediction(z[1:].flatten(0, 1)[:, None]), "other": found["prediction"].roll(1, 0)}
     return {name: float(F.cosine_similarity(p, z[0], dim=1).mean()) for name, p in found.items()}
 
 
-def neighbours(name: str, kind: str, encoder: nn.Module | None) -> dict:
-    """kNN of a network's features, encoder=None: of raw pixels."""
-    splits, look = shapes(), raw_pixels if encoder is None else partial(embed, encoder)
+def neighbours(name: str, kind: str, encoder: nn.Module | None, n: int) -> dict:
+    """kNN of a network's features among n training images, encoder=None: of raw pixels."""
+    splits, look = shapes(n), raw_pixels if encoder is None else partial(embed, encoder)
     bank, queries = look(splits.train), look(splits.test)
     knn = knn_accuracy(bank, splits.train.labels, queries, splits.test.labels)
     return {"name": name, "kind": kind, "bank": len(bank), "queries": len(queries), "knn": knn}
 
 
 @lru_cache
-def controls() -> tuple[dict, dict]:
-    return (neighbours("random encoder", "control", reinitialise(ConvNet(), 0).eval()),
-            neighbours("raw pixels", "control", None))
+def controls(n: int) -> tuple[dict, dict]:
+    return (neighbours("random encoder", "control", reinitialise(ConvNet(), 0).eval(), n),
+            neighbours("raw pixels", "control", None, n))
 
 
 @torch.no_grad()
 def rows(made: Made) -> list[dict]:
     method, log = made.method.eval(), made.beside.pop("log")
-    row = neighbours("SimSiam", "method", method) | pair_measures(method, shapes().test.images, SHAPES_VIEWS)
-    row |= {"near": near(method), "log": {key: [entry[key] for entry in log] for key in (log[0] if log else ())}}
-    return [row, *controls()]
+    n = made.run.says["n"]
+    row = neighbours("SimSiam", "method", method, n) | pair_measures(method, made.splits.test.images, SHAPES_VIEWS)
+    row |= {"near": near(method, n > SHAPES), "log": {key: [entry[key] for entry in log] for key in (log[0] if log else ())}}
+    return [row, *controls(n)]
 
 
 SHOW = ("knn", "std", "rank", "agreement")

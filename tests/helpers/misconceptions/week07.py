@@ -66,6 +66,46 @@ def _stepped(pairs, *, head=None, behind=None, stop=True, clear="before", togeth
 _CROSS = ((0, 1), (1, 0))
 
 
+def _ordered(order, returned=lambda loss: loss.item(), cleared=None, heads=None):
+    """A step whose last lines come in another order, by their first letters: forward, zero, backward, step."""
+    def step(encoder, predictor, optimizer, view1, view2):
+        for letter in order:
+            if letter == "f":
+                z = [encoder(view) for view in (view1, view2)]
+                p = heads(predictor, z) if heads else [predictor(v) for v in z]
+                loss = _mean(_nc(p[0], z[1], True), _nc(p[1], z[0], True))
+            elif letter == "z":
+                for weight in cleared(encoder, predictor) if cleared else _both(encoder, predictor):
+                    weight.grad = None
+            elif letter == "b":
+                loss.backward()
+            else:
+                optimizer.step()
+        return returned(loss)
+
+    return step
+
+
+def _both(encoder, predictor):
+    return [*encoder.parameters(), *predictor.parameters()]
+
+
+def _head_in_evaluation(predictor, z):
+    predictor.train(False)
+    found = [predictor(v) for v in z]
+    predictor.train()
+    return found
+
+
+def _only_encoder_learns(encoder, predictor, optimizer, view1, view2):
+    before = [weight.detach().clone() for weight in predictor.parameters()]
+    loss = _ordered("fzbs")(encoder, predictor, optimizer, view1, view2)
+    with torch.no_grad():
+        for weight, old in zip(predictor.parameters(), before):
+            weight.copy_(old)
+    return loss
+
+
 def _twice(encoder, predictor, optimizer, view1, view2):
     return _stepped(_CROSS)(encoder, predictor, optimizer, view1, view1.clone())
 
@@ -83,6 +123,19 @@ def _sphere(z):
 
 def _median(z):
     return _sphere(_sphere(z).quantile(0.5, dim=0, interpolation="lower"))
+
+
+def _nearest(z):
+    views = _sphere(z)
+    return torch.stack([v[(v @ v.sum(0)).argmax()] for v in views.unbind(1)])
+
+
+def _first_vector(z):
+    found = []
+    for views in _sphere(z).unbind(1):
+        vector = torch.linalg.eigh(views.T @ views)[1][:, -1]
+        found.append(vector if vector @ views.sum(0) > 0 else -vector)
+    return torch.stack(found)
 
 
 # ---------------------------------------------------------------- 07.collapse_meter
@@ -107,6 +160,7 @@ SECOND = {
         "p never learns": lambda p, z, stop=True: -F.cosine_similarity(p.data, z).mean(),
         "a stop on both": lambda p, z, stop=True: -_cos(_held(p, stop), _held(z, stop)).mean(),
         "always stopped": lambda p, z, stop=True: -_cos(p, z.data).mean(),
+        "the stop reversed": lambda p, z, stop=True: -_cos(p, z if stop else z.data).mean(),
         "the cosine, not its negative": lambda p, z, stop=True: F.cosine_similarity(p, _held(z, stop), dim=-1).mean(),
         "BYOL's distance": lambda p, z, stop=True: (_sphere(p) - _sphere(_held(z, stop))).pow(2).sum() / len(p),
         "a dot product": lambda p, z, stop=True: -torch.einsum("nd,nd->", p, _held(z, stop)) / len(p),
@@ -114,6 +168,9 @@ SECOND = {
         "unit columns": _columns,
         "the sum over the batch": lambda p, z, stop=True: -F.cosine_similarity(p, _held(z, stop), dim=-1).sum(),
         "all pairs": _pairs,
+        "squared error of unit vectors": lambda p, z, stop=True: (_sphere(p) - _sphere(_held(z, stop))).pow(2).mean(),
+        "the cosine of the means": lambda p, z, stop=True: -_cos(p.sum(0, True), _held(z, stop).sum(0, True)).sum(),
+        "the median": lambda p, z, stop=True: -_cos(p, _held(z, stop)).sort().values[(len(p) - 1) // 2],
     },
     "07.loss": {
         "each view predicts itself": lambda p1, p2, z1, z2, stop=True: _mean(_nc(p2, z2, stop), _nc(p1, z1, stop)),
@@ -126,6 +183,11 @@ SECOND = {
         "the roles swapped": lambda p1, p2, z1, z2, stop=True: _mean(_nc(z2, p1, stop), _nc(z1, p2, stop)),
         "one stop forgotten": lambda p1, p2, z1, z2, stop=True: _mean(_nc(p2, z1, False), _nc(p1, z2, stop)),
         "stop not passed on": lambda p1, p2, z1, z2, stop=True: _mean(_nc(p1, z2, True), _nc(p2, z1, True)),
+        "never stopped": lambda p1, p2, z1, z2, stop=True: _mean(_nc(p2, z1, False), _nc(p1, z2, False)),
+        "the stop reversed": lambda p1, p2, z1, z2, stop=True: _mean(_nc(p2, z1, not stop), _nc(p1, z2, not stop)),
+        "one call the wrong way round": lambda p1, p2, z1, z2, stop=True: _mean(
+            _nc(z1, p2, stop), _nc(p1, z2, stop)),
+        "the smaller of the two": lambda p1, p2, z1, z2, stop=True: min(_nc(p1, z2, stop), _nc(p2, z1, stop)),
     },
     "07.step": {
         "each view predicts itself": _stepped(((0, 0), (1, 1))),
@@ -145,6 +207,19 @@ SECOND = {
         "uphill": _stepped(_CROSS, scale=-0.5),
         "two steps of the optimizer": _stepped(_CROSS, steps=2),
         "the encoder in evaluation mode": _stepped(_CROSS, training=False),
+        "the predictor in evaluation mode": _ordered("fzbs", heads=_head_in_evaluation),
+        "both views through the predictor in one batch": _ordered(
+            "fzbs", heads=lambda predictor, z: predictor(torch.vstack(z)).tensor_split(2)),
+        "projections scaled before the predictor": _stepped(_CROSS, inner=lambda z: z / _length(z)),
+        "only the encoder's gradients cleared": _ordered(
+            "fzbs", cleared=lambda encoder, predictor: list(encoder.parameters())),
+        "only the predictor's gradients cleared": _ordered(
+            "fzbs", cleared=lambda encoder, predictor: list(predictor.parameters())),
+        "the predictor never updated": _only_encoder_learns,
+        "the update before backward": _ordered("fszb"),
+        "the update at the start": _ordered("sfzb"),
+        "the loss rounded": _ordered("fzbs", returned=lambda loss: float(f"{loss.item():.4f}")),
+        "the sign of the returned loss": _ordered("fzbs", returned=lambda loss: (-loss).item()),
     },
     "07.target": {
         "the mean of the raw vectors": lambda z: F.normalize(z.sum(dim=0), dim=1),
@@ -153,6 +228,8 @@ SECOND = {
         "the mean over images": lambda z: _sphere(_sphere(z).sum(1)),
         "the first view": lambda z: _sphere(z[:1].mean(0)),
         "the median": _median,
+        "the view nearest to the mean": _nearest,
+        "the principal direction": _first_vector,
         "unit over the views": lambda z: _sphere((z / z.norm(dim=0, keepdim=True)).sum(0)),
     },
     "07.collapse_meter": {
@@ -165,6 +242,11 @@ SECOND = {
         "one deviation for everything": lambda features: _scaled(_spread(_sphere(features).reshape(-1)), features),
         "N - 1": lambda features: _scaled(_spread(_sphere(features), correction=1).mean(), features),
         "the variance": lambda features: _scaled(_spread(_sphere(features)).pow(2).mean(), features),
+        "the root of the mean variance": lambda features: _scaled(
+            _spread(_sphere(features)).pow(2).mean().sqrt(), features),
+        "one minus the length of the mean": lambda features: 1 - _length(_sphere(features).mean(0)).item(),
+        "one minus the mean cosine": lambda features: 1 - _sphere(features).mean(0).pow(2).sum().item(),
+        "times the root of N": lambda features: math.sqrt(len(features)) * _spread(_sphere(features)).mean().item(),
         "the smallest dimension": lambda features: _scaled(_spread(_sphere(features)).amin(), features),
     },
 }
