@@ -62,7 +62,8 @@ class LiveCurves:
                              bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1})
         if self.highest:
             axes[0].set_ylim(0, self.highest)
-            axes[0].legend(*(found[1:] for found in axes[0].get_legend_handles_labels()), fontsize=8, loc="upper right")
+            axes[0].legend(*(found[1:] for found in axes[0].get_legend_handles_labels()), fontsize=8, loc="upper right",
+                           frameon=True, framealpha=1, edgecolor="none")
         axes[0].set(xlabel="step", ylabel="loss", title=_title(history))
         axes[0].title.set_fontsize(9)
         if columns > 1:

@@ -883,9 +883,6 @@ step = Exercise(
             _encoder_cleared,
             "encoder.zero_grad() leaves the prototypes' gradients: those of earlier steps add up. optimizer.zero_grad() "
             "clears both."),
-        "a rounded loss": (
-            _variant(value=lambda loss: round(loss.item(), 3)),
-            "You round the loss. Return it as it is, loss.item(); rounding belongs to printing."),
         "prototypes of any length": (
             _variant(rows=False),
             "After the step the prototypes no longer have length 1. Use prototype_step in place of optimizer.step()."),

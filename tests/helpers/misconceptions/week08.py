@@ -330,7 +330,6 @@ SECOND = {
         "one code of the mean score": _train(codes_of=lambda codes, s: [codes(torch.stack(s).mean(0))] * 2),
         "always held": _still,
         "only the encoder's gradients cleared": _one_cleared,
-        "a rounded loss": _train(give=lambda loss: round(float(loss) * 1000) / 1000),
         "prototypes of any length": _train(after=lambda w: w),
         "one direction only": _train(terms=lambda both: both[0]),
         "no temperature": _train(tau=1),
