@@ -101,8 +101,8 @@ sinkhorn = Exercise(
             "logarithm; subtract a logsumexp where you would divide by a sum."),
         "large scores clamped": (
             _with_plain(lambda s, e: (s / e).clamp(max=80).exp()),
-            "Where clamp acts, different scores become equal, and small ones still underflow to 0 / 0. In the log domain "
-            "nothing has to be clamped."),
+            "Where clamp acts, different scores become equal, and small ones still underflow to 0 / 0. In the log "
+            "domain nothing has to be clamped."),
         "the largest of each row subtracted": (
             _with_plain(lambda s, e: ((s - s.max(1, keepdim=True).values) / e).exp()),
             "With each row's largest subtracted you begin half a round earlier (columns are to come first), and a far "
@@ -364,8 +364,8 @@ swav_loss = Exercise(
             "before the softmax."),
         "a Kullback-Leibler divergence": (
             _swapped(term=lambda s, q, t: _entropy(s, q, t) - torch.special.entr(q).sum(1).mean()),
-            "That is the Kullback-Leibler divergence: the cross-entropy minus the entropy of the codes. Its gradient is "
-            "right; asked for is the cross-entropy itself, -(code * log prediction)."),
+            "That is the Kullback-Leibler divergence: the cross-entropy minus the entropy of the codes. Its gradient "
+            "is right; asked for is the cross-entropy itself, -(code * log prediction)."),
         "the log of a softmax over the images": (
             _swapped(term=lambda s, q, t: -(q * F.log_softmax(s / t, dim=0)).sum(1).mean()),
             "The prediction is a distribution over prototypes: log_softmax over dim 1. Over dim 0 the images compete."),
@@ -881,8 +881,8 @@ step = Exercise(
             "gradient, prototypes(z), not a detached weight."),
         "only the encoder's gradients cleared": (
             _encoder_cleared,
-            "encoder.zero_grad() leaves the prototypes' gradients: those of earlier steps add up. optimizer.zero_grad() "
-            "clears both."),
+            "encoder.zero_grad() leaves the prototypes' gradients: those of earlier steps add up. "
+            "optimizer.zero_grad() clears both."),
         "prototypes of any length": (
             _variant(rows=False),
             "After the step the prototypes no longer have length 1. Use prototype_step in place of optimizer.step()."),

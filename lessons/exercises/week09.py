@@ -145,15 +145,16 @@ correlation = Exercise(
             "clamp changes only variances below eps; batch norm *adds* eps to each of them: (var + eps).sqrt()."),
         "the deviation clamped": (
             _scaled(lambda z, eps: z.std(0, correction=0).clamp(min=eps)),
-            "This only keeps a deviation of 0 from dividing; batch norm *adds* eps to each variance: (var + eps).sqrt()."),
+            "This only keeps a deviation of 0 from dividing; batch norm *adds* eps to each variance: (var + eps)"
+            ".sqrt()."),
         "both views by the first one's statistics": (
             _statistics_of_a,
-            "You standardise b with the mean and variance of a. Each view has its own: a shifted or scaled view carries "
-            "the same information."),
+            "You standardise b with the mean and variance of a. Each view has its own: a shifted or scaled view "
+            "carries the same information."),
         "made symmetric": (
             _with(lambda a, b: (a.T @ b + b.T @ a) / (2 * len(a))),
-            "You average C and its transpose. C is not symmetric: dimension i of a with j of b is another question than "
-            "j of a with i of b."),
+            "You average C and its transpose. C is not symmetric: dimension i of a with j of b is another question "
+            "than j of a with i of b."),
         "one view auto-correlated": (
             _with(lambda a, b: a.T @ a / len(a)),
             "The second view is never used: this is how a view correlates with itself, whose diagonal is 1 from the "
@@ -294,8 +295,8 @@ barlow_loss = Exercise(
             "norm() is the root of the sum of squares. Both parts are sums of squares, without a root."),
         "lambda on both": (
             _loss(weigh=lambda x, y, weight: weight * (x + y)),
-            "You weigh both parts by lambda, so it changes only the size of the loss, not what is worth what. It weighs "
-            "the off-diagonal part alone."),
+            "You weigh both parts by lambda, so it changes only the size of the loss, not what is worth what. It "
+            "weighs the off-diagonal part alone."),
         "the second view detached": (
             _loss(correlate=_detached),
             "No stop-gradient: both views are pulled."),
@@ -511,8 +512,8 @@ step = Exercise(
             "loss. One call."),
         "backward twice": (
             _two_backwards,
-            "The loss is right, its gradient is doubled: a second backward(), or the loss taken both ways round (the two "
-            "are the same number: C is transposed, no square changes)."),
+            "The loss is right, its gradient is doubled: a second backward(), or the loss taken both ways round (the "
+            "two are the same number: C is transposed, no square changes)."),
         "the images of one view in another order": (
             _stepping(lambda network, first, second: (network(first), network(second.flip(0)))),
             "Row n of both embeddings must belong to the same image. You changed the order of one view, so each image "
@@ -672,8 +673,8 @@ meters_exercise = Exercise(
             "views, then one root."),
         "zeros on the diagonal counted across": (
             _metered(across=lambda a, b: _size([cross_correlation(a, b)])),
-            "You set the diagonal to 0 and divide by all D * D entries: the zeros count. Divide by the D (D - 1) others: "
-            "off_diagonal(c)."),
+            "You set the diagonal to 0 and divide by all D * D entries: the zeros count. Divide by the D (D - 1) "
+            "others: off_diagonal(c)."),
         "zeros on the diagonals counted": (
             _metered(across=lambda a, b: _size([cross_correlation(a, b)]),
                      within=lambda a, b: _size([cross_correlation(z, z) for z in (a, b)])),
@@ -797,8 +798,8 @@ symmetries = Exercise(
             "The loss is the same; the task asks for scale and shift on the *first* view."),
         "the second view unchanged": (
             lambda a, b, order, sign, scale, shift: (a[:, order] * sign * scale + shift, b),
-            "The second view is as it was: then dimension i meets another partner, and some with the sign turned. Order "
-            "and sign belong to both views."),
+            "The second view is as it was: then dimension i meets another partner, and some with the sign turned. "
+            "Order and sign belong to both views."),
         "the second view in the inverse order": (
             lambda a, b, order, sign, scale, shift: (a[:, order] * sign * scale + shift, b[:, _inverse(order)] * sign),
             "The second view is put in the *inverse* order. Both views need the same one: [:, order]."),
