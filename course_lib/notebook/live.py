@@ -13,12 +13,15 @@ class LiveCurves:
     """Loss, standard deviation and effective rank while `fit` runs: one display, updated at most every `every` seconds.
 
     floors: horizontal lines to compare the loss with, label -> value. behind: the record of a learned network, whose
-    whole curve is drawn behind, as the points that were stored, over a scale of steps that shows its beginning. A
-    static picture remains after the run.
+    whole curve is drawn behind, as the points that were stored, over a scale of steps that shows its beginning.
+    highest: where the axis of the loss ends (single batches may be far above); the floors' names are then in a legend.
+    meter: a curve of the method and its name, shown in place of the rank. A static picture remains after the run.
     """
 
-    def __init__(self, floors: dict[str, float] | None = None, every: float = 2.0, behind: StoredRun | None = None):
-        self.floors, self.every, self.behind = floors or {}, every, behind
+    def __init__(self, floors: dict[str, float] | None = None, every: float = 2.0, behind: StoredRun | None = None,
+                 highest: float | None = None, meter: tuple[str, str] | None = None):
+        self.floors, self.every, self.behind, self.highest = floors or {}, every, behind, highest
+        self.meter = meter
         self.handle, self.drawn = None, 0.0
 
     def __call__(self, history: History) -> None:
@@ -50,18 +53,26 @@ class LiveCurves:
         if self.behind is not None:
             axes[0].legend(fontsize=8, loc="lower left")
         for label, value in self.floors.items():
-            axes[0].axhline(value, color="#666666", linestyle="--", linewidth=1)
+            axes[0].axhline(value, color="#666666", linestyle="--", linewidth=1, label=label)
+            if self.highest:
+                continue
             above = value < sum(axes[0].get_ylim()) / 2  # the words stay inside the axes
             axes[0].annotate(label, (0.98, value), xycoords=("axes fraction", "data"), xytext=(0, 2 if above else -2),
                              textcoords="offset points", ha="right", va="bottom" if above else "top", fontsize=8,
                              bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1})
+        if self.highest:
+            axes[0].set_ylim(0, self.highest)
+            axes[0].legend(*(found[1:] for found in axes[0].get_legend_handles_labels()), fontsize=8, loc="upper right",
+                           frameon=True, framealpha=1, edgecolor="none")
         axes[0].set(xlabel="step", ylabel="loss", title=_title(history))
         axes[0].title.set_fontsize(9)
         if columns > 1:
             axes[1].plot(history.rank_steps, history.std, color=RED)
             axes[1].set(xlabel="step", ylabel="std per dimension", ylim=(0, 1.1 * max(history.std) or None))
-            axes[2].plot(history.rank_steps, history.rank, color=GREEN)
-            axes[2].set(xlabel="step", ylabel="effective rank", ylim=(0, None))
+            curve, name = self.meter or ("", "effective rank")
+            x, y = (history.curve_steps, history.curves[curve]) if curve else (history.rank_steps, history.rank)
+            axes[2].plot(x, y, color=GREEN)
+            axes[2].set(xlabel="step", ylabel=name, ylim=(0, None))
         return figure
 
 

@@ -136,14 +136,13 @@ def twins_descent(step: Callable, lambd: float, steps: int = 150, dimensions: in
     """A linear network trained by step(network, optimizer, view1, view2, lambd), looked at every so many steps.
 
     An image is four causes, which views disturb more and more (standard deviations 0.3, 0.5, 0.8, 1.5); a fifth number
-    is drawn anew in each view. The outputs start alike. -> shares (T, 5, dimensions) of each number in each output,
-    and the outputs of both views of a batch at each look.
+    is drawn anew in each view. The outputs start independent. -> shares (T, 5, dimensions) of each number in each
+    output, and the outputs of both views of a batch at each look.
     """
     g, noise = generator(0), torch.tensor([0.3, 0.5, 0.8, 1.5, 1.0])
     causes = torch.randn(images, 5, generator=g) * torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0])
     network = torch.nn.Linear(5, dimensions, bias=False)
-    own, common = (torch.randn(n, 5, generator=generator(seed)) for n, seed in ((dimensions, 3), (1, 4)))
-    network.weight.data = (own + 3 * common) / 5**0.5
+    network.weight.data = torch.randn(dimensions, 5, generator=generator(3)) / 5**0.5
     optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
     shares, outputs = [], []
     for now in range(steps + 1):

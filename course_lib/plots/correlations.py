@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course_lib.plots import sketch
-from course_lib.plots.drawing import MEANING, ORANGE, RED, THIS, drawn
+from course_lib.plots.drawing import GREEN, MEANING, ORANGE, RED, THIS, drawn
 
 
 @drawn
@@ -106,7 +106,7 @@ def prices(points: Mapping[str, Sequence[tuple[float, Sequence[Sequence[float]]]
     """
     figure, panels = plt.subplots(1, len(labels), figsize=(9, 2.8))
     for number, (axes, label) in enumerate(zip(panels, labels)):
-        for (group, found), colour, marker in zip(points.items(), (THIS, ORANGE), "os"):
+        for (group, found), colour, marker in zip(points.items(), (THIS, ORANGE, GREEN), "os^"):
             for price, values in found:
                 axes.scatter([max(price, 0.1)] * len(values[number]), values[number], s=28, color=colour, marker=marker)
             axes.scatter([], [], color=colour, marker=marker, label=group)

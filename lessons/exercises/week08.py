@@ -72,6 +72,11 @@ def _largest_subtracted(scores: Tensor, epsilon: float = 0.05, iterations: int =
     return _rounds(((scores - scores.max()) / epsilon).exp(), iterations)
 
 
+def _with_plain(start):
+    """Plain rounds of start(scores, epsilon)."""
+    return _no_grad(lambda s, e, n: _rounds(start(s, e), n))
+
+
 def _no_grad(function):
     return torch.no_grad()(lambda scores, epsilon=0.05, iterations=3: function(scores, epsilon, iterations))
 
@@ -90,6 +95,22 @@ sinkhorn = Exercise(
             "With the largest entry subtracted nothing overflows, but a prototype that is far from every image gets "
             "exp(-160) "
             "= 0 everywhere, and 0 / 0 is NaN. In the log domain it gets its share of images like all others."),
+        "double precision": (
+            _no_grad(lambda s, e, n: _rounds((s.double() / e).exp(), n).to(s)),
+            "float64 overflows and underflows as well, only later (exp(710)): some probes are beyond that. Keep the "
+            "logarithm; subtract a logsumexp where you would divide by a sum."),
+        "large scores clamped": (
+            _with_plain(lambda s, e: (s / e).clamp(max=80).exp()),
+            "Where clamp acts, different scores become equal, and small ones still underflow to 0 / 0. In the log "
+            "domain nothing has to be clamped."),
+        "the largest of each row subtracted": (
+            _with_plain(lambda s, e: ((s - s.max(1, keepdim=True).values) / e).exp()),
+            "With each row's largest subtracted you begin half a round earlier (columns are to come first), and a far "
+            "prototype still underflows to 0 / 0. Keep the logarithm."),
+        "a small number added": (
+            _with_plain(lambda s, e: ((s - s.max()) / e).exp() + 1e-8),
+            "The 1e-8 gives a far prototype images at random: its true codes are smaller than that. In the log domain "
+            "no such guard is needed."),
         "images first, prototypes last": (
             _no_grad(lambda s, e, n: _log_rounds(s / e, n, (1, 0)) * s.shape[1] / len(s)),
             "A round ends with the images: the last thing done must make each row sum to 1, or a code is no "
@@ -226,6 +247,21 @@ names = Exercise(
         "the share of the largest": (
             lambda scores: float(len(scores) / _names(scores).max()),
             "One over the largest share looks at one prototype only. exp of the entropy weighs all of them."),
+        "a softmax of the counts": (
+            lambda scores: _perplexity(_names(scores).softmax(0)),
+            "You take a softmax of the counts. Shares are counts divided by the number of images: they sum to 1 "
+            "already."),
+        "the largest in size": (
+            lambda scores: _perplexity(_names(scores.abs()) / len(scores)),
+            "You look for the largest cosine in *size*. The nearest prototype has the largest cosine; -1 is the "
+            "farthest: argmax without abs()."),
+        "a share of the possible entropy": (
+            lambda scores: float(torch.special.entr(_names(scores) / len(scores)).sum() / math.log(scores.shape[1])),
+            "The entropy over log K lies between 0 and 1. Asked for is a number of names: exp of the entropy."),
+        "names after the balance": (
+            lambda scores: _perplexity(_names(library_sinkhorn(scores, 0.05, 3)) / len(scores)),
+            "You balance first, so you count the balanced codes. A name is the *nearest* prototype: argmax of the "
+            "cosines as they are."),
         "one over the sum of squares": (
             lambda scores: float(1 / (_names(scores) / len(scores)).square().sum()),
             "That is another way to count (the inverse of Simpson's index): 1 and K at the ends, smaller in between. "
@@ -254,7 +290,7 @@ def _loss_probes(generator, dtype):
         codes = [F.softmax(3 * randn(generator, dtype, n, k), dim=1) for _ in range(2)]
         return scores, codes
 
-    return [crops(2, 6, 5), (*crops(4, 5, 3), 0.3), dict(zip(("scores", "codes"), crops(3, 4, 7)), temperature=0.5)]
+    return [crops(4, 6, 5), (*crops(2, 5, 3), 0.3), dict(zip(("scores", "codes"), crops(3, 4, 7)), temperature=0.5)]
 
 
 def _entropy(score: Tensor, code: Tensor, temperature: float) -> Tensor:
@@ -318,6 +354,18 @@ swav_loss = Exercise(
             _swapped(term=lambda s, q, t: -((s / t).softmax(1) * q.clamp_min(1e-30).log()).sum(1).mean()),
             "The roles are exchanged: the code weighs, the logarithm is taken of the prediction. -(code * log "
             "prediction), not the reverse."),
+        "only crops after the code's": (
+            _swapped(lambda i, crops: [v for v in range(crops) if v > i],
+                     reduce=lambda rows: (lambda terms: sum(terms) / len(terms))([x for row in rows for x in row])),
+            "Only crops with v > i predict code i. Crop 0 is to predict code 1 as well: all v other than i."),
+        "the temperature outside the softmax": (
+            _swapped(term=lambda s, q, t: _entropy(s, q, 1.0) / t),
+            "You divide the log-probabilities by the temperature: that only scales the loss. Divide the *scores*, "
+            "before the softmax."),
+        "a Kullback-Leibler divergence": (
+            _swapped(term=lambda s, q, t: _entropy(s, q, t) - torch.special.entr(q).sum(1).mean()),
+            "That is the Kullback-Leibler divergence: the cross-entropy minus the entropy of the codes. Its gradient "
+            "is right; asked for is the cross-entropy itself, -(code * log prediction)."),
         "the log of a softmax over the images": (
             _swapped(term=lambda s, q, t: -(q * F.log_softmax(s / t, dim=0)).sum(1).mean()),
             "The prediction is a distribution over prototypes: log_softmax over dim 1. Over dim 0 the images compete."),
@@ -474,6 +522,37 @@ def _only_returned(prototypes, optimizer, hold=False):
     return F.normalize(prototypes.weight.detach(), dim=1)
 
 
+def _put_back(prototypes, optimizer, hold=False):
+    old = prototypes.weight.detach().clone()
+    optimizer.step()
+    if hold:
+        prototypes.weight.data.copy_(old)
+    return _scale(prototypes)
+
+
+def _rate_of_zero(prototypes, optimizer, hold=False):
+    rate = optimizer.param_groups[0]["lr"]
+    optimizer.param_groups[0]["lr"] = 0.0 if hold else rate
+    optimizer.step()
+    optimizer.param_groups[0]["lr"] = rate
+    return _scale(prototypes)
+
+
+def _all_scaled(prototypes, optimizer, hold=False):
+    _hold(prototypes, hold)
+    optimizer.step()
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            p.data = F.normalize(p.data, dim=-1)
+    return prototypes.weight.detach()
+
+
+def _without_requirement(prototypes, optimizer, hold=False):
+    prototypes.weight.requires_grad_(not hold)
+    optimizer.step()
+    return _scale(prototypes)
+
+
 def _remembered(prototypes, optimizer, hold=False):
     """Right, in another order of thought: the gradient is put aside."""
     gradient = prototypes.weight.grad
@@ -484,7 +563,7 @@ def _remembered(prototypes, optimizer, hold=False):
 
 
 prototypes = Exercise(
-    key="08.prototypes", title="Prototypes of length 1", minutes=6, difficulty=3,
+    key="08.prototypes", title="Prototypes of length 1", minutes=5, difficulty=3,
     reference=prototype_step, probes=_prototype_probes, call=_updates,
     wrong={
         "a gradient of zero": (
@@ -503,6 +582,22 @@ prototypes = Exercise(
             _held_otherwise,
             "The prototypes stand still when hold is False and move when it is True: `if hold:` takes their gradient "
             "away."),
+        "old weights put back": (
+            _put_back,
+            "The weights stand still, but the optimizer has stepped: its momentum holds the gradients of the steps in "
+            "which they were held, and moves them later. Take the gradient away before the step."),
+        "a learning rate of zero": (
+            _rate_of_zero,
+            "With lr = 0 the encoder stands still, too, and the momentum goes on collecting. Only the prototypes' "
+            "gradient is to be taken away."),
+        "the encoder scaled, too": (
+            _all_scaled,
+            "You scale all that the optimizer holds. Only the prototypes have length 1; the encoder's weights are "
+            "free."),
+        "requires_grad switched off": (
+            _without_requirement,
+            "requires_grad counts for gradients still to come; the one that has been computed stays, and the step uses "
+            "it. Set .grad to None."),
         "two updates": (
             _updated_twice,
             "optimizer.step() is called twice: each call updates everything. Once is enough, then the lengths."),
@@ -538,7 +633,7 @@ prototypes = Exercise(
             "What you return has rows of length 1; the weight itself has not. Write it back: weight.copy_(...)."),
     },
     right={"the gradient put aside, data scaled": _remembered},
-    hints=("Three things in order: who may not move, the step, the lengths.",
+    hints=("Three things in order: what must stand still, the step, the lengths.",
            "if hold: prototypes.weight.grad = None. Then optimizer.step().",
            "if hold:\n"
            "    prototypes.weight.grad = None\n"
@@ -589,8 +684,8 @@ def _steps(step, inputs: Tensor, weight: Tensor, mix: Tensor, epsilon: float):
         encoders.append(encoder.weight.detach().clone())
         named.append(prototypes.weight.detach().clone())
     held = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
-    return {"losses": [float(loss) for loss in losses], "keeps its graph": held, "encoder": encoders,
-            "prototypes": named}
+    return {"losses": ["tensors that keep their graph"] if held else [float(loss) for loss in losses],
+            "encoder": encoders, "prototypes": named}
 
 
 def _variant(scale=True, swap=True, balance=None, clear=True, hold=True, rows=True, detach=True, both=True,
@@ -653,6 +748,36 @@ def _codes_of_z(encoder, prototypes, optimizer, view1, view2, codes, hold=False)
     loss.backward()
     prototype_step(prototypes, optimizer, hold)
     return loss.item()
+
+
+def _one_mean_code(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
+    scores = [prototypes(unit(encoder(view), 1)) for view in (view1, view2)]
+    loss = library_swav_loss(scores, [codes((scores[0] + scores[1]).detach() / 2)] * 2)
+    optimizer.zero_grad()
+    loss.backward()
+    prototype_step(prototypes, optimizer, hold)
+    return loss.item()
+
+
+def _encoder_cleared(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
+    scores = [prototypes(unit(encoder(view), 1)) for view in (view1, view2)]
+    loss = library_swav_loss(scores, [codes(score) for score in scores])
+    encoder.zero_grad()
+    loss.backward()
+    prototype_step(prototypes, optimizer, hold)
+    return loss.item()
+
+
+def _always_held(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
+    return swav_step(encoder, prototypes, optimizer, view1, view2, codes, True)
+
+
+def _hard(score_codes: Tensor) -> Tensor:
+    return F.one_hot(score_codes.argmax(1), score_codes.shape[1]).to(score_codes)
+
+
+def _hard_codes(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
+    return swav_step(encoder, prototypes, optimizer, view1, view2, lambda scores: _hard(codes(scores)), hold)
 
 
 def _one_forward(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
@@ -739,6 +864,25 @@ step = Exercise(
         "codes of a softmax": (
             _variant(before=lambda score: score.softmax(1)),
             "You hand `codes` a softmax of the scores. It takes the cosines as they are; the rounds do the rest."),
+        "cosines divided before the codes": (
+            _variant(before=lambda score: score / 0.1),
+            "You divide the cosines by the temperature before `codes`. It takes them as they are: codes have their own "
+            "epsilon."),
+        "hard codes": (
+            _hard_codes,
+            "You round the codes to their largest entry. Hand on the soft codes, as `codes` returns them."),
+        "one code of the mean score": (
+            _one_mean_code,
+            "Both views get one code, made of their mean score: then each also predicts itself. A code for each view: "
+            "codes(s1), codes(s2)."),
+        "always held": (
+            _always_held,
+            "The prototypes never move, whatever `hold` says: hand it on as it is, and let the scores carry their "
+            "gradient, prototypes(z), not a detached weight."),
+        "only the encoder's gradients cleared": (
+            _encoder_cleared,
+            "encoder.zero_grad() leaves the prototypes' gradients: those of earlier steps add up. "
+            "optimizer.zero_grad() clears both."),
         "prototypes of any length": (
             _variant(rows=False),
             "After the step the prototypes no longer have length 1. Use prototype_step in place of optimizer.step()."),
@@ -779,7 +923,8 @@ def _queue_probes(generator, dtype):
     half = torch.cat([draw(4, 3), torch.zeros(5, 3, dtype=dtype)])
     nearly = torch.cat([draw(8, 3), torch.zeros(1, 3, dtype=dtype)])
     upright = torch.cat([draw(8, 3), torch.tensor([[0.0, 1.0, 0.0]], dtype=dtype)])  # full, with zeros in its last row
-    return [(z, draw(9, 3), prototypes), (z, half, prototypes, 0.1, 2), (z, nearly, prototypes),
+    level = torch.cat([draw(8, 3), torch.tensor([[0.5**0.5, -(0.5**0.5), 0.0]], dtype=dtype)])  # its last row sums to 0
+    return [(z, draw(9, 3), prototypes), (z, level, prototypes), (z, half, prototypes, 0.1, 2), (z, nearly, prototypes),
             (z, upright, prototypes), (draw(3, 6), torch.zeros(7, 6, dtype=dtype), draw(4, 6)),
             dict(z=draw(6, 4), queue=draw(12, 4), prototypes=draw(3, 4), epsilon=0.2, iterations=5)]
 
@@ -823,6 +968,22 @@ def _last_rows(z, queue, prototypes, epsilon=0.05, iterations=3):
     return codes, torch.cat([z, queue[: len(queue) - len(z)]])
 
 
+def _queued(rows):
+    """Codes of z in a balance with rows(z, queue); rows -> None: a plain softmax."""
+    @torch.no_grad()
+    def answer(z, queue, prototypes, epsilon=0.05, iterations=3):
+        extra = rows(z, queue)
+        scores = z @ prototypes.T
+        codes = ((scores / epsilon).softmax(1) if extra is None else
+                 library_sinkhorn(scores, epsilon, iterations, extra @ prototypes.T))
+        return codes, torch.cat([z, queue])[: len(queue)]
+    return answer
+
+
+_filled_rows = _queued(lambda z, queue: queue[(queue != 0).any(1)])
+_newest_only = _queued(lambda z, queue: queue[: len(z) if queue[-1].any() else 0])
+_softmax_first = _queued(lambda z, queue: queue if queue[-1].any() else None)
+
 queue_codes = Exercise(
     key="08.queue_codes", title="Codes of a small batch", minutes=7, difficulty=3,
     reference="course_lib.methods.contrastive.swav:queue_codes", probes=_queue_probes,
@@ -850,6 +1011,17 @@ queue_codes = Exercise(
             _twice,
             "The batch stands in the balance twice: once itself, once as the newest rows of the queue. Codes first, "
             "then queue."),
+        "rows that are not zero": (
+            _filled_rows,
+            "You use the rows that are filled while the others are still zero. The queue enters only once it is full: "
+            "until then the batch is balanced alone."),
+        "only the newest rows": (
+            _newest_only,
+            "Only the newest N rows of the queue count in your balance. All L do: that is what makes the batch large."),
+        "a softmax while it fills": (
+            _softmax_first,
+            "While the queue fills you take a plain softmax: no balance. The batch is then balanced by itself, "
+            "sinkhorn(z @ prototypes.T, ...)."),
         "newest last": (
             _with_queue(moved=lambda z, queue: torch.cat([queue, z])[len(z):]),
             "New rows go to the front. Put at the end, the first batch makes the last row non-zero, and the queue "

@@ -58,6 +58,19 @@ def _plain_std(a, b, eps=1e-5):
     return a.T @ b / len(a)
 
 
+def _scaled(deviation, below=0):
+    """A cross-correlation whose centred columns are divided by deviation(z, eps); N - `below` under the matrix."""
+    def correlate(a, b, eps=1e-5):
+        a, b = ((z - z.mean(0)) / deviation(z, eps) for z in (a, b))
+        return a.T @ b / (len(a) - below)
+    return correlate
+
+
+def _statistics_of_a(a, b, eps=1e-5):
+    mean, std = a.mean(0), (a.var(0, correction=0) + eps).sqrt()
+    return ((a - mean) / std).T @ ((b - mean) / std) / len(a)
+
+
 correlation = Exercise(
     key="09.cross_correlation", title="Which dimension goes with which?", minutes=7, difficulty=3,
     reference="course_lib.methods.contrastive.barlow_twins:cross_correlation", probes=_correlation_probes,
@@ -116,6 +129,32 @@ correlation = Exercise(
             "sqrt(var + eps), as in batch norm. Outside the root, the slope at a constant dimension is infinite and "
             "the "
             "gradient NaN."),
+        "the unbiased deviation, epsilon outside the root": (
+            _scaled(lambda z, eps: z.std(0) + eps),
+            "Two things: z.std(0) divides by N - 1 (correction=0 divides by N), and epsilon belongs inside the root: "
+            "torch.sqrt(z.var(0, correction=0) + eps)."),
+        "the unbiased deviation, epsilon outside the root, N - 1 under the matrix": (
+            _scaled(lambda z, eps: z.std(0) + eps, 1),
+            "N - 1 twice is consistent, but batch norm divides by N, both times; and epsilon belongs inside the root: "
+            "torch.sqrt(z.var(0, correction=0) + eps)."),
+        "the root of epsilon added to the deviation": (
+            _scaled(lambda z, eps: z.std(0, correction=0) + eps**0.5),
+            "The root of a sum is not the sum of the roots: add eps to the variance first, then take one root."),
+        "the variance clamped": (
+            _scaled(lambda z, eps: z.var(0, correction=0).clamp(min=eps).sqrt()),
+            "clamp changes only variances below eps; batch norm *adds* eps to each of them: (var + eps).sqrt()."),
+        "the deviation clamped": (
+            _scaled(lambda z, eps: z.std(0, correction=0).clamp(min=eps)),
+            "This only keeps a deviation of 0 from dividing; batch norm *adds* eps to each variance: (var + eps)"
+            ".sqrt()."),
+        "both views by the first one's statistics": (
+            _statistics_of_a,
+            "You standardise b with the mean and variance of a. Each view has its own: a shifted or scaled view "
+            "carries the same information."),
+        "made symmetric": (
+            _with(lambda a, b: (a.T @ b + b.T @ a) / (2 * len(a))),
+            "You average C and its transpose. C is not symmetric: dimension i of a with j of b is another question "
+            "than j of a with i of b."),
         "one view auto-correlated": (
             _with(lambda a, b: a.T @ a / len(a)),
             "The second view is never used: this is how a view correlates with itself, whose diagonal is 1 from the "
@@ -177,9 +216,25 @@ def _detached(a, b):
     return cross_correlation(a, b.detach())
 
 
+def _within_a(a, b, lambd=0.0051):
+    on, off = ((c.diagonal() - 1).square().sum() if first else _away(c).square().sum()
+               for first, c in ((True, cross_correlation(a, b)), (False, cross_correlation(a, a))))
+    return {"loss": on + lambd * off, "on_diagonal": on, "off_diagonal": off}
+
+
+def _parts_as_numbers(loss, *arguments, **named):
+    """The harness: the parts, which are for the log, may be tensors or numbers; the loss carries the gradient."""
+    got = loss(*arguments, **named)
+    if not isinstance(got, dict):
+        return got
+    return {name: float(x) if name != "loss" and isinstance(x, Tensor) and x.numel() == 1 else x
+            for name, x in got.items()}
+
+
 barlow_loss = Exercise(
     key="09.barlow_loss", title="Towards the identity", minutes=5, difficulty=2,
     reference="course_lib.methods.contrastive.barlow_twins:barlow_twins_loss", probes=_loss_probes, gradients=True,
+    call=_parts_as_numbers,
     wrong={
         "means instead of sums": (
             _loss(on=lambda c: (c.diagonal() - 1).square().mean(), beside=lambda c: _away(c).square().mean()),
@@ -224,6 +279,24 @@ barlow_loss = Exercise(
             "The loss is right; \"off_diagonal\" is to be returned without lambda, so that runs with different lambdas "
             "can be "
             "compared."),
+        "the correlations within the first view": (
+            _within_a,
+            "Your off-diagonal part is that of cross_correlation(a, a), within one view. The paper's loss has one "
+            "matrix, C, across the views, for both parts. (Part 5 asks what that leaves out.)"),
+        "D subtracted from all squares": (
+            _loss(beside=lambda c: c.square().sum() - len(c)),
+            "The squares of the diagonal do not sum to D: that holds only once both views agree. Leave the diagonal "
+            "out, off_diagonal(c)."),
+        "sums squared": (
+            _loss(on=lambda c: (c.diagonal() - 1).sum().square(), beside=lambda c: _away(c).sum().square()),
+            "You square the sum; asked for is the sum of squares. In a sum +1 and -1 cancel."),
+        "norms": (
+            _loss(on=lambda c: (c.diagonal() - 1).norm(), beside=lambda c: _away(c).norm()),
+            "norm() is the root of the sum of squares. Both parts are sums of squares, without a root."),
+        "lambda on both": (
+            _loss(weigh=lambda x, y, weight: weight * (x + y)),
+            "You weigh both parts by lambda, so it changes only the size of the loss, not what is worth what. It "
+            "weighs the off-diagonal part alone."),
         "the second view detached": (
             _loss(correlate=_detached),
             "No stop-gradient: both views are pulled."),
@@ -234,6 +307,9 @@ barlow_loss = Exercise(
                             "on_diagonal": ((c - eye).square() * eye).sum(),
                             "off_diagonal": (c.square() * (1 - eye)).sum()}
         )(cross_correlation(a, b), torch.eye(a.shape[1], dtype=a.dtype)),
+        "parts as numbers": lambda a, b, lambd=0.0051: (lambda on, off: {
+            "loss": on + lambd * off, "on_diagonal": on.item(), "off_diagonal": off.item()})(
+                *list(_parts(a, b).values())[1:]),
     },
     hints=("Which matrix should C become? Write the distance to it in two parts: diagonal and off-diagonal.",
            "c = cross_correlation(a, b); on: (c.diagonal() - 1), squared, summed; off: off_diagonal(c), squared, "
@@ -258,7 +334,7 @@ def barlow_step(network: nn.Module, optimizer: Optimizer, first: Tensor, second:
 
 def _step_probes(generator, dtype):
     def probe(n, inputs, hidden, width, lambd):
-        network = nn.Sequential(nn.Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.ReLU(),
+        network = nn.Sequential(nn.Linear(inputs, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(),
                                 nn.Linear(hidden, width, bias=False))
         with torch.no_grad():
             for p in network.parameters():
@@ -326,6 +402,48 @@ def _through_grad(network, optimizer, first, second, lambd):
     return loss.item()
 
 
+def _charged_within(a, b, lambd):
+    on = (cross_correlation(a, b).diagonal() - 1).square().sum()
+    return on + lambd * sum(off_diagonal(cross_correlation(z, z)).square().sum() for z in (a, b)) / 2
+
+
+def _two_backwards(network, optimizer, first, second, lambd):
+    loss = barlow_twins_loss(network(first), network(second), lambd)["loss"]
+    optimizer.zero_grad()
+    loss.backward(retain_graph=True)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def _both_ways_returned(network, optimizer, first, second, lambd):
+    a, b = network(first), network(second)
+    loss = barlow_twins_loss(a, b, lambd)["loss"] + barlow_twins_loss(b, a, lambd)["loss"]
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def _by_hand(network, optimizer, first, second, lambd):
+    loss = barlow_twins_loss(network(first), network(second), lambd)["loss"]
+    optimizer.zero_grad()
+    loss.backward()
+    with torch.no_grad():
+        for p in network.parameters():
+            p -= optimizer.param_groups[0]["lr"] * p.grad
+    return loss.item()
+
+
+def _some_cleared(network, optimizer, first, second, lambd):
+    for p in list(network.parameters())[:2]:
+        p.grad = None
+    loss = barlow_twins_loss(network(first), network(second), lambd)["loss"]
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
 step = Exercise(
     key="09.step", title="One training step", minutes=6, difficulty=2, reference=barlow_step, probes=_step_probes,
     call=lambda step, network, views, lambd: three_updates(step, network, views, lambd), tolerance=1e-4,
@@ -384,6 +502,30 @@ step = Exercise(
             _stepping(_unit_length),
             "No vector is scaled to length 1 here: the loss standardises each dimension over the batch, not each image "
             "over its dimensions."),
+        "the charge within each view": (
+            _stepping(loss=_charged_within),
+            "You charge for repetition within each view: a good control (part 5 runs it), but not this loss. Its entry "
+            "\"loss\" uses C, across the views, for both parts."),
+        "the loss both ways round, returned": (
+            _both_ways_returned,
+            "loss(a, b) and loss(b, a) are the same number: C is transposed, no square changes. Their sum is twice the "
+            "loss. One call."),
+        "backward twice": (
+            _two_backwards,
+            "The loss is right, its gradient is doubled: a second backward(), or the loss taken both ways round (the "
+            "two are the same number: C is transposed, no square changes)."),
+        "the images of one view in another order": (
+            _stepping(lambda network, first, second: (network(first), network(second.flip(0)))),
+            "Row n of both embeddings must belong to the same image. You changed the order of one view, so each image "
+            "is told to agree with a stranger."),
+        "the update by hand": (
+            _by_hand,
+            "You update by hand, lr times gradient. The first step is right; the optimizer has momentum, so later ones "
+            "are not. optimizer.step()."),
+        "some gradients cleared": (
+            _some_cleared,
+            "You clear the gradients of some parameters only; in the others those of earlier batches stay. "
+            "optimizer.zero_grad() clears all."),
         "in evaluation mode": (
             _stepping(_evaluated),
             "network.eval() makes batch norm use its running statistics and stop updating them. Train in training "
@@ -400,6 +542,8 @@ step = Exercise(
            "return loss.item()"),
     words={"['loss']": "the loss", "['weights']": "the network's weights"} | {
         f"['loss'][{i}]": f"the loss of step {i + 1}" for i in range(3)} | {
+        f"['weights'][{i}][{j}]": f"{part} after step {i + 1}" for i in range(3) for j, part in enumerate((
+            "the first layer's weight", "batch norm's scale", "batch norm's shift", "the last layer's weight"))} | {
         f"['weights'][{i}]": f"the network's weights after step {i + 1}" for i in range(3)},
 )
 
@@ -447,6 +591,11 @@ def _upper(matrix: Tensor) -> Tensor:
 
 def _rms(x: Tensor) -> Tensor:
     return x.square().mean().sqrt()
+
+
+def _size(matrices) -> Tensor:
+    """The root mean square of matrices' entries with zeros on the diagonal, these counted."""
+    return _rms(torch.stack([m - m.diagonal().diag() for m in matrices]))
 
 
 meters_exercise = Exercise(
@@ -513,6 +662,37 @@ meters_exercise = Exercise(
             _metered(within=lambda a, b: _rms(off_diagonal(cross_correlation(*[torch.cat([a, b], 1)] * 2)))),
             "Side by side, the (2D, 2D) matrix holds the correlations across the views as well. One matrix for each "
             "view."),
+        "the matrices averaged first": (
+            _metered(within=lambda a, b: _rms(off_diagonal(cross_correlation(a, a) + cross_correlation(b, b)) / 2)),
+            "You average the matrices of both views, then square: +0.8 in one and -0.8 in the other cancel. Square "
+            "first, then one mean over both."),
+        "the roots added": (
+            _metered(within=lambda a, b: _rms(off_diagonal(cross_correlation(a, a)))
+                     + _rms(off_diagonal(cross_correlation(b, b)))),
+            "You add the roots of both views: that reads twice too much. One mean square over the entries of both "
+            "views, then one root."),
+        "zeros on the diagonal counted across": (
+            _metered(across=lambda a, b: _size([cross_correlation(a, b)])),
+            "You set the diagonal to 0 and divide by all D * D entries: the zeros count. Divide by the D (D - 1) "
+            "others: off_diagonal(c)."),
+        "zeros on the diagonals counted": (
+            _metered(across=lambda a, b: _size([cross_correlation(a, b)]),
+                     within=lambda a, b: _size([cross_correlation(z, z) for z in (a, b)])),
+            "You set the diagonals to 0 and divide by all D * D entries: the zeros count. Divide by the D (D - 1) "
+            "others: off_diagonal(c)."),
+        "the size of the mean": (
+            _metered(across=lambda a, b: off_diagonal(cross_correlation(a, b)).mean().abs(),
+                     within=lambda a, b: _own(a, b).mean().abs()),
+            "You take the mean first, so that +1 and -1 cancel. Square first, then the mean, then the root."),
+        "the mean of all of C as agreement": (
+            _metered(agreement=lambda a, b: cross_correlation(a, b).mean()),
+            "The agreement is a mean over the diagonal only, c.diagonal(): each dimension with itself."),
+        "a median": (
+            _metered(agreement=lambda a, b: cross_correlation(a, b).diagonal().median()),
+            "You take the median of the diagonal; asked for is its mean, in which every dimension counts."),
+        "cosines as agreement": (
+            _metered(agreement=lambda a, b: F.cosine_similarity(a, b, dim=0).mean()),
+            "A cosine of columns is a correlation only once their means are 0: use the diagonal of C."),
         "the mean of two roots": (
             _metered(within=lambda a, b: (_rms(off_diagonal(cross_correlation(a, a)))
                                           + _rms(off_diagonal(cross_correlation(b, b)))) / 2),
@@ -567,9 +747,15 @@ def _inverse(order: Tensor) -> Tensor:
     return order.argsort()
 
 
+def _as_pair(disguise, *arguments, **named):
+    """The harness: a pair may be one tensor (2, N, D)."""
+    got = disguise(*arguments, **named)
+    return tuple(got) if isinstance(got, Tensor) and got.ndim == 3 and len(got) == 2 else got
+
+
 symmetries = Exercise(
     key="09.symmetries", title="The same loss in disguise", minutes=6, difficulty=3,
-    reference=disguise, probes=_disguise_probes, gradients=True,
+    reference=disguise, probes=_disguise_probes, gradients=True, call=_as_pair,
     words={'[0]': 'the first view', '[1]': 'the second view'},
     wrong={
         "order in the first view only": (
@@ -610,6 +796,13 @@ symmetries = Exercise(
         "the disguise on the second view": (
             lambda a, b, order, sign, scale, shift: (a[:, order] * sign, b[:, order] * sign * scale + shift),
             "The loss is the same; the task asks for scale and shift on the *first* view."),
+        "the second view unchanged": (
+            lambda a, b, order, sign, scale, shift: (a[:, order] * sign * scale + shift, b),
+            "The second view is as it was: then dimension i meets another partner, and some with the sign turned. "
+            "Order and sign belong to both views."),
+        "the second view in the inverse order": (
+            lambda a, b, order, sign, scale, shift: (a[:, order] * sign * scale + shift, b[:, _inverse(order)] * sign),
+            "The second view is put in the *inverse* order. Both views need the same one: [:, order]."),
         "no order": (
             lambda a, b, order, sign, scale, shift: (a * sign * scale + shift, b * sign),
             "The dimensions are still in their old order: take a[:, order] and b[:, order] first."),
@@ -625,6 +818,8 @@ symmetries = Exercise(
             torch.addcmul(shift, a.index_select(1, order), sign * scale), b.index_select(1, order).mul(sign)),
         "a matrix of ones and minus ones": lambda a, b, order, sign, scale, shift: (
             lambda P: (a @ P * scale + shift, b @ P))(torch.eye(len(order), dtype=a.dtype)[:, order] * sign),
+        "stacked": lambda a, b, order, sign, scale, shift: torch.stack(
+            [a[:, order] * sign * scale + shift, b[:, order] * sign]),
     },
     hints=("What is standardised away, view by view? What is not, and must therefore happen to both views alike?",
            "a[:, order] takes dimensions in another order. Which of order, sign, scale and shift does b need?",

@@ -1,4 +1,4 @@
-"""Make the stored runs of lesson 09: Barlow Twins on generated shapes, lambda or the width changed alone.
+"""Make the stored runs of lesson 09: Barlow Twins on generated shapes; what changes: lambda, width or batch alone.
 
     python lessons/grids/week09.py   # what is missing in lessons/runs/09_barlow_twins (about 12 minutes on one core)
 """
@@ -18,9 +18,11 @@ from course_lib.models.backbones import ConvNet
 from course_lib.train.loop import fit
 
 STEPS, BATCH, LR, BASE = 600, 64, 1e-3, {"width": 128, "lambd": 0.05, "within": False}
+BATCHES = {"batch-16": 16}  # the others: BATCH
 CHANGES = {"lambda-1": {"lambd": 1.0}, "base": {}, "lambda-1-within": {"lambd": 1.0, "within": True},
            "lambda-0": {"lambd": 0.0}, "lambda-0.0051": {"lambd": 0.0051}}  # with three seeds
-ONCE = {"width-512": {"width": 512}, "width-32": {"width": 32}, "lambda-0.2": {"lambd": 0.2}}
+ONCE = {"width-512": {"width": 512}, "width-32": {"width": 32}, "lambda-0.2": {"lambd": 0.2},
+        "batch-16": {}}
 ALBUM, SHOWN = (10, 20, 50, 100, 200, 300, 400, 600), 12  # steps of the album, dimensions in it
 
 
@@ -43,7 +45,7 @@ def runs() -> list[Run]:
 def line(change: str, options: dict, seed: int) -> Run:
     kind, width, lambd = (Within if options["within"] else BarlowTwins), options["width"], options["lambd"]
     return Run(f"{change}-s{seed}", seed, "barlow-twins", {"augment": SHAPES_VIEWS, "width": width, "lambd": lambd},
-               fit={"steps": STEPS, "batch_size": BATCH, "lr": LR, "device": "cpu", "threads": 1},
+               fit={"steps": STEPS, "batch_size": BATCHES.get(change, BATCH), "lr": LR, "device": "cpu", "threads": 1},
                says={**options, "change": change, "n": SHAPES}, build=lambda run: kind(ConvNet(), **run.options))
 
 

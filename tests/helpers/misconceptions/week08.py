@@ -35,6 +35,17 @@ def _official(scores, epsilon=0.05, iterations=3, shift=0.0):
         return (q * b).t()
 
 
+def _guarded(start):
+    @torch.no_grad()
+    def answer(scores, epsilon=0.05, iterations=3):
+        q = start(scores / epsilon)
+        for _ in range(iterations):
+            q = torch.einsum("nk,k->nk", q, 1 / torch.einsum("nk->k", q))
+            q = q / torch.einsum("nk->n", q)[:, None]
+        return q
+    return answer
+
+
 # ---------------------------------------------------------------- 08.in_use
 def _counted(scores):
     return torch.stack([(scores.argmax(1) == k).sum() for k in range(scores.shape[1])]).to(scores)
@@ -87,6 +98,32 @@ def _again(prototypes, optimizer, hold=False):
     return prototypes.weight.data.clone()
 
 
+def _restored(prototypes, optimizer, hold=False):
+    kept = prototypes.weight.data.clone()
+    moved = _step(before=lambda weight, hold: None)(prototypes, optimizer, hold)
+    if hold:
+        prototypes.weight.data = kept
+    return kept if hold else moved
+
+
+def _slowed(prototypes, optimizer, hold=False):
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr"] * (not hold)
+    moved = _step(before=lambda weight, hold: None)(prototypes, optimizer, hold)
+    for group, rate in zip(optimizer.param_groups, rates):
+        group["lr"] = rate
+    return moved
+
+
+def _all_of_it(prototypes, optimizer, hold=False):
+    moved = _step()(prototypes, optimizer, hold)
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            p.data.div_(p.data.norm(dim=-1, keepdim=True))
+    return moved
+
+
 def _first_scaled(prototypes, optimizer, hold=False):
     prototypes.weight.data /= prototypes.weight.data.norm(dim=-1, keepdim=True)
     return _step(after=lambda weight: weight)(prototypes, optimizer, hold)
@@ -132,6 +169,24 @@ def _train(codes_of=lambda codes, s: [codes(each) for each in s], scale=lambda z
     return answer
 
 
+def _still(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
+    weight = prototypes.weight.data.clone()
+    s = [F.normalize(encoder(view)) @ weight.T for view in (view1, view2)]
+    q = [codes(each).detach() for each in s]
+    loss = (F.cross_entropy(s[0] / 0.1, q[1]) + F.cross_entropy(s[1] / 0.1, q[0])) / 2
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    prototypes.weight.data /= prototypes.weight.data.norm(dim=1, keepdim=True)
+    return loss.item()
+
+
+def _one_cleared(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
+    for p in encoder.parameters():
+        p.grad = None
+    return _train(order=("back", "free", "step"))(encoder, prototypes, optimizer, view1, view2, codes, hold)
+
+
 def _together(codes, s):
     q = codes(torch.vstack(s))
     return q[: len(s[0])], q[len(s[0]):]
@@ -160,6 +215,13 @@ def _shifted(queue, z):
     return torch.vstack([z, queue[: len(queue) - len(z)]])
 
 
+def _pooled(rows):
+    def answer(z, queue, prototypes, epsilon=0.05, iterations=3):
+        all_rows = torch.vstack([z, rows(queue, len(z))])
+        return _balance(all_rows @ prototypes.T, epsilon, iterations)[:len(z)], _shifted(queue, z)
+    return answer
+
+
 def _spoilt(z, queue, prototypes, epsilon=0.05, iterations=3):
     codes, moved = _queue()(z, queue, prototypes, epsilon, iterations)
     queue[:] = moved
@@ -171,6 +233,11 @@ SECOND = {
         "exp of large numbers": _official,
         "a far prototype underflows": lambda scores, epsilon=0.05, iterations=3: _official(scores, epsilon, iterations,
                                                                                            scores.max()),
+        "double precision": lambda scores, epsilon=0.05, iterations=3: _official(
+            scores.to(torch.float64), epsilon, iterations).type_as(scores),
+        "large scores clamped": _guarded(lambda x: torch.exp(torch.minimum(x, torch.tensor(80.0, dtype=x.dtype)))),
+        "the largest of each row subtracted": _guarded(lambda x: torch.exp(x - x.amax(1)[:, None])),
+        "a small number added": _guarded(lambda x: 1e-8 + torch.exp(x - x.amax())),
         "images first, prototypes last": _codes(lambda n: [1, 0] * n, finish=lambda q: q / (len(q) / q.shape[1])),
         "no balance": _codes(lambda n: [1] * n),
         "prototypes only": _codes(lambda n: [0]),
@@ -193,6 +260,11 @@ SECOND = {
         "the mean over prototypes": _loss(term=lambda s, q, t: _cross(s, q, t) / s.shape[1]),
         "hard codes": _loss(term=lambda s, q, t: F.nll_loss(F.log_softmax(s / t, -1), q.max(1).indices)),
         "the prediction as the target": _loss(term=lambda s, q, t: -(torch.softmax(s / t, 1) * q.log()).sum() / len(s)),
+        "only crops after the code's": lambda scores, codes, temperature=0.1: torch.stack([
+            _cross(s, q.data, temperature) for i, q in enumerate(codes) for s in scores[i + 1:]]).mean(),
+        "the temperature outside the softmax": _loss(term=lambda s, q, t: _cross(s, q, 1) / t),
+        "a Kullback-Leibler divergence": _loss(term=lambda s, q, t: F.kl_div(
+            F.log_softmax(s / t, 1), q, reduction="batchmean")),
         "the log of a softmax over the images": _loss(term=lambda s, q, t: _cross(s, q, t, 0)),
     },
     "08.prototypes": {
@@ -201,6 +273,10 @@ SECOND = {
         "never held": _step(before=lambda weight, hold: None),
         "held the other way round": _step(before=lambda weight, hold: setattr(weight, "grad", weight.grad if hold else
                                                                                 None)),
+        "old weights put back": _restored,
+        "a learning rate of zero": _slowed,
+        "the encoder scaled, too": _all_of_it,
+        "requires_grad switched off": _step(before=lambda weight, hold: weight.requires_grad_(not hold)),
         "two updates": _again,
         "divided by the squared length": _step(after=lambda weight: weight / weight.pow(2).sum(1)[:, None]),
         "the sum of absolute values": _step(after=lambda weight: weight / weight.abs().sum(1, keepdim=True)),
@@ -223,6 +299,11 @@ SECOND = {
         "two bases": lambda scores: math.exp(-sum(p * math.log2(p) for p in (_counted(scores) / len(scores)).tolist()
                                                   if p)),
         "the share of the largest": lambda scores: 1 / (_counted(scores) / len(scores)).max(),
+        "a softmax of the counts": lambda scores: _hill(_counted(scores).exp() / _counted(scores).exp().sum()),
+        "the largest in size": lambda scores: _hill(_counted(torch.maximum(scores, -scores)) / len(scores)),
+        "a share of the possible entropy": lambda scores: _hill(_counted(scores) / len(scores)).log() / math.log(
+            scores.shape[1]),
+        "names after the balance": lambda scores: _hill(_counted(_codes(_both)(scores)) / len(scores)),
         "one over the sum of squares": lambda scores: _hill(_counted(scores) / len(scores), 2.0),
     },
     "08.step": {
@@ -243,6 +324,12 @@ SECOND = {
         "one view carries no gradient": _train(lost=lambda s: [s[0], s[1].detach()]),
         "one code for both": _train(codes_of=lambda codes, s: [codes(s[0])] * 2),
         "codes of a softmax": _train(codes_of=lambda codes, s: [codes(torch.softmax(each, -1)) for each in s]),
+        "cosines divided before the codes": _train(codes_of=lambda codes, s: [codes(10 * each) for each in s]),
+        "hard codes": _train(codes_of=lambda codes, s: [
+            (q == q.amax(1, keepdim=True)).to(q) for q in (codes(each) for each in s)]),
+        "one code of the mean score": _train(codes_of=lambda codes, s: [codes(torch.stack(s).mean(0))] * 2),
+        "always held": _still,
+        "only the encoder's gradients cleared": _one_cleared,
         "prototypes of any length": _train(after=lambda w: w),
         "one direction only": _train(terms=lambda both: both[0]),
         "no temperature": _train(tau=1),
@@ -256,6 +343,11 @@ SECOND = {
         "codes of the queue": _queue(own=lambda codes, n: codes[:n]),
         "codes of everybody": _queue(own=lambda codes, n: codes),
         "queued before the codes": _queue(first=_shifted, after=lambda queue, z: queue),
+        "rows that are not zero": _pooled(lambda queue, n: queue[queue.norm(dim=1) > 0]),
+        "only the newest rows": _pooled(lambda queue, n: queue[:n] if queue[-1].norm() > 0 else queue[:0]),
+        "a softmax while it fills": lambda z, queue, prototypes, epsilon=0.05, iterations=3: (
+            _queue()(z, queue, prototypes, epsilon, iterations) if queue[-1].norm() > 0 else
+            (torch.softmax(z @ prototypes.T / epsilon, 1), _shifted(queue, z))),
         "newest last": _queue(after=lambda queue, z: torch.vstack([queue[len(z):], z])),
         "the newest dropped": _queue(after=lambda queue, z: torch.vstack([z, queue])[len(z):]),
         "it grows": _queue(after=lambda queue, z: torch.vstack([z, queue])),

@@ -1,6 +1,8 @@
 """Second spellings of the misconceptions of week 9, and mutants of its references that compute the same."""
 from __future__ import annotations
 
+import math
+
 import torch
 
 
@@ -19,6 +21,11 @@ def _pooled(a, b, eps=1e-5):
 def _biased_only(a, b, eps=1e-5):
     n = len(a)
     return torch.einsum("ni,nj->ij", _scores(a, eps, n - 1), _scores(b, eps, n - 1)) / n
+
+
+def _product(a, b, deviation):
+    a, b = (c / deviation(c.pow(2).mean(0)) for c in (z - z.mean(0, keepdim=True) for z in (a, b)))
+    return torch.einsum("ni,nj->ij", a, b) / len(a)
 
 
 def _with(product):
@@ -95,6 +102,29 @@ def _twice(network, optimizer, first, second, lambd):
 def _late(network, optimizer, first, second, lambd):
     _descent(network, optimizer, _objective(network(first), network(second), lambd))
     return float(_objective(network(first), network(second), lambd))
+
+
+def _doubled(network, optimizer, first, second, lambd):
+    loss = _objective(network(first), network(second), lambd)
+    _descent(network, optimizer, 2 * loss)
+    return float(loss)
+
+
+def _without_momentum(network, optimizer, first, second, lambd):
+    loss = _objective(network(first), network(second), lambd)
+    parameters = list(network.parameters())
+    for p, g in zip(parameters, torch.autograd.grad(loss, parameters)):
+        p.data.sub_(g, alpha=optimizer.param_groups[0]["lr"])
+    return float(loss)
+
+
+def _half_cleared(network, optimizer, first, second, lambd):
+    loss = _objective(network(first), network(second), lambd)
+    for p in list(network.parameters())[:2]:
+        p.grad = torch.zeros_like(p)
+    loss.backward()
+    optimizer.step()
+    return float(loss)
 
 
 def _embedding(pair, loss=_objective):
@@ -185,6 +215,20 @@ SECOND = {
         "epsilon outside the root": lambda a, b, eps=1e-5: torch.einsum(
             "ni,nj->ij", (a - a.mean(0)) / (a.var(0, unbiased=False) ** 0.5 + eps),
             (b - b.mean(0)) / (b.var(0, unbiased=False) ** 0.5 + eps)) / len(a),
+        "the unbiased deviation, epsilon outside the root": lambda a, b, eps=1e-5: torch.einsum(
+            "ni,nj->ij", (a - a.mean(0)) / (a.var(0) ** 0.5 + eps), (b - b.mean(0)) / (b.var(0) ** 0.5 + eps)) / len(b),
+        "the unbiased deviation, epsilon outside the root, N - 1 under the matrix": lambda a, b, eps=1e-5: torch.einsum(
+            "ni,nj->ij", (a - a.mean(0)) / (a.var(0) ** 0.5 + eps),
+            (b - b.mean(0)) / (b.var(0) ** 0.5 + eps)).div(len(b) - 1),
+        "the root of epsilon added to the deviation": lambda a, b, eps=1e-5: torch.einsum(
+            "ni,nj->ij", (a - a.mean(0)) / (a.var(0, unbiased=False) ** 0.5 + math.sqrt(eps)),
+            (b - b.mean(0)) / (b.var(0, unbiased=False) ** 0.5 + math.sqrt(eps))) / len(a),
+        "the variance clamped": lambda a, b, eps=1e-5: _product(a, b, lambda v: v.clamp_min(eps) ** 0.5),
+        "the deviation clamped": lambda a, b, eps=1e-5: _product(a, b, lambda v: v.pow(0.5).clamp_min(eps)),
+        "both views by the first one's statistics": lambda a, b, eps=1e-5: (
+            lambda v: torch.einsum("ni,nj->ij", (a - a.mean(0)) / v, (b - a.mean(0)) / v) / len(b))(
+                torch.sqrt((a - a.mean(0)).pow(2).mean(0) + eps)),
+        "made symmetric": _with(lambda a, b: (lambda c: (c + c.T) / 2)(torch.einsum("ni,nj->ij", a, b) / len(a))),
         "one view auto-correlated": _with(lambda a, b: torch.einsum("ni,nj->ij", a, a) / len(b)),
         "the second view detached": lambda a, b, eps=1e-5: _scores(a, eps).T @ _scores(b.data, eps) / len(a),
     },
@@ -203,6 +247,15 @@ SECOND = {
         "lambda squared": _total(lambda on, off, lambd: on + lambd * lambd * off),
         "no lambda": _total(lambda on, off, lambd: on + off),
         "the part with its weight": _scaled,
+        "the correlations within the first view": lambda a, b, lambd=0.0051: (
+            lambda on, off: {"loss": on + lambd * off, "on_diagonal": on, "off_diagonal": off})(
+                _of()(a, b)["on_diagonal"], _of()(a, a)["off_diagonal"]),
+        "D subtracted from all squares": _of(lambda c, eye, lambd: {"off_diagonal": c.pow(2).sum() - c.shape[0]}),
+        "sums squared": _of(lambda c, eye, lambd: {"on_diagonal": (c.trace() - len(c)) ** 2,
+                                                   "off_diagonal": (c.sum() - c.trace()) ** 2}),
+        "norms": _of(lambda c, eye, lambd: {"on_diagonal": (c.diag() - 1).pow(2).sum().sqrt(),
+                                            "off_diagonal": ((1 - eye) * c**2).sum().sqrt()}),
+        "lambda on both": _total(lambda on, off, lambd: lambd * on + lambd * off),
         "the second view detached": _of(matrix=lambda a, b: _matrix(a, b.data)),
     },
     "09.step": {
@@ -223,6 +276,15 @@ SECOND = {
         "lambda on the agreement": _embedding(_plain, lambda a, b, lambd: _total(
             lambda on, off, weight: off + on * weight)(a, b, lambd)["loss"]),
         "embeddings of length 1": _embedding(_directions),
+        "the charge within each view": _embedding(_plain, lambda a, b, lambd: _of()(a, b)["on_diagonal"] + lambd / 2 * (
+            _of()(a, a)["off_diagonal"] + _of()(b, b)["off_diagonal"])),
+        "the loss both ways round, returned": _embedding(
+            _plain, lambda a, b, lambd: _objective(b, a, lambd) + _objective(a, b, lambd)),
+        "backward twice": _doubled,
+        "the images of one view in another order": _embedding(
+            lambda n, x, y: (n(x), n(y[torch.arange(len(y) - 1, -1, -1)]))),
+        "the update by hand": _without_momentum,
+        "some gradients cleared": _half_cleared,
         "in evaluation mode": _embedding(_not_training),
     },
     "09.meters": {
@@ -243,6 +305,19 @@ SECOND = {
         "the standard deviation of the entries": _read(lambda x: x.var() ** 0.5),
         "the columns of both views in one matrix": _read(
             within=lambda a, b: _off(_corr(torch.hstack([a, b]), torch.hstack([a, b])))),
+        "the matrices averaged first": _read(within=lambda a, b: _off((_corr(a, a) + _corr(b, b)) / 2)),
+        "the roots added": lambda a, b: {**_read()(a, b), "within": sum(
+            _off(_corr(z, z)).pow(2).mean() ** 0.5 for z in (a, b))},
+        "zeros on the diagonal counted across": _read(
+            across=lambda a, b: _corr(a, b) * (1 - torch.eye(a.shape[1], dtype=a.dtype))),
+        "zeros on the diagonals counted": _read(
+            across=lambda a, b: _corr(a, b) * (1 - torch.eye(a.shape[1], dtype=a.dtype)),
+            within=lambda a, b: torch.stack([_corr(a, a), _corr(b, b)]) * (1 - torch.eye(a.shape[1], dtype=a.dtype))),
+        "the size of the mean": _read(lambda x: abs(x.sum() / x.numel())),
+        "the mean of all of C as agreement": _read(agreement=lambda a, b: _corr(a, b).sum() / a.shape[1] ** 2),
+        "a median": _read(agreement=lambda a, b: _corr(a, b).diag().sort().values[(a.shape[1] - 1) // 2]),
+        "cosines as agreement": _read(agreement=lambda a, b: (
+            (a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0))).mean()),
         "the mean of two roots": lambda a, b: {**_read()(a, b), "within": sum(
             _off(_corr(z, z)).pow(2).mean() ** 0.5 for z in (a, b)) / 2},
     },
@@ -264,6 +339,9 @@ SECOND = {
         "shift before the scale": _disguise(
             lambda a, order, sign, scale, shift: scale * (shift + _turned(_columns(a, order), sign)), _second),
         "the disguise on the second view": _disguise(_second, _first),
+        "the second view unchanged": _disguise(_first, lambda b, order, sign, scale, shift: b.clone()),
+        "the second view in the inverse order": _disguise(
+            _first, lambda b, order, sign, scale, shift: _turned(_scattered(b, order), sign)),
         "no order": _disguise(lambda a, order, sign, scale, shift: shift + scale * _turned(a, sign),
                               lambda b, order, sign, scale, shift: _turned(b, sign)),
         "shift turned with the sign": _disguise(
