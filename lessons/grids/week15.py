@@ -11,7 +11,7 @@ import sys
 
 from grid import SHAPES, Grid, Made, Run, measure
 
-from course_lib.augment.views import TURNED_VIEWS
+from course_lib.augment.views import SHAPES_VIEWS, TURNED_VIEWS
 from course_lib.methods import build_method
 from course_lib.methods.masked.dino import DINO
 
@@ -20,13 +20,15 @@ VIT = {"patch": 8, "dim": 128, "depth": 2, "heads": 4, "pool": "mean", "stem": (
 OPTIONS = {"augment": TURNED_VIEWS, "crops": 0, "out": 256, "momentum": 0.99, "teacher_temp": (0.03, 0.03),
            "koleo": 0.3, "frozen": 1.0, "final_decay": None}
 RECIPE = {"lr": 1e-3, "weight_decay": 1e-4, "batch_size": 128, "warmup": 0.1}
-# name -> (options of the method that are other, seeds); a sharp teacher has a lower temperature than the student's 0.1
-CHANGES = {"all of it": ({}, SEEDS), "without the centre": ({"center": None}, SEEDS),
-           "without sharpening": ({"teacher_temp": (0.1, 0.1)}, SEEDS), "without KoLeo": ({"koleo": 0.0}, (0,))}
+# name -> (what is other: options of the method, of the ViT; seeds). Sharp: a temperature below the student's 0.1
+CHANGES = {"all of it": ({}, {}, SEEDS), "without the centre": ({"center": None}, {}, SEEDS),
+           "without sharpening": ({"teacher_temp": (0.1, 0.1)}, {}, SEEDS), "without KoLeo": ({"koleo": 0.0}, {}, (0,)),
+           "without turned views": ({"augment": SHAPES_VIEWS}, {}, (0,)), "without a stem": ({}, {"stem": None}, (0,)),
+           "prototypes learned": ({"frozen": 0.02}, {}, (0,))}
 
 
 def runs() -> list[Run]:
-    return [line(name, seed) for seed in SEEDS for name, (_, seeds) in CHANGES.items() if seed in seeds]
+    return [line(name, seed) for seed in SEEDS for name, (_, _, seeds) in CHANGES.items() if seed in seeds]
 
 
 def build(run: Run) -> DINO:
@@ -37,10 +39,12 @@ def build(run: Run) -> DINO:
 
 
 def line(change: str, seed: int) -> Run:
-    options = {**OPTIONS, **CHANGES[change][0]}
+    method, vit, _ = CHANGES[change]
+    options = {**OPTIONS, **method}
     plain = {key: value for key, value in options.items() if key != "augment"}
-    return Run(f"needs-{change.replace(' ', '-').lower()}-s{seed}", seed, "dino", options, vit=VIT, build=build,
-               fit={"steps": STEPS, **RECIPE}, says={**plain, "n": SHAPES, "group": "needs", "change": change})
+    return Run(f"needs-{change.replace(' ', '-').lower()}-s{seed}", seed, "dino", options, vit={**VIT, **vit},
+               build=build, fit={"steps": STEPS, **RECIPE},
+               says={**plain, "n": SHAPES, "group": "needs", "change": change})
 
 
 def rows(made: Made) -> list[dict]:
