@@ -19,6 +19,7 @@ from course_lib.plots.charts import MARKERS
 from course_lib.plots.drawing import BLUE, CYCLE, GREEN, GREY, PINK, RED, THIS, drawn
 
 OWN, MEAN = RED, BLUE  # the two entropies
+BESIDE = {"last layer": (6, 6), "rollout": (5, -10), "object": (4, 6), "formula": (4, 6), "random": (6, 4)}  # points
 
 
 @drawn
@@ -27,16 +28,17 @@ def teacher_and_student() -> Figure:
     figure, axes = plt.subplots(figsize=(8.4, 2.9))
     axes.set(xlim=(0, 10.4), ylim=(0, 3.4)), axes.axis("off")
     box, arrow = partial(sketch.box, axes), partial(sketch.arrow, axes)
-    student = ((0.9, "two crops,\npatches hidden", GREY), (3.0, "student ViT", THIS), (4.8, "head", THIS),
-               (6.9, r"softmax( $z\,/\,0.1$ )", THIS))
-    teacher = ((0.9, "the same crops,\ncomplete", GREY), (3.0, "teacher ViT", RED), (4.8, "head", RED),
-               (6.9, r"softmax( $(z - c)\,/\,0.04$ )", RED))
+    # x, what is in the box, its colour, half of its width
+    student = ((0.9, "two crops,\npatches hidden", GREY, 0.72), (3.0, "student ViT", THIS, 0.56),
+               (4.8, "head", THIS, 0.3), (6.9, r"softmax( $z\,/\,0.1$ )", THIS, 0.76))
+    teacher = ((0.9, "the same crops,\ncomplete", GREY, 0.76), (3.0, "teacher ViT", RED, 0.56),
+               (4.8, "head", RED, 0.3), (6.9, r"softmax( $(z - c)\,/\,0.04$ )", RED, 1.02))
     for y, line in ((2.7, student), (0.7, teacher)):
-        for (x, text, colour), (then, *_) in zip(line, [*line[1:], (None,)]):
+        for (x, text, colour, half), following in zip(line, [*line[1:], None]):
             box(x, y, text, colour)
-            if then:
-                arrow((x + (0.95 if x < 1 else 0.55), y), (then - (0.95 if then > 6 else 0.62), y))
-    arrow((8.1, 2.6), (8.95, 1.95)), arrow((8.35, 0.85), (8.95, 1.45))
+            if following:
+                arrow((x + half, y), (following[0] - following[3], y))
+    arrow((7.7, 2.6), (9.0, 1.95)), arrow((7.95, 0.8), (9.0, 1.45))
     box(9.5, 1.7, "cross-\nentropy", GREEN)
     arrow((3.0, 2.3), (3.0, 1.1), PINK, ls="--")
     axes.text(3.15, 1.65, "moving average, once a step", fontsize=9, color="#8A3A6B")
@@ -99,8 +101,8 @@ def taken_away(maps: Mapping[str, tuple[float, float]], controls: Mapping[str, t
     for points, colour, marker in ((maps, THIS, "o"), (controls, RED, "D")):
         for name, (share, rest) in points.items():
             left.plot(100 * share, 100 * rest, marker, color=colour, ms=5, alpha=0.8)
-            left.annotate(name, (100 * share, 100 * rest), xytext=(5, 3), textcoords="offset points", fontsize=7.5,
-                          color=colour)
+            left.annotate(name, (100 * share, 100 * rest), xytext=BESIDE.get(name, (5, -3)), fontsize=7.5,
+                          textcoords="offset points", color=colour)
             if name == chosen:
                 left.plot(100 * share, 100 * rest, "o", ms=12, mfc="none", mec="#222222", mew=1.6)
     left.axhline(100 * whole, color="#222222", ls="--", lw=1.2)
@@ -125,7 +127,7 @@ def matched(first: Tensor, second: Tensor, matches: Mapping[str, Sequence[Tensor
     column there, and whether it is right (green) or not (red).
     """
     pixels = first.shape[-1] // grid
-    figure, panels = plt.subplots(len(matches), 2 * len(first), figsize=(8.6, 1.12 * len(matches) * 8 / len(first)),
+    figure, panels = plt.subplots(len(matches), 2 * len(first), figsize=(8.6, 1.2 * len(matches) * 4 / len(first)),
                                   squeeze=False)
     for row, (name, pairs) in zip(panels, matches.items()):
         row[0].set_ylabel(name, fontsize=9)
