@@ -50,7 +50,7 @@ def teacher_and_student() -> Figure:
 def said(p: Tensor, own: float, mean: float) -> Figure:
     """The teacher's probabilities (images, scores), a row for each image, and their two entropies."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.7), width_ratios=(1.3, 1))
-    left.imshow(p, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    left.imshow(p.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
     left.set(xlabel="score", ylabel="image", xticks=range(p.shape[1]), yticks=range(p.shape[0]),
              title="the teacher's probabilities")
     right.barh([1, 0], [own, mean], color=[OWN, MEAN])
