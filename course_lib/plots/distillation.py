@@ -92,10 +92,10 @@ def entropy_plane(toys: Sequence[Tensor], chosen: Tensor, trained: Mapping[str, 
 @drawn
 def taken_away(maps: Mapping[str, tuple[float, float]], controls: Mapping[str, tuple[float, float]], chosen: str,
                whole: float, shown: Mapping[str, Tensor], count: int) -> Figure:
-    """What a map is worth: its share on the object, and the accuracy without the `count` patches that it points at.
+    """What a map is worth: the accuracy without the `count` patches that it points at, and how much object these are.
 
-    maps (of the network), controls: name -> (share, accuracy), in [0, 1]. whole: accuracy with all patches. shown:
-    name -> pictures (N, 3, H, W), in rows, of the chosen map.
+    maps (of the network), controls: name -> (share of those patches that is object, accuracy), in [0, 1]. whole:
+    accuracy with all patches. shown: name -> pictures (N, 3, H, W), in rows, of the chosen map.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.8, 3.4), width_ratios=(1.2, 1))
     for points, colour, marker in ((maps, THIS, "o"), (controls, RED, "D")):
@@ -109,7 +109,7 @@ def taken_away(maps: Mapping[str, tuple[float, float]], controls: Mapping[str, t
     left.text(99, 100 * whole + 1, "all patches there", ha="right", fontsize=8)
     left.axhline(100 / 8, color="#222222", ls=":", lw=1.2)
     left.text(99, 100 / 8 + 1, "chance", ha="right", fontsize=8)
-    left.set(xlabel="weight on the object (%)", ylabel=f"class kept without its {count} patches (%)", xlim=(-3, 100),
+    left.set(xlabel=f"of its {count} patches, on the object (%)", ylabel="class found without them (%)", xlim=(-3, 100),
              ylim=(0, 100 * whole + 8))
     rows = torch.stack(list(shown.values()))
     sketch.picture(right, sketch.mosaic(rows.flatten(0, 1), rows.shape[1]), chosen)
