@@ -19,7 +19,7 @@ from course_lib.plots.charts import MARKERS
 from course_lib.plots.drawing import BLUE, CYCLE, GREEN, GREY, PINK, RED, THIS, drawn
 
 OWN, MEAN = RED, BLUE  # the two entropies
-BESIDE = {"last layer": (6, 6), "rollout": (5, -10), "object": (4, 6), "formula": (4, 6), "random": (6, 4)}  # points
+BESIDE = {"last layer": (6, 6), "rollout": (5, -10), "object": (6, -8), "formula": (6, 3), "random": (-12, -12)}  # points
 
 
 @drawn
