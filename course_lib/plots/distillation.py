@@ -17,9 +17,12 @@ from torch import Tensor
 from course_lib.plots import sketch
 from course_lib.plots.charts import MARKERS
 from course_lib.plots.drawing import BLUE, CYCLE, GREEN, GREY, PINK, RED, THIS, drawn
+from course_lib.plots.pictures import image_rows
+from course_lib.plots.words import patches_around, word_examples
 
 OWN, MEAN = RED, BLUE  # the two entropies
-BESIDE = {"last layer": (6, 6), "rollout": (5, -10), "object": (6, -8), "formula": (6, 3), "random": (-12, -12)}  # points
+# where a name stands beside its point
+BESIDE = {"last layer": (6, 6), "rollout": (5, -10), "object": (6, -8), "formula": (6, 3), "random": (-12, -12)}
 
 
 @drawn
@@ -117,6 +120,27 @@ def taken_away(maps: Mapping[str, tuple[float, float]], controls: Mapping[str, t
     right.set_yticks([height * (i + 0.5) for i in range(len(rows))], list(shown), fontsize=8)
     right.tick_params(length=0)
     return figure
+
+
+@drawn
+def word_album(images: Tensor, dictionaries: Mapping[str, Tensor], ranks: Sequence[int], examples: int = 7) -> Figure:
+    """Two dictionaries side by side: the words of some ranks, each with patches that have it; `images` (N, 3, H, W).
+
+    dictionaries: name -> words (N, g, g). Beside a row: how often its words occur.
+    """
+    rows = {}
+    for rank in ranks:
+        row, shares = [], []
+        for words in dictionaries.values():
+            counts = torch.bincount(words.flatten())
+            word = int(counts.argsort(descending=True, stable=True)[rank - 1])
+            found = word_examples(patches_around(images, words.shape[-1], 4), words, word, examples)
+            row += [found, torch.ones(examples + 1 - len(found), *found.shape[1:])]
+            shares.append(f"{float(counts[word]) / words.numel():.1%}")
+        rows[f"no. {rank}:  {', '.join(shares)}"] = torch.cat(row)[:-1]
+    middle, empty = examples // 2, [""] * examples
+    titles = ["" if n != middle else name for name in dictionaries for n, _ in enumerate([*empty, ""])][:-1]
+    return image_rows(rows, titles=titles, cell=0.5)
 
 
 @drawn

@@ -347,27 +347,32 @@ class _Tokens(nn.Module):
 
 
 def _three_steps(step, crops: Tensor, visible: Tensor, center: Tensor, patch_center: Tensor, momentum: float):
-    """The harness: three updates of a very small student by SGD with momentum; all that is left behind."""
+    """The harness: three updates of a very small student by SGD with momentum; all that is there after the first, and
+    after the last.
+    """
     draw = partial(randn, torch.Generator().manual_seed(7), crops.dtype)
     sizes = *crops.shape[2:], 6, len(center)
     student, teacher = _Tokens(draw, *sizes), _Tokens(draw, *sizes)
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.5)
-    losses, centers = [], (center.clone(), patch_center.clone())
-    for both, seen in zip(crops, visible):
+    found, centers, graphs = {}, (center.clone(), patch_center.clone()), []
+    for number, (both, seen) in enumerate(zip(crops, visible)):
         got = step(student, teacher, optimizer, both.clone(), seen.clone(), *centers, momentum)
         if got is None or got is Ellipsis:
             return got
         if not isinstance(got, (tuple, list)) or len(got) != 3:
             raise ValueError("return three things: the loss, the class tokens' centre and the patches' centre")
-        losses.append(got[0])
-        centers = tuple(c.detach().clone() if isinstance(c, Tensor) else c for c in got[1:])
-    noted = {"a loss that keeps its graph": any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses),
+        loss, *centers = got
+        centers = tuple(c.detach().clone() if isinstance(c, Tensor) else c for c in centers)
+        graphs.append(isinstance(loss, Tensor) and loss.requires_grad)
+        weights = {name: torch.cat([p.detach().flatten().clone() for p in network.parameters()])
+                   for name, network in (("student", student), ("teacher", teacher))}
+        loss = float(loss) if isinstance(loss, (int, float, Tensor)) else loss
+        parts = {"loss": loss, **weights, "center": centers[0], "patch_center": centers[1]}
+        if number in (0, len(crops) - 1):
+            found |= {f"{name} {('first', 'last')[number > 0]}": value for name, value in parts.items()}
+    noted = {"a loss that keeps its graph": any(graphs),
              "a gradient in the teacher": any(p.grad is not None for p in teacher.parameters())}
-    weights = {name: torch.cat([p.detach().flatten() for p in network.parameters()])
-               for name, network in (("student", student), ("teacher", teacher))}
-    losses = [float(loss) if isinstance(loss, (int, float, Tensor)) else loss for loss in losses]
-    return {"losses": losses, **weights, "center": centers[0], "patch_center": centers[1],
-            **{what: True for what, found in noted.items() if found}}
+    return found | {what: True for what, there in noted.items() if there}
 
 
 def _step_probes(generator, dtype):
@@ -385,6 +390,7 @@ def _step_probes(generator, dtype):
 
 def _update(sees=lambda net, crops, visible: net(crops), says=lambda net, crops, visible: net(crops, visible),
             asked=lambda t: t, patches=lambda t: t, seen=lambda visible: visible, total=lambda a, b: a + b,
+            targets=list, split=lambda z: z.chunk(2), patch_says=None,
             used=lambda c, p, t, tp: (c, p), moved=lambda c, p, t, tp, s, sp, visible: (
                 library_center(c, t), library_center(p, tp)),
             order="clear backward step follow", pace=lambda m: m, back=lambda loss: loss.item()):
@@ -395,8 +401,9 @@ def _update(sees=lambda net, crops, visible: net(crops), says=lambda net, crops,
         with torch.no_grad():
             t, t_patches = sees(teacher, crops, visible)
         s, s_patches = says(student, crops, visible)
+        s_patches = patch_says(student, crops, visible) if patch_says else s_patches
         one, two = used(center, patch_center, t, t_patches)
-        loss = total(library_loss(list(s.chunk(2)), list(asked(t).chunk(2)), one),
+        loss = total(library_loss(list(split(s)), targets(split(asked(t))), one),
                      library_patches(s_patches, patches(t_patches), seen(visible), two))
         acts = {"clear": optimizer.zero_grad, "backward": loss.backward, "step": optimizer.step,
                 "follow": lambda: ema_update(teacher, student, pace(momentum)),
@@ -448,12 +455,12 @@ def _crop_by_crop(student, teacher, optimizer, crops, visible, center, patch_cen
 step = Exercise(
     key="15.ibot_step", title="One step of iBOT", minutes=10, difficulty=3,
     reference=ibot_step, probes=_step_probes, call=_three_steps, tolerance=1e-4,
-    words={"['losses']": "the returned losses", "['student']": "the student's weights after three steps",
-           "['teacher']": "the teacher's weights after three steps",
-           "['center']": "the centre of the class tokens after three steps",
-           "['patch_center']": "the centre of the patches after three steps",
-           "['a loss that keeps its graph']": "the graph behind the loss",
-           "['a gradient in the teacher']": "the gradients in the teacher"},
+    words={f"['{name} {when}']": f"{what} {after}" for when, after in (("first", "after one step"), (
+        "last", "after three steps")) for name, what in (
+            ("loss", "the loss"), ("student", "the student's weights"), ("teacher", "the teacher's weights"),
+            ("center", "the centre of the class tokens"), ("patch_center", "the centre of the patches"))}
+    | {"['a loss that keeps its graph']": "the graph behind the loss",
+       "['a gradient in the teacher']": "the gradients in the teacher"},
     wrong={
         "the teacher sees the holes": (
             _update(sees=lambda net, crops, visible: net(crops, visible)),
@@ -467,10 +474,22 @@ step = Exercise(
             _update(asked=lambda t: t.roll(len(t) // 2, 0)),
             "The teacher's two crops are exchanged, so that each crop predicts itself. dino_loss leaves out equal "
             "numbers: both lists come in the same order."),
+        "one direction only": (
+            _update(targets=lambda t: t[:1]),
+            "Only the teacher's answer to the first crop is used. Each of the two crops is a target for the other: "
+            "hand dino_loss both, list(t.chunk(2))."),
+        "the crops interleaved": (
+            _update(split=lambda z: [z[::2], z[1::2]]),
+            "The crops come one after the other: rows 0 to N - 1 are the first crop of all images. chunk(2) parts "
+            "them; every second row mixes the crops."),
         "patches of the other crop": (
             _update(patches=lambda t: t.roll(len(t) // 2, 0)),
             "The patches are compared across crops, where patch 17 shows something else. A hidden patch is asked for "
             "what the teacher says at that place of the *same* crop."),
+        "the hidden patches in plain sight": (
+            _update(patch_says=lambda net, crops, visible: net(crops)[1]),
+            "The patches' scores come from a student that saw the whole crop. Take them from the same call as the "
+            "class token, student(crops, visible)."),
         "the mask turned round": (
             _update(seen=lambda visible: ~visible),
             "patch_loss takes the mask with True = visible and scores the hidden ones. Hand on `visible` as it is."),

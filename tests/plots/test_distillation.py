@@ -51,3 +51,11 @@ def test_right_lines_are_green_and_wrong_ones_red():
     figure.draw_without_rendering()
     assert [line.get_edgecolor() for line in figure.artists] == [matplotlib.colors.to_rgba(c) for c in (GREEN, RED)]
     assert [axes.lines[0].get_xydata()[0].tolist() for axes in figure.axes] == [[5.5, 1.5], [5.5, 1.5]]
+
+
+def test_words_of_two_dictionaries_side_by_side():
+    words = torch.tensor([[[0, 1], [1, 1]], [[1, 0], [2, 0]]])
+    figure = distillation.word_album(IMAGES, {"a": words, "b": 2 - words}, (1, 2), examples=3)
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["no. 1:  50.0%, 50.0%",
+                                                                              "no. 2:  37.5%, 37.5%"]
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["", "a", "", "", "", "b", ""]

@@ -98,8 +98,9 @@ def _blend(old, rows, m=0.9):
 
 
 def _stepped(student, teacher, optimizer, crops, visible, center, patch_center, momentum, *, teacher_mask=False,
-             blind=True, own=False, cross=False, flip=False, terms=(1.0, 1.0), swap=False, shared=False, early=False,
-             still=False, whose="teacher", hidden_only=False, mixed=False, order="zbsf", graph=False, leak=False):
+             blind=True, own=False, cross=False, single=False, woven=False, plain=False, flip=False, terms=(1.0, 1.0),
+             swap=False, shared=False, early=False, still=False, whose="teacher", hidden_only=False, mixed=False,
+             order="zbsf", graph=False, leak=False):
     n = len(crops) // 2
     with torch.set_grad_enabled(leak):
         z, zp = teacher(crops, visible) if teacher_mask else teacher(crops)
@@ -107,9 +108,11 @@ def _stepped(student, teacher, optimizer, crops, visible, center, patch_center, 
     c, p = (patch_center, center) if swap else (center, center if shared else patch_center)
     if early:
         c, p = _blend(c, z), _blend(p, zp)
-    first, second = _target(z[:n], c), _target(z[n:], c)
-    pairs = ((first, y[:n]), (second, y[n:])) if own else ((first, y[n:]), (second, y[:n]))
-    one = sum(_surprise(a, b).mean() for a, b in pairs) / 2
+    yp = student(crops)[1] if plain else yp
+    z1, z2, y1, y2 = (z[::2], z[1::2], y[::2], y[1::2]) if woven else (z[:n], z[n:], y[:n], y[n:])
+    first, second = _target(z1, c), _target(z2, c)
+    pairs = ((first, y1), (second, y2)) if own else ((first, y2), (second, y1))[: 1 if single else 2]
+    one = sum(_surprise(a, b).mean() for a, b in pairs) / len(pairs)
     errors = _surprise(_target(torch.cat([zp[n:], zp[:n]]) if cross else zp, p), yp)
     weights = visible.to(errors.dtype) if flip else 1 - visible.to(errors.dtype)
     two = ((errors * weights).sum(1) / weights.sum(1).clamp_min(1.0)).sum() / len(errors)
@@ -213,6 +216,9 @@ SECOND = {
         "the teacher sees the holes": _ibot(teacher_mask=True),
         "the student sees everything": _ibot(blind=False),
         "the class token of its own crop": _ibot(own=True),
+        "one direction only": _ibot(single=True),
+        "the crops interleaved": _ibot(woven=True),
+        "the hidden patches in plain sight": _ibot(plain=True),
         "patches of the other crop": _ibot(cross=True),
         "the mask turned round": _ibot(flip=True),
         "the class tokens only": _ibot(terms=(1.0, 0.0)),
