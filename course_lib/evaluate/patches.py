@@ -1,10 +1,14 @@
-"""What a network says about the places of an image: the vectors of its positions or patches, and their colours."""
+"""What a network says about the places of an image: their vectors, colours, words, and counterparts elsewhere."""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from course_lib.evaluate.attention import similarity
 from course_lib.models.vit import ViT
 
 
@@ -43,3 +47,40 @@ def component_colours(vectors: Tensor) -> tuple[Tensor, Tensor]:
     colours = 0.5 + scores / (4 * torch.maximum(scores.square().mean(0).sqrt(), least).clamp_min(1e-12))
     shares = variances[-3:].flip(0).clamp_min(0) / variances.clamp_min(0).sum().clamp_min(1e-12)
     return colours.clamp(0, 1).view(*vectors.shape[:2], 3).float(), shares.float()
+
+
+# ------------------------------------------------------------------------------------------------ words of patches
+def shared_bits(words: Tensor, causes: Tensor, generator: torch.Generator) -> float:
+    """What a word tells of a cause: mutual information in bits of two lists of integers (n,) from 0.
+
+    Minus that of shuffled causes, which is what few counts pretend.
+    """
+    def joint(a: Tensor, b: Tensor) -> float:
+        table = torch.zeros(int(a.max()) + 1, int(b.max()) + 1)
+        table = table.index_put_((a, b), torch.ones(len(a)), accumulate=True) / len(a)
+        inside, outside = (torch.special.entr(p).sum() for p in (table, table.sum(0)))
+        return float(outside + torch.special.entr(table.sum(1)).sum() - inside) / math.log(2)
+
+    return joint(words, causes) - joint(words, causes[torch.randperm(len(causes), generator=generator)])
+
+
+def same_word(words: Tensor) -> dict[str, float]:
+    """How often two patches share a word, (N, L) integers: two of one image, two at one place, any two."""
+    found = F.one_hot(words).double()  # (N, L, words)
+    counts = {"one image": found.sum(1), "one place": found.sum(0), "any two": found.sum((0, 1))}
+    return {name: float((n * (n - 1)).sum() / (n.sum(-1) * (n.sum(-1) - 1)).sum()) for name, n in counts.items()}
+
+
+# ------------------------------------------------------------------------------------------------ counterparts
+def counterparts(first: Tensor, second: Tensor, covered: Tensor, shift: tuple[int, int], slack: int = 1) -> Tensor:
+    """Where patches of an image are found in another one in which the object has moved: (n, 5) int64.
+
+    first, second (g * g, D): features; covered (g * g,) bool: patches of the first that are asked, less those that the
+    shift (rows, columns) moves out of the image. A row is a patch's row and column, those of the most similar patch of
+    the second image, and 1 if that is at most `slack` away from the right one, else 0.
+    """
+    side = math.isqrt(len(first))
+    place = torch.cartesian_prod(torch.arange(side), torch.arange(side))
+    goal, best = place + torch.tensor(shift), place[similarity(first, second).argmax(1)]
+    right = (best - goal).abs().amax(1) <= slack
+    return torch.cat([place, best, right[:, None].long()], 1)[covered & (goal >= 0).all(1) & (goal < side).all(1)]

@@ -96,3 +96,16 @@ def correlations(axes, matrix: Tensor, title: str = "", numbers: bool = False):
             text.set_in_layout(False)  # faster, for knobs
         axes.set(xticks=range(len(matrix)), yticks=range(len(matrix)))
     return shown
+
+
+def laid_over(images: Tensor, weights: Tensor, strength: float = 0.65) -> Tensor:
+    """Images (N, 3, H, W) in [0, 1] in grey, with weights (N, g, g) over them, bright where they are large."""
+    import matplotlib
+
+    painted = []
+    for image, map in zip(images, weights.float()):
+        size = image.shape[-1]
+        large = F.interpolate((map / map.max().clamp_min(1e-12))[None, None], size=(size, size), mode="nearest")[0, 0]
+        colours = torch.from_numpy(matplotlib.colormaps["inferno"](large.numpy())[..., :3]).float().permute(2, 0, 1)
+        painted.append((1 - strength) * image.mean(0, keepdim=True) + strength * colours)
+    return torch.stack(painted)

@@ -1,14 +1,20 @@
-"""Exercises of week 15, DINO and iBOT: the loss between crops, the centre, the loss on hidden patches, attention
-rollout.
+"""Exercises of week 15, DINO and iBOT: the loss between crops, the centre, the loss on hidden patches, one training
+step, attention rollout.
 """
 from __future__ import annotations
 
+from functools import partial
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.exercises.spec import Exercise
-from lessons.exercises.shared import randn
+from course_lib.methods.masked.dino import dino_loss as library_loss
+from course_lib.methods.masked.dino import moved_center as library_center
+from course_lib.methods.masked.ibot import patch_loss as library_patches
+from course_lib.models.teacher import ema_update
+from lessons.exercises.shared import rand, randn
 
 
 def _randn(generator, dtype, *shape: int) -> Tensor:
@@ -304,6 +310,271 @@ patch_loss = Exercise(
 )
 
 
+# ------------------------------------------------------------------------------------------------ 15.ibot_step
+def ibot_step(student, teacher, optimizer, crops, visible, center, patch_center, momentum):
+    """One update of iBOT -> the loss, a number, and the two centres, of class tokens and of patches, moved.
+
+    crops (2 N, ...): the first large crop of all images, then the second. teacher(crops) and student(crops, visible)
+    give the scores of class tokens (2 N, K) and of patches (2 N, L, K).
+    """
+    with torch.no_grad():
+        t, t_patches = teacher(crops)
+    s, s_patches = student(crops, visible)
+    loss = (library_loss(list(s.chunk(2)), list(t.chunk(2)), center)
+            + library_patches(s_patches, t_patches, visible, patch_center))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    ema_update(teacher, student, momentum)
+    return loss.item(), library_center(center, t), library_center(patch_center, t_patches)
+
+
+class _Tokens(nn.Module):
+    """A very small network of tokens: tokens (B, L, D) -> scores of all together (B, K) and of each (B, L, K)."""
+
+    def __init__(self, draw, length: int, dim: int, width: int, out: int):
+        super().__init__()
+        self.embed, self.mask, self.places, self.head = (
+            nn.Parameter(0.8 * draw(*shape)) for shape in ((dim, width), (width,), (length, width), (width, out)))
+
+    def forward(self, tokens: Tensor, visible: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x = tokens @ self.embed
+        if visible is not None:
+            x = torch.where(visible.flatten(1)[..., None], x, self.mask)
+        x = x + self.places
+        x = torch.tanh(x + x.mean(1, keepdim=True))
+        return 0.3 * torch.tanh(x.mean(1) @ self.head), 0.3 * torch.tanh(x @ self.head)
+
+
+def _three_steps(step, crops: Tensor, visible: Tensor, center: Tensor, patch_center: Tensor, momentum: float):
+    """The harness: three updates of a very small student by SGD with momentum; all that is there after the first, and
+    after the last.
+    """
+    draw = partial(randn, torch.Generator().manual_seed(7), crops.dtype)
+    sizes = *crops.shape[2:], 6, len(center)
+    student, teacher = _Tokens(draw, *sizes), _Tokens(draw, *sizes)
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.5)
+    found, centers, graphs = {}, (center.clone(), patch_center.clone()), []
+    for number, (both, seen) in enumerate(zip(crops, visible)):
+        got = step(student, teacher, optimizer, both.clone(), seen.clone(), *centers, momentum)
+        if got is None or got is Ellipsis:
+            return got
+        if not isinstance(got, (tuple, list)) or len(got) != 3:
+            raise ValueError("return three things: the loss, the class tokens' centre and the patches' centre")
+        loss, *centers = got
+        centers = tuple(c.detach().clone() if isinstance(c, Tensor) else c for c in centers)
+        graphs.append(isinstance(loss, Tensor) and loss.requires_grad)
+        weights = {name: torch.cat([p.detach().flatten().clone() for p in network.parameters()])
+                   for name, network in (("student", student), ("teacher", teacher))}
+        loss = float(loss) if isinstance(loss, (int, float, Tensor)) else loss
+        parts = {"loss": loss, **weights, "center": centers[0], "patch_center": centers[1]}
+        if number in (0, len(crops) - 1):
+            found |= {f"{name} {('first', 'last')[number > 0]}": value for name, value in parts.items()}
+    noted = {"a loss that keeps its graph": any(graphs),
+             "a gradient in the teacher": any(p.grad is not None for p in teacher.parameters())}
+    return found | {what: True for what, there in noted.items() if there}
+
+
+def _step_probes(generator, dtype):
+    draw = partial(randn, generator, dtype)
+
+    def probe(n: int, length: int, dim: int, out: int, momentum: float) -> dict:
+        visible = rand(generator, torch.float32, 3, 2 * n, length) > 0.4
+        visible[..., 0], visible[..., -1] = False, True
+        visible[:, 1] = True  # an image without a hidden patch
+        return dict(crops=draw(3, 2 * n, length, dim), visible=visible, center=0.1 * draw(out),
+                    patch_center=0.1 * draw(out), momentum=momentum)
+
+    return [probe(3, 5, 4, 7, 0.6), probe(4, 9, 3, 5, 0.8)]
+
+
+def _update(sees=lambda net, crops, visible: net(crops), says=lambda net, crops, visible: net(crops, visible),
+            asked=lambda t: t, patches=lambda t: t, seen=lambda visible: visible, total=lambda a, b: a + b,
+            targets=list, split=lambda z: z.chunk(2), patch_says=None,
+            used=lambda c, p, t, tp: (c, p), moved=lambda c, p, t, tp, s, sp, visible: (
+                library_center(c, t), library_center(p, tp)),
+            order="clear backward step follow", pace=lambda m: m, back=lambda loss: loss.item()):
+    """A step in which one thing is otherwise: what either network is given, what is compared, which centres, the
+    order.
+    """
+    def step(student, teacher, optimizer, crops, visible, center, patch_center, momentum):
+        with torch.no_grad():
+            t, t_patches = sees(teacher, crops, visible)
+        s, s_patches = says(student, crops, visible)
+        s_patches = patch_says(student, crops, visible) if patch_says else s_patches
+        one, two = used(center, patch_center, t, t_patches)
+        loss = total(library_loss(list(split(s)), targets(split(asked(t))), one),
+                     library_patches(s_patches, patches(t_patches), seen(visible), two))
+        acts = {"clear": optimizer.zero_grad, "backward": loss.backward, "step": optimizer.step,
+                "follow": lambda: ema_update(teacher, student, pace(momentum)),
+                "lead": lambda: ema_update(student, teacher, pace(momentum))}
+        for act in order.split():
+            acts[act]()
+        return back(loss), *moved(center, patch_center, t, t_patches, s.detach(), s_patches.detach(), visible)
+
+    return step
+
+
+def _both_at_once(z: Tensor, patches: Tensor) -> Tensor:
+    return torch.cat([z, patches.flatten(0, 1)])
+
+
+def _through_the_teacher(student, teacher, optimizer, crops, visible, center, patch_center, momentum):
+    """The teacher's targets keep their graph, and its weights get gradients."""
+    t, t_patches = teacher(crops)
+    s, s_patches = student(crops, visible)
+    loss = library_loss(list(s.chunk(2)), list(t.chunk(2)), center)
+    targets = ((t_patches - patch_center) / 0.04).softmax(-1)
+    errors = -(targets * F.log_softmax(s_patches / 0.1, -1)).sum(-1)
+    loss = loss + _mean_per_image(errors, (~visible).to(errors))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    ema_update(teacher, student, momentum)
+    return loss.item(), library_center(center, t), library_center(patch_center, t_patches)
+
+
+def _crop_by_crop(student, teacher, optimizer, crops, visible, center, patch_center, momentum):
+    """A right answer: each crop passes by itself, gradients are cleared at the end, the teacher's detached."""
+    pairs = list(zip(crops.chunk(2), visible.chunk(2)))
+    (t1, p1), (t2, p2) = (teacher(crop) for crop, _ in pairs)
+    (s1, q1), (s2, q2) = (student(crop, seen) for crop, seen in pairs)
+    loss = library_loss([s1, s2], [t1, t2], center)
+    for q, p, (_, seen) in zip((q1, q2), (p1, p2), pairs):
+        loss = loss + library_patches(q, p, seen, patch_center) / 2
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    with torch.no_grad():
+        for old, new in zip(teacher.parameters(), student.parameters()):
+            old.mul_(momentum).add_(new, alpha=1 - momentum)
+    return (float(loss.detach()), library_center(center, torch.cat([t1, t2])),
+            library_center(patch_center, torch.cat([p1, p2])))
+
+
+step = Exercise(
+    key="15.ibot_step", title="One step of iBOT", minutes=10, difficulty=3,
+    reference=ibot_step, probes=_step_probes, call=_three_steps, tolerance=1e-4,
+    words={f"['{name} {when}']": f"{what} {after}" for when, after in (("first", "after one step"), (
+        "last", "after three steps")) for name, what in (
+            ("loss", "the loss"), ("student", "the student's weights"), ("teacher", "the teacher's weights"),
+            ("center", "the centre of the class tokens"), ("patch_center", "the centre of the patches"))}
+    | {"['a loss that keeps its graph']": "the graph behind the loss",
+       "['a gradient in the teacher']": "the gradients in the teacher"},
+    wrong={
+        "the teacher sees the holes": (
+            _update(sees=lambda net, crops, visible: net(crops, visible)),
+            "The teacher gets the mask, too: it cannot say what is behind a hole that it does not see through. "
+            "teacher(crops), without the mask."),
+        "the student sees everything": (
+            _update(says=lambda net, crops, visible: net(crops)),
+            "The student gets no mask, so the patches that it is asked about are in plain sight. student(crops, "
+            "visible)."),
+        "the class token of its own crop": (
+            _update(asked=lambda t: t.roll(len(t) // 2, 0)),
+            "The teacher's two crops are exchanged, so that each crop predicts itself. dino_loss leaves out equal "
+            "numbers: both lists come in the same order."),
+        "one direction only": (
+            _update(targets=lambda t: t[:1]),
+            "Only the teacher's answer to the first crop is used. Each of the two crops is a target for the other: "
+            "hand dino_loss both, list(t.chunk(2))."),
+        "the crops interleaved": (
+            _update(split=lambda z: [z[::2], z[1::2]]),
+            "The crops come one after the other: rows 0 to N - 1 are the first crop of all images. chunk(2) parts "
+            "them; every second row mixes the crops."),
+        "patches of the other crop": (
+            _update(patches=lambda t: t.roll(len(t) // 2, 0)),
+            "The patches are compared across crops, where patch 17 shows something else. A hidden patch is asked for "
+            "what the teacher says at that place of the *same* crop."),
+        "the hidden patches in plain sight": (
+            _update(patch_says=lambda net, crops, visible: net(crops)[1]),
+            "The patches' scores come from a student that saw the whole crop. Take them from the same call as the "
+            "class token, student(crops, visible)."),
+        "the mask turned round": (
+            _update(seen=lambda visible: ~visible),
+            "patch_loss takes the mask with True = visible and scores the hidden ones. Hand on `visible` as it is."),
+        "the class tokens only": (
+            _update(total=lambda a, b: a),
+            "That is DINO on masked crops: the loss on the patches is missing from the sum."),
+        "the patches only": (
+            _update(total=lambda a, b: b),
+            "The loss between the two crops is missing. Without it nothing asks a patch to be more than local."),
+        "the mean of the two losses": (
+            _update(total=lambda a, b: (a + b) / 2),
+            "iBOT adds the two losses, each with weight 1. Yours is half of that."),
+        "the centres exchanged": (
+            _update(used=lambda c, p, t, tp: (p, c)),
+            "`center` belongs to the class tokens, `patch_center` to the patches; you used each for the other."),
+        "one centre for both": (
+            _update(used=lambda c, p, t, tp: (c, c)),
+            "The patches are centred by the class tokens' centre. They have one of their own, `patch_center`."),
+        "the centres move before the loss": (
+            _update(used=lambda c, p, t, tp: (library_center(c, t), library_center(p, tp))),
+            "The loss uses the centres of the batches *before* this one. Move them after it."),
+        "the centres stay": (
+            _update(moved=lambda c, p, *rest: (c, p)),
+            "You return the centres as they came. moved_center(center, t) and moved_center(patch_center, t_patches) "
+            "are the next ones."),
+        "the student's scores in the centres": (
+            _update(moved=lambda c, p, t, tp, s, sp, visible: (library_center(c, s), library_center(p, sp))),
+            "The centres follow the *teacher's* scores, from which they are subtracted. You averaged the student's."),
+        "hidden patches only in the centre": (
+            _update(moved=lambda c, p, t, tp, s, sp, visible: (library_center(c, t),
+                                                               library_center(p, tp[~visible]))),
+            "The patches' centre is the mean over *all* of the teacher's patches, hidden from the student or not."),
+        "the centres of one mean": (
+            _update(moved=lambda c, p, t, tp, s, sp, visible: (library_center(c, _both_at_once(t, tp)),
+                                                               library_center(p, _both_at_once(t, tp)))),
+            "Class tokens and patches are averaged together. Each kind of token has a centre of its own."),
+        "the teacher moves first": (
+            _update(order="follow clear backward step"),
+            "The teacher follows the student of the step before. The optimizer's step comes first, then the teacher."),
+        "the teacher never moves": (
+            _update(order="clear backward step"),
+            "The teacher is what it was: it follows the student once a step, ema_update(teacher, student, momentum)."),
+        "the student follows the teacher": (
+            _update(order="clear backward step lead"),
+            "You averaged the teacher into the student. ema_update(teacher, student, momentum): the first argument "
+            "is the one that moves."),
+        "the momentum turned round": (
+            _update(pace=lambda m: 1 - m),
+            "Momentum is what the teacher *keeps*: yours keeps 1 - momentum and jumps after the student."),
+        "momentum 0.99 whatever is given": (
+            _update(pace=lambda m: 0.99), "Your teacher keeps 0.99 of itself at every momentum: pass `momentum` on."),
+        "gradients never cleared": (
+            _update(order="backward step follow"),
+            "backward adds to the gradients of the step before. optimizer.zero_grad() first."),
+        "the student never learns": (
+            _update(order="clear backward follow"),
+            "The student's weights are those of the beginning: optimizer.step() is missing."),
+        "the step comes before backward": (
+            _update(order="step clear backward follow"),
+            "Each update uses the gradient of the batch before, and the first one none: zero_grad, backward, step."),
+        "gradients in the teacher": (
+            _through_the_teacher,
+            "The teacher's answers are constants, and yours have a gradient. Ask the teacher under torch.no_grad()."),
+        "the loss keeps its graph": (
+            _update(back=lambda loss: loss),
+            "You return the tensor with the whole computation behind it, which keeps every batch in memory. Return a "
+            "number: loss.item()."),
+    },
+    right={"crop by crop": _crop_by_crop, "as written above": _update()},
+    hints=("The teacher answers, the student answers with holes, two losses, an update, and three things that follow.",
+           "dino_loss wants lists of crops: list(s.chunk(2)). patch_loss takes both crops at once. Teacher and centres "
+           "move last.",
+           "with torch.no_grad():\n"
+           "    t, t_patches = teacher(crops)\n"
+           "s, s_patches = student(crops, visible)\n"
+           "loss = dino_loss(list(s.chunk(2)), list(t.chunk(2)), center)\n"
+           "loss = loss + patch_loss(s_patches, t_patches, visible, patch_center)\n"
+           "optimizer.zero_grad()\n"
+           "loss.backward()\n"
+           "optimizer.step()\n"
+           "ema_update(teacher, student, momentum)\n"
+           "return loss.item(), moved_center(center, t), moved_center(patch_center, t_patches)"),
+)
+
+
 # ------------------------------------------------------------------------------------------------ 15.rollout
 def _rollout_probes(generator, dtype):
     def maps(*shape: int) -> Tensor:
@@ -385,4 +656,4 @@ rollout = Exercise(
 )
 
 
-EXERCISES = [dino_loss, moved_center, patch_loss, rollout]
+EXERCISES = [dino_loss, moved_center, patch_loss, step, rollout]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib.evaluate.patches import component_colours, patch_vectors
+from course_lib.evaluate.patches import component_colours, counterparts, patch_vectors, same_word, shared_bits
 from course_lib.models.backbones import ConvNet
 from course_lib.models.vit import ViT
 from helpers.draws import randn
@@ -65,3 +65,33 @@ def test_patch_vectors_are_tokens_or_positions():
         assert torch.equal(patch_vectors(net, x, 0)[0, 8 * 5 + 6], first[0, :, 5, 6])
     with pytest.raises(ValueError, match="Linear has no patches"):
         patch_vectors(nn.Linear(2, 2), x)
+
+
+def test_a_word_that_is_the_cause_tells_all_of_it():
+    cause = torch.arange(4).repeat(500)
+    draw = torch.Generator().manual_seed(0)
+    assert shared_bits(cause, cause, draw) == pytest.approx(2.0, abs=0.01)
+    assert shared_bits(cause // 2, cause, draw) == pytest.approx(1.0, abs=0.01)
+    chance = torch.randint(4, (2000,), generator=draw)
+    assert shared_bits(chance, cause, draw) == pytest.approx(0.0, abs=0.01)
+
+
+def test_pairs_that_share_a_word_are_counted():
+    words = torch.tensor([[0, 0, 1], [2, 0, 1]])
+    pairs = [(i, j) for i in range(6) for j in range(6) if i != j]
+    flat = words.flatten().tolist()
+    of = {"one image": lambda i, j: i // 3 == j // 3, "one place": lambda i, j: i % 3 == j % 3,
+          "any two": lambda i, j: True}
+    for name, share in same_word(words).items():
+        asked = [flat[i] == flat[j] for i, j in pairs if of[name](i, j)]
+        assert share == pytest.approx(sum(asked) / len(asked)), name
+
+
+def test_counterparts_of_an_object_that_moved():
+    features = randn(9, 4)
+    second = features.view(3, 3, 4).roll(1, 1).reshape(9, 4)  # everything one column to the right
+    covered = torch.tensor([1, 1, 1, 0, 0, 0, 1, 0, 0]).bool()
+    found = counterparts(features, second, covered, (0, 1), slack=0)
+    assert found.tolist() == [[0, 0, 0, 1, 1], [0, 1, 0, 2, 1], [2, 0, 2, 1, 1]]
+    assert counterparts(features, features, covered, (0, 1), slack=0)[:, 4].sum() == 0
+    assert counterparts(features, features, covered, (0, 1))[:, 4].sum() == 3

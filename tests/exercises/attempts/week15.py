@@ -78,6 +78,39 @@ return torch.stack(per_image).mean()
         ("teacher and student exchanged", 0, "((teacher - center", "((student - center",
          "(student / student_temp)", "(teacher / student_temp)"),
     ]),
+    "15.ibot_step": Tries([
+        """
+z, zp = teacher(crops)
+a, b = z.detach().chunk(2)
+y, yp = student(crops, visible)
+loss = dino_loss(list(y.chunk(2)), [a, b], center)
+loss = loss + patch_loss(yp, zp.detach(), visible, patch_center)
+optimizer.zero_grad(set_to_none=True)
+loss.backward()
+optimizer.step()
+ema_update(teacher, student, momentum)
+c = moved_center(center, z.detach())
+p = moved_center(patch_center, zp.detach())
+return float(loss.detach()), c, p
+"""], [
+        ("the patch loss at a third", 0, "loss + patch_loss", "loss + 0.3 * patch_loss"),
+        ("the difference of the losses", 0, "loss + patch_loss", "loss - patch_loss"),
+        ("the first crop's targets twice", 0, "[a, b], center", "[a, a], center"),
+        ("one teacher crop", 0, "[a, b], center", "[a], center"),
+        ("the crops of neighbours", 0, "list(y.chunk(2))", "[y[::2], y[1::2]]"),
+        ("the student asked twice", 0, "patch_loss(yp,", "patch_loss(student(crops)[1],"),
+        ("the mask of the other crop", 0, "visible, patch_center)",
+         "visible.roll(len(visible) // 2, 0), patch_center)"),
+        ("the teacher follows twice", 0, "ema_update(teacher, student, momentum)",
+         "ema_update(teacher, student, momentum)\nema_update(teacher, student, momentum)"),
+        ("the teacher is copied", 0, "ema_update(teacher, student, momentum)", "ema_update(teacher, student, 0.0)"),
+        ("two updates", 0, "optimizer.step()", "optimizer.step()\noptimizer.step()"),
+        ("the centres in the other order", 0, "()), c, p", "()), p, c"),
+        ("the first crop's centre", 0, "moved_center(center, z.detach())", "moved_center(center, a)"),
+        ("the centre of one patch", 0, "moved_center(patch_center, zp.detach())",
+         "moved_center(patch_center, zp[:, 0].detach())"),
+        ("the centre without a past", 0, "moved_center(center, z.detach())", "z.detach().mean(0)"),
+    ]),
     "15.rollout": Tries([
         """
 L, B, H, T, _ = maps.shape

@@ -84,6 +84,65 @@ def _own(mask):
     return mask / torch.maximum(mask.sum(1, keepdim=True), torch.ones_like(mask[:, :1])) / len(mask)
 
 
+# ---------------------------------------------------------------- 15.ibot_step
+def _target(z, c):
+    return torch.softmax(z / 0.04 - c / 0.04, -1)
+
+
+def _surprise(target, z):
+    return -(target * (z / 0.1 - torch.logsumexp(z / 0.1, -1, keepdim=True))).sum(-1)
+
+
+def _blend(old, rows, m=0.9):
+    return m * old + (1 - m) * rows.reshape(-1, rows.shape[-1]).mean(0)
+
+
+def _stepped(student, teacher, optimizer, crops, visible, center, patch_center, momentum, *, teacher_mask=False,
+             blind=True, own=False, cross=False, single=False, woven=False, plain=False, flip=False, terms=(1.0, 1.0),
+             swap=False, shared=False, early=False, still=False, whose="teacher", hidden_only=False, mixed=False,
+             order="zbsf", graph=False, leak=False):
+    n = len(crops) // 2
+    with torch.set_grad_enabled(leak):
+        z, zp = teacher(crops, visible) if teacher_mask else teacher(crops)
+    y, yp = student(crops, visible if blind else None)
+    c, p = (patch_center, center) if swap else (center, center if shared else patch_center)
+    if early:
+        c, p = _blend(c, z), _blend(p, zp)
+    yp = student(crops)[1] if plain else yp
+    z1, z2, y1, y2 = (z[::2], z[1::2], y[::2], y[1::2]) if woven else (z[:n], z[n:], y[:n], y[n:])
+    first, second = _target(z1, c), _target(z2, c)
+    pairs = ((first, y1), (second, y2)) if own else ((first, y2), (second, y1))[: 1 if single else 2]
+    one = sum(_surprise(a, b).mean() for a, b in pairs) / len(pairs)
+    errors = _surprise(_target(torch.cat([zp[n:], zp[:n]]) if cross else zp, p), yp)
+    weights = visible.to(errors.dtype) if flip else 1 - visible.to(errors.dtype)
+    two = ((errors * weights).sum(1) / weights.sum(1).clamp_min(1.0)).sum() / len(errors)
+    loss = terms[0] * one + terms[1] * two
+    for act in order:
+        if act == "z":
+            student.zero_grad()
+        elif act == "b":
+            torch.autograd.backward(loss)
+        elif act == "s":
+            optimizer.step()
+        else:
+            keep = {"f": momentum, "l": momentum, "r": 1 - momentum, "9": 0.99}[act]
+            pair = (student, teacher) if act == "l" else (teacher, student)
+            for mine, other in zip(*(network.parameters() for network in pair)):
+                mine.data = keep * mine.data + (1 - keep) * other.data
+    with torch.no_grad():
+        a, b = (y, yp) if whose == "student" else (z, zp)
+        b = b[visible.logical_not()] if hidden_only else b
+        if mixed:
+            rows = torch.cat([a, b.reshape(-1, b.shape[-1])])
+            a = b = rows
+        following = (center, patch_center) if still else (_blend(center, a), _blend(patch_center, b))
+    return (loss if graph else float(loss.detach()), *following)
+
+
+def _ibot(**other):
+    return lambda *given, **named: _stepped(*given, **named, **other)
+
+
 # ---------------------------------------------------------------- 15.rollout
 def _up(maps, residual, mixed=None):
     eye = torch.eye(maps.shape[-1], dtype=maps.dtype, device=maps.device)
@@ -152,6 +211,36 @@ SECOND = {
         "no centre": _weighted(_own, centred=False),
         "temperatures exchanged": _weighted(_own, exchange=True),
         "a gradient into the teacher": _weighted(_own, frozen=False),
+    },
+    "15.ibot_step": {
+        "the teacher sees the holes": _ibot(teacher_mask=True),
+        "the student sees everything": _ibot(blind=False),
+        "the class token of its own crop": _ibot(own=True),
+        "one direction only": _ibot(single=True),
+        "the crops interleaved": _ibot(woven=True),
+        "the hidden patches in plain sight": _ibot(plain=True),
+        "patches of the other crop": _ibot(cross=True),
+        "the mask turned round": _ibot(flip=True),
+        "the class tokens only": _ibot(terms=(1.0, 0.0)),
+        "the patches only": _ibot(terms=(0.0, 1.0)),
+        "the mean of the two losses": _ibot(terms=(0.5, 0.5)),
+        "the centres exchanged": _ibot(swap=True),
+        "one centre for both": _ibot(shared=True),
+        "the centres move before the loss": _ibot(early=True),
+        "the centres stay": _ibot(still=True),
+        "the student's scores in the centres": _ibot(whose="student"),
+        "hidden patches only in the centre": _ibot(hidden_only=True),
+        "the centres of one mean": _ibot(mixed=True),
+        "the teacher moves first": _ibot(order="fzbs"),
+        "the teacher never moves": _ibot(order="zbs"),
+        "the student follows the teacher": _ibot(order="zbsl"),
+        "the momentum turned round": _ibot(order="zbsr"),
+        "momentum 0.99 whatever is given": _ibot(order="zbs9"),
+        "gradients never cleared": _ibot(order="bsf"),
+        "the student never learns": _ibot(order="zbf"),
+        "the step comes before backward": _ibot(order="szbf"),
+        "gradients in the teacher": _ibot(leak=True),
+        "the loss keeps its graph": _ibot(graph=True),
     },
     "15.rollout": {
         "layers in the wrong order": _chain(reverse=True),
