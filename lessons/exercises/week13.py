@@ -392,7 +392,8 @@ def _blanked(images, visible):
 
 def _update(put=_put_in, seen=lambda images, visible: images, enter=lambda put, x, positions: put(x) + positions,
             leave=lambda put, x, positions: x, masks=lambda visible: visible, target=lambda images, visible: images,
-            scored=lambda visible: visible, measure=library_loss, order="clear backward step", back=lambda loss: loss.item()):
+            scored=lambda visible: visible, measure=library_loss, order="clear backward step",
+            back=lambda loss: loss.item()):
     def step(embed, positions, encoder, head, mask_token, optimizer, images, visible):
         visible = masks(visible)
         replace = partial(put, mask_token=mask_token, visible=visible)
@@ -529,8 +530,8 @@ step_exercise = Exercise(
     },
     right={"written by index, cleared at the end": _by_index, "weights in place of where": _by_weights},
     hints=("Embed, replace, add positions, encode, draw, score, update: a line or a function for each.",
-           "torch.where(visible.flatten(1)[..., None], a, b) keeps a where a patch is visible. Positions come after it, "
-           "for all tokens.",
+           "torch.where(visible.flatten(1)[..., None], a, b) keeps a where a patch is visible. Positions come after "
+           "it, for all tokens.",
            "tokens = torch.where(visible.flatten(1)[..., None], embed(images), mask_token)\n"
            "prediction = head(encoder(tokens + positions))\n"
            "loss = simmim_loss(prediction, images, visible)\n"
