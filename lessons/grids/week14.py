@@ -1,6 +1,6 @@
 """Make the stored runs of lesson 14: BEiT on generated shapes with one thing changed at a time, fine-tuned.
 
-    python lessons/grids/week14.py   # what is missing in lessons/runs/14_beit (about half an hour of one core)
+    python lessons/grids/week14.py   # what is missing in lessons/runs/14_beit (about a quarter of an hour of one core)
 
 The ViT is that of the learned networks without its convolutions. Beside the records: relative.pt, a BEiT with the
 paper's positions, whose bias the lesson draws.
@@ -18,17 +18,29 @@ from networks import PATCHES
 from torch import Tensor, nn
 
 from course_lib.augment.pixels import standardize
-from course_lib.evaluate.scoring import score
 from course_lib.methods.masked.beit import BEiT
-from course_lib.methods.masked.tokenizers import perplexity, word_counts
 from course_lib.models.patches import patchify
 
-CODES, STEPS, BATCH, EPOCHS, SEEDS = 128, 600, 64, 20, (0, 1, 2)
+CODES, STEPS, BATCH, EPOCHS, SEEDS = 128, 500, 64, 15, (0, 1, 2)
 VIT = {**PATCHES, "stem": None}
 BASE = {"words": "whitened", "masks": "block", "mask_ratio": 75 / 196, "codes": CODES, "positions": "sincos"}
-CHANGES = {"beit": {}, "scattered": {"masks": "random"}, "pixels": {"words": "none: pixels"}, "colours": {"words": "raw"},
-           "no-positions": {"positions": "none"}, "relative": {"positions": "relative"}}
+CHANGES = {"beit": {}, "scattered": {"masks": "random"}, "pixels": {"words": "none"}}
+ALONE = {"relative": {"positions": "relative"}, "no-positions": {"positions": "none"}}  # of one seed, for a picture
 POSITIONS = {"sincos": {}, "none": {"positions": "none"}, "relative": {"positions": "none", "relative": "shared"}}
+
+
+def runs() -> list[Run]:
+    """Of a seed all have the same first weights, images and labels; those of three seeds are what claims rest on."""
+    return [*(line(name, seed, change) for seed in SEEDS for name, change in CHANGES.items()),
+            *(line(name, 0, change) for name, change in ALONE.items())]
+
+
+def line(name: str, seed: int, change: dict) -> Run:
+    asked = {**BASE, **change}
+    return Run(f"{name}-s{seed}", seed, "beit", {key: asked[key] for key in ("masks", "mask_ratio", "codes")},
+               fit={"steps": STEPS, "batch_size": BATCH, "lr": 1.5e-3, "clip": 3.0, "device": "cpu", "threads": 1},
+               vit={**VIT, **POSITIONS[asked["positions"]]}, build=build,
+               says={**asked, "steps": STEPS, "n": SHAPES, "labels": LABELS, "epochs": EPOCHS})
 
 
 class Pixels(BEiT):
@@ -40,60 +52,35 @@ class Pixels(BEiT):
         return {"loss": error[hidden].mean(), "views_per_image": 1}
 
 
-def runs() -> list[Run]:
-    """All from the same first weights, images and masks: three seeds of what claims rest on, one of the others."""
-    return [line(name, seed) for seed in SEEDS for name in CHANGES if not seed or name not in ("relative", "no-positions")]
-
-
-def line(name: str, seed: int) -> Run:
-    asked = {**BASE, **CHANGES[name]}
-    return Run(f"{name}-s{seed}", seed, "beit", {key: asked[key] for key in ("masks", "mask_ratio", "codes")},
-               fit={"steps": STEPS, "batch_size": BATCH, "lr": 1.5e-3, "clip": 3.0, "device": "cpu", "threads": 1},
-               vit={**VIT, **POSITIONS[asked["positions"]]}, build=build,
-               says={**asked, "steps": STEPS, "n": SHAPES, "labels": LABELS, "epochs": EPOCHS})
-
-
 def build(run: Run) -> BEiT:
-    """BEiT whose words are learned already; its first weights are those of the seed in every line."""
     method = grid.build(run)
-    if run.says["words"] == "none: pixels":
+    method.prepare(shapes().train.images)
+    if run.says["words"] == "none":
         method.__class__ = Pixels
         method.head = nn.Linear(method.backbone.dim, 3 * method.patch**2)
         nn.init.trunc_normal_(method.head.weight, std=0.02, a=-0.02, b=0.02)
         nn.init.zeros_(method.head.bias)
-    method.tokenizer.whiten = run.says["words"] != "raw"
-    method.prepare(shapes().train.images)
     return method
 
 
 @lru_cache
-def scratch(seed: int) -> tuple[float, dict]:
-    """The same network untrained: fine-tuned, and its row of scores."""
+def scratch(seed: int) -> dict:
+    """The same network, fine-tuned without any training before."""
     torch.manual_seed(seed)
-    method = build(line("beit", seed))
-    row = score(method, shapes(), name="random encoder", controls=False, probe_limit=2000, seed=seed)[0]
-    return tuned(method.backbone, seed, EPOCHS), {**row, "kind": "control"}
-
-
-@torch.no_grad()
-def words_row(method: BEiT) -> dict:
-    """How many words the test images really use."""
-    counts = sum(word_counts(method.words(part.float() / 255), CODES) for part in shapes().test.images.split(250))
-    return {"perplexity": float(perplexity(counts))}
+    backbone = build(line("beit", seed, {})).backbone
+    return {"name": "random encoder", "kind": "control", "fine_tuned": tuned(backbone, seed, EPOCHS)}
 
 
 def rows(made: Made) -> list[dict]:
-    method, seed = made.method, made.run.seed
-    row = score(method, shapes(), name="BEiT", controls=False, probe_limit=2000, factors=not seed, seed=seed)[0]
-    row |= {"fine_tuned": tuned(method.backbone, seed, EPOCHS), **words_row(method)}
     if made.run.id == "relative-s0":
-        made.beside["relative.pt"] = method
-    control, fresh = scratch(seed)
-    return [row, {**fresh, "fine_tuned": control}]
+        made.beside["relative.pt"] = made.method
+    seed = made.run.seed
+    found = {"name": "BEiT", "kind": "method", "fine_tuned": tuned(made.method.backbone, seed, EPOCHS)}
+    return [found, scratch(seed)] if made.run.id.split("-s")[0] in CHANGES else [found]
 
 
 GRID = Grid("14_beit", runs, rows, "Lesson 14: words, masks and positions, one changed at a time; fine-tuned.",
-            show=("knn", "linear", "fine_tuned", "perplexity"))
+            show=("fine_tuned",))
 
 if __name__ == "__main__":
     sys.exit(GRID.main(__doc__))
