@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from course_lib.augment.pixels import to_float
-from course_lib.plots.drawing import GREEN, RED, WIDTH, drawn
-from course_lib.plots.sketch import mosaic, picture
+from course_lib.plots.drawing import GREEN, RED, SIGNED, WIDTH, drawn
+from course_lib.plots.sketch import mosaic, picture, striped
 
 
 def patches_around(images: Tensor, grid: int, margin: int = 0) -> Tensor:
@@ -121,4 +121,30 @@ def one_blank(shown: Tensor, filled: Tensor, place: tuple[int, int], pictures: T
     for axes, (tile, title, right) in zip(panels[2:], tiles):
         picture(axes, tile, title)
         axes.spines[:].set(visible=True, color=GREEN if right else "#cccccc", linewidth=3 if right else 1)
+    return figure
+
+
+@drawn
+def hidden_places(images: Tensor, visible: Tensor, title: str = "") -> Figure:
+    """Masked images (B, 3, H, W) in two rows, and how often each place is hidden in all `visible` (N, g, g), N >= B."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH + 0.6, 2.8), width_ratios=(3, 1))
+    picture(left, mosaic(striped(images, visible[: len(images)]), len(images) // 2), title)
+    heat = right.imshow((~visible).float().mean(0), vmin=0, vmax=1, cmap="cividis")
+    figure.colorbar(heat, ax=right, shrink=0.8)
+    right.set(xticks=[], yticks=[], title="how often a place is hidden")
+    return figure
+
+
+@drawn
+def offset_bias(table: Tensor, grid: int) -> Figure:
+    """A learned bias of positions, one picture a head: table ((2 grid - 1)^2 + more, heads), offsets query minus key."""
+    side = 2 * grid - 1
+    maps = table[: side**2].detach().float().T.reshape(-1, side, side)
+    figure, panels = plt.subplots(1, len(maps), figsize=(WIDTH + 0.4, 2.7), sharey=True, squeeze=False)
+    limit, edge, shown = float(maps.abs().max()) or 1.0, grid - 0.5, None
+    for head, (axes, bias) in enumerate(zip(panels[0], maps), 1):
+        shown = axes.imshow(bias, cmap=SIGNED, vmin=-limit, vmax=limit, extent=(-edge, edge, edge, -edge))
+        axes.set(title=f"head {head}", xlabel="query right of key (patches)")
+    panels[0, 0].set_ylabel("query below key")
+    figure.colorbar(shown, ax=panels[0], shrink=0.8, label="added to the product")
     return figure

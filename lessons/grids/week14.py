@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from course_lib.augment.pixels import standardize
 from course_lib.methods.masked.beit import BEiT
+from course_lib.models.backbones import build_backbone
 from course_lib.models.patches import patchify
 
 CODES, STEPS, BATCH, EPOCHS, SEEDS = 128, 500, 64, 15, (0, 1, 2)
@@ -53,7 +54,10 @@ class Pixels(BEiT):
 
 
 def build(run: Run) -> BEiT:
+    """The method over a ViT with its plain first weights, as in lesson 12 (BEiT's own are smaller)."""
     method = grid.build(run)
+    torch.manual_seed(run.seed)
+    method.backbone.load_state_dict(build_backbone("vit-tiny", 32, **run.vit).state_dict())
     method.prepare(shapes().train.images)
     if run.says["words"] == "none":
         method.__class__ = Pixels
