@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from course_lib.augment.pixels import to_float
-from course_lib.plots.drawing import GREEN, RED, SIGNED, WIDTH, drawn
+from course_lib.plots.drawing import GREEN, GREY, RED, SIGNED, THIS, WIDTH, drawn
 from course_lib.plots.sketch import mosaic, picture, striped
 
 
@@ -147,4 +147,18 @@ def offset_bias(table: Tensor, grid: int) -> Figure:
         axes.set(title=f"head {head}", xlabel="query right of key (patches)")
     panels[0, 0].set_ylabel("query below key")
     figure.colorbar(shown, ax=panels[0], shrink=0.8, label="added to the product")
+    return figure
+
+
+@drawn
+def seeds_by_line(lines: Mapping[str, Sequence[float]], ylabel: str) -> Figure:
+    """A dot for each training, in one column for each line, and a bar at its mean; the first line is a control."""
+    figure, axes = plt.subplots(figsize=(6.2, 2.8))
+    for place, (name, values) in enumerate(lines.items()):
+        colour = GREY if not place else THIS if place == 1 else RED
+        axes.plot([place] * len(values), list(values), "o", color=colour, alpha=0.7, clip_on=False)
+        mean = sum(values) / len(values)
+        axes.plot([place - 0.22, place + 0.22], [mean, mean], color=colour)
+    axes.set(xticks=range(len(lines)), xticklabels=list(lines), xlim=(-0.5, len(lines) - 0.5), ylabel=ylabel)
+    axes.grid(axis="y")
     return figure
