@@ -26,7 +26,7 @@ def words_keep(images: Tensor, words: Tensor) -> dict[str, float]:
 
 
 def to_visible(visible: Tensor) -> tuple[Tensor, Tensor]:
-    """visible (B, g, g) -> of every patch the distance to the nearest visible one, in patches, and its number, (B, L)."""
+    """visible (B, g, g) -> (B, L) how many patches away the nearest visible one of each patch is, (B, L) which one."""
     side = torch.arange(float(visible.shape[-1]))
     cells = torch.cartesian_prod(side, side)
     away = torch.cdist(cells, cells).masked_fill(~visible.flatten(1)[:, None], torch.inf)  # (B, L, L)
@@ -36,3 +36,15 @@ def to_visible(visible: Tensor) -> tuple[Tensor, Tensor]:
 def copy_nearest(words: Tensor, visible: Tensor) -> Tensor:
     """Words (B, g, g) in which each hidden patch has the word of the nearest visible one, the first of equals."""
     return words.flatten(1).gather(1, to_visible(visible)[1]).view_as(words)
+
+
+def painted_like(reading: Tensor, images: Tensor, visible: Tensor) -> dict[str, float]:
+    """Hidden patches as painted, (B, g, g, 3, p, p), against images: root mean squared "error", and mean "contrast".
+
+    Contrast: the standard deviation of a patch's pixels, colour by colour.
+    """
+    patch = reading.shape[-1]
+    truth = rearrange(to_float(images), "b c (h p) (w q) -> b h w c p q", p=patch, q=patch)
+    error = (reading - truth).square().mean((-1, -2, -3))[~visible].mean().sqrt()
+    spread = (reading - reading.mean((-1, -2), keepdim=True)).square().mean((-1, -2, -3)).sqrt()
+    return {"error": float(error), "contrast": float(spread[~visible].mean())}

@@ -137,7 +137,7 @@ def hidden_places(images: Tensor, visible: Tensor, title: str = "") -> Figure:
 
 @drawn
 def offset_bias(table: Tensor, grid: int) -> Figure:
-    """A learned bias of positions, one picture a head: table ((2 grid - 1)^2 + more, heads), offsets query minus key."""
+    """A learned bias of positions, one picture a head: table ((2 grid - 1)^2 + more, heads), by query minus key."""
     side = 2 * grid - 1
     maps = table[: side**2].detach().float().T.reshape(-1, side, side)
     figure, panels = plt.subplots(1, len(maps), figsize=(WIDTH + 0.4, 2.7), sharey=True, squeeze=False)
@@ -151,11 +151,14 @@ def offset_bias(table: Tensor, grid: int) -> Figure:
 
 
 @drawn
-def seeds_by_line(lines: Mapping[str, Sequence[float]], ylabel: str) -> Figure:
-    """A dot for each training, in one column for each line, and a bar at its mean; the first line is a control."""
-    figure, axes = plt.subplots(figsize=(6.2, 2.8))
-    for place, (name, values) in enumerate(lines.items()):
-        colour = GREY if not place else THIS if place == 1 else RED
+def seeds_by_line(lines: Mapping[str, Sequence[float]], ylabel: str, controls: int = 1) -> Figure:
+    """A dot for each training, in one column for each line, and a bar at its mean.
+
+    The first `controls` lines are grey, the next one has the colour of the lesson's method.
+    """
+    figure, axes = plt.subplots(figsize=(6.6, 2.8))
+    for place, values in enumerate(lines.values()):
+        colour = GREY if place < controls else THIS if place == controls else RED
         axes.plot([place] * len(values), list(values), "o", color=colour, alpha=0.7, clip_on=False)
         mean = sum(values) / len(values)
         axes.plot([place - 0.22, place + 0.22], [mean, mean], color=colour)

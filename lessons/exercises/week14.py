@@ -1,4 +1,4 @@
-"""Exercises of week 14, BEiT: words in use, the loss, hiding a block, one training step; the relative position's index."""
+"""Exercises of week 14, BEiT: words in use, the loss, hiding a block, one training step; the index of offsets."""
 from __future__ import annotations
 
 import math
@@ -544,11 +544,19 @@ step_exercise = Exercise(
             "False, in place of their tokens."),
         "black patches without a mask token": (
             _update(read=_blackened, hide=lambda tokens, mask_token, visible: tokens),
-            "You blacken the hidden pixels. Their tokens are then those of a black patch; BEiT replaces the *tokens* by "
+            "You blacken the hidden pixels, so their tokens are those of a black patch. BEiT replaces the *tokens* by "
             "mask_token, which is learned."),
         "zeros in hidden places": (
             _update(hide=lambda tokens, mask_token, visible: tokens * visible[..., None]),
             "Hidden tokens are 0. They are to be mask_token, which learns."),
+        "the mean token in hidden places": (
+            _update(hide=lambda tokens, mask_token, visible: torch.where(visible[..., None], tokens,
+                                                                         tokens.mean(1, keepdim=True))),
+            "Hidden places get the mean of the image's tokens, and with it something of the hidden patches. They are to "
+            "be mask_token."),
+        "the mask token everywhere": (
+            _update(hide=lambda tokens, mask_token, visible: mask_token.expand_as(tokens)),
+            "Every token is mask_token: the transformer sees nothing of the image. Replace the hidden ones only."),
         "the mask token is added": (
             _update(hide=lambda tokens, mask_token, visible: tokens + mask_token * ~visible[..., None]),
             "The mask token is *added* to a hidden patch's token, which is still there. It has to take its place."),
@@ -564,7 +572,7 @@ step_exercise = Exercise(
             "The mask token gets no gradient: it is detached. It is learned like all other weights."),
         "the visible patches are scored": (
             _update(scored=lambda visible: ~visible),
-            "You score the patches that the transformer sees. beit_loss takes `visible` as it is and scores the others."),
+            "You score the patches that the transformer sees. beit_loss takes `visible` and scores the others."),
         "all patches are scored": (
             _update(scored=torch.zeros_like),
             "You score visible patches, too, whose words can be read off the input. Hand on `visible`."),
@@ -595,7 +603,7 @@ step_exercise = Exercise(
     },
     right={"by hand, cleared at the end": _by_hand},
     hints=("Name, embed, hide, predict, score, update: which of them see the clean image, and which must not?",
-           "words = tokenizer(images), of the clean image. Tokens of hidden patches are replaced before the transformer: "
+           "words = tokenizer(images), of the clean image. Hidden patches' tokens are replaced before the transformer: "
            "torch.where(visible[..., None], tokens, mask_token).",
            "words = tokenizer(images)\n"
            "tokens = torch.where(visible[..., None], embed(images), mask_token)\n"

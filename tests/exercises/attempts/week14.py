@@ -132,9 +132,11 @@ return loss.item()
         ("the transformer twice", 0, "out = transformer(x)", "out = transformer(x) + transformer(x)"),
         ("two updates", 0, "optimizer.step()", "optimizer.step(); optimizer.step()"),
         ("the loss after the step", 0, "return float(loss)",
-         "x = embed(images) * keep + mask_token * (1 - keep)\nreturn float(beit_loss(transformer(x), targets, visible))"),
+         "x = embed(images) * keep + mask_token * (1 - keep)\n"
+         "return float(beit_loss(transformer(x), targets, visible))"),
         ("a mean over images", 0, "return float(loss)", "return float(loss) / len(images)"),
-        ("visible tokens scaled", 0, "x * keep + mask_token * (1 - keep)", "x * keep / keep.mean() + mask_token * (1 - keep)"),
+        ("visible tokens scaled", 0, "x * keep + mask_token * (1 - keep)",
+         "x * keep / keep.mean() + mask_token * (1 - keep)"),
         ("all hidden", 1, "tokens[~visible] = mask_token[0, 0]", "tokens[:] = mask_token[0, 0]"),
     ]),
 }

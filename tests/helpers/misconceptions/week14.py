@@ -151,9 +151,9 @@ LOSS = {
 }
 
 # ---------------------------------------------------------------- 14.beit_step
-def _stepped(tokenizer, embed, transformer, mask_token, optimizer, images, visible, black="", put="instead", first=False,
-             learns=True, score="hidden", per_image=False, own=False, adds=False, still=False, early=False, digits=None,
-             tensor=False):
+def _stepped(tokenizer, embed, transformer, mask_token, optimizer, images, visible, black="", put="instead",
+             first=False, learns=True, score="hidden", per_image=False, own=False, adds=False, still=False,
+             early=False, digits=None, tensor=False):
     side = int(visible.shape[1] ** 0.5)
     p = images.shape[-1] // side
     kept = visible.view(-1, 1, side, 1, side, 1).expand(-1, 3, side, p, side, p).reshape(images.shape)
@@ -163,7 +163,8 @@ def _stepped(tokenizer, embed, transformer, mask_token, optimizer, images, visib
     shown = (visible[0].repeat(len(visible), 1) if first else visible).to(tokens).unsqueeze(-1)
     token = mask_token if learns else mask_token.data
     tokens = {"instead": lambda: shown * tokens + (1 - shown) * token, "not": lambda: tokens,
-              "zero": lambda: shown * tokens, "added": lambda: tokens + (1 - shown) * token,
+              "zero": lambda: shown * tokens, "all": lambda: tokens * 0 + token,
+              "mean": lambda: shown * tokens + (1 - shown) * tokens.sum(1, True) / side**2, "added": lambda: tokens + (1 - shown) * token,
               "swapped": lambda: (1 - shown) * tokens + shown * token}[put]()
     logits = transformer(tokens)
     words = logits.detach().max(-1).indices if own else words
@@ -191,6 +192,8 @@ STEP = {
     "nothing is hidden": _step(put="not"),
     "black patches without a mask token": _step(black="read", put="not"),
     "zeros in hidden places": _step(put="zero"),
+    "the mean token in hidden places": _step(put="mean"),
+    "the mask token everywhere": _step(put="all"),
     "the mask token is added": _step(put="added"),
     "the mask token in visible places": _step(put="swapped"),
     "one mask for all": _step(first=True),
