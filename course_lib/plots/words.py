@@ -140,7 +140,7 @@ def offset_bias(table: Tensor, grid: int) -> Figure:
     """A learned bias of positions, one picture a head: table ((2 grid - 1)^2 + more, heads), by query minus key."""
     side = 2 * grid - 1
     maps = table[: side**2].detach().float().T.reshape(-1, side, side)
-    figure, panels = plt.subplots(1, len(maps), figsize=(WIDTH + 0.4, 2.7), sharey=True, squeeze=False)
+    figure, panels = plt.subplots(1, len(maps), figsize=(WIDTH + 0.4, 3.1), sharey=True, squeeze=False)
     limit, edge, shown = float(maps.abs().max()) or 1.0, grid - 0.5, None
     for head, (axes, bias) in enumerate(zip(panels[0], maps), 1):
         shown = axes.imshow(bias, cmap=SIGNED, vmin=-limit, vmax=limit, extent=(-edge, edge, edge, -edge))

@@ -552,8 +552,8 @@ step_exercise = Exercise(
         "the mean token in hidden places": (
             _update(hide=lambda tokens, mask_token, visible: torch.where(visible[..., None], tokens,
                                                                          tokens.mean(1, keepdim=True))),
-            "Hidden places get the mean of the image's tokens, and with it something of the hidden patches. They are to "
-            "be mask_token."),
+            "Hidden places get the mean of the image's tokens, and with it something of the hidden patches. mask_token "
+            "belongs there."),
         "the mask token everywhere": (
             _update(hide=lambda tokens, mask_token, visible: mask_token.expand_as(tokens)),
             "Every token is mask_token: the transformer sees nothing of the image. Replace the hidden ones only."),

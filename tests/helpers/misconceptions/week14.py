@@ -164,7 +164,8 @@ def _stepped(tokenizer, embed, transformer, mask_token, optimizer, images, visib
     token = mask_token if learns else mask_token.data
     tokens = {"instead": lambda: shown * tokens + (1 - shown) * token, "not": lambda: tokens,
               "zero": lambda: shown * tokens, "all": lambda: tokens * 0 + token,
-              "mean": lambda: shown * tokens + (1 - shown) * tokens.sum(1, True) / side**2, "added": lambda: tokens + (1 - shown) * token,
+              "mean": lambda: shown * tokens + (1 - shown) * tokens.sum(1, True) / side**2,
+              "added": lambda: tokens + (1 - shown) * token,
               "swapped": lambda: (1 - shown) * tokens + shown * token}[put]()
     logits = transformer(tokens)
     words = logits.detach().max(-1).indices if own else words
