@@ -141,12 +141,12 @@ def offset_bias(table: Tensor, grid: int) -> Figure:
     side = 2 * grid - 1
     maps = table[: side**2].detach().float().T.reshape(-1, side, side)
     figure, panels = plt.subplots(1, len(maps), figsize=(WIDTH + 0.4, 3.1), sharey=True, squeeze=False)
-    limit, edge, shown = float(maps.abs().max()) or 1.0, grid - 0.5, None
+    limit, edge = float(maps.abs().max()) or 1.0, grid - 0.5
     for head, (axes, bias) in enumerate(zip(panels[0], maps), 1):
-        shown = axes.imshow(bias, cmap=SIGNED, vmin=-limit, vmax=limit, extent=(-edge, edge, edge, -edge))
+        axes.imshow(bias, cmap=SIGNED, vmin=-limit, vmax=limit, extent=(-edge, edge, edge, -edge))
         axes.set(title=f"head {head}", xlabel="query right of key (patches)")
     panels[0, 0].set_ylabel("query below key")
-    figure.colorbar(shown, ax=panels[0], shrink=0.8, label="added to the product")
+    figure.colorbar(panels[0, 0].images[0], ax=panels[0], shrink=0.8, label="added to the product")
     return figure
 
 

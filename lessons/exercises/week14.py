@@ -1,11 +1,17 @@
-"""Exercises of week 14, BEiT: perplexity of a codebook, hiding a block, the index of relative positions, the loss."""
+"""Exercises of week 14, BEiT: words in use, the loss, hiding a block, one training step; the index of offsets."""
 from __future__ import annotations
+
+import math
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from course_lib.augment.masks import enlarge
 from course_lib.exercises.spec import Exercise
+from course_lib.methods.masked.beit import beit_loss as library_loss
+from course_lib.models.patches import patchify
 from lessons.exercises.shared import randn
 
 
@@ -418,4 +424,194 @@ loss = Exercise(
            "return F.cross_entropy(logits[~visible], words[~visible])"),
 )
 
-EXERCISES = [perplexity, block, index, loss]
+
+# ------------------------------------------------------------------------------------------------ 14.beit_step
+def beit_step(tokenizer, embed, transformer, mask_token, optimizer, images, visible):
+    """One update of BEiT -> the loss, a number.
+
+    tokenizer(images) -> words (B, L); embed(images) -> tokens (B, L, D); transformer(tokens) -> logits (B, L, K).
+    """
+    words = tokenizer(images)
+    tokens = torch.where(visible[..., None], embed(images), mask_token)
+    loss = library_loss(transformer(tokens), words, visible)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def _three_steps(step, images: Tensor, visible: Tensor):
+    """Three updates of a very small BEiT by `step`: the losses, and the weights at the end.
+
+    Places are mixed by fixed weights, so that a hidden patch feels what stands at the others.
+    """
+    draw = partial(randn, torch.Generator().manual_seed(3), images.dtype)
+    length, codes, width = visible.shape[-1], 5, 6
+    n = 3 * images.shape[-1] ** 2 // length
+    patch = math.isqrt(n // 3)
+    into, bias, token, places, out = weights = [
+        torch.nn.Parameter(0.9 * draw(*shape)) for shape in
+        ((n, width), (1, 1, width), (1, 1, width), (1, length, width), (width, codes))]
+    between, centres = draw(length, length) / math.sqrt(length), draw(codes, n)
+
+    def tokenizer(pictures):
+        return (patchify(pictures, patch) @ centres.T).argmax(-1)
+
+    def embed(pictures):
+        return patchify(pictures, patch) @ into + bias
+
+    def transformer(tokens):
+        if tokens.shape[1:] != places.shape[1:]:
+            raise ValueError(f"the transformer takes {length} tokens for each image, one for each patch, hidden or "
+                             f"not; it was given the shape {tuple(tokens.shape)}")
+        x = tokens + places
+        return torch.tanh(x + between @ x) @ out
+
+    optimizer = torch.optim.SGD(weights, lr=0.2, momentum=0.5)
+    losses = [step(tokenizer, embed, transformer, token, optimizer, *pair) for pair in zip(images, visible)]
+    if any(loss is None or loss is Ellipsis for loss in losses):
+        return losses[0]
+    noted = {"a loss that keeps its graph": any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)}
+    losses = [loss.detach() if isinstance(loss, Tensor) else loss for loss in losses]
+    noted["a rounded loss"] = all(isinstance(loss, float) and loss == round(loss, 4) for loss in losses)
+    weights = torch.cat([w.detach().flatten() for w in weights])
+    return {"losses": losses, "weights": weights, **{what: True for what, found in noted.items() if found}}
+
+
+def _step_probes(generator, dtype):
+    def case(batch: int, side: int, length: int) -> dict:
+        visible = torch.rand(3, batch, length, generator=generator) > torch.linspace(0.3, 0.7, batch)[:, None]
+        visible[:, :, 0], visible[:, :, 1] = False, True
+        return {"images": randn(generator, dtype, 3, batch, 3, side, side), "visible": visible}
+
+    return [case(4, 6, 9), case(3, 8, 16)]
+
+
+def _blackened(images: Tensor, visible: Tensor) -> Tensor:
+    side = math.isqrt(visible.shape[-1])
+    return images * enlarge(visible.view(-1, 1, side, side), images.shape[-1])
+
+
+def _replaced(tokens: Tensor, mask_token: Tensor, visible: Tensor) -> Tensor:
+    return torch.where(visible[..., None], tokens, mask_token)
+
+
+def _update(named=lambda images, visible: images, read=lambda images, visible: images, hide=_replaced,
+            masked=lambda visible: visible, scored=lambda visible: visible, loss=library_loss,
+            token=lambda mask_token: mask_token, own=False, order="clear backward step", back=lambda loss: loss.item()):
+    """A spelling of the answer with one decision exchanged."""
+    def step(tokenizer, embed, transformer, mask_token, optimizer, images, visible):
+        words = tokenizer(named(images, visible))
+        tokens = hide(embed(read(images, visible)), token(mask_token), masked(visible))
+        logits = transformer(tokens)
+        words = logits.argmax(-1) if own else words
+        value = loss(logits, words, scored(visible))
+        acts = {"clear": optimizer.zero_grad, "backward": value.backward, "step": optimizer.step}
+        for act in order.split():
+            acts[act]()
+        return back(value)
+
+    return step
+
+
+def _image_means(logits: Tensor, words: Tensor, visible: Tensor) -> Tensor:
+    return torch.stack([F.cross_entropy(z[~v], w[~v]) for z, w, v in zip(logits, words, visible)]).mean()
+
+
+def _by_hand(tokenizer, embed, transformer, mask_token, optimizer, images, visible):
+    weight = visible.to(images.dtype).unsqueeze(2)
+    logits = transformer(embed(images) * weight + mask_token * (1 - weight))
+    hidden = ~visible
+    loss = F.nll_loss(logits.log_softmax(2)[hidden], tokenizer(images)[hidden])
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return float(loss.detach())
+
+
+step_exercise = Exercise(
+    key="14.beit_step", title="One training step", minutes=8, difficulty=3,
+    reference=beit_step, probes=_step_probes, call=_three_steps, tolerance=1e-4,
+    words={"['losses']": "the returned losses", "['weights']": "the weights after three steps",
+           "['a loss that keeps its graph']": "the graph behind the loss", "['a rounded loss']": "the rounding"},
+    wrong={
+        "words of the masked image": (
+            _update(named=_blackened), "The tokenizer names the masked image, so every hidden patch has the word of an "
+                                       "empty patch. The words are those of the clean image: tokenizer(images)."),
+        "nothing is hidden": (
+            _update(hide=lambda tokens, mask_token, visible: tokens),
+            "The transformer sees the hidden patches: their words can be read off. mask_token goes where visible is "
+            "False, in place of their tokens."),
+        "black patches without a mask token": (
+            _update(read=_blackened, hide=lambda tokens, mask_token, visible: tokens),
+            "You blacken the hidden pixels, so their tokens are those of a black patch. BEiT replaces the *tokens* by "
+            "mask_token, which is learned."),
+        "zeros in hidden places": (
+            _update(hide=lambda tokens, mask_token, visible: tokens * visible[..., None]),
+            "Hidden tokens are 0. They are to be mask_token, which learns."),
+        "the mean token in hidden places": (
+            _update(hide=lambda tokens, mask_token, visible: torch.where(visible[..., None], tokens,
+                                                                         tokens.mean(1, keepdim=True))),
+            "Hidden places get the mean of the image's tokens, and with it something of the hidden patches. mask_token "
+            "belongs there."),
+        "the mask token everywhere": (
+            _update(hide=lambda tokens, mask_token, visible: mask_token.expand_as(tokens)),
+            "Every token is mask_token: the transformer sees nothing of the image. Replace the hidden ones only."),
+        "the mask token is added": (
+            _update(hide=lambda tokens, mask_token, visible: tokens + mask_token * ~visible[..., None]),
+            "The mask token is *added* to a hidden patch's token, which is still there. It has to take its place."),
+        "the mask token in visible places": (
+            _update(masked=lambda visible: ~visible),
+            "The mask token stands where the patches are *visible*, and the hidden ones are shown. torch.where takes "
+            "its second argument where the condition holds."),
+        "one mask for all": (
+            _update(masked=lambda visible: visible[:1].expand_as(visible)),
+            "All images hide the patches of the first one: each has a mask of its own, visible[..., None]."),
+        "the mask token does not learn": (
+            _update(token=lambda mask_token: mask_token.detach()),
+            "The mask token gets no gradient: it is detached. It is learned like all other weights."),
+        "the visible patches are scored": (
+            _update(scored=lambda visible: ~visible),
+            "You score the patches that the transformer sees. beit_loss takes `visible` and scores the others."),
+        "all patches are scored": (
+            _update(scored=torch.zeros_like),
+            "You score visible patches, too, whose words can be read off the input. Hand on `visible`."),
+        "the mean of the images' means": (
+            _update(loss=_image_means),
+            "You average each image first. One mean over all hidden patches of the batch, as in beit_loss."),
+        "the network's own words": (
+            _update(own=True), "Your targets are the words that the network itself finds likeliest: it can only grow "
+                               "surer of itself. They come from the tokenizer."),
+        "gradients never cleared": (
+            _update(order="backward step"),
+            "backward adds to the gradients of the step before. optimizer.zero_grad() first."),
+        "the weights never move": (
+            _update(order="backward clear step"),
+            "After three steps the weights are those of the beginning: optimizer.step() finds no gradient, or is "
+            "never called. The order is zero_grad, backward, step."),
+        "the step comes before backward": (
+            _update(order="step clear backward"),
+            "Each update uses the gradient of the batch before, and the first one none. The order is zero_grad, "
+            "backward, step."),
+        "the loss is rounded": (
+            _update(back=lambda loss: round(loss.item(), 3)),
+            "Return the loss as it is: loss.item(). Round where you print."),
+        "the loss keeps its graph": (
+            _update(back=lambda loss: loss),
+            "You return the tensor with the whole computation behind it, which keeps every batch in memory. Return a "
+            "number: loss.item()."),
+    },
+    right={"by hand, cleared at the end": _by_hand},
+    hints=("Name, embed, hide, predict, score, update: which of them see the clean image, and which must not?",
+           "words = tokenizer(images), of the clean image. Hidden patches' tokens are replaced before the transformer: "
+           "torch.where(visible[..., None], tokens, mask_token).",
+           "words = tokenizer(images)\n"
+           "tokens = torch.where(visible[..., None], embed(images), mask_token)\n"
+           "loss = beit_loss(transformer(tokens), words, visible)\n"
+           "optimizer.zero_grad()\n"
+           "loss.backward()\n"
+           "optimizer.step()\n"
+           "return loss.item()"),
+)
+
+EXERCISES = [perplexity, loss, block, step_exercise, index]

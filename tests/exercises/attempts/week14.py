@@ -98,4 +98,45 @@ return (nll * hidden).sum() / hidden.sum()
          "return (logits.argmax(-1) == words)[~visible].to(logits.dtype).mean()"),
         ("temperature 0.1", 0, "torch.log_softmax(logits,", "torch.log_softmax(logits / 0.1,"),
     ]),
+    "14.beit_step": Tries([
+        """
+with torch.no_grad():
+    targets = tokenizer(images)
+x = embed(images)
+keep = visible.unsqueeze(-1).to(x.dtype)
+x = x * keep + mask_token * (1 - keep)
+out = transformer(x)
+loss = beit_loss(out, targets, visible)
+optimizer.zero_grad()
+loss.backward()
+optimizer.step()
+return float(loss)
+""", """
+words = tokenizer(images)
+tokens = embed(images).clone()
+tokens[~visible] = mask_token[0, 0]
+loss = beit_loss(transformer(tokens), words, visible)
+optimizer.zero_grad()
+loss.backward()
+optimizer.step()
+return loss.item()
+"""], [
+        ("no update", 0, "optimizer.step()", "pass"),
+        ("no gradient", 0, "loss.backward()", "pass"),
+        ("the embedding stands still", 0, "x = embed(images)", "x = embed(images).detach()"),
+        ("the mask token for all images' first patch", 0, "keep = visible", "keep = visible[:, :1].expand_as(visible)"),
+        ("words of the image before", 0, "tokenizer(images)", "tokenizer(images.roll(1, 0))"),
+        ("uphill", 0, "loss.backward()", "(-loss).backward()"),
+        ("masked after the transformer", 0, "out = transformer(x)",
+         "out = transformer(embed(images)) * keep"),
+        ("the transformer twice", 0, "out = transformer(x)", "out = transformer(x) + transformer(x)"),
+        ("two updates", 0, "optimizer.step()", "optimizer.step(); optimizer.step()"),
+        ("the loss after the step", 0, "return float(loss)",
+         "x = embed(images) * keep + mask_token * (1 - keep)\n"
+         "return float(beit_loss(transformer(x), targets, visible))"),
+        ("a mean over images", 0, "return float(loss)", "return float(loss) / len(images)"),
+        ("visible tokens scaled", 0, "x * keep + mask_token * (1 - keep)",
+         "x * keep / keep.mean() + mask_token * (1 - keep)"),
+        ("all hidden", 1, "tokens[~visible] = mask_token[0, 0]", "tokens[:] = mask_token[0, 0]"),
+    ]),
 }

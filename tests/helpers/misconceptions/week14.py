@@ -150,5 +150,66 @@ LOSS = {
     "squared error to the one-hot word": _brier,
 }
 
-SECOND = {"14.perplexity": PERPLEXITY, "14.add_block": BLOCK, "14.relative_index": INDEX, "14.beit_loss": LOSS}
+# ---------------------------------------------------------------- 14.beit_step
+def _stepped(tokenizer, embed, transformer, mask_token, optimizer, images, visible, black="", put="instead",
+             first=False, learns=True, score="hidden", per_image=False, own=False, adds=False, still=False,
+             early=False, digits=None, tensor=False):
+    side = int(visible.shape[1] ** 0.5)
+    p = images.shape[-1] // side
+    kept = visible.view(-1, 1, side, 1, side, 1).expand(-1, 3, side, p, side, p).reshape(images.shape)
+    dark = torch.where(kept, images, torch.zeros_like(images))
+    words = tokenizer(dark if "named" in black else images)
+    tokens = embed(dark if "read" in black else images)
+    shown = (visible[0].repeat(len(visible), 1) if first else visible).to(tokens).unsqueeze(-1)
+    token = mask_token if learns else mask_token.data
+    tokens = {"instead": lambda: shown * tokens + (1 - shown) * token, "not": lambda: tokens,
+              "zero": lambda: shown * tokens, "all": lambda: tokens * 0 + token,
+              "mean": lambda: shown * tokens + (1 - shown) * tokens.sum(1, True) / side**2,
+              "added": lambda: tokens + (1 - shown) * token,
+              "swapped": lambda: (1 - shown) * tokens + shown * token}[put]()
+    logits = transformer(tokens)
+    words = logits.detach().max(-1).indices if own else words
+    price = -torch.log_softmax(logits, -1).gather(-1, words.unsqueeze(-1)).squeeze(-1)
+    weight = {"hidden": (~visible).to(price), "visible": visible.to(price), "all": torch.ones_like(price)}[score]
+    loss = ((price * weight).sum(1) / weight.sum(1)).mean() if per_image else (price * weight).sum() / weight.sum()
+    if early:
+        optimizer.step()
+    if not adds:
+        optimizer.zero_grad(set_to_none=False)
+    if not still:
+        torch.autograd.backward([loss])
+    if not early:
+        optimizer.step()
+    value = float(loss.detach())
+    return loss if tensor else value if digits is None else round(value, digits)
+
+
+def _step(**change):
+    return lambda *given: _stepped(*given, **change)
+
+
+STEP = {
+    "words of the masked image": _step(black="named"),
+    "nothing is hidden": _step(put="not"),
+    "black patches without a mask token": _step(black="read", put="not"),
+    "zeros in hidden places": _step(put="zero"),
+    "the mean token in hidden places": _step(put="mean"),
+    "the mask token everywhere": _step(put="all"),
+    "the mask token is added": _step(put="added"),
+    "the mask token in visible places": _step(put="swapped"),
+    "one mask for all": _step(first=True),
+    "the mask token does not learn": _step(learns=False),
+    "the visible patches are scored": _step(score="visible"),
+    "all patches are scored": _step(score="all"),
+    "the mean of the images' means": _step(per_image=True),
+    "the network's own words": _step(own=True),
+    "gradients never cleared": _step(adds=True),
+    "the weights never move": _step(still=True),
+    "the step comes before backward": _step(early=True),
+    "the loss is rounded": _step(digits=3),
+    "the loss keeps its graph": _step(tensor=True),
+}
+
+SECOND = {"14.perplexity": PERPLEXITY, "14.add_block": BLOCK, "14.relative_index": INDEX, "14.beit_loss": LOSS,
+          "14.beit_step": STEP}
 EQUIVALENT: dict[str, dict[str, str]] = {}
