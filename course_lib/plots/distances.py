@@ -86,7 +86,7 @@ def one_pass(hidden: Sequence[bool], names: Sequence[str] = ("patches,\nembedded
             word = f"m+{row}" if token and column == 2 else word
             scored = column < 3 or gone
             axes.add_patch(Rectangle((x, -row), 1.0, 0.8, fc=face if scored else "white", ec="#444444",
-                                         ls="-" if scored else ":"))
+                                     ls="-" if scored else ":"))
             axes.text(x + 0.5, 0.4 - row, word, ha="center", va="center", fontsize=8)
         axes.text(x + 0.5, 1.15, name, ha="center", va="bottom", fontsize=9)
     axes.add_patch(Rectangle((6.5, 0.9 - len(hidden)), 2.0, len(hidden), fc="#cfe3f2", ec=THIS))
