@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course_lib.plots.charts import DASHES, MARKERS
-from course_lib.plots.drawing import BLACK, CYCLE, GREY, ORANGE, PINK, SKY, THIS, WIDTH, drawn
+from course_lib.plots.drawing import BLACK, CYCLE, GREY, MEANING, ORANGE, PINK, SKY, THIS, WIDTH, drawn
 from course_lib.plots.sketch import arrow, mosaic, picture, striped
 
 # what learns nothing; the method itself is in its own colour
-FILLS = {"copy": (ORANGE, "s"), "blurred copy": (PINK, "^"), "mean": ("#777777", "v")}
+FILLS = {"copy": (ORANGE, "s"), "blurred copy": (PINK, "^")}
 Curves = Mapping[str, Sequence[float]]
 
 
@@ -89,7 +89,8 @@ def one_pass(hidden: Sequence[bool], names: Sequence[str] = ("patches,\nembedded
             axes.text(x + 0.5, 0.4 - row, word, ha="center", va="center", fontsize=8)
         axes.text(x + 0.5, 1.15, name, ha="center", va="bottom", fontsize=9)
     axes.add_patch(plt.Rectangle((6.5, 0.9 - len(hidden)), 2.0, len(hidden), fc="#cfe3f2", ec=THIS))
-    axes.text(7.5, 0.5 - len(hidden) / 2, "encoder:\nall patches,\nin every layer", ha="center", va="center", fontsize=9)
+    axes.text(7.5, 0.5 - len(hidden) / 2, "encoder:\nall patches,\nin every layer", ha="center", va="center",
+              fontsize=9)
     for start, end in ((1.1, 2.1), (3.3, 4.3), (5.5, 6.4), (8.6, 9.3)):
         arrow(axes, (start, 0.5 - len(hidden) / 2), (end, 0.5 - len(hidden) / 2))
     axes.set(xlim=(-0.3, 10.9), ylim=(0.7 - len(hidden), 2.3))
@@ -118,7 +119,8 @@ def heads(measures: Mapping[str, Mapping[str, Tensor]], even: Mapping[str, float
     """Panels: title -> network -> (layers, heads); a dot is a head, dashed what attention spread evenly would give."""
     figure, places = plt.subplots(1, len(measures), figsize=(WIDTH, 2.5))
     for axes, (title, networks) in zip(places, measures.items()):
-        for (name, values), colour, marker, shift in zip(networks.items(), (THIS, "#BBBBBB", SKY), "os^", (-0.1, 0.1, 0)):
+        looks = zip((THIS, MEANING["random encoder"], SKY), "os^", (-0.1, 0.1, 0))
+        for (name, values), (colour, marker, shift) in zip(networks.items(), looks):
             for number, row in enumerate(values.T.tolist()):
                 axes.plot([layer + shift for layer in range(1, len(row) + 1)], row, marker, color=colour, ms=7,
                           label=None if number else name)

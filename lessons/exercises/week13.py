@@ -275,6 +275,22 @@ def _other_mask(prediction, images, visible, eps=1e-5, mask=lambda m: 1 - m, pow
     return (error * m).sum() / (count + eps) / (images.shape[1] if channels else 1)
 
 
+def _images(prediction, images, visible, eps=1e-5):
+    return images
+
+
+def _tiled(prediction, images, visible, eps=1e-5):
+    size = images.shape[-1] // visible.shape[-1]
+    mask = (~visible).repeat(1, size, size)[:, None].to(images.dtype)
+    return ((prediction - images).abs() * mask).sum() / (mask.sum() + eps) / images.shape[1]
+
+
+def _smooth(prediction, images, visible, eps=1e-5):
+    _, mask = _pieces(prediction, images, visible)
+    error = F.smooth_l1_loss(prediction, images, reduction="none")
+    return (error * mask).sum() / (mask.sum() + eps) / images.shape[1]
+
+
 simmim_loss = Exercise(
     key="13.simmim_loss", title="The loss: absolute error where it was hidden", minutes=7, difficulty=2,
     reference="course_lib.methods.masked.simmim:simmim_loss", probes=_loss_probes, gradients=True, tolerance=1e-3,
@@ -294,6 +310,17 @@ simmim_loss = Exercise(
             "The mask has one channel, the error has C: the sum of the mask counts pixels, and each pixel has C "
             "numbers. "
             "Divide by C as well."),
+        "divided by the colours twice": (
+            lambda *a, **k: _other_mask(*a, **k, mask=lambda m: m) / _images(*a, **k).shape[1],
+            "Your mask already has C channels, so its sum counts each pixel C times. Divide by C only once."),
+        "three colours, always": (
+            lambda *a, **k: _other_mask(*a, **k, mask=lambda m: m, channels=False) / 3,
+            "Images need not have three colours: C is images.shape[1]."),
+        "the mask is tiled": (
+            _tiled, "repeat() sets copies of the whole mask side by side. Each flag must cover the pixels of its own "
+                    "patch: repeat_interleave along both axes."),
+        "a smooth absolute error": (
+            _smooth, "Near zero your error is a square (smooth L1). SimMIM takes the plain absolute value."),
         "divided by the number of all pixels": (
             lambda *a, **k: _other_mask(*a, **k, mask=lambda m: m, all_pixels=True),
             "Divide by the number of hidden pixels, or the loss changes with the mask ratio."),
@@ -392,7 +419,8 @@ def _blanked(images, visible):
 
 def _update(put=_put_in, seen=lambda images, visible: images, enter=lambda put, x, positions: put(x) + positions,
             leave=lambda put, x, positions: x, masks=lambda visible: visible, target=lambda images, visible: images,
-            scored=lambda visible: visible, measure=library_loss, order="clear backward step", back=lambda loss: loss.item()):
+            scored=lambda visible: visible, measure=library_loss, order="clear backward step",
+            back=lambda loss: loss.item()):
     def step(embed, positions, encoder, head, mask_token, optimizer, images, visible):
         visible = masks(visible)
         replace = partial(put, mask_token=mask_token, visible=visible)
@@ -529,8 +557,8 @@ step_exercise = Exercise(
     },
     right={"written by index, cleared at the end": _by_index, "weights in place of where": _by_weights},
     hints=("Embed, replace, add positions, encode, draw, score, update: a line or a function for each.",
-           "torch.where(visible.flatten(1)[..., None], a, b) keeps a where a patch is visible. Positions come after it, "
-           "for all tokens.",
+           "torch.where(visible.flatten(1)[..., None], a, b) keeps a where a patch is visible. Positions come after "
+           "it, for all tokens.",
            "tokens = torch.where(visible.flatten(1)[..., None], embed(images), mask_token)\n"
            "prediction = head(encoder(tokens + positions))\n"
            "loss = simmim_loss(prediction, images, visible)\n"

@@ -7,7 +7,12 @@ import torch
 
 from course_lib.augment.masks import patch_mask
 from course_lib.evaluate.reconstruction import (
-    average_distance, distance_map, error_by_distance, fill_mean, fill_nearest, hidden_error,
+    average_distance,
+    distance_map,
+    error_by_distance,
+    fill_mean,
+    fill_nearest,
+    hidden_error,
 )
 
 

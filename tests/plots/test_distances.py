@@ -42,7 +42,7 @@ def test_the_drawing_has_a_token_for_each_hidden_patch_and_scores_only_those():
 def test_the_ruler_circles_the_chosen_mask():
     cloud = {"photographs": {(8, 0.5): (3.7, 0.4), (4, 0.5): (2.0, 0.3)}, "shapes": {(8, 0.5): (3.7, 0.6)}}
     left, right = distances.ruler(cloud, (3.7, 0.4), "photographs", PICTURES, PICTURES, "half").axes
-    assert left.get_title() == "half" and len(left.images) == 1
+    assert left.get_title("left") == "half" and len(left.images) == 1
     assert [line.get_alpha() for line in right.lines[:2]] == [1.0, 0.25]
     assert (right.lines[2].get_xdata()[0], right.lines[2].get_ydata()[0]) == (3.7, 0.4)
 

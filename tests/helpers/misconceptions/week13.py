@@ -121,6 +121,29 @@ def _pixels_only(prediction, images, visible, eps=1e-5):
     return d[flags].abs().sum() / (flags.sum() + eps)
 
 
+def _colours_twice(prediction, images, visible, eps=1e-5):
+    d, flags = _flat(prediction, images, visible)
+    return d[flags].abs().sum() / (flags.sum() + eps) / d.shape[1] ** 2
+
+
+def _of_three(prediction, images, visible, eps=1e-5):
+    d, flags = _flat(prediction, images, visible)
+    return d[flags].abs().sum() / (flags.sum() + eps) / 3
+
+
+def _side_by_side(prediction, images, visible, eps=1e-5):
+    p = images.shape[-1] // visible.shape[-1]
+    flags = repeat(~visible, "b h w -> (b p h q w)", p=p, q=p)
+    d = rearrange(prediction - images, "b c h w -> (b h w) c")
+    return d[flags].abs().sum() / (flags.sum() + eps) / d.shape[1]
+
+
+def _huber(prediction, images, visible, eps=1e-5):
+    d, flags = _flat(prediction, images, visible)
+    d = d[flags].abs()
+    return torch.where(d < 1, d**2 / 2, d - 0.5).sum() / (flags.sum() + eps) / images.shape[1]
+
+
 def _all_below(prediction, images, visible, eps=1e-5):
     d, flags = _flat(prediction, images, visible)
     return d[flags].abs().sum() / (len(d) + eps) / d.shape[1]
@@ -253,6 +276,10 @@ SECOND = {
         "visible pixels count as well": _every_pixel,
         "the mask is inverted": _the_seen,
         "three times too large": _pixels_only,
+        "divided by the colours twice": _colours_twice,
+        "three colours, always": _of_three,
+        "the mask is tiled": _side_by_side,
+        "a smooth absolute error": _huber,
         "divided by the number of all pixels": _all_below,
         "mean of per-image means": _one_by_one,
         "targets normalised in each patch": _whitened,
