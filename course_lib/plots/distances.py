@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from course_lib.plots.charts import DASHES, MARKERS
@@ -84,11 +85,11 @@ def one_pass(hidden: Sequence[bool], names: Sequence[str] = ("patches,\nembedded
             word = "m" if token else str(row)
             word = f"m+{row}" if token and column == 2 else word
             scored = column < 3 or gone
-            axes.add_patch(plt.Rectangle((x, -row), 1.0, 0.8, fc=face if scored else "white", ec="#444444",
-                                         ls="-" if scored else ":"))
+            axes.add_patch(Rectangle((x, -row), 1.0, 0.8, fc=face if scored else "white", ec="#444444",
+                                     ls="-" if scored else ":"))
             axes.text(x + 0.5, 0.4 - row, word, ha="center", va="center", fontsize=8)
         axes.text(x + 0.5, 1.15, name, ha="center", va="bottom", fontsize=9)
-    axes.add_patch(plt.Rectangle((6.5, 0.9 - len(hidden)), 2.0, len(hidden), fc="#cfe3f2", ec=THIS))
+    axes.add_patch(Rectangle((6.5, 0.9 - len(hidden)), 2.0, len(hidden), fc="#cfe3f2", ec=THIS))
     axes.text(7.5, 0.5 - len(hidden) / 2, "encoder:\nall patches,\nin every layer", ha="center", va="center",
               fontsize=9)
     for start, end in ((1.1, 2.1), (3.3, 4.3), (5.5, 6.4), (8.6, 9.3)):
