@@ -62,12 +62,14 @@ def pull_figure(p: Tensor, z: Tensor, moves: Sequence[Tensor]) -> Figure:
 def mean_and_prediction(means: Sequence[float], prediction: float, constant: float, views: int) -> Figure:
     """How near a new view come the mean over 1, 2, ... views, `views` marked, a prediction, and one fixed direction."""
     figure, axes = plt.subplots(figsize=(8, 2.8))
-    axes.plot(range(1, len(means) + 1), means, "D-", ms=7, markevery=[views - 1], color=BLACK, label="mean over A views")
+    axes.plot(range(1, len(means) + 1), means, "D-", ms=7, markevery=[views - 1], color=BLACK,
+              label="mean over A views")
     axes.axhline(prediction, color=THIS, ls="--", label="predictor, from one view")
     axes.axhline(constant, color=GREEN, ls=":", label="constant, no image")
     axes.set(xlabel="A: views averaged", ylabel="cosine with a new view",
              ylim=(min(0, prediction, constant) - 0.03, 1.15 * max(*means, prediction, constant)),
-             title=f"mean over {views} views {means[views - 1]:.2f}, predictor {prediction:.2f}, constant {constant:.2f}")
+             title=f"mean over {views} views {means[views - 1]:.2f}, predictor {prediction:.2f}, "
+                   f"constant {constant:.2f}")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
     return figure
 

@@ -127,8 +127,8 @@ loss = Exercise(
     wrong={
         "each view predicts itself": (
             lambda p1, p2, z1, z2, stop=True: (negative_cosine(p1, z1, stop) + negative_cosine(p2, z2, stop)) / 2,
-            "p1 is compared with z1, from which it was computed: the predictor only has to become the identity, and the "
-            "two views never meet. Cross them: p1 with z2, p2 with z1."),
+            "p1 is compared with z1, from which it was computed: the predictor only has to become the identity, and "
+            "the two views never meet. Cross them: p1 with z2, p2 with z1."),
         "not halved": (
             lambda p1, p2, z1, z2, stop=True: negative_cosine(p1, z2, stop) + negative_cosine(p2, z1, stop),
             "The sum of the two directions is BYOL's convention. SimSiam takes their mean: at best -1, not -2, and the "
@@ -154,15 +154,15 @@ loss = Exercise(
             "The argument `stop` has to reach negative_cosine: the toy of the lesson switches it off."),
         "never stopped": (
             lambda p1, p2, z1, z2, stop=True: simsiam_loss(p1, p2, z1, z2, False),
-            "With stop=True a gradient still flows into z1 and z2: you pass False. Pass the argument `stop` on as it is; "
-            "negative_cosine does the detach."),
+            "With stop=True a gradient still flows into z1 and z2: you pass False. Pass the argument `stop` on as it "
+            "is: negative_cosine does the detach."),
         "the stop reversed": (
             lambda p1, p2, z1, z2, stop=True: simsiam_loss(p1, p2, z1, z2, not stop),
             "You stop when `stop` is False, and don't when it is True. Pass it on as it is."),
         "one call the wrong way round": (
             lambda p1, p2, z1, z2, stop=True: (negative_cosine(p1, z2, stop) + negative_cosine(z1, p2, stop)) / 2,
-            "One of your two calls has its arguments swapped: negative_cosine(z1, p2) holds the prediction p2 and moves "
-            "z1. The prediction comes first, in both calls."),
+            "One of your two calls has its arguments swapped: negative_cosine(z1, p2) holds the prediction p2 and "
+            "moves z1. The prediction comes first, in both calls."),
         "the smaller of the two": (
             lambda p1, p2, z1, z2, stop=True: torch.minimum(negative_cosine(p1, z2, stop),
                                                             negative_cosine(p2, z1, stop)),
@@ -416,8 +416,8 @@ step = Exercise(
             "optimizer.zero_grad() before backward."),
         "gradients cleared between backward and step": (
             _cleared_too_late,
-            "When optimizer.step() comes, the gradients have just been cleared, so it has nothing to follow and no weight "
-            "moves. Clear first, then backward, then step."),
+            "When optimizer.step() comes, the gradients have just been cleared, so it has nothing to follow and no "
+            "weight moves. Clear first, then backward, then step."),
         "both views in one batch": (
             _one_batch,
             "Both views went through the encoder together, so batch norm mixed their statistics. In the official code "
@@ -448,16 +448,16 @@ step = Exercise(
             "own mean and variance."),
         "the predictor in evaluation mode": (
             _with(_without_statistics),
-            "Your predictor normalises by its running statistics (eval()). In training, each batch is normalised by its "
-            "own mean and variance."),
+            "Your predictor normalises by its running statistics (eval()). In training, each batch is normalised by "
+            "its own mean and variance."),
         "both views through the predictor in one batch": (
             _with(_in_one),
             "Both projections went through the predictor together, so its batch norm mixed the two views' statistics. "
             "Call it once for each view."),
         "projections scaled before the predictor": (
             _with(lambda h, z1, z2: (h(unit(z1)), h(unit(z2)))),
-            "z is scaled to length 1 before the predictor sees it. The predictor gets z as it is; the cosine in the loss "
-            "does the scaling."),
+            "z is scaled to length 1 before the predictor sees it. The predictor gets z as it is; the cosine in the "
+            "loss does the scaling."),
         "only the encoder's gradients cleared": (
             _clearing(lambda encoder, predictor: encoder),
             "The predictor's gradients are never cleared, so they add up from step to step. `optimizer` holds both "
@@ -637,8 +637,8 @@ meter = Exercise(
             "deviation over the images."),
         "times the root of N": (
             lambda features: _number(unit(features).std(0, correction=0).mean(), features.shape[0]),
-            "You multiply by the root of N, the number of images. The value to compare with is 1/sqrt(D), D the number of "
-            "dimensions: features.shape[1]."),
+            "You multiply by the root of N, the number of images. The value to compare with is 1/sqrt(D), D the number "
+            "of dimensions: features.shape[1]."),
         "the smallest dimension": (
             lambda features: _number(unit(features).std(0, correction=0).min(), features.shape[1]),
             "The mean over dimensions was asked for; one dead dimension is not a collapse."),
