@@ -155,7 +155,7 @@ loss = Exercise(
         "never stopped": (
             lambda p1, p2, z1, z2, stop=True: simsiam_loss(p1, p2, z1, z2, False),
             "With stop=True a gradient still flows into z1 and z2: you pass False. Pass the argument `stop` on as it "
-            "is; negative_cosine does the detach."),
+            "is: negative_cosine does the detach."),
         "the stop reversed": (
             lambda p1, p2, z1, z2, stop=True: simsiam_loss(p1, p2, z1, z2, not stop),
             "You stop when `stop` is False, and don't when it is True. Pass it on as it is."),

@@ -99,8 +99,8 @@ def rows(made: Made) -> list[dict]:
     method, log = made.method.eval(), made.beside.pop("log")
     n = made.run.says["n"]
     row = neighbours("SimSiam", "method", method, n) | pair_measures(method, made.splits.test.images, SHAPES_VIEWS)
-    entries = {key: [entry[key] for entry in log] for key in (log[0] if log else ())}
-    row |= {"near": near(method, n > SHAPES), "log": entries}
+    row |= {"near": near(method, n > SHAPES)}
+    row |= {"log": {key: [entry[key] for entry in log] for key in (log[0] if log else ())}}
     return [row, *controls(n)]
 
 
