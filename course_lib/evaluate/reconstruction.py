@@ -50,11 +50,9 @@ def average_distance(visible: Tensor, size: int) -> float:
 
     visible (B, f, f) bool on images of `size` pixels; over all hidden pixels of the batch, nan if there are none.
     """
-    seen = enlarge(visible.unsqueeze(1), size).flatten(1)  # (B, H*W)
-    squares, _ = _nearest_in_patches(size, visible.shape[-1], visible.device)
-    found = [squares[~pixels][:, patches].amin(1).sqrt() for pixels, patches in zip(seen, visible.flatten(1))
-             if not pixels.all()]
-    return float(torch.cat(found).mean()) if found else float("nan")
+    far = distance_map(visible, size)
+    hidden = far[far > 0]  # visible pixels lie at 0
+    return float(hidden.mean()) if len(hidden) else float("nan")
 
 
 def error_by_distance(prediction: Tensor, images: Tensor, visible: Tensor, edges: Sequence[float]) -> list[float]:

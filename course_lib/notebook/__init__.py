@@ -5,7 +5,7 @@ from course_lib.notebook.claims import Claim, claim, difference_interval, interv
 from course_lib.notebook.completions import explore_reconstruction, reconstruction_view
 from course_lib.notebook.controls import Choice, Patch, Slider, Toggle
 from course_lib.notebook.embedding_map import EmbeddingMap, explore_embedding
-from course_lib.notebook.explorers import CMAP, WIDE, Images, Model, View, heat, open_image, transformer
+from course_lib.notebook.explorers import WIDE, Images, Model, View, open_image, transformer
 from course_lib.notebook.findings import DoesNotHold, finding
 from course_lib.notebook.knobs import FAST, Knob, close_figure, knob
 from course_lib.notebook.live import LiveCurves
@@ -13,6 +13,7 @@ from course_lib.notebook.papers_map import PapersMap, explore_papers
 from course_lib.notebook.patches import correspondence_view, explore_correspondence, explore_patches, patches_view
 from course_lib.notebook.predictions import Prediction, predict
 from course_lib.notebook.toys import circle_descent, circle_figure, circle_measures, simsiam_descent, twins_descent
+from course_lib.plots.sketch import CMAP, heat
 
 __all__ = [
     "CMAP", "Choice", "Claim", "DoesNotHold", "EmbeddingMap", "FAST", "Images", "Knob", "LiveCurves", "Model",

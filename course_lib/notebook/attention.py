@@ -20,7 +20,6 @@ from course_lib.models.blocks import Block
 from course_lib.models.vit import ViT
 from course_lib.notebook.controls import Choice, Patch, Slider
 from course_lib.notebook.explorers import (
-    CMAP,
     PICKED,
     WIDE,
     Images,
@@ -29,7 +28,6 @@ from course_lib.notebook.explorers import (
     asked,
     blanked,
     explorer,
-    heat,
     loaded,
     mosaic,
     opened,
@@ -39,6 +37,7 @@ from course_lib.notebook.explorers import (
 )
 from course_lib.notebook.knobs import Knob, Tasks
 from course_lib.plots.drawing import BLACK, GREEN, GREY, PINK, Exact, as_pixels
+from course_lib.plots.sketch import CMAP, heat
 
 OBJECT = GREEN  # the outline of the true object, and what belongs to it
 

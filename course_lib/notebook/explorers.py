@@ -40,7 +40,6 @@ from course_lib.train.checkpoint import load_method
 View = Callable[[dict], tuple]
 Model = nn.Module | Learned | str | Path
 Images = Tensor | ImageSet | str | Path | Sequence[str | Path]
-CMAP = plt.get_cmap("inferno")
 WIDE = 8.8
 PICKED = SKY  # what has been clicked
 
@@ -152,15 +151,6 @@ def panels(titles: Sequence[str], columns: int = 6, note: str = "") -> tuple[Fig
     return figure, [square(figure, (number % columns) * cell + 0.03,
                            (lines - 1 - number // columns) * (cell + 0.25) + below, cell - 0.06, cell - 0.06, title)
                     for number, title in enumerate(titles)]
-
-
-def heat(pixels: np.ndarray, weights: Tensor, strength: float = 0.65) -> np.ndarray:
-    """An image (H, W, 3) in grey with weights (g, g) laid over it, bright where they are large: (H, W, 3)."""
-    weights = weights / weights.max().clamp_min(1e-12)
-    size = pixels.shape[0]
-    large = torch.nn.functional.interpolate(weights[None, None], size=(size, size), mode="nearest")[0, 0].numpy()
-    grey = pixels.mean(2, keepdims=True)
-    return (1 - strength) * grey + strength * CMAP(large)[..., :3]
 
 
 def mosaic(cells: np.ndarray) -> np.ndarray:

@@ -22,7 +22,6 @@ from course_lib.notebook.explorers import (
     View,
     asked,
     explorer,
-    heat,
     mosaic,
     opened,
     outline,
@@ -31,6 +30,7 @@ from course_lib.notebook.explorers import (
 )
 from course_lib.notebook.knobs import Knob, Tasks
 from course_lib.plots.drawing import as_pixels
+from course_lib.plots.sketch import heat
 
 LARGEST = 8  # places along a side to click, where the last map has fewer
 

@@ -17,7 +17,8 @@ from course_lib.evaluate.attention import rollout, similarity
 from course_lib.evaluate.patches import component_colours, patch_vectors
 from course_lib.models.blocks import Block
 from course_lib.models.vit import ViT
-from course_lib.notebook.explorers import CMAP, asked, network_of, strides_of
+from course_lib.notebook.explorers import asked, network_of, strides_of
+from course_lib.plots.sketch import CMAP
 
 BUDGET = 24_000_000  # bytes of all maps; in the page they take a third more
 FINE = 16            # a conv net's maps of more places along a side are left out, but for its last

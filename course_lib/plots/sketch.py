@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from course_lib.augment.masks import enlarge
 from course_lib.plots.drawing import SIGNED, as_pixels
+
+CMAP = plt.get_cmap("inferno")  # of weights, as of attention
 
 
 def unit_circle(axes, edge: float = 1.3) -> None:
@@ -98,14 +101,16 @@ def correlations(axes, matrix: Tensor, title: str = "", numbers: bool = False):
     return shown
 
 
-def laid_over(images: Tensor, weights: Tensor, strength: float = 0.65) -> Tensor:
-    """Images (N, 3, H, W) in [0, 1] in grey, with weights (N, g, g) over them, bright where they are large."""
-    import matplotlib
+def heat(pixels: np.ndarray, weights: Tensor, strength: float = 0.65) -> np.ndarray:
+    """An image (H, W, 3) in grey with weights (g, g) laid over it, bright where they are large: (H, W, 3)."""
+    weights = weights / weights.max().clamp_min(1e-12)
+    size = pixels.shape[0]
+    large = F.interpolate(weights[None, None], size=(size, size), mode="nearest")[0, 0].numpy()
+    grey = pixels.mean(2, keepdims=True)
+    return (1 - strength) * grey + strength * CMAP(large)[..., :3]
 
-    painted = []
-    for image, map in zip(images, weights.float()):
-        size = image.shape[-1]
-        large = F.interpolate((map / map.max().clamp_min(1e-12))[None, None], size=(size, size), mode="nearest")[0, 0]
-        colours = torch.from_numpy(matplotlib.colormaps["inferno"](large.numpy())[..., :3]).float().permute(2, 0, 1)
-        painted.append((1 - strength) * image.mean(0, keepdim=True) + strength * colours)
-    return torch.stack(painted)
+
+def laid_over(images: Tensor, weights: Tensor) -> Tensor:
+    """Images (N, 3, H, W) in [0, 1], each with its weights (N, g, g) laid over it as `heat` does: (N, 3, H, W)."""
+    painted = [heat(image.permute(1, 2, 0).numpy(), own) for image, own in zip(images, weights.float())]
+    return torch.from_numpy(np.stack(painted)).float().permute(0, 3, 1, 2)

@@ -8,7 +8,7 @@ import torch
 
 matplotlib.use("Agg")
 
-from course_lib.plots import distillation
+from course_lib.plots import distillation, sketch
 from course_lib.plots.drawing import GREEN, RED
 
 IMAGES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -59,3 +59,12 @@ def test_words_of_two_dictionaries_side_by_side():
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["no. 1:  50.0%, 50.0%",
                                                                               "no. 2:  37.5%, 37.5%"]
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["", "a", "", "", "", "b", ""]
+
+
+def test_weights_laid_over_are_the_explorers_picture():
+    images, weights = torch.rand(2, 3, 8, 8), torch.rand(2, 4, 4)
+    painted = sketch.laid_over(images, weights)
+    assert painted.shape == images.shape
+    for picture, image, own in zip(painted, images, weights):
+        assert torch.allclose(picture.permute(1, 2, 0).double(),
+                              torch.from_numpy(sketch.heat(image.permute(1, 2, 0).numpy(), own)), atol=1e-6)
