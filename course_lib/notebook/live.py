@@ -83,6 +83,6 @@ def _title(history: History) -> str:
     left = (history.stop_at or history.total_steps) - history.steps
     done = f"{history.steps}/{history.total_steps} steps"
     if left <= 0 or not history.steps:
-        return f"{done}, {history.views_per_second:.0f} views/s"
+        return done
     seconds = history.seconds / history.steps * left
     return f"{done}, about {seconds:.0f} s left" if seconds < 100 else f"{done}, about {seconds / 60:.0f} min left"

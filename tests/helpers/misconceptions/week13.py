@@ -297,11 +297,6 @@ EQUIVALENT = {
         "line 7: noise.flatten(1).argsort(dim=1, stable=True) -> noise.flatten(1).argsort(dim=1, stable=False)":
             "short rows are sorted stably without being asked",
     },
-    "13.average_distance": {
-        **dict.fromkeys(["line 7: -1 -> 1", "line 7: visible.shape[-1] -> visible.shape[-2]"], "masks are square"),
-        "line 6: visible.unsqueeze(1) -> visible.unsqueeze(2)":
-            "each row of patches is repeated as before: the flattened pixels are the same",
-    },
     "13.simmim_loss": {
         "line 7: images.shape[-1] -> images.shape[-2]": "images are square",
     },
