@@ -30,7 +30,8 @@ def to_visible(visible: Tensor) -> tuple[Tensor, Tensor]:
     side = torch.arange(float(visible.shape[-1]))
     cells = torch.cartesian_prod(side, side)
     away = torch.cdist(cells, cells).masked_fill(~visible.flatten(1)[:, None], torch.inf)  # (B, L, L)
-    return tuple(away.min(2))
+    nearest = away.min(2)
+    return nearest.values, nearest.indices
 
 
 def copy_nearest(words: Tensor, visible: Tensor) -> Tensor:
