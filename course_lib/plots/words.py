@@ -129,7 +129,7 @@ def hidden_places(images: Tensor, visible: Tensor, title: str = "") -> Figure:
     """Masked images (B, 3, H, W) in two rows, and how often each place is hidden in all `visible` (N, g, g), N >= B."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH + 0.6, 2.8), width_ratios=(3, 1))
     picture(left, mosaic(striped(images, visible[: len(images)]), len(images) // 2), title)
-    heat = right.imshow((~visible).float().mean(0), vmin=0, vmax=1, cmap="cividis")
+    heat = right.imshow((~visible).float().mean(0).numpy(), vmin=0, vmax=1, cmap="cividis")
     figure.colorbar(heat, ax=right, shrink=0.8)
     right.set(xticks=[], yticks=[], title="how often a place is hidden")
     return figure
@@ -143,7 +143,7 @@ def offset_bias(table: Tensor, grid: int) -> Figure:
     figure, panels = plt.subplots(1, len(maps), figsize=(WIDTH + 0.4, 3.1), sharey=True, squeeze=False)
     limit, edge = float(maps.abs().max()) or 1.0, grid - 0.5
     for head, (axes, bias) in enumerate(zip(panels[0], maps), 1):
-        axes.imshow(bias, cmap=SIGNED, vmin=-limit, vmax=limit, extent=(-edge, edge, edge, -edge))
+        axes.imshow(bias.numpy(), cmap=SIGNED, vmin=-limit, vmax=limit, extent=(-edge, edge, edge, -edge))
         axes.set(title=f"head {head}", xlabel="query right of key (patches)")
     panels[0, 0].set_ylabel("query below key")
     figure.colorbar(panels[0, 0].images[0], ax=panels[0], shrink=0.8, label="added to the product")

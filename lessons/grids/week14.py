@@ -23,7 +23,7 @@ VIT = {"patch": 4, "dim": 96, "depth": 4, "heads": 3, **BEIT_VIT}
 PLAIN = {"patch": 4, "dim": 96, "depth": 4, "heads": 3, "pool": "mean"}  # lesson 12's: sines, and larger first weights
 AUGMENT = Augment(32, scale=(0.5, 1.0), jitter=(0.2, 0.2, 0.2, 0.0), gray_p=0.0)
 BASE = {"tokenizer": "kmeans", "whiten": True, "masks": "block", "mask_ratio": 0.4, "codes": CODES}
-CHANGES = {"kmeans": {}, "random": {"masks": "random"}}
+CHANGES = {"kmeans": {}, "random": {"masks": "random"}, "raw": {"whiten": False}}
 
 
 def runs() -> list[Run]:

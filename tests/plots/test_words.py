@@ -56,5 +56,24 @@ def test_an_average_of_words_and_the_true_one():
     figure = words.one_blank(IMAGES[0], IMAGES[0], (1, 0), pictures, chances, 7, most=2)
     assert [axes.get_title(loc="left") for axes in figure.axes][2:] == ["22%", "19%", "average", "truth"]
     average = (chances[:, None, None, None] * pictures).sum(0)
-    torch.testing.assert_close(torch.tensor(figure.axes[4].images[0].get_array()).permute(2, 0, 1).float(), average)
+    shown = torch.from_numpy(figure.axes[4].images[0].get_array().data).float()
+    torch.testing.assert_close(shown.permute(2, 0, 1), average)
     words.spelled(pictures, chances, IMAGES, IMAGES, across=3).draw_without_rendering()
+
+
+def test_a_bias_has_a_picture_for_each_head_centred_on_the_patch_itself():
+    table = torch.zeros(9 + 3, 2)
+    table[4], table[5] = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 0.0])  # itself; query right of the key
+    figure = words.offset_bias(table, 2)
+    shown = [axes.images[0].get_array().data for axes in figure.axes[:2]]
+    assert shown[0][1, 1] == 1 and shown[1][1, 1] == -2 and shown[0][1, 2] == 0.5
+    figure.draw_without_rendering()
+
+
+def test_masks_and_seeds():
+    visible = torch.tensor([[[True, False], [True, True]], [[True, False], [True, False]]])
+    figure = words.hidden_places(IMAGES[:2], visible)
+    assert figure.axes[1].images[0].get_array().tolist() == [[0, 1], [0, 0.5]]
+    lines = words.seeds_by_line({"a": [1, 2, 3], "b": [4, 5]}, "%").axes[0]
+    assert [t.get_text() for t in lines.get_xticklabels()] == ["a", "b"]
+    assert list(lines.lines[1].get_ydata()) == [2, 2]
