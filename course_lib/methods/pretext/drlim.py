@@ -73,7 +73,7 @@ class DrLIM(TwoViewMethod):
     recipe = {"lr": 1e-3, "batch_size": 128}
     explored = ("head",)
 
-    def __init__(self, backbone: Backbone, image_size: int = 32, out: int = 32, margin: float = 1.0, partners: int = 7,
+    def __init__(self, backbone: Backbone, image_size: int = 32, out: int = 32, margin: float = 1.0, partners: int = 3,
                  augment: Augment | None = None, other: Augment | None = None):
         super().__init__()
         check_positive("margin", margin)
