@@ -48,6 +48,13 @@ METHODS = {
     "gatcluster": "clustering.gatcluster:GATCluster",
     "scan": "clustering.scan:SCAN",
     "ruc": "clustering.ruc:RUC",
+    "sela": "clustering.sela:SeLa",
+    "local-aggregation": "clustering.local_aggregation:LocalAggregation",
+    "drlim": "pretext.drlim:DrLIM",
+    "npid": "pretext.npid:NPID",
+    "jigsaw": "pretext.jigsaw:Jigsaw",
+    "pirl": "pretext.pirl:PIRL",
+    "supcon": "metric.supcon:SupCon",
 }
 
 
