@@ -1,0 +1,1 @@
+"""Methods that learn distances: between classes, or in a space that is not flat."""
