@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from einops import rearrange
@@ -24,7 +25,7 @@ from course_lib.models.batch_norm import BatchNorm2d
 from course_lib.models.patches import patchify
 from course_lib.optim import LARS, cosine, ema_momentum, parameter_groups, warmup_cosine
 from golden import beit_dmae as masked_b
-from golden import clustering, contrastive, mixing, negatives, pretext
+from golden import clustering, contrastive, dense_metric, mixing, negatives, pretext
 from golden import dino_ibot as distilled
 from golden import mae_simmim as pixels
 from golden import mice_gatcluster as clustered
@@ -317,6 +318,15 @@ TABLE = [
     Row("dmae.npz", "smoothing.lower_bound, certified_radius", masked_b.lower_bounds),
     Row("dmae.npz", "smoothing.certify", masked_b.certificates),
     Row("dmae.npz", "methods.masked.dmae.consistency_loss", masked_b.consistency),
+    Row("pixpro.npz", "methods.dense.pixpro.propagate, relative_distances, pixpro_loss", dense_metric.pixpro,
+        rtol=1e-4, atol=1e-6),
+    Row("hyperbolic.npz", "models.poincare, by geoopt", partial(dense_metric.hyperbolic, by=("", "_geoopt")),
+        rtol=2e-5, atol=1e-7),  # it projects to 1 - 1e-5 of the radius
+    Row("hyperbolic.npz", "models.poincare, by hyptorch", partial(dense_metric.hyperbolic, by=("_hyptorch",)),
+        atol=1e-3),  # its cut-offs
+    Row("hyperbolic.npz", "evaluate.trees.hyperbolicity", dense_metric.tree_likeness, rtol=1e-7),
+    Row("unhyperml_logratio.npz", "methods.metric.hyperbolic.level_negatives, log_ratio_loss", dense_metric.log_ratio,
+        rtol=1e-5),
     Row("mice.npz", "methods.clustering.mice.mice_loss, gate_, expert_log_probabilities, elbo", clustered.mice),
     Row("mice.npz", "methods.clustering.mice.assigned_sums, new_prototypes, max_mahalanobis_centers",
         clustered.mice_prototypes),
