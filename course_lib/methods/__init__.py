@@ -48,6 +48,8 @@ METHODS = {
     "gatcluster": "clustering.gatcluster:GATCluster",
     "scan": "clustering.scan:SCAN",
     "ruc": "clustering.ruc:RUC",
+    "amdim": "information.amdim:AMDIM",
+    "yadim": "information.yadim:YADIM",
 }
 
 
