@@ -7,6 +7,7 @@ their feature maps from the largest to the smallest, with `widths` and `strides`
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -27,13 +28,29 @@ def mean_of_positions(maps: Tensor) -> Tensor:
     return maps.permute(0, 2, 3, 1).mean((1, 2))
 
 
+def layer_norm(width: int) -> nn.GroupNorm:
+    """Over channels and places of each map alone, as CPC has it."""
+    return nn.GroupNorm(1, width)
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": BatchNorm2d, "layer": layer_norm}
+
+
+def norm_of(kind: str) -> Callable[[int], nn.Module]:
+    """width -> a norm of that kind. ValueError for an unknown one."""
+    if kind not in NORMS:
+        raise ValueError(f"norm is {kind!r}; expected {' or '.join(NORMS)}")
+    return NORMS[kind]
+
+
 class ConvNet(ConvBackbone):
     """A plain conv net of about 0.3 M parameters for CPUs: stages of 3x3 convolutions, each halving the resolution.
 
-    depth (1..5) is the number of stages, so the total stride, and SparK's patch, is 2^depth.
+    depth (1..5) is the number of stages, so the total stride, and SparK's patch, is 2^depth. norm: "batch" or "layer".
     """
 
-    def __init__(self, depth: int = 3, widths: tuple[int, ...] = (32, 64, 128, 256, 256), convs: int = 1):
+    def __init__(self, depth: int = 3, widths: tuple[int, ...] = (32, 64, 128, 256, 256), convs: int = 1,
+                 norm: str = "batch"):
         super().__init__()
         if not 1 <= depth <= len(widths):
             raise ValueError(f"depth must be between 1 and {len(widths)}, got {depth}")
@@ -46,7 +63,7 @@ class ConvNet(ConvBackbone):
             for i in range(convs + 1):
                 stride = 2 if i == 0 else 1
                 conv = nn.Conv2d(before, width, 3, stride, 1, bias=False)
-                layers += [conv, BatchNorm2d(width), nn.ReLU(inplace=True)]
+                layers += [conv, norm_of(norm)(width), nn.ReLU(inplace=True)]
                 before = width
             blocks.append(nn.Sequential(*layers))
         self.blocks = nn.ModuleList(blocks)
@@ -64,16 +81,18 @@ class ConvNet(ConvBackbone):
 class ResNet(ConvBackbone):
     """torchvision's ResNet without its classifier; up to 64 pixels with a 3x3 stride-1 stem and no max-pool.
 
-    zero_init_residual: the last batch norm of each residual branch starts at 0, and so each block as the identity.
+    zero_init_residual: the last norm of each residual branch starts at 0, and so each block as the identity. norm:
+    "batch" or "layer".
     `export()` gives a state dict that torchvision's model of the same name loads (strict=False: no fc; for the small
     stem conv1 is 3x3).
     """
 
-    def __init__(self, name: str = "resnet18", image_size: int = 32, zero_init_residual: bool = False):
+    def __init__(self, name: str = "resnet18", image_size: int = 32, zero_init_residual: bool = False,
+                 norm: str = "batch"):
         super().__init__()
         import torchvision
 
-        self.net = getattr(torchvision.models, name)(weights=None, norm_layer=BatchNorm2d)
+        self.net = getattr(torchvision.models, name)(weights=None, norm_layer=norm_of(norm))
         for block in self.net.modules() if zero_init_residual else ():
             if hasattr(block, "bn2"):  # torchvision's own option knows only torch's batch norm
                 nn.init.zeros_((block.bn3 if hasattr(block, "bn3") else block.bn2).weight)
@@ -132,6 +151,7 @@ class UnpaddedNet(ConvBackbone):
         if dim < 4 * width or depth < 1:
             raise ValueError(f"amdim-net got width {width}, dim {dim} and depth {depth}; expected a dim of four times "
                              "the width or more, and a depth of 1 or more")
+        self.size = image_size
         halved = [nn.Conv2d(3, width, 5, 2, 2), nn.ReLU()] if image_size == 128 else []
         first = nn.Conv2d(width if halved else 3, width, 3)
         kernels = (1, 1) if image_size == 32 else (4, 2)  # of 30x30 maps, or 62x62
@@ -150,6 +170,9 @@ class UnpaddedNet(ConvBackbone):
 
     def stages(self, images: Tensor) -> list[Tensor]:
         maps = [check_images(images)]
+        if min(images.shape[2:]) < self.size:
+            raise ValueError(f"amdim-net was built for images of {self.size} pixels, got {tuple(images.shape)}: give "
+                             "larger ones, or use convnet or a resnet")
         for block in self.blocks:
             maps.append(block(maps[-1]))
         return maps[1:]

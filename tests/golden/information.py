@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.methods.contrastive.simclr import nt_xent
 from course_lib.methods.information.amdim import feature_map_loss, nce, pairs_of, scaled_dots, tanh_clip
-from golden.contrastive import Arrays
+from course_lib.methods.information.cpc import ContextNet, cpc_loss, labels_below
+from golden.contrastive import Arrays, leaf
 
 
 def numbers(z: Arrays, pattern: str) -> Iterator[tuple[str, ...]]:
@@ -90,3 +91,41 @@ def bolts(z: Arrays) -> dict:
 def bolts_nt_xent(z: Arrays) -> dict:
     return {f"ntx_loss_T{t}": nt_xent(z["ntx_z1"], z["ntx_z2"], number(t))["loss"]
             for (t,) in numbers(z, r"ntx_loss_T(\w+)")}
+
+
+# ---------------------------------------------------------------- CPC
+def _filled(z: Arrays, module: nn.Module, prefix: str) -> nn.Module:
+    """Its weights from the arrays, whose names have underscores for dots."""
+    module.load_state_dict({key: z[f"{prefix}_{key.replace('.', '_')}"] for key in module.state_dict()})
+    return module
+
+
+def cpc(z: Arrays) -> dict:
+    """Bolts' context network and its sum, in which a distance of k rows counts k - 1 times."""
+    maps = leaf(z["z"])
+    n, width, rows, columns = maps.shape
+    blocks = len(set(numbers(z, r"w_context_cnn_blocks_(\d+)_0_weight")))
+    hidden, out = len(z["w_context_cnn_blocks_0_0_weight"]), len(z["w_target_cnn_weight"])
+    context_net = _filled(z, ContextNet(width, hidden, blocks, bolts=True), "w_context_cnn")
+    target, predict = (_filled(z, nn.Conv2d(width, out, 1), f"w_{name}_cnn") for name in ("target", "pred"))
+    context = context_net(maps)
+    targets, predictions = target(maps), predict(context)
+    losses = [cpc_loss(predictions, targets, k, float(z["embed_scale"]))["loss"] for k in range(1, rows)]
+    total = sum(offset * loss for offset, loss in enumerate(losses))
+    total.backward()
+    found = {"context": context, "targets": targets, "preds": predictions, "total_bolts": total,
+             "grad_z_total": maps.grad, "row_dependence": _dependence(context_net, maps, 2),
+             "col_dependence": _dependence(context_net, maps, 3)}
+    for offset, loss in enumerate(losses):
+        found |= {f"loss_offset{offset}": loss, f"labels_offset{offset}": labels_below(n, rows, columns, offset + 1)}
+    return found
+
+
+def _dependence(net: nn.Module, maps: Tensor, dim: int) -> Tensor:
+    """(S, S) bool: does row or column r of the contexts depend on row or column s of the map?"""
+    found = []
+    for place in range(maps.shape[dim]):
+        given = leaf(maps.detach())
+        net(given).select(dim, place).sum().backward()
+        found.append(given.grad.abs().sum([d for d in range(4) if d != dim]) > 0)
+    return torch.stack(found)

@@ -334,4 +334,5 @@ TABLE = [
     Row("amdim.npz", "methods.information.amdim.tanh_clip", information.amdim_clip, rtol=1e-5, atol=1e-6),
     Row("bolts_contrast.npz", "methods.information.amdim.feature_map_loss, pairs_of", information.bolts, rtol=1e-5),
     Row("bolts_contrast.npz", "methods.contrastive.simclr.nt_xent", information.bolts_nt_xent, rtol=1e-5),
+    Row("cpc.npz", "methods.information.cpc.cpc_loss, labels_below, ContextNet", information.cpc, rtol=1e-5, atol=1e-7),
 ]

@@ -131,3 +131,15 @@ def test_the_unpadded_net_says_what_does_not_fit():
         build_backbone("amdim-net", 48)
     with pytest.raises(ValueError, match="expected a dim of four times the width or more"):
         build_backbone("amdim-net", 32, width=32, dim=64)
+    with pytest.raises(ValueError, match="built for images of 32 pixels, got \\(2, 3, 8, 8\\)"):
+        build_backbone("amdim-net", 32).stages(torch.rand(2, 3, 8, 8))
+
+
+@pytest.mark.parametrize("name", ["convnet", "resnet18"])
+def test_layer_norm_looks_at_one_image_alone(name):
+    """Of an image in another batch the representation is the same, also while it trains."""
+    net, images = build_backbone(name, 32, norm="layer").train(), torch.rand(4, 3, 32, 32)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in net.modules())
+    torch.testing.assert_close(net(images)[:2], net(images[:2]), atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match="norm is 'group'; expected batch or layer"):
+        build_backbone(name, 32, norm="group")
