@@ -34,7 +34,7 @@ from course_lib.data.images import Batch
 from course_lib.methods.base import TwoViewMethod
 from course_lib.models.backbones import mean_of_positions
 from course_lib.models.batch_norm import BatchNorm2d
-from course_lib.models.layers import ConvBackbone, normalize
+from course_lib.models.layers import Backbone, ConvBackbone, normalize
 from course_lib.precision import check_positive, check_several, in_float32
 
 Pairs = tuple[tuple[int, int], ...]
@@ -151,6 +151,31 @@ class Embedding(nn.Module):
         return self.norm(self.shortcut(maps) + self.branch(maps))
 
 
+def check_maps(backbone: Backbone, what: str) -> None:
+    """ValueError for a backbone without feature maps, which `what` compares."""
+    if not hasattr(backbone, "stages"):
+        raise ValueError(f"{what} compares feature maps, {type(backbone).__name__} has none; use convnet, amdim-net or "
+                         "a resnet")
+
+
+class Scales(nn.Module):
+    """A backbone's maps -> what is compared: (B, D, 1, 1), then its last two maps of several places, the smaller first.
+
+    A batch norm on the first, an `Embedding` on each of the others; D is the backbone's width.
+    """
+
+    def __init__(self, backbone: ConvBackbone, image_size: int):
+        super().__init__()
+        sides = [-(-image_size // stride) for stride in backbone.strides]
+        self.local = [place for place, side in enumerate(sides) if side > 1][:-3:-1]
+        self.whole = BatchNorm2d(backbone.dim)
+        self.embeddings = nn.ModuleList(Embedding(backbone.widths[place], backbone.dim) for place in self.local)
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        whole = self.whole(mean_of_positions(maps[-1])[:, :, None, None])
+        return [whole, *(embed(maps[place]) for place, embed in zip(self.local, self.embeddings))]
+
+
 class MapMethod(TwoViewMethod):
     """AMDIM, and what differs from it in the maps alone: see `maps`."""
 
@@ -162,9 +187,7 @@ class MapMethod(TwoViewMethod):
     def __init__(self, backbone: ConvBackbone, image_size: int, clip: float, regulariser: float,
                  augment: Augment | None, other: Augment | None):
         super().__init__()
-        if not hasattr(backbone, "stages"):
-            raise ValueError(f"{self.title} compares feature maps, {type(backbone).__name__} has none; use convnet, "
-                             "amdim-net or a resnet")
+        check_maps(backbone, self.title)
         check_positive("clip", clip)
         self.backbone, self.clip, self.regulariser = backbone, clip, regulariser
         self.augment = augment or amdim_view(image_size)
@@ -199,19 +222,13 @@ class AMDIM(MapMethod):
     """
 
     title = "AMDIM"
-    explored = ("whole", "embeddings")
+    explored = ("scales",)
 
     def __init__(self, backbone: ConvBackbone, image_size: int = 32, compare: str = "01,02,11", clip: float = 20.0,
                  regulariser: float = 0.05, augment: Augment | None = None, other: Augment | None = None):
         super().__init__(backbone, image_size, clip, regulariser, augment, other)
-        sides = [-(-image_size // stride) for stride in backbone.strides]
-        self.local = [place for place, side in enumerate(sides) if side > 1][:-3:-1]  # the smallest first
-        self.pairs = pairs_of(compare, 1 + len(self.local))
-        self.whole = BatchNorm2d(backbone.dim)
-        self.embeddings = nn.ModuleList(Embedding(backbone.widths[place], backbone.dim) for place in self.local)
+        self.scales = Scales(backbone, image_size)
+        self.pairs = pairs_of(compare, 1 + len(self.scales.local))
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """(B, D, 1, 1), then the local maps, the smallest first."""
-        stages = self.backbone.stages(standardize(images))
-        whole = self.whole(mean_of_positions(stages[-1])[:, :, None, None])
-        return [whole, *(embed(stages[place]) for place, embed in zip(self.local, self.embeddings))]
+        return self.scales(self.backbone.stages(standardize(images)))
