@@ -51,6 +51,7 @@ METHODS = {
     "amdim": "information.amdim:AMDIM",
     "cpc": "information.cpc:CPC",
     "yadim": "information.yadim:YADIM",
+    "cmc": "information.cmc:CMC",
     "framework": "information.framework:Framework",
 }
 

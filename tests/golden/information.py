@@ -11,7 +11,9 @@ from torch.nn import functional as F
 
 from course_lib.methods.contrastive.simclr import nt_xent
 from course_lib.methods.information.amdim import feature_map_loss, nce, pairs_of, scaled_dots, tanh_clip
+from course_lib.methods.information.cmc import cmc_loss
 from course_lib.methods.information.cpc import ContextNet, cpc_loss, labels_below
+from course_lib.methods.pretext.memory import MemoryBank
 from golden.contrastive import Arrays, leaf
 
 
@@ -129,3 +131,28 @@ def _dependence(net: nn.Module, maps: Tensor, dim: int) -> Tensor:
         net(given).select(dim, place).sum().backward()
         found.append(given.grad.abs().sum([d for d in range(4) if d != dim]) > 0)
     return torch.stack(found)
+
+
+# ---------------------------------------------------------------- CMC
+def _bank(rows: Tensor, momentum: float) -> MemoryBank:
+    bank = MemoryBank(rows.shape[1], momentum)
+    bank.fill(rows=rows.clone(), written=torch.zeros(len(rows), dtype=torch.int64))
+    return bank
+
+
+def cmc(z: Arrays) -> dict:
+    """l is scored with the rows of ab, and ab with those of l; official scores of the softmax are s itself."""
+    out, names = {}, ("l", "ab")
+    n = len(z["memory_l"])
+    for (kind,) in numbers(z, r"out_l_(\w+)"):
+        banks = [_bank(z[f"memory_{name}"], float(z["momentum"])) for name in names]
+        scores = [bank.scores(z[f"feat_{name}"], z["idx"], float(z["T"])) for name, bank in zip(names, banks[::-1])]
+        log_z = [bank.log_partition(each) for each, bank in zip(scores, banks[::-1])] if kind == "nce" else None
+        parts = cmc_loss(scores, log_z, n)
+        for place, (name, part) in enumerate(zip(names, ("first", "second"))):
+            shown = scores[place] if log_z is None else (scores[place] - log_z[place]).exp()
+            banks[place].update(z["y"], z[f"feat_{name}"])
+            out |= {f"out_{name}_{kind}": shown[..., None], f"memory_{name}_after_{kind}": banks[place].rows,
+                    f"loss_{name}_{kind}": parts[part].view(z[f"loss_{name}_{kind}"].shape)}
+        out[f"loss_{kind}"] = parts["loss"].view(z[f"loss_{kind}"].shape)
+    return out

@@ -335,4 +335,6 @@ TABLE = [
     Row("bolts_contrast.npz", "methods.information.amdim.feature_map_loss, pairs_of", information.bolts, rtol=1e-5),
     Row("bolts_contrast.npz", "methods.contrastive.simclr.nt_xent", information.bolts_nt_xent, rtol=1e-5),
     Row("cpc.npz", "methods.information.cpc.cpc_loss, labels_below, ContextNet", information.cpc, rtol=1e-5, atol=1e-7),
+    Row("cmc.npz", "methods.information.cmc.cmc_loss, pretext.memory.MemoryBank", information.cmc, rtol=1e-5,
+        atol=1e-6),
 ]
