@@ -53,6 +53,13 @@ METHODS = {
     "yadim": "information.yadim:YADIM",
     "cmc": "information.cmc:CMC",
     "framework": "information.framework:Framework",
+    "sela": "clustering.sela:SeLa",
+    "local-aggregation": "clustering.local_aggregation:LocalAggregation",
+    "drlim": "pretext.drlim:DrLIM",
+    "npid": "pretext.npid:NPID",
+    "jigsaw": "pretext.jigsaw:Jigsaw",
+    "pirl": "pretext.pirl:PIRL",
+    "supcon": "metric.supcon:SupCon",
 }
 
 

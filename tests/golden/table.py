@@ -24,7 +24,7 @@ from course_lib.models.batch_norm import BatchNorm2d
 from course_lib.models.patches import patchify
 from course_lib.optim import LARS, cosine, ema_momentum, parameter_groups, warmup_cosine
 from golden import beit_dmae as masked_b
-from golden import clustering, contrastive, information, mixing, negatives
+from golden import clustering, contrastive, information, mixing, negatives, pretext
 from golden import dino_ibot as distilled
 from golden import mae_simmim as pixels
 from golden import mice_gatcluster as clustered
@@ -337,4 +337,19 @@ TABLE = [
     Row("cpc.npz", "methods.information.cpc.cpc_loss, labels_below, ContextNet", information.cpc, rtol=1e-5, atol=1e-7),
     Row("cmc.npz", "methods.information.cmc.cmc_loss, pretext.memory.MemoryBank", information.cmc, rtol=1e-5,
         atol=1e-6),
+    Row("npid_nce.npz", "methods.pretext.npid.nce_loss, memory.MemoryBank", pretext.npid_nce),
+    Row("npid_softmax.npz", "methods.pretext.npid.instance_softmax, memory.MemoryBank", pretext.npid_softmax),
+    Row("pirl.npz", "methods.pretext.pirl.pirl_loss, memory.MemoryBank", pretext.pirl),
+    Row("pirl_nce.npz", "methods.pretext.pirl.pirl_loss, memory.MemoryBank, float32", pretext.pirl_terms, rtol=1e-4,
+        unused={"T": "of the first case; each has its own in its name", "K": "the number of columns less one"}),
+    Row("supcon.npz", "methods.metric.supcon.supcon_loss", pretext.supcon),
+    Row("supcon_modes.npz", "methods.metric.supcon.supcon_loss, float32", pretext.supcon_modes, rtol=1e-4),
+    Row("sela.npz", "methods.clustering.sela.transport_plan, labels_of, label_times", pretext.sela),
+    Row("sela_sinkhorn.npz", "methods.clustering.sela.transport_plan, labels_of", pretext.sela_plans),
+    Row("local_aggregation.npz", "methods.clustering.local_aggregation.aggregation_loss, memory.MemoryBank",
+        lambda z: pretext.local_aggregation(z, official=True), rtol=1e-5, atol=5e-6),
+    Row("local_aggregation.npz", "methods.clustering.local_aggregation.aggregation_loss, row by row",
+        lambda z: pretext.local_aggregation(z, official=False),
+        unused={"k": "of the first case; each has its own in its name"}),
+    Row("paper_drlim.npz", "methods.pretext.drlim.pair_losses, distances", pretext.drlim),
 ]
