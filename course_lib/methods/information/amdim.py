@@ -139,9 +139,10 @@ class Embedding(nn.Module):
 
     def __init__(self, width: int, dim: int):
         super().__init__()
-        self.branch = nn.Sequential(nn.Conv2d(width, dim, 1, bias=False), nn.ReLU(), nn.Conv2d(dim, dim, 1, bias=False))
+        last = nn.Conv2d(dim, dim, 1, bias=False)
+        self.branch = nn.Sequential(nn.Conv2d(width, dim, 1, bias=False), nn.ReLU(), last)
         self.shortcut, self.norm = nn.Conv2d(width, dim, 1), BatchNorm2d(dim)
-        nn.init.zeros_(self.branch[2].weight)
+        nn.init.zeros_(last.weight)
         if dim >= width:
             nn.init.uniform_(self.shortcut.weight, -0.01, 0.01)
             with torch.no_grad():

@@ -159,8 +159,9 @@ def rows_below(predictors: nn.ModuleList, rows: Sequence[int]) -> Extract:
             for quarter, predictor in enumerate(predictors):
                 predictions = predictor(online(view)[-1].rot90(quarter, (2, 3)))[1]
                 targets = gather(predictor(target(view)[-1].rot90(quarter, (2, 3)))[0])  # (N, d, h, w)
+                n, _, height, width = targets.shape
                 for k, prediction in zip(rows, predictions):
-                    labels = labels_below(len(targets), *targets.shape[2:], k).to(targets.device)
+                    labels = labels_below(n, height, width, k).to(targets.device)
                     anchors, candidates = by_patch(gather(prediction)[:, :, :-k]), by_patch(targets)
                     places = torch.arange(len(candidates), device=targets.device)
                     positive = labels[:, None] == places  # (A, C)
@@ -186,7 +187,10 @@ def losses(clip: float = 20.0) -> dict[str, Loss]:
 
     The last two look at no negatives.
     """
-    return {"nce": nce, "regulated": lambda *given: torch.stack(regulated_nce(*given, clip)).sum(),
+    def regulated(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        return torch.stack(regulated_nce(scores, positive, negative, clip)).sum()
+
+    return {"nce": nce, "regulated": regulated,
             "distance": lambda scores, positive, _: 4 - 4 * scores[positive].mean(),
             "minus": lambda scores, positive, _: -scores[positive].mean()}
 
@@ -262,6 +266,7 @@ class Framework(TwoViewMethod):
     title = "Five choices"
     week = 24
     recipe = {"lr": 1e-3, "batch_size": 64}
+    backbone: Any  # which of them will do depends on the extraction
 
     def __init__(self, backbone: Backbone, image_size: int = 32, augmentation: str = "amdim", encoder: str = "one",
                  extraction: str = "last map", similarity: str = "scaled dot", loss: str = "regulated",
