@@ -51,6 +51,11 @@ METHODS = {
     "gatcluster": "clustering.gatcluster:GATCluster",
     "scan": "clustering.scan:SCAN",
     "ruc": "clustering.ruc:RUC",
+    "amdim": "information.amdim:AMDIM",
+    "cpc": "information.cpc:CPC",
+    "yadim": "information.yadim:YADIM",
+    "cmc": "information.cmc:CMC",
+    "framework": "information.framework:Framework",
     "sela": "clustering.sela:SeLa",
     "local-aggregation": "clustering.local_aggregation:LocalAggregation",
     "drlim": "pretext.drlim:DrLIM",
@@ -79,7 +84,8 @@ def build_method(name: str, backbone: str | nn.Module = "convnet", image_size: i
     """
     cls = method_class(name)
     kind = backbone if isinstance(backbone, str) else ""
-    own = cls.backbone_options if kind.startswith("vit") else cls.resnet_options if kind.startswith("resnet") else {}
+    own = (cls.backbone_options if kind.startswith("vit") else cls.resnet_options if kind.startswith("resnet") else
+           cls.convnet_options if kind == "convnet" else {})
     backbone_options = {**own, **(backbone_options or {})}
     settings: dict[str, Any] = {"method": name, "image_size": image_size, "backbone": None,
                                 "backbone_options": backbone_options, "options": dict(options)}

@@ -25,7 +25,7 @@ from course_lib.models.batch_norm import BatchNorm2d
 from course_lib.models.patches import patchify
 from course_lib.optim import LARS, cosine, ema_momentum, parameter_groups, warmup_cosine
 from golden import beit_dmae as masked_b
-from golden import clustering, contrastive, dense_metric, mixing, negatives, pretext
+from golden import clustering, contrastive, dense_metric, information, mixing, negatives, pretext
 from golden import dino_ibot as distilled
 from golden import mae_simmim as pixels
 from golden import mice_gatcluster as clustered
@@ -340,6 +340,13 @@ TABLE = [
         "sd.*.num_batches_tracked": "likewise"}),
     Row("gatcluster.npz", "methods.clustering.gatcluster.relation_loss and the other three tasks",
         clustered.gat_losses),
+    Row("amdim.npz", "methods.information.amdim.feature_map_loss, nce", information.amdim, rtol=1e-5, atol=1e-6),
+    Row("amdim.npz", "methods.information.amdim.tanh_clip", information.amdim_clip, rtol=1e-5, atol=1e-6),
+    Row("bolts_contrast.npz", "methods.information.amdim.feature_map_loss, pairs_of", information.bolts, rtol=1e-5),
+    Row("bolts_contrast.npz", "methods.contrastive.simclr.nt_xent", information.bolts_nt_xent, rtol=1e-5),
+    Row("cpc.npz", "methods.information.cpc.cpc_loss, labels_below, ContextNet", information.cpc, rtol=1e-5, atol=1e-7),
+    Row("cmc.npz", "methods.information.cmc.cmc_loss, pretext.memory.MemoryBank", information.cmc, rtol=1e-5,
+        atol=1e-6),
     Row("npid_nce.npz", "methods.pretext.npid.nce_loss, memory.MemoryBank", pretext.npid_nce),
     Row("npid_softmax.npz", "methods.pretext.npid.instance_softmax, memory.MemoryBank", pretext.npid_softmax),
     Row("pirl.npz", "methods.pretext.pirl.pirl_loss, memory.MemoryBank", pretext.pirl),

@@ -51,6 +51,10 @@ from course_lib.methods.contrastive.simsiam import simsiam_loss
 from course_lib.methods.contrastive.swav import swav_loss
 from course_lib.methods.contrastive.unmix import unmix_loss
 from course_lib.methods.contrastive.vicreg import vicreg_loss
+from course_lib.methods.information.amdim import feature_map_loss, pairs_of
+from course_lib.methods.information.cmc import cmc_loss
+from course_lib.methods.information.cpc import cpc_loss, cut
+from course_lib.methods.information.framework import PAPERS, Framework
 from course_lib.methods.masked.beit import beit_loss
 from course_lib.methods.masked.dino import dino_loss, koleo_loss, moved_center
 from course_lib.methods.masked.dmae import dmae_loss
@@ -295,6 +299,58 @@ def pirl_steps(net: Remembering, x: Tensor, t: Tensor, indices: Tensor, rows: Te
     return total
 
 
+class BothRemembering(nn.Linear):
+    """A linear layer with the banks of two views."""
+
+    def __init__(self):
+        super().__init__(5, 7)
+        self.banks = nn.ModuleList(Remembering().memory for _ in range(2))
+
+
+def cmc_steps(net: BothRemembering, a: Tensor, b: Tensor, indices: Tensor, rows: Tensor) -> Tensor:
+    total = 0.0
+    for scale in (1.0, -0.5):
+        v = [net(view * scale) for view in (a, b)]
+        scores = [bank.scores(each, rows, 0.5) for each, bank in zip(v, net.banks[::-1])]
+        log_z = [bank.log_partition(each) for each, bank in zip(scores, net.banks[::-1])]
+        total = total + cmc_loss(scores, log_z, N + 8)["loss"] + cmc_loss(scores, None, N + 8)["loss"]
+        for bank, each in zip(net.banks, v):
+            bank.update(indices, each)
+    return total
+
+
+def two_maps() -> tuple[Tensor, ...]:
+    """A map of each of two views, and the draws of a cell of each for two pairs."""
+    draws = torch.rand(N, 2, 2, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    return randn(N, 5, 2, 2, seed=1), randn(N, 5, 2, 2, seed=2), draws
+
+
+def amdim_pairs(net: nn.Module, a: Tensor, b: Tensor, draws: Tensor) -> Tensor:
+    first, second = ([net(x.mean((2, 3)))[:, :, None, None], net(x.movedim(1, 3)).movedim(3, 1)] for x in (a, b))
+    loss = feature_map_loss(first, second, draws.detach().permute(1, 2, 0), pairs_of("01,11", 2), 5.0)["loss"]
+    return loss + 0 * draws.sum()
+
+
+def cpc_rows(net: nn.Module, x: Tensor) -> Tensor:
+    maps = net(x.movedim(1, 3)).movedim(3, 1)
+    return cpc_loss(maps.flip(1), maps, 1)["loss"] + cpc_loss(maps, maps, 2)["loss"]
+
+
+def chosen(paper: str) -> Callable[[], nn.Module]:
+    return lambda: Framework(ConvNet(2, (4, 6), norm="layer" if paper == "CPC v2" else "batch"), 16, *PAPERS[paper])
+
+
+def framework_loss(method: Framework, a: Tensor, b: Tensor) -> Tensor:
+    """Of given views, of one or of two, as its augmentation makes them."""
+    draws = torch.full((len(method.pairs), 2, len(a)), 0.6, dtype=torch.float64)
+    views = (a, b) if method.choices[0] != "cpc" else (cut(a, 4, 2) + 0 * b.sum(),)
+    return method.loss((*views, draws))["loss"] + 0 * (a.sum() + b.sum())
+
+
+def two_images() -> tuple[Tensor, Tensor]:
+    return randn(N, 3, 16, 16, seed=1), randn(N, 3, 16, 16, seed=2)
+
+
 def aggregation_steps(net: Remembering, x: Tensor, indices: Tensor, rows: Tensor) -> Tensor:
     groups, total = torch.arange(2 * (N + 8)).view(-1, 2) % 5, 0.0
     for scale in (1.0, -0.5):
@@ -383,6 +439,14 @@ CASES = {
                    local=True),
     "supcon": Case(lambda: (*two_views(), torch.arange(N) % 3), supcon_both),
     "drlim": Case(two_views, drlim_whole),
+    "amdim": Case(two_maps, amdim_pairs),
+    "cpc": Case(lambda: (randn(N, 5, 4, 2),), cpc_rows),
+    "cmc, and its banks": Case(with_rows(2), cmc_steps, BothRemembering, local=True),
+    "framework as SimCLR": Case(two_images, framework_loss, chosen("SimCLR")),
+    "framework as BYOL": Case(two_images, framework_loss, chosen("BYOL")),
+    "framework as YADIM": Case(two_images, framework_loss, chosen("YADIM")),
+    "framework as CPC v2": Case(two_images, framework_loss, chosen("CPC v2")),
+    "framework as MoCo v2": Case(two_images, framework_loss, chosen("MoCo v2"), local=True),
     "gather": Case(lambda: (randn(N, 5),),
                    lambda net, x: squares(collectives.gather(net(x)).T @ collectives.gather(x)).sum()),
     "all_reduce_sum": Case(lambda: (randn(N, 5),),
