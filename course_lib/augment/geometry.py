@@ -96,7 +96,8 @@ def cell_centres(corners: Tensor, rows: int, columns: int) -> Tensor:
     x1, y1, x2, y2 = corners[:, :, None].unbind(1)  # (B, 1) each
     across = x1 + (x2 - x1) * (torch.arange(columns, device=corners.device) + 0.5) / columns  # (B, columns)
     down = y1 + (y2 - y1) * (torch.arange(rows, device=corners.device) + 0.5) / rows  # (B, rows)
-    return torch.stack([across[:, None].expand(-1, rows, -1), down[:, :, None].expand(-1, -1, columns)], -1).flatten(1, 2)
+    grid = across[:, None].expand(-1, rows, -1), down[:, :, None].expand(-1, -1, columns)  # (B, rows, columns) each
+    return torch.stack(grid, -1).flatten(1, 2)
 
 
 def in_view(points: Tensor, corners: Tensor) -> Tensor:

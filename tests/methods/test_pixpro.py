@@ -26,7 +26,8 @@ def corners(*rows):
 def test_places_of_views_are_where_their_pixels_came_from():
     """Bug: a mirrored view whose corners are not. The picture's red is x, its green y."""
     axis = (torch.arange(64) + 0.5) / 64
-    picture = torch.stack([axis.expand(64, 64), axis[:, None].expand(64, 64), torch.zeros(64, 64)])[None].repeat(12, 1, 1, 1)
+    picture = torch.stack([axis.expand(64, 64), axis[:, None].expand(64, 64), torch.zeros(64, 64)])
+    picture = picture.expand(12, -1, -1, -1)
     view = Augment(16, scale=(0.2, 0.6), jitter_p=0.0, gray_p=0.0)
     got, where = view.placed(picture, torch.Generator().manual_seed(3))
     assert (where[:, 0] > where[:, 2]).any() and (where[:, 0] < where[:, 2]).any()

@@ -26,7 +26,8 @@ def build(**options):
 def test_shared_points_show_the_same_in_both_views():
     """Bug: matching after rounding, or a mirrored view taken as it is. The picture's red is x, its green y."""
     axis = (torch.arange(64) + 0.5) / 64
-    picture = torch.stack([axis.expand(64, 64), axis[:, None].expand(64, 64), torch.zeros(64, 64)]).expand(20, -1, -1, -1)
+    picture = torch.stack([axis.expand(64, 64), axis[:, None].expand(64, 64), torch.zeros(64, 64)])
+    picture = picture.expand(20, -1, -1, -1)
     view, generator = Augment(32, scale=(0.05, 0.3), jitter_p=0.0, gray_p=0.0), torch.Generator().manual_seed(1)
     (a, first), (b, second) = view.placed(picture, generator), view.placed(picture, generator)
     points, found = shared_points(first, second, 7, generator)

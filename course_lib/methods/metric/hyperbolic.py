@@ -1,5 +1,5 @@
-r"""Unsupervised hyperbolic metric learning. Yan, Luo, Deng and Huang, CVPR 2021 (not on
-arXiv).
+r"""Unsupervised hyperbolic metric learning. Yan, Luo, Deng and Huang, CVPR 2021 (not on arXiv):
+https://openaccess.thecvf.com/content/CVPR2021/html/Yan_Unsupervised_Hyperbolic_Metric_Learning_CVPR_2021_paper.html
 
 A backbone's features are clustered from the bottom up (Ward's linkage), and the tree is cut at several levels: labels
 fine and coarse, made anew in each epoch. Embeddings z live in a Poincare ball (`models.poincare`), where a tree has
