@@ -1,8 +1,8 @@
-"""Figures of negatives: who does the pushing, what an image shares with its patchwork, and how many negatives there are.
-"""
+"""Figures of negatives: who does the pushing, what an image shares with its patchwork, how many there are."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -32,8 +32,8 @@ def pushes(shares: Mapping[str, Tensor], wrong: Tensor, chosen: str, titles: Seq
     right.plot(rank, 100 * wrong.cumsum(0) / torch.arange(1, count + 1), color=ORANGE)
     right.axhline(100 * float(wrong.mean()), color=GREY, ls=":", lw=1)
     for axes, title, label in zip((left, right), titles, ("share of the push (%)", "of these, false (%)")):
-        axes.set(xlabel="the hardest ... % of the negatives", xscale="log", xlim=(float(rank[0]), 100), ylim=(0, 102),
-                 ylabel=label, title=title)
+        axes.set(xlabel="the hardest ... % of the negatives", xscale="log", xlim=(float(rank[0]), 100), ylabel=label,
+                 title=title, ylim=(0, max(102.0, 1.02 * axes.dataLim.ymax)))
         axes.set_xticks((0.2, 1, 5, 20, 100), ("0.2", "1", "5", "20", "100"))
         axes.minorticks_off()
     return figure
@@ -50,9 +50,10 @@ def torn(images: Tensor, worn: Tensor, cosines: Mapping[str, Tensor], title: str
 
 
 def _histograms(axes, cosines: Mapping[str, Tensor], colours: Sequence[str]) -> None:
+    low = math.floor(4 * min(float(values.min()) for values in cosines.values())) / 4
     for (name, values), colour in zip(cosines.items(), colours):
-        axes.hist(values.flatten().numpy(), bins=40, range=(-1, 1), density=True, color=colour, alpha=0.6, label=name)
-    axes.set(yticks=[], xlim=(-1, 1))
+        axes.hist(values.flatten().numpy(), bins=40, range=(low, 1), density=True, color=colour, alpha=0.6, label=name)
+    axes.set(yticks=[], xlim=(low, 1))
     axes.legend(fontsize=8, loc="upper left")
 
 
@@ -86,6 +87,8 @@ def pull_by_number(pulls: Mapping[str, Sequence[float]], numbers: Sequence[int],
         if name == here[0]:
             left.plot([here[1]], [values[list(numbers).index(here[1])]], "o", color=colour, ms=8)
     left.set(xlabel="K negatives", xscale="log", ylim=(0, 1.02), ylabel="pull on the positive", title=here[0])
+    left.set_xticks(numbers[::2], [str(number) for number in numbers[::2]])
+    left.minorticks_off()
     left.legend(fontsize=8, loc="lower right")
     _histograms(right, other, (GREY, SKY, ORANGE))
     right.set(xlabel="cosine with the query", title="the hardest, and mixtures of them")

@@ -9,7 +9,6 @@ Causes are measured on images where class and background are independent.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path

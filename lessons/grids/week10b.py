@@ -17,8 +17,8 @@ STEPS, BATCH, LR, TEMPERATURE = 400, 64, 1e-3, 0.2
 # a line's own method and switches; the first of each method is the control
 LINES = {"alike": ("dcl", {"tau_plus": 0.0}), "debiased": ("dcl", {"tau_plus": 1 / 8}),
          "hard": ("dcl", {"tau_plus": 0.0, "beta": 1.0}),
-         "k4": ("eqco", {"negatives": 4, "alpha": None}), "k4-as-63": ("eqco", {"negatives": 4, "alpha": 63.0}),
          "unmixed": ("mochi", {"pairs": 0, "with_query": 0}), "mixed": ("mochi", {"pairs": 64, "with_query": 8}),
+         "k4": ("eqco", {"negatives": 4, "alpha": None}), "k4-as-63": ("eqco", {"negatives": 4, "alpha": 63.0}),
          "easy-95": ("dcl", {"tau_plus": 0.0, "keep": (0.05, 1.0)})}
 
 

@@ -22,8 +22,8 @@ def test_pushes_add_up_and_the_chosen_line_has_the_method_s_colour():
 
 def test_images_stand_above_their_patchworks():
     left, right = negatives.torn(torch.zeros(4, 3, 8, 8), torch.ones(4, 3, 8, 8), COSINES, "net").axes
-    picture = left.images[0].get_array()
-    assert picture.shape[:2] == (17, 35) or picture.shape[0] < picture.shape[1]
+    height, width = left.images[0].get_array().shape[:2]
+    assert height < width and left.images[0].get_array()[0, 0, 0] == 0 and left.images[0].get_array()[-1, 0, 0] == 1
     assert right.get_title("left") == "net" and len(right.get_legend().get_texts()) == 2
 
 
@@ -35,7 +35,8 @@ def test_the_own_push_marks_the_chosen_alpha():
 
 
 def test_the_pull_by_number_marks_the_chosen_number():
-    left, right = negatives.pull_by_number({"plain": [0.1, 0.4], "EqCo": [0.4, 0.4]}, [2, 64], ("plain", 64), COSINES).axes
+    lines = {"plain": [0.1, 0.4], "EqCo": [0.4, 0.4]}
+    left, right = negatives.pull_by_number(lines, [2, 64], ("plain", 64), COSINES).axes
     marked = [line for line in left.lines if len(line.get_xdata()) == 1]
     assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in marked] == [(64, 0.4)]
     assert left.get_title("left") == "plain" and right.get_xlabel()

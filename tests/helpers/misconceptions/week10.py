@@ -143,7 +143,8 @@ SECOND = {
         "alpha as a weight of the term": _stepped(rivals=lambda q, rows, t, temperature, alpha: torch.hstack([
             q @ rows.T / temperature, torch.log(alpha * ((q * t).sum(1) / temperature).exp())[:, None]])),
         "alpha for all negatives": _stepped(rivals=lambda *a: _rivals(*a, queue=a[-1])),
-        "alpha is not used": _stepped(rivals=lambda q, rows, t, temperature, alpha: _rivals(q, rows, t, temperature, 1)),
+        "alpha is not used": _stepped(
+            rivals=lambda q, rows, t, temperature, alpha: _rivals(q, rows, t, temperature, 1)),
         "alpha without the temperature": _stepped(rivals=lambda q, rows, t, temperature, alpha: torch.hstack([
             q @ rows.T / temperature, alpha * (q * t).sum(1)[:, None]])),
         "no own negative": _stepped(rivals=lambda q, rows, t, temperature, alpha: q @ rows.T / temperature),
