@@ -70,8 +70,9 @@ def own_push(shares: Mapping[str, Sequence[float]], alphas: Sequence[float], her
         left.plot(alphas, [100 * v for v in values], dash, color=THIS if this else GREY, label=name)
         if this:
             left.plot([here[1]], [100 * values[list(alphas).index(here[1])]], "o", color=THIS, ms=8)
-    left.set(xlabel="alpha", ylabel="own negative's push (%)", ylim=(0, 102), title="its share of all the push")
-    left.legend(fontsize=8, loc="center left", bbox_to_anchor=(0, 0.6))
+    left.set(xlabel="alpha", ylabel="own negative's push (%)", title="its share of all the push",
+             ylim=(0, max(10.0, 1.1 * left.dataLim.ymax)))
+    left.legend(fontsize=8, loc="center left", bbox_to_anchor=(0, 0.7))
     _histograms(right, cosines, (THIS, GREY, ORANGE))
     right.set(xlabel="cosine with the query", title=here[0])
     return figure
