@@ -19,7 +19,8 @@ LINES = {"alike": ("dcl", {"tau_plus": 0.0}), "debiased": ("dcl", {"tau_plus": 1
          "hard": ("dcl", {"tau_plus": 0.0, "beta": 1.0}),
          "unmixed": ("mochi", {"pairs": 0, "with_query": 0}), "mixed": ("mochi", {"pairs": 64, "with_query": 8}),
          "k4": ("eqco", {"negatives": 4, "alpha": None}), "k4-as-63": ("eqco", {"negatives": 4, "alpha": 63.0}),
-         "easy-95": ("dcl", {"tau_plus": 0.0, "keep": (0.05, 1.0)})}
+         "easy-95": ("dcl", {"tau_plus": 0.0, "keep": (0.05, 1.0)}),
+         "colder": ("dcl", {"tau_plus": 0.0, "temperature": TEMPERATURE / 2})}  # is HCL more than that?
 
 
 def runs() -> list[Run]:
