@@ -17,7 +17,7 @@ LOOKS = {"plain": (BLACK, ":", "v"), "noise": (GREEN, "-.", "s"), "mae": (ORANGE
 
 
 @drawn
-def straight_border(border: float = 0.9, shares: Sequence[float] = (0.6, 0.75, 0.9, 0.97)) -> Figure:
+def straight_border(border: float = 1.1, shares: Sequence[float] = (0.6, 0.75, 0.9, 0.97)) -> Figure:
     """Left: noise around an image and a straight border at `border` sigma; right: how fast each share of A can fall."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH + 0.6, 2.9))
     x = torch.linspace(-3, 3, 400)
@@ -28,7 +28,7 @@ def straight_border(border: float = 0.9, shares: Sequence[float] = (0.6, 0.75, 0
     left.annotate("", (border, 0.5), (0, 0.5), arrowprops={"arrowstyle": "<->", "color": BLACK})
     left.text(border / 2, 0.54, "$R$", fontsize=11, ha="center")
     share = float(torch.special.ndtr(torch.tensor(border)))
-    left.set(xticks=[0, border], xticklabels=["image $x$", "    border"], yticks=[], ylim=(0, 1.1),
+    left.set(xticks=[0, border], xticklabels=["image $x$", "border"], yticks=[], ylim=(0, 1.1),
              title=f"A holds {share:.0%} of the noise around $x$")
     change = torch.linspace(0, 2.5, 100)
     for start, style in zip(shares, (":", "-.", "--", "-")):
