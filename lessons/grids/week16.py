@@ -1,8 +1,8 @@
 """Make the stored runs of lesson 16: small ViTs with and without noise and denoising pre-training, and their votes.
 
-    python lessons/grids/week16.py --keep FOLDER   # what is missing in lessons/runs/16_dmae (35 minutes a core and seed)
+    python lessons/grids/week16.py   # what is missing in lessons/runs/16_dmae (35 minutes of one core for each seed)
 
-Beside the records: classifier.pt, the first seed's classifier after DMAE, as float16.
+classifier.pt, beside the records: the first seed's after DMAE.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import nn
 from course_lib.augment.pixels import to_float
 from course_lib.augment.views import Augment
 from course_lib.device import pick_device
-from course_lib.evaluate.smoothing import certified_accuracy, certified_radius, count_votes, lower_bound
+from course_lib.evaluate.smoothing import ABSTAIN, certified_accuracy, certified_radius, elections
 from course_lib.methods import build_method
 from course_lib.methods.masked.dmae import NoisyClassifier
 from course_lib.models.backbones import build_backbone
@@ -32,14 +32,14 @@ TRAIN = 20000  # images: a small ViT that names noisy ones needs more than the o
 PRETRAIN, TUNE, LABELS = 6000, 8000, 12000  # steps, steps, labelled images
 IMAGES, N0, SIZES = 200, 100, (100, 1000)  # test images, votes that select, votes that estimate
 CROP = Augment(32, scale=(0.6, 1.0), jitter_p=0.0, gray_p=0.0)
-# how the classifier starts, and the noise that it is trained with
+# how a classifier starts, and the noise of its training
 KINDS = {"plain": ("scratch", 0.0), "noise": ("scratch", SIGMA), "dmae": ("dmae", SIGMA), "mae": ("mae", SIGMA)}
 
 
 def runs() -> list[Run]:
     """Three seeds at sigma 0.25 of the smoothing, one at the others; the decisive pair first."""
-    pairs = [(kind, seed) for two in (("dmae", "mae"), ("noise", "plain")) for seed in (0, 1, 2) for kind in two]
-    return [line(kind, sigma, seed) for kind, seed in pairs for sigma in (SMOOTH if seed == 0 else (SIGMA,))]
+    return [line(kind, sigma, seed) for two in (("dmae", "mae"), ("noise", "plain")) for seed in (0, 1, 2)
+            for kind in two for sigma in (SMOOTH if seed == 0 else (SIGMA,))]
 
 
 def line(kind: str, sigma: float, seed: int) -> Run:
@@ -74,33 +74,22 @@ def classifier(kind: str, seed: int, keep: Path | None) -> tuple[NoisyClassifier
 def train(run: Run, out: Path | None = None) -> Made:
     """The same classifier for every sigma of the smoothing."""
     network, history = classifier(run.options["kind"], run.seed, out and out.parent)
-    beside = {"classifier.pt": half(network)} if run.id == "dmae-0.25-s0" else {}
-    return Made(run, network, history, shapes(TRAIN), beside=beside)
+    return Made(run, network, history, shapes(TRAIN),
+                beside={"classifier.pt": half(network)} if run.id == "dmae-0.25-s0" else {})
 
 
 @torch.no_grad()
-def votes(network: NoisyClassifier, sigma: float) -> dict:
-    """For each of the first test images: the selected class, and its votes among the first n for each size."""
-    test, home, generator = shapes(TRAIN).test.head(few(IMAGES, 3)), pick_device(), torch.Generator().manual_seed(0)
-    images, row = to_float(test.images).to(home), {"found": [], "labels": test.labels.tolist()}
-    for image in images:
-        first, *then = (count_votes(network.predict, image, sigma, few(n, 50), 8, generator)
-                        for n in (N0, SIZES[0], SIZES[1] - SIZES[0]))
-        row["found"].append(chosen := int(first.argmax()))
-        for n, share in zip(SIZES, torch.stack(then).cumsum(0)):
-            row.setdefault(f"votes_{n}", []).append(int(share[chosen]))
-    clean = torch.cat([network.predict(part).argmax(1).cpu() for part in images.split(100)])
-    return {**row, "clean": float((clean == test.labels).double().mean())}
-
-
 def rows(made: Made) -> list[dict]:
-    kind, sigma = made.run.options.values()
-    began, n, asked = time.perf_counter(), SIZES[-1], (0, 0.25, 0.5)
-    row = {"name": kind, "kind": "method", **votes(made.method, sigma)}
+    (kind, sigma), classify, asked = made.run.options.values(), made.method.predict, (0, 0.25, 0.5)
+    test, began = shapes(TRAIN).test.head(few(IMAGES, 3)), time.perf_counter()
+    images = to_float(test.images).to(pick_device())
+    row = {"name": kind, "kind": "method", "labels": test.labels.tolist(),
+           **elections(classify, images, sigma, 8, torch.Generator().manual_seed(0), N0, SIZES)}
+    row["clean"] = float((classify(images).argmax(1).cpu() == test.labels).double().mean())
     row["certify_seconds"] = time.perf_counter() - began
-    k, labels = torch.tensor(row[f"votes_{n}"]), torch.tensor(row["labels"])
-    found = torch.tensor(row["found"]).where(lower_bound(k, n, ALPHA) >= 0.5, -1)
-    accuracy = certified_accuracy(found, certified_radius(k, n, sigma, ALPHA), labels, torch.tensor(asked))
+    radius = certified_radius(torch.tensor(row[f"votes_{SIZES[-1]}"]), SIZES[-1], sigma, ALPHA)
+    found = torch.tensor(row["found"]).where(radius > 0, ABSTAIN)
+    accuracy = certified_accuracy(found, radius, test.labels, torch.tensor(asked))
     return [row | {f"certified_{least}": value for least, value in zip(asked, accuracy.tolist())}]
 
 
