@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from course_lib.plots.drawing import BLACK, BLUE, GREEN, GREY, ORANGE, RED, THIS, WIDTH, drawn
+from course_lib.plots.drawing import BLACK, BLUE, GREEN, GREY, MEANING, ORANGE, RED, THIS, WIDTH, drawn
 from course_lib.plots.sketch import mosaic, picture
 
 # how a classifier started and what it was trained with -> its look
@@ -82,6 +82,21 @@ def by_seed(panels: Mapping[str, Mapping[str, Sequence[float]]], ylabel: str) ->
             axes.plot([place] * len(lines[name]), lines[name], marker, color=colour, ms=7, ls="none")
         axes.set(title=title, xticks=range(len(names)), xticklabels=names, xlim=(-0.5, len(names) - 0.5))
     places[0, 0].set(ylabel=ylabel, ylim=(0, 102))
+    return figure
+
+
+@drawn
+def over_noise(levels: Sequence[float], curves: Mapping[str, Sequence[float]], ylabel: str, chance: float) -> Figure:
+    """A share over the noise for each network: "DMAE", "MAE", "untrained", "raw pixels"; chance is dotted."""
+    looks = {"DMAE": (THIS, "o-"), "MAE": (ORANGE, "^--"), "untrained": (MEANING["random encoder"], "s-."),
+             "raw pixels": (MEANING["raw pixels"], "v:")}
+    figure, axes = plt.subplots(figsize=(WIDTH, 2.8))
+    for name, values in curves.items():
+        colour, style = looks[name]
+        axes.plot(levels, values, style, color=colour, label=name, ms=5)
+    axes.axhline(chance, color=BLACK, ls=":", lw=1)
+    axes.set(xlabel="standard deviation of the noise", ylabel=ylabel, ylim=(-0.03, 1.05))
+    axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from course_lib.plots import votes
-from course_lib.plots.drawing import THIS
+from course_lib.plots.drawing import MEANING, THIS
 
 
 def test_each_share_falls_to_one_half_at_its_quantile():
@@ -37,6 +37,12 @@ def test_curves_and_seeds_have_the_same_colour_for_the_same_training():
     assert [list(line.get_ydata()) for line in dots] == [[50.0, 55.0], [80.0]]
     assert dots[1].get_color() == axes.lines[1].get_color() == THIS
     assert [label.get_text() for label in second.get_xticklabels()] == ["mae", "dmae"]
+
+
+def test_a_share_over_the_noise_has_the_course_s_colours():
+    axes = votes.over_noise((0.0, 0.5), {"DMAE": [1.0, 0.4], "raw pixels": [1.0, 0.9]}, "share", 0.1).axes[0]
+    assert [list(line.get_ydata()) for line in axes.lines[:2]] == [[1.0, 0.4], [1.0, 0.9]]
+    assert [line.get_color() for line in axes.lines[:2]] == [THIS, MEANING["raw pixels"]]
 
 
 def test_the_chosen_number_of_votes_ends_at_its_ceiling():
