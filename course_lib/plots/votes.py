@@ -1,4 +1,4 @@
-"""Figures of votes over noisy copies: the straight border, an election, certified accuracy, what n votes can certify."""
+"""Figures of votes over noisy copies: the straight border, an election, certified accuracy, what n votes certify."""
 
 from __future__ import annotations
 
@@ -111,6 +111,7 @@ def what_votes_certify(radii: Mapping[int, Tensor], shares: Tensor, known: Tenso
     axes.plot(shares, known, color=BLUE, lw=1, label="share known exactly")
     top = float(radii[max(radii)].max())
     axes.axhline(float(radii[chosen].max()), color=RED, ls="--", lw=1)
-    axes.set(xlabel="share of the votes", ylabel="certified radius", xlim=(0.5, 1.005), ylim=(0, 1.1 * top), title=title)
+    axes.set(xlabel="share of the votes", ylabel="certified radius", xlim=(0.5, 1.005), ylim=(0, 1.1 * top))
+    axes.set_title(title)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -400,7 +400,8 @@ accuracy = Exercise(
     right={"a radius of -1 for wrong answers": lambda found, radii, labels, at: (
                torch.where(found == labels, radii, -1) >= at).float().mean(),
            "one by one": lambda found, radii, labels, at: sum(
-               1 for f, r, y in zip(found.tolist(), radii.tolist(), labels.tolist()) if f == y and r >= at) / len(found)},
+               1 for f, r, y in zip(found.tolist(), radii.tolist(), labels.tolist())
+               if f == y and r >= at) / len(found)},
     hints=("When does an image count? Two conditions; and who is in the denominator?",
            "found == labels and radii >= at are both (N,) bool: join them by &. An abstention, -1, equals no label.",
            "right = found == labels\n"
@@ -445,7 +446,8 @@ class _Draws(nn.Module):
 
 def _three_steps(step, images: Tensor, visible: Tensor, patch: int, sigma: float):
     """Three updates by `step`: losses, weights at the end; and what noise the network was shown, in pixels."""
-    network = _Draws(partial(randn, torch.Generator().manual_seed(3), images.dtype), visible[0, 0].numel(), 3 * patch**2)
+    draw = partial(randn, torch.Generator().manual_seed(3), images.dtype)
+    network = _Draws(draw, visible[0, 0].numel(), 3 * patch**2)
     optimizer, generator = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.5), torch.Generator().manual_seed(7)
     before, losses, handed = generator.get_state(), [], images.clone()
     for pictures, shown in zip(handed, visible):
@@ -493,7 +495,7 @@ def _step(noise=lambda images, sigma, g: images + sigma * torch.randn(images.sha
           enter=standardize, target=lambda clean, seen: _centred(clean) / _spread(clean),
           error=lambda p, t, v: (p - t).square().mean(), visible=lambda v: v, order="clear backward step",
           back=lambda loss: loss.item()):
-    """A spelling with one decision exchanged; target(clean patches, noisy patches), error(prediction, target, (B, L))."""
+    """A spelling with one decision exchanged: target(clean, noisy patches), error(prediction, target, (B, L))."""
     def step(network, optimizer, images, visible_, sigma, generator):
         seen = noise(images, sigma, generator)
         prediction = network(enter(seen), visible(visible_))
@@ -576,7 +578,8 @@ step_exercise = Exercise(
             "Each target patch is normalised by its own mean and standard deviation: "
             "normalize_patches(patchify(images, network.patch))[0]."),
         "biased variance": (
-            _step(target=lambda clean, seen: _centred(clean) / (clean.var(-1, correction=0, keepdim=True) + 1e-6).sqrt()),
+            _step(target=lambda clean, seen: _centred(clean)
+                  / (clean.var(-1, correction=0, keepdim=True) + 1e-6).sqrt()),
             "The variance of a patch divides by n - 1, torch's default, as in lesson 12; yours divides by n."),
         "each channel for itself": (
             _step(target=lambda clean, seen: _colours_apart(clean)),
