@@ -128,7 +128,7 @@ class Source:
         while id(node) in self.places:
             parent, name, at = self.places[id(node)]
             call = self.places[id(parent)][0] if isinstance(parent, ast.Attribute) else None
-            if isinstance(call, ast.Call) and call.func is parent:
+            if isinstance(parent, ast.Attribute) and isinstance(call, ast.Call) and call.func is parent:
                 said, node = [*said, parent.attr], call
             elif isinstance(parent, ast.Call) and name == "args" and at == 0:
                 said, node = [*said, ast.unparse(parent.func).rpartition(".")[2]], parent

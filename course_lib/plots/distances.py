@@ -66,9 +66,9 @@ def fills_and_halves(rows: Mapping[str, Tensor], halves: Mapping[str, Curves], e
         by_distance(axes, curves, edges, title=title)
         if number < len(halves) - 1:
             axes.set_xlabel("")
-        if number:
-            axes.get_legend().remove()
-        else:
+        if number and (legend := axes.get_legend()) is not None:
+            legend.remove()
+        elif not number:
             axes.legend(fontsize=7.5, ncols=2)
             axes.set_ylim(0, 0.46)
     return figure

