@@ -146,6 +146,8 @@ def test_a_bank_of_another_data_set_is_a_sentence():
         method.prepare(images(20).images)
     with pytest.raises(ValueError, match="those of another data set: 36 images, and these are 20"):
         method.views(batch(data=images(20)), torch.Generator())
+    with pytest.raises(ValueError, match="those of another data set: 36 images, and these are 41"):
+        method.views(Batch(data.images[:1], torch.tensor([40])), torch.Generator())
     with pytest.raises(ValueError, match="those of another data set, also of 36 images"):
         method.prepare(images(seed=7).images)
 

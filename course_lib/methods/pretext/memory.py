@@ -56,7 +56,8 @@ class MemoryBank(PerImage):
 
     def of(self, batch: Batch) -> int:
         """How many rows there are; ValueError if they are not those of the set that the batch is from."""
-        self.check(len(self) if batch.source is None else len(batch.source), "the memory bank's rows")
+        known = max(len(self), int(batch.indices.max()) + 1) if batch.source is None else len(batch.source)
+        self.check(known, "the memory bank's rows")
         return len(self)
 
     def scores(self, z: Tensor, index: Tensor | None, temperature: float) -> Tensor:
