@@ -82,6 +82,30 @@ def sample_boxes(batch: int, height: int, width: int, scale: tuple[float, float]
     return torch.stack([top, left, h, w], 1)
 
 
+def corners_of(boxes: Tensor, height: int, width: int, flip: Tensor | None = None) -> Tensor:
+    """Boxes (B, 4) of `sample_boxes` -> corners (B, 4), x1, y1, x2, y2 in [0, 1]; x1 and x2 change places in a flip."""
+    top, left, tall, wide = boxes.to(torch.float32).unbind(1)
+    x1, x2 = left / width, (left + wide) / width
+    if flip is not None:
+        x1, x2 = torch.where(flip, x2, x1), torch.where(flip, x1, x2)
+    return torch.stack([x1, top / height, x2, (top + tall) / height], 1)
+
+
+def cell_centres(corners: Tensor, rows: int, columns: int) -> Tensor:
+    """Where the cells of a map over each view lie in the image: corners (B, 4) -> x, y (B, rows * columns, 2)."""
+    x1, y1, x2, y2 = corners[:, :, None].unbind(1)  # (B, 1) each
+    across = x1 + (x2 - x1) * (torch.arange(columns, device=corners.device) + 0.5) / columns  # (B, columns)
+    down = y1 + (y2 - y1) * (torch.arange(rows, device=corners.device) + 0.5) / rows  # (B, rows)
+    grid = across[:, None].expand(-1, rows, -1), down[:, :, None].expand(-1, -1, columns)  # (B, rows, columns) each
+    return torch.stack(grid, -1).flatten(1, 2)
+
+
+def in_view(points: Tensor, corners: Tensor) -> Tensor:
+    """Points x, y (B, n, 2) of the image, as places of the view with these corners: 0 to 1 along its sides."""
+    low, high = corners[:, None, :2], corners[:, None, 2:]  # (B, 1, 2)
+    return (points - low) / (high - low)
+
+
 def affine(images: Tensor, angle: Tensor, shift: Tensor, zoom: Tensor) -> Tensor:
     """Turn around the centre, zoom, then shift; bilinear, with the image mirrored beyond its edges.
 

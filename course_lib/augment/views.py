@@ -20,7 +20,7 @@ from course_lib.augment.colour import (
     gaussian_blur,
     solarize,
 )
-from course_lib.augment.geometry import affine, resized_crop, sample_boxes
+from course_lib.augment.geometry import affine, corners_of, resized_crop, sample_boxes
 from course_lib.augment.pixels import check_images, to_float
 
 
@@ -55,6 +55,13 @@ class Augment:
     interpolation: str = "bilinear"
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        return self.placed(images, generator)[0]
+
+    def placed(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The views, and where each lies in its image: corners (B, 4) as x1, y1, x2, y2 in [0, 1] of its sides.
+
+        Of a mirrored view x1 is above x2. Turns, shifts and zooms before the crop are not in the corners.
+        """
         images = to_float(check_images(images))
         batch, device = images.shape[0], images.device
 
@@ -67,7 +74,9 @@ class Augment:
             move = torch.stack([uniform(-self.shift, self.shift) * side for side in sides], 1)
             images = affine(images, uniform(-self.turn, self.turn), move, uniform(*self.zoom))
         boxes = sample_boxes(batch, images.shape[2], images.shape[3], self.scale, self.ratio, generator, device)
-        images = resized_crop(images, boxes, self.size, uniform(0, 1) < self.flip, self.interpolation)
+        flip = uniform(0, 1) < self.flip
+        corners = corners_of(boxes, images.shape[2], images.shape[3], flip)
+        images = resized_crop(images, boxes, self.size, flip, self.interpolation)
         if not self.gray_first:
             images = self._jitter(images, uniform, generator)
         if self.gray_p:
@@ -80,7 +89,7 @@ class Augment:
             images = gaussian_blur(images, sigma, max(3, self.size // 10 // 2 * 2 + 1))
         if self.solarize_p:
             images = solarize(images, torch.where(uniform(0, 1) < self.solarize_p, 0.5, 2.0))
-        return images
+        return images, corners
 
     def _jitter(self, images: Tensor, uniform, generator: torch.Generator) -> Tensor:
         if not (self.jitter_p and any(self.jitter)):

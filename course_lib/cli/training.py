@@ -249,7 +249,7 @@ def alone(method: Any) -> Any:
     """The backbone of a method, to be given weights. ValueError for a method that has made a copy of it already."""
     from course_lib.models.teacher import EMA
 
-    if any(isinstance(module, EMA) for module in method.modules()):
+    if any(isinstance(module, EMA) for module in method.modules()) or method.evaluated is not method.backbone:
         raise ValueError(f"{type(method).__name__} has a second encoder, a copy of its backbone as it was built, which "
                          "--weights would leave behind: begin with a method without one, such as simclr or lenses")
     return method.backbone

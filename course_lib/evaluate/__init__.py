@@ -1,6 +1,8 @@
 """What a representation holds: kNN, probes, measures; with raw pixels and a random encoder beside every result."""
 
-from course_lib.evaluate.attention import attention_distance, mutual_matches, object_share, rollout, similarity, to_grid
+from course_lib.evaluate.attention import (
+    attention_distance, from_mask_tokens, mutual_matches, object_share, rollout, similarity, to_grid,
+)
 from course_lib.evaluate.clusters import (
     assigned, cluster_table, kmeans_clusters, matched_scores, score_clusters, unscorable,
 )
@@ -14,7 +16,8 @@ from course_lib.evaluate.pairs import pair_measures
 from course_lib.evaluate.patches import component_colours, counterparts, patch_vectors, same_word, shared_bits
 from course_lib.evaluate.probes import COMPONENTS, WIDE, LabelledFeatures, ProbeResult, factor_probe, linear_probe
 from course_lib.evaluate.reconstruction import (
-    average_distance, distance_map, error_by_distance, fill_mean, fill_nearest, hidden_error, hidden_errors,
+    average_distance, colour_error_by_distance, distance_map, error_by_distance, fill_blurred, fill_mean, fill_nearest,
+    fill_plane, hidden_error, hidden_errors,
 )
 from course_lib.evaluate.scores import queue_scores, score_statistics
 from course_lib.evaluate.scoring import COLUMNS, PERCENT, missing_lines, score, table, unmeasurable

@@ -79,3 +79,19 @@ def mutual_matches(cosines: Tensor) -> Tensor:
     mutual = own[back[forth] == own]
     pairs = torch.stack([mutual, forth[mutual]], 1)
     return pairs[cosines[pairs[:, 0], pairs[:, 1]].argsort(descending=True)]
+
+
+def from_mask_tokens(maps: Tensor, visible: Tensor, patch: int) -> tuple[Tensor, Tensor]:
+    """Mask tokens' attention to other patches, by layer and head: how far it goes (pixels), the share on mask tokens.
+
+    maps: attention among patches (layers, B, heads, L, L), without the class token; visible (B, g, g) bool, True where
+    no mask token stands. The weight on a patch itself is left out, the rest rescaled. -> two of (layers, heads).
+    """
+    side, hidden = visible.shape[-1], (~visible).flatten(1).to(maps)
+    maps = maps.masked_fill(torch.eye(side**2, dtype=torch.bool, device=maps.device), 0)
+    maps = maps / maps.sum(-1, keepdim=True)
+    axis = patch * torch.arange(side, dtype=maps.dtype, device=maps.device)
+    place = torch.cartesian_prod(axis, axis)
+    measures = (maps * torch.cdist(place, place)).sum(-1), torch.einsum("lbhqk,bk->lbhq", maps, hidden)
+    far, share = (torch.einsum("lbhq,bq->lh", each, hidden) / hidden.sum() for each in measures)
+    return far, share

@@ -1,4 +1,4 @@
-"""Judging a reconstruction: the error on hidden pixels, two ways of filling them without learning, and how far they
+"""Judging a reconstruction: the error on hidden pixels, ways of filling them without learning, and how far they
 are.
 """
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from course_lib.augment.masks import enlarge, patch_mask
 from course_lib.augment.pixels import to_float
@@ -32,6 +33,33 @@ def fill_mean(images: Tensor, visible: Tensor) -> Tensor:
     seen = enlarge(visible.unsqueeze(1), images.shape[-1])
     mean = images.where(seen, 0).sum((2, 3), keepdim=True) / seen.sum((2, 3), keepdim=True)
     return torch.where(seen, images, mean)
+
+
+def fill_blurred(images: Tensor, visible: Tensor, width: int = 9) -> Tensor:
+    """Hidden pixels from `fill_nearest`, averaged in a box of `width` pixels."""
+    soft = F.avg_pool2d(F.pad(fill_nearest(images, visible), (width // 2,) * 4, mode="replicate"), width, 1)
+    return torch.where(enlarge(visible.unsqueeze(1), images.shape[-1]), images, soft)
+
+
+def fill_plane(images: Tensor, visible: Tensor, rounds: int = 8) -> Tensor:
+    """Hidden pixels from a plane over rows and columns, one a colour, fitted to the same image's visible pixels.
+
+    Pixels far from the plane count little (`rounds` of weighted least squares): it knows one even background, no more.
+    """
+    size = images.shape[-1]
+    axis = torch.linspace(-1, 1, size, dtype=torch.float64, device=images.device)
+    place = torch.cartesian_prod(axis, axis)
+    place = torch.cat([torch.ones_like(place[:, :1]), place], 1)  # (H*W, 3)
+    seen = enlarge(visible.unsqueeze(1), size)
+    pixels, known = images.where(seen, 0).flatten(2).mT.double(), seen.flatten(1)  # (B, H*W, C), (B, H*W)
+    weight = known.double()
+    for _ in range(rounds):
+        weighted = place.mT * weight[:, None]  # (B, 3, H*W)
+        plane = place @ torch.linalg.solve(weighted @ place, weighted @ pixels)  # (B, H*W, C)
+        apart = (pixels - plane).norm(dim=2)
+        middle = apart.masked_fill(~known, torch.nan).nanmedian(1, keepdim=True).values
+        weight = known / (1 + (apart / (middle + 1e-6)) ** 4)
+    return torch.where(seen, images, plane.mT.reshape(images.shape).to(images))
 
 
 def distance_map(visible: Tensor, size: int) -> Tensor:
@@ -68,6 +96,18 @@ def error_by_distance(prediction: Tensor, images: Tensor, visible: Tensor, edges
         found.append(float((drawn - true).square().sum() / (true - true.mean(0)).square().sum()) if len(true) else
                      float("nan"))
     return found
+
+
+def colour_error_by_distance(prediction: Tensor, images: Tensor, visible: Tensor, edges: Sequence[float],
+                             where: Tensor | None = None) -> list[float]:
+    """Root mean squared error of colours, for hidden pixels whose distance lies in (edges[i], edges[i + 1]].
+
+    where: bool (B, H, W), the pixels that count; nan where there are none. In the unit of the images, for comparing
+    pixels whose variances differ (an object's, a background's).
+    """
+    far, square = distance_map(visible, images.shape[-1]), (prediction - images).square().mean(1)
+    kept = torch.ones_like(far, dtype=torch.bool) if where is None else where.bool()
+    return [float(square[(far > low) & (far <= high) & kept].mean().sqrt()) for low, high in zip(edges, edges[1:])]
 
 
 def _nearest_in_patches(size: int, patches: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ same votes that are then counted; noise after normalisation; an abstention count
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -67,6 +67,24 @@ def certify(classifier: Callable[[Tensor], Tensor], image: Tensor, sigma: float,
     if lower_bound(votes, n, alpha) < 0.5:
         return ABSTAIN, 0.0
     return chosen, float(certified_radius(votes, n, sigma, alpha))
+
+
+def elections(classifier: Callable[[Tensor], Tensor], images: Tensor, sigma: float, classes: int,
+              generator: torch.Generator, n0: int = 100, sizes: Sequence[int] = (100, 1000)) -> dict[str, list[int]]:
+    """Votes of images (N, 3, H, W) that a record can keep, so that certificates can be computed later.
+
+    "found": the class that n0 votes select; "votes_100" for each of the growing `sizes`: its votes among so many fresh
+    ones, the smaller samples being the beginning of the largest.
+    """
+    row: dict[str, list[int]] = {"found": [], **{f"votes_{n}": [] for n in sizes}}
+    for image in images:
+        chosen, total, before = int(count_votes(classifier, image, sigma, n0, classes, generator).argmax()), 0, 0
+        row["found"].append(chosen)
+        for n in sizes:
+            total += int(count_votes(classifier, image, sigma, n - before, classes, generator)[chosen])
+            before = n
+            row[f"votes_{n}"].append(total)
+    return row
 
 
 def certified_accuracy(found: Tensor, radii: Tensor, labels: Tensor, at: float | Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class Clues(Evidence):
             return ""
         said = relation([p for path in wrong for p in known[path]], self.exercise.unit)
         if not said and len(wrong) <= 3:
-            said = relation(known[wrong[0]], self.exercise.unit)
+            said = relation(known[wrong[0]], self.exercise.unit) or constant(known[wrong[0]])
         if len(known) > 6 and not said and 0 < len(right):
             few, word = (wrong, "wrong") if len(wrong) <= 4 else (right, "right")
             verb = "is" if len(few) == 1 else "are"
@@ -160,12 +160,30 @@ class Clues(Evidence):
         name = getattr(source.tree.body[0], "name", "")
         if not inspect.isfunction(source.original) or name != source.original.__name__:
             return ""
-        end = time.process_time() + SECONDS
+        end, found, wanted = time.process_time() + SECONDS, "", ""
         for tried, (edit, made) in enumerate(_candidates(source)):
             if tried % 16 == 0 and time.process_time() > end:
                 break
-            if made is not None and self.all_equal(made, to_mine=to_mine):
-                return _as_mending(source, edit) if not to_mine else _as_reference(source, edit)
+            if made is None or (found and edit.said != wanted) or not self.all_equal(made, to_mine=to_mine):
+                continue
+            if to_mine:
+                return _as_reference(source, edit)
+            if edit.kind != "add":
+                return _as_mending(source, edit)
+            if said := self._in_its_place(source, edit):
+                return said
+            found, wanted = found or _as_mending(source, edit), edit.said  # further on it may stand in a call's place
+        return found
+
+    def _in_its_place(self, source: Source, edit: Edit) -> str:
+        """An operation put in may leave nothing to do for the calls around it: then it belongs in their place."""
+        for call, said in source.calls_on(edit.node):
+            source.put(call, edit.after)
+            instead = source.compiled()
+            source.put(call, edit.after, back=True)
+            if instead is not None and self.all_equal(instead, to_mine=False):
+                return (f"One step from right: line {source.line_of(call)}, `{short(call)}`: in place of `{said}` "
+                        f"{edit.said} is needed.")
         return ""
 
     def _where(self, path: str | None = None) -> str:
@@ -286,6 +304,7 @@ def _candidates(source: Source) -> Iterator[tuple[Edit, Callable | None]]:
 
 
 def _as_mending(source: Source, edit: Edit) -> str:
+    source.put(edit.node, edit.after, back=True)  # the line is quoted as it was written
     place, line = source.context(edit.node), source.line_of(edit.node)
     what = {"drop": f"`{edit.said}` does not belong there", "swap": f"look at `{edit.said}`",
             "add": f"{edit.said} is missing around `{short(edit.node)}`"}[edit.kind]

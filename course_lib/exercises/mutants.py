@@ -122,6 +122,22 @@ class Source:
         self.put(node, after, back=True)
         return text
 
+    def calls_on(self, node: ast.AST) -> Iterator[tuple[ast.Call, str]]:
+        """The calls that take a node's value, one around the other, and the words for them: "max", "square.mean"."""
+        said: list[str] = []
+        while id(node) in self.places:
+            parent, name, at = self.places[id(node)]
+            call = self.places[id(parent)][0] if isinstance(parent, ast.Attribute) else None
+            if isinstance(parent, ast.Attribute) and isinstance(call, ast.Call) and call.func is parent:
+                said, node = [*said, parent.attr], call
+            elif isinstance(parent, ast.Call) and name == "args" and at == 0:
+                said, node = [*said, ast.unparse(parent.func).rpartition(".")[2]], parent
+            else:
+                return
+            if said[-1] in CASTS | {"item"}:
+                return
+            yield node, ".".join(said)
+
     def around(self, node: ast.AST) -> ast.AST | None:
         """The smallest readable thing that a constant stands in; None for other nodes (and for defaults)."""
         if not isinstance(node, ast.Constant):
@@ -258,8 +274,20 @@ def _calls(node: ast.Call) -> Iterator[tuple[str, str, Callable]]:
 
 
 # ------------------------------------------------------------------------------------------------ operations put in
+def _whole(x: Any) -> Any:
+    """What may be summed: no indices, whose sum means nothing."""
+    if isinstance(x, torch.Tensor) and x.dtype == torch.int64 and x.ndim:
+        raise TypeError("a sum of indices")
+    return x
+
+
 def _either(name: str) -> Callable:
-    return lambda x: getattr(torch if isinstance(x, torch.Tensor) else math, name)(x)
+    def of(x: Any) -> Any:
+        if isinstance(x, int):
+            raise TypeError("of a count: as a size it would fill the memory")
+        return getattr(torch if isinstance(x, torch.Tensor) else math, name)(x)
+
+    return of
 
 
 OPERATIONS: dict[str, Callable] = {
@@ -267,7 +295,7 @@ OPERATIONS: dict[str, Callable] = {
     "an absolute value (abs)": abs, "exp": _either("exp"), "log": _either("log"),
     "a factor 2": lambda x: 2 * x, "a factor 1/2": lambda x: x / 2, "+ 1": lambda x: x + 1, "- 1": lambda x: x - 1,
     "~": lambda x: ~x, "transposing": lambda x: x.mT, "argsort(1)": lambda x: x.argsort(1),
-    "a sum over all": lambda x: x.sum(), "a mean over all": lambda x: x.mean(),
+    "a sum over all": lambda x: _whole(x).sum(), "a mean over all": lambda x: x.mean(),
     "relu": torch.relu, "softmax over the last axis": lambda x: x.softmax(-1),
     "length 1 along the last axis (normalize)": lambda x: F.normalize(x, dim=-1),
     "length 1 along axis 0 (normalize)": lambda x: F.normalize(x, dim=0),

@@ -17,7 +17,8 @@ def others(value: Any) -> list[Any]:
     if isinstance(value, float) and not isinstance(value, bool):
         return [0.7 * value + 0.11, 0.35 * value, 0.5 + value / 2 if value < 1 else 2 * value]
     if isinstance(value, int) and not isinstance(value, bool):
-        return [value + 1, value + 3, 2 * value]
+        # a limit that is met, or far away, moves nothing by a little: smaller numbers, 0 and a large one as well
+        return [value + 1, value + 3, 2 * value, value + 20, *([value - 1, 0] if value > 0 else [])]
     other = _other(value)
     return [] if other is None else [other]
 

@@ -78,6 +78,7 @@ def _operations(dims: int) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
     yield "is the expected value, cut off at 1", lambda e: e.clamp(max=1)
     yield "is the expected value, rounded down", lambda e: e.floor()
     yield "is the expected value, rounded up", lambda e: e.ceil()
+    yield "is the expected value, rounded", lambda e: e.round()
     if dims >= 2:
         yield "is the expected one transposed", lambda e: e.mT
         yield "is the expected one with axes 0 and 1 exchanged", lambda e: e.transpose(0, 1)
@@ -211,7 +212,9 @@ def _ratio(pair: Pair) -> float | None:
     return ratio if near(pair.got, ratio * pair.expected) and ratio else math.nan
 
 
-WORDS = {2.0: "twice", 0.5: "half of", 4.0: "four times", 0.25: "a quarter of", 3.0: "three times", 1 / 3: "a third of"}
+WORDS = {2.0: "twice", 0.5: "half of", 4.0: "four times", 0.25: "a quarter of", 3.0: "three times", 1 / 3: "a third of",
+         1 / math.log(2): "1 / log 2 (1.443) times", math.log(2): "log 2 (0.6931) times",
+         1 / math.log(10): "1 / log 10 (0.4343) times", math.log(10): "log 10 (2.303) times"}
 
 
 def _factor(pairs: list[Pair], unit: str) -> str:
@@ -316,8 +319,9 @@ def _counts(pairs: list[Pair], unit: str) -> str:
     if not wrong:
         return ""
     first = wrong[0]
+    row = "row" if first.got.ndim == 2 else "image" if unit in ("patches", "pixels") else "entry of axis 0"
     rows = [x.flatten(1).sum(1) if x.ndim > 1 else x.sum()[None] for x in (first.got, first.expected)]
-    each = " in each row" if first.got.ndim > 1 and all((r == r[0]).all() for r in rows) else ""
+    each = f" in each {row}" if first.got.ndim > 1 and all((r == r[0]).all() for r in rows) else ""
     counts = [int(r[0] if each else r.sum()) for r in rows]
     extra = all((p.got >= p.expected).all() for p in pairs)
     missing = all((p.got <= p.expected).all() for p in pairs)
@@ -327,9 +331,9 @@ def _counts(pairs: list[Pair], unit: str) -> str:
         return f"{what}: {counts[0]} True{each}, expected {counts[1]}."
     equal = all(_same_entries(p, None) for p in pairs)
     if all(p.got.ndim > 1 and torch.equal(p.got.flatten(1).sum(1), p.expected.flatten(1).sum(1)) for p in pairs):
-        return "Each row has the right number of True, in other places."
+        return f"Each {row} has the right number of True, in other places."
     if equal:
-        return "The right number of True in all, in other places: the rows have other counts."
+        return f"The right number of True in all, but not in each {row}."
     if counts[0] != counts[1]:
         return f"{counts[0]} True{each}, expected {counts[1]}, and not in the same places."
     return ""

@@ -37,6 +37,9 @@ METHODS = {
     "imco": "contrastive.imco:ImCo",
     "unmix": "contrastive.unmix:UnMix",
     "lenses": "contrastive.lenses:Lenses",
+    "pixpro": "dense.pixpro:PixPro",
+    "vader": "dense.vader:VADeR",
+    "hyperbolic": "metric.hyperbolic:Hyperbolic",
     "spark": "masked.spark:SparK",
     "mae": "masked.mae:MAE",
     "simmim": "masked.simmim:SimMIM",
@@ -48,6 +51,18 @@ METHODS = {
     "gatcluster": "clustering.gatcluster:GATCluster",
     "scan": "clustering.scan:SCAN",
     "ruc": "clustering.ruc:RUC",
+    "amdim": "information.amdim:AMDIM",
+    "cpc": "information.cpc:CPC",
+    "yadim": "information.yadim:YADIM",
+    "cmc": "information.cmc:CMC",
+    "framework": "information.framework:Framework",
+    "sela": "clustering.sela:SeLa",
+    "local-aggregation": "clustering.local_aggregation:LocalAggregation",
+    "drlim": "pretext.drlim:DrLIM",
+    "npid": "pretext.npid:NPID",
+    "jigsaw": "pretext.jigsaw:Jigsaw",
+    "pirl": "pretext.pirl:PIRL",
+    "supcon": "metric.supcon:SupCon",
 }
 
 
@@ -69,7 +84,8 @@ def build_method(name: str, backbone: str | nn.Module = "convnet", image_size: i
     """
     cls = method_class(name)
     kind = backbone if isinstance(backbone, str) else ""
-    own = cls.backbone_options if kind.startswith("vit") else cls.resnet_options if kind.startswith("resnet") else {}
+    own = (cls.backbone_options if kind.startswith("vit") else cls.resnet_options if kind.startswith("resnet") else
+           cls.convnet_options if kind == "convnet" else {})
     backbone_options = {**own, **(backbone_options or {})}
     settings: dict[str, Any] = {"method": name, "image_size": image_size, "backbone": None,
                                 "backbone_options": backbone_options, "options": dict(options)}

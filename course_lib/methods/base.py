@@ -26,6 +26,7 @@ class Method(nn.Module):
     recipe: ClassVar[dict[str, Any]] = {}             # defaults of `fit`'s settings
     backbone_options: ClassVar[dict[str, Any]] = {}   # the paper's ViT, where the backbone is a name
     resnet_options: ClassVar[dict[str, Any]] = {}     # the same of a ResNet
+    convnet_options: ClassVar[dict[str, Any]] = {}    # and of the convnet
     shapes_options: ClassVar[dict[str, Any]] = {}     # options that suit the generated images
     explored: ClassVar[tuple[str, ...]] = ()          # parts that are looked into, beside the evaluated backbone
     begins_with: ClassVar[tuple[str, ...]] = ()       # options that name a trained network: see `begin`

@@ -7,9 +7,11 @@ their feature maps from the largest to the smallest, with `widths` and `strides`
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from course_lib.augment.pixels import check_images
 from course_lib.models.batch_norm import BatchNorm2d
@@ -26,13 +28,29 @@ def mean_of_positions(maps: Tensor) -> Tensor:
     return maps.permute(0, 2, 3, 1).mean((1, 2))
 
 
+def layer_norm(width: int) -> nn.GroupNorm:
+    """Over channels and places of each map alone, as CPC has it."""
+    return nn.GroupNorm(1, width)
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": BatchNorm2d, "layer": layer_norm}
+
+
+def norm_of(kind: str) -> Callable[[int], nn.Module]:
+    """width -> a norm of that kind. ValueError for an unknown one."""
+    if kind not in NORMS:
+        raise ValueError(f"norm is {kind!r}; expected {' or '.join(NORMS)}")
+    return NORMS[kind]
+
+
 class ConvNet(ConvBackbone):
     """A plain conv net of about 0.3 M parameters for CPUs: stages of 3x3 convolutions, each halving the resolution.
 
-    depth (1..5) is the number of stages, so the total stride, and SparK's patch, is 2^depth.
+    depth (1..5) is the number of stages, so the total stride, and SparK's patch, is 2^depth. norm: "batch" or "layer".
     """
 
-    def __init__(self, depth: int = 3, widths: tuple[int, ...] = (32, 64, 128, 256, 256), convs: int = 1):
+    def __init__(self, depth: int = 3, widths: tuple[int, ...] = (32, 64, 128, 256, 256), convs: int = 1,
+                 norm: str = "batch"):
         super().__init__()
         if not 1 <= depth <= len(widths):
             raise ValueError(f"depth must be between 1 and {len(widths)}, got {depth}")
@@ -45,7 +63,7 @@ class ConvNet(ConvBackbone):
             for i in range(convs + 1):
                 stride = 2 if i == 0 else 1
                 conv = nn.Conv2d(before, width, 3, stride, 1, bias=False)
-                layers += [conv, BatchNorm2d(width), nn.ReLU(inplace=True)]
+                layers += [conv, norm_of(norm)(width), nn.ReLU(inplace=True)]
                 before = width
             blocks.append(nn.Sequential(*layers))
         self.blocks = nn.ModuleList(blocks)
@@ -63,16 +81,18 @@ class ConvNet(ConvBackbone):
 class ResNet(ConvBackbone):
     """torchvision's ResNet without its classifier; up to 64 pixels with a 3x3 stride-1 stem and no max-pool.
 
-    zero_init_residual: the last batch norm of each residual branch starts at 0, and so each block as the identity.
+    zero_init_residual: the last norm of each residual branch starts at 0, and so each block as the identity. norm:
+    "batch" or "layer".
     `export()` gives a state dict that torchvision's model of the same name loads (strict=False: no fc; for the small
     stem conv1 is 3x3).
     """
 
-    def __init__(self, name: str = "resnet18", image_size: int = 32, zero_init_residual: bool = False):
+    def __init__(self, name: str = "resnet18", image_size: int = 32, zero_init_residual: bool = False,
+                 norm: str = "batch"):
         super().__init__()
         import torchvision
 
-        self.net = getattr(torchvision.models, name)(weights=None, norm_layer=BatchNorm2d)
+        self.net = getattr(torchvision.models, name)(weights=None, norm_layer=norm_of(norm))
         for block in self.net.modules() if zero_init_residual else ():
             if hasattr(block, "bn2"):  # torchvision's own option knows only torch's batch norm
                 nn.init.zeros_((block.bn3 if hasattr(block, "bn3") else block.bn2).weight)
@@ -101,7 +121,67 @@ class ResNet(ConvBackbone):
         return self.net.state_dict()
 
 
-BACKBONES = ("convnet", "resnet18", "resnet50", "vit-tiny", "vit-small")
+class UnpaddedBlock(nn.Module):
+    """k x k convolution without padding, ReLU, 1x1 convolution that starts at 0; beside it, the mean of the window."""
+
+    def __init__(self, before: int, after: int, kernel: int, stride: int = 1):
+        super().__init__()
+        self.kernel, self.stride, self.grown = kernel, stride, after - before
+        self.conv = nn.Conv2d(before, after, kernel, stride, bias=False)
+        self.last = nn.Conv2d(after, after, 1, bias=False)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = F.avg_pool2d(x, self.kernel, self.stride)
+        return F.pad(mean, (0, 0, 0, 0, 0, self.grown)) + self.last(self.conv(x).relu())
+
+
+class UnpaddedNet(ConvBackbone):
+    """AMDIM's encoder, smaller: no padding and no batch norm, so that each vector of a map sees a small square alone.
+
+    Of images of 32, 64 or 128 pixels its maps are 7x7, 5x5 and 1x1. width: of the first maps (320 on CIFAR in the
+    paper). dim: of the last (1280). depth: blocks of a stage, all but the first of them 1x1 (10).
+    """
+
+    def __init__(self, image_size: int = 32, width: int = 32, dim: int = 256, depth: int = 2):
+        super().__init__()
+        if image_size not in (32, 64, 128):
+            raise ValueError(f"amdim-net is made for images of 32, 64 or 128 pixels, got {image_size}: set the image "
+                             "size to one of these, or use convnet or a resnet")
+        if dim < 4 * width or depth < 1:
+            raise ValueError(f"amdim-net got width {width}, dim {dim} and depth {depth}; expected a dim of four times "
+                             "the width or more, and a depth of 1 or more")
+        self.size = image_size
+        halved = [nn.Conv2d(3, width, 5, 2, 2), nn.ReLU()] if image_size == 128 else []
+        first = nn.Conv2d(width if halved else 3, width, 3)
+        kernels = (1, 1) if image_size == 32 else (4, 2)  # of 30x30 maps, or 62x62
+
+        def stage(before: int, after: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+            return [UnpaddedBlock(before, after, kernel, stride), *(UnpaddedBlock(after, after, 1)
+                                                                    for _ in range(depth - 1))]
+
+        self.blocks = nn.ModuleList(nn.Sequential(*layers) for layers in (
+            [*halved, first, nn.ReLU(), *stage(width, width, *kernels), *stage(width, 2 * width, 4, 2),
+             *stage(2 * width, 4 * width, 2, 2)],
+            stage(4 * width, 4 * width, 3),
+            [*stage(4 * width, 4 * width, 3), *stage(4 * width, dim, 3)]))
+        self.widths, self.dim = (4 * width, 4 * width, dim), dim
+        self.strides = tuple(image_size // side for side in (7, 5, 1))  # about: the maps lose their edges
+
+    def stages(self, images: Tensor) -> list[Tensor]:
+        maps = [check_images(images)]
+        if min(images.shape[2:]) < self.size:
+            raise ValueError(f"amdim-net was built for images of {self.size} pixels, got {tuple(images.shape)}: give "
+                             "larger ones, or use convnet or a resnet")
+        for block in self.blocks:
+            maps.append(block(maps[-1]))
+        return maps[1:]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return mean_of_positions(self.stages(images)[-1])
+
+
+BACKBONES = ("convnet", "amdim-net", "resnet18", "resnet50", "vit-tiny", "vit-small")
 VITS = {"vit-tiny": {}, "vit-small": {"dim": 384, "depth": 12, "heads": 6}}
 
 
@@ -125,7 +205,7 @@ def build_backbone(name: str = "convnet", image_size: int = 32, **options: Any) 
     """
     if name not in BACKBONES:
         raise ValueError(f"unknown backbone {name!r}: choose one of {', '.join(BACKBONES)}")
-    cls = ViT if name in VITS else ConvNet if name == "convnet" else ResNet
+    cls = ViT if name in VITS else {"convnet": ConvNet, "amdim-net": UnpaddedNet}.get(name, ResNet)
     known = options_of(cls)
     if unknown := [option for option in options if option not in known]:
         raise ValueError(f"{name} has no option {unknown[0]!r}; it has {', '.join(sorted(known)) or 'none'}")
@@ -133,4 +213,6 @@ def build_backbone(name: str = "convnet", image_size: int = 32, **options: Any) 
         if options.get("stem"):
             options["stem"] = ConvNet(len(options["stem"]), tuple(options["stem"]))
         return ViT(image_size, **{"patch": max(2, image_size // 8), **VITS[name], **options})
+    if name == "amdim-net":
+        return UnpaddedNet(image_size, **options)
     return ConvNet(**options) if name == "convnet" else ResNet(name, image_size, **options)

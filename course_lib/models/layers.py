@@ -109,6 +109,16 @@ def check_queue(queue: Queue, images: int, asked: bool) -> None:
     warnings.warn(problem, stacklevel=3)
 
 
+def sinkhorn_round(log_q: Tensor) -> tuple[Tensor, Tensor]:
+    """One round on logarithms (N, K): all columns are given the mass 1, and then all rows the mass 1 / N.
+
+    -> the new logarithms, and those of the rows' masses before their turn, (N, 1): log(K / N) once there is balance.
+    """
+    log_q = log_q - log_q.logsumexp(0)  # each prototype: the same mass
+    rows = log_q.logsumexp(1, keepdim=True)
+    return log_q - rows - math.log(len(log_q)), rows  # each sample: the same mass
+
+
 @torch.no_grad()
 def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3, extra: Tensor | None = None) -> Tensor:
     """Soft, balanced assignments: cosines with K prototypes, (N, K) -> codes (N, K) whose rows sum to 1.
@@ -127,6 +137,5 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3, extra: 
     log_q = log_q / epsilon
     log_q = log_q - log_q.logsumexp((0, 1))
     for _ in range(iterations):
-        log_q = log_q - log_q.logsumexp(0)  # each prototype: the same mass
-        log_q = log_q - log_q.logsumexp(1, keepdim=True) - math.log(len(log_q))  # each sample: the same mass
+        log_q, _ = sinkhorn_round(log_q)
     return (log_q[first : first + own] + math.log(len(log_q))).exp()

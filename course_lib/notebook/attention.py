@@ -200,22 +200,23 @@ def _object_shares(axes, state: dict, data: dict, names: list, highest: int) -> 
 
 def explore_attention(model: Model, images: Images, title: str = "Where does it look?", size: int | None = None,
                       objects: Tensor | None = None, tasks: Tasks | None = None, *, query: str = "class token",
-                      at: tuple[int, int] | None = None, highest: int = 100) -> Knob:
+                      at: tuple[int, int] | None = None, highest: int = 100, hidden: float = 0.0,
+                      layer: int | None = None) -> Knob:
     """A knob over `attention_view`: choose an image, a layer, a head, and the class token, a patch or a mask token.
 
     model: a ViT, a method over one, a learned network, or the path of a checkpoint. images: a tensor, an ImageSet, or
     paths of photographs, which become squares of `size` pixels (default: what the ViT was built for). objects: see
-    `attention_view`. query, at: the token and the patch to begin with. ValueError: no attention, or a size that does
-    not fit; FileNotFoundError: no such file.
+    `attention_view`. query, at, hidden, layer: what to begin with (the last layer, nothing hidden). ValueError: no
+    attention, or a size that does not fit; FileNotFoundError: no such file.
     """
     model = loaded(model)
     network = transformer(model)
     pictures = opened(network, images, size)[1]
     side, depth = pictures.shape[-1] // network.patch, len(network.blocks)
-    queries, hidden = ["class token", "patch"], {}
+    queries, shares = ["class token", "patch"], {}
     if _mask_token(model) is not None:
-        queries, hidden = [*queries, "mask token"], {"hidden": Slider(0.0, 0.9, 0.0, 0.1)}
+        queries, shares = [*queries, "mask token"], {"hidden": Slider(0.0, 0.9, hidden, 0.1)}
     return explorer(attention_view(model, pictures, None, _objects(images, objects, pictures), highest), title, tasks,
-                    image=(0, len(pictures) - 1, 0), layer=(1, depth, depth),
+                    image=(0, len(pictures) - 1, 0), layer=(1, depth, layer or depth),
                     head=Choice([*range(1, _heads(network) + 1), "mean", "rollout"]), query=Choice(queries, query),
-                    patch=Patch(side, side, at or (side // 2, side // 2)), **hidden)
+                    patch=Patch(side, side, at or (side // 2, side // 2)), **shares)

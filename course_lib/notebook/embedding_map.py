@@ -78,12 +78,18 @@ class EmbeddingMap:
         return flat.reshape(-1, self.data["count"], 2).astype(np.float32) / SPAN
 
     def figure(self) -> Figure:
-        """The maps at the last checkpoint as a picture, of at most 500 images."""
+        """The maps at the last checkpoint as a picture, of at most 500 images; colours: the first cause, if it has
+        categories, else the class.
+        """
         some = np.linspace(0, self.data["count"] - 1, min(STILL, self.data["count"])).round().astype(int)
         maps = {network["name"]: self.points(i)[-1][some] * (1, -1) for i, network in enumerate(self.data["networks"])}
-        labels = None if self._labels is None else self._labels[some]
+        labels, classes, legend = None if self._labels is None else self._labels[some], self._classes, "class"
+        for cause in self.data["causes"]:
+            if cause["name"] == self.data["colour"] and cause["kind"] == "category":
+                labels = torch.from_numpy(np.frombuffer(cause["codes"], "<i2")[some].astype(np.int64))
+                classes, legend = tuple(cause["names"]), cause["name"]
         thumbnails = None if self._thumbnails is None else self._thumbnails[some]
-        return embedding(maps, labels, self._classes, thumbnails=thumbnails, title=self.data["title"], most=24)
+        return embedding(maps, labels, classes, thumbnails=thumbnails, title=self.data["title"], most=24, legend=legend)
 
     def html(self) -> str:
         """The explorer as a page of its own, without a kernel or a network."""

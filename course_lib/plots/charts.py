@@ -115,8 +115,8 @@ def project(features: Tensor, method: str = "pca", seed: int = 0, start: Tensor 
 @drawn
 def embedding(points: Tensor | np.ndarray | Mapping[str, Tensor | np.ndarray], labels: Tensor | None = None,
               classes: Sequence[str] = (), thumbnails: Tensor | None = None, title: str = "",
-              most: int = 150) -> Figure:
-    """Points (N, 2), coloured by class if there are `labels`, which `classes` names.
+              most: int = 150, legend: str = "class") -> Figure:
+    """Points (N, 2), coloured by class if there are `labels`, which `classes` names; `legend`: what they are.
 
     thumbnails (N, 3, H, W): draw up to `most` of these images at their points, without overlap. points may be name ->
     (N, 2): maps of the same images side by side.
@@ -134,7 +134,7 @@ def embedding(points: Tensor | np.ndarray | Mapping[str, Tensor | np.ndarray], l
     if labels is not None:
         handles, names = panels[0, 0].get_legend_handles_labels()
         scale = max(1, 6 / _size(len(labels)) ** 0.5)
-        figure.legend(handles, names, loc="outside right center", title="class", markerscale=scale)
+        figure.legend(handles, names, loc="outside right center", title=legend, markerscale=scale)
     return figure
 
 

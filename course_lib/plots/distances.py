@@ -12,11 +12,13 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from course_lib.plots.charts import DASHES, MARKERS
-from course_lib.plots.drawing import BLACK, CYCLE, GREY, MEANING, ORANGE, PINK, SKY, THIS, WIDTH, drawn
+from course_lib.plots.drawing import BLACK, GREEN, GREY, MEANING, ORANGE, PINK, RED, SKY, THIS, WIDTH, drawn
 from course_lib.plots.sketch import arrow, mosaic, picture, striped
 
 # what learns nothing; the method itself is in its own colour
-FILLS = {"copy": (ORANGE, "s"), "blurred copy": (PINK, "^")}
+FILLS = {"copy": (ORANGE, "s"), "blurred copy": (PINK, "^"), "plane": (GREEN, "v")}
+KINDS = ((BLACK, "s"), (RED, "o"))  # kinds of pictures
+MASKS = ("#D0D0D0", "#A0A0A0", "#707070", BLACK)  # from the nearest to the farthest
 Curves = Mapping[str, Sequence[float]]
 
 
@@ -25,14 +27,20 @@ def _look(name: str) -> dict:
     return {"color": colour, "marker": marker, "ms": 5}
 
 
-def by_distance(axes: Axes, curves: Curves, edges: Sequence[float], highest: float | None = None) -> None:
-    """name -> an error for each interval between `edges` (`evaluate.error_by_distance`), drawn at its middle."""
+def by_distance(axes: Axes, curves: Curves, edges: Sequence[float], highest: float | None = None,
+                title: str = "") -> None:
+    """name -> an error for each interval between `edges` (`evaluate.error_by_distance`), drawn at its middle.
+
+    With a title the errors are of colours (`colour_error_by_distance`), and no line marks the mean colour.
+    """
     middles = [(low + high) / 2 for low, high in zip(edges, edges[1:])]
     for name, errors in curves.items():
         axes.plot(middles, errors, label=name, **_look(name))
-    axes.axhline(1, color=BLACK, ls=":", lw=1)
-    axes.set(xlabel="distance to the nearest visible pixel (pixels)", ylabel="error there", xlim=(0, edges[-1]),
-             ylim=(0, highest))
+    if not title:
+        axes.axhline(1, color=BLACK, ls=":", lw=1)
+    axes.set(xlabel="distance to the nearest visible pixel (pixels)",
+             ylabel="error of colours (0 to 1)" if title else "error (share of the variance)", xlim=(0, edges[-1]),
+             ylim=(0, highest), title=title)
     axes.legend(fontsize=8)
 
 
@@ -41,13 +49,37 @@ def fills_and_errors(rows: Mapping[str, Tensor], curves: Curves, edges: Sequence
                      highest: float | None = None) -> Figure:
     """Named rows of pictures on the left, errors by distance on the right."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH + 0.6, 0.62 * len(rows) + 0.4), width_ratios=(1.35, 1))
-    album = mosaic(torch.cat([images[:columns] for images in rows.values()]), columns)
-    picture(left, album)
-    cell = album.shape[0] / len(rows)
-    left.set_yticks([cell * (number + 0.5) for number in range(len(rows))], list(rows), fontsize=9)
-    left.tick_params(length=0)
+    _album(left, rows, columns)
     by_distance(right, curves, edges, highest)
     return figure
+
+
+@drawn
+def fills_and_halves(rows: Mapping[str, Tensor], halves: Mapping[str, Curves], edges: Sequence[float],
+                     columns: int = 6) -> Figure:
+    """Named rows of pictures on the left; on the right errors by distance, a chart for each title of `halves`."""
+    figure = plt.figure(figsize=(WIDTH + 0.6, 0.72 * len(rows) + 0.4))
+    grid = figure.add_gridspec(len(halves), 2, width_ratios=(1.35, 1))
+    _album(figure.add_subplot(grid[:, 0]), rows, columns)
+    for number, (title, curves) in enumerate(halves.items()):
+        axes = figure.add_subplot(grid[number, 1])
+        by_distance(axes, curves, edges, title=title)
+        if number < len(halves) - 1:
+            axes.set_xlabel("")
+        if number and (legend := axes.get_legend()) is not None:
+            legend.remove()
+        elif not number:
+            axes.legend(fontsize=7.5, ncols=2)
+            axes.set_ylim(0, 0.46)
+    return figure
+
+
+def _album(axes: Axes, rows: Mapping[str, Tensor], columns: int) -> None:
+    album = mosaic(torch.cat([images[:columns] for images in rows.values()]), columns)
+    picture(axes, album)
+    cell = album.shape[0] / len(rows)
+    axes.set_yticks([cell * (number + 0.5) for number in range(len(rows))], list(rows), fontsize=9)
+    axes.tick_params(length=0)
 
 
 @drawn
@@ -63,7 +95,7 @@ def masks_and_errors(images: Tensor, masks: Mapping[str, Tensor], errors: Mappin
     height = 0.8 / len(errors)
     for number, (name, row) in enumerate(errors.items()):
         here = [place + (number - (len(errors) - 1) / 2) * height for place in range(len(row))]
-        bars = right.barh(here, list(row.values()), 0.9 * height, color=CYCLE[number], label=name,
+        bars = right.barh(here, list(row.values()), 0.9 * height, color=KINDS[number][0], label=name,
                           hatch="//" if number else None, edgecolor="white")
         right.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
     right.set(yticks=range(len(masks)), yticklabels=[], xlabel="error of a copy", ylim=(len(masks) - 0.5, -0.5))
@@ -105,7 +137,7 @@ def ruler(cloud: Mapping[str, Mapping[tuple, tuple[float, float]]], here: tuple[
     """A mask on pictures and what a copy makes of it; on the right (distance, error) of it among those of `cloud`."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH + 0.6, 2.7), width_ratios=(1.5, 1))
     picture(left, mosaic(torch.cat([shown, filled]), len(shown)), title)
-    for (name, points), colour, marker in zip(cloud.items(), CYCLE, MARKERS):
+    for (name, points), (colour, marker) in zip(cloud.items(), KINDS):
         right.plot(*zip(*points.values()), marker, color=colour, ms=5, ls="none", label=name, zorder=1,
                    alpha=1.0 if name == chosen else 0.25)
     right.plot(*here, "o", ms=13, mfc="none", mec=BLACK, mew=1.5)
@@ -136,8 +168,8 @@ def heads(measures: Mapping[str, Mapping[str, Tensor]], even: Mapping[str, float
 def rulers(points: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, levels: Mapping[str, float]) -> Figure:
     """A dot a training: name of a mask -> (x, y) of each seed; `levels` are dashed lines with their names."""
     figure, axes = plt.subplots(figsize=(WIDTH - 1.2, 2.8))
-    for (name, pairs), colour, marker in zip(points.items(), CYCLE, MARKERS):
-        axes.plot(*zip(*pairs), marker, color=colour, ms=8, alpha=0.8, ls="none", label=name)
+    for (name, pairs), colour, marker in zip(points.items(), MASKS, MARKERS):
+        axes.plot(*zip(*pairs), marker, color=colour, mec=BLACK, ms=8, ls="none", label=name)
     for (name, value), dash in zip(levels.items(), DASHES[1:]):
         axes.axhline(value, color=GREY, ls=dash, lw=1.2, label=name)
     axes.set(xlabel=x, ylabel=y)

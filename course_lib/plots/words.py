@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from course_lib.augment.pixels import to_float
-from course_lib.plots.drawing import GREEN, GREY, RED, SIGNED, THIS, WIDTH, drawn
+from course_lib.plots.drawing import GREEN, GREY, ORANGE, PINK, RED, SIGNED, THIS, WIDTH, drawn
 from course_lib.plots.sketch import mosaic, picture, striped
 
 
@@ -48,26 +48,30 @@ def word_examples(patches: Tensor, words: Tensor, word: int, count: int) -> Tens
     return patches[image[order], row[order], column[order]]
 
 
-def spread_ranks(counts: Tensor, rows: int) -> list[int]:
-    """`rows` words from the most to the least frequent of those that occur, evenly spaced by rank."""
-    order = counts.argsort(descending=True, stable=True)[: int((counts > 0).sum())]
+def spread_ranks(counts: Tensor, rows: int, least: float = 0.0) -> list[int]:
+    """`rows` words from the most to the least frequent of those that occur, evenly spaced by rank.
+
+    least: the share of all patches that a word must exceed.
+    """
+    order = counts.argsort(descending=True, stable=True)[: int((counts > least * counts.sum()).sum())]
     places = torch.linspace(0, len(order) - 1, min(rows, len(order))).round().long()
     return order[places].tolist()
 
 
 @drawn
 def word_gallery(dictionaries: Mapping[str, tuple[Tensor, Tensor]], rows: int = 8, examples: int = 8,
-                 margin: int = 0, codes: Sequence[int] = ()) -> Figure:
+                 margin: int = 0, codes: Sequence[int] = (), least: float = 0.0) -> Figure:
     """Some words of each dictionary, one in a row, the most frequent on top: how often it occurs, and patches with it.
 
     dictionaries: name -> (images (N, 3, H, W), words (N, g, g)). rows: words, evenly spaced by rank. margin: pixels
-    around a patch that are shown, pale. codes: words in each dictionary, in the same order, for the titles.
+    around a patch that are shown, pale. codes: words in each dictionary, in the same order, for the titles. least: the
+    share of all patches that a word must exceed.
     """
     figure, panels = plt.subplots(1, len(dictionaries), squeeze=False,
                                   figsize=(WIDTH + 0.6, (WIDTH / len(dictionaries) - 0.6) / examples * rows + 0.5))
     for number, (axes, (name, (images, words))) in enumerate(zip(panels[0], dictionaries.items())):
         counts = torch.bincount(words.flatten())
-        chosen, patches = spread_ranks(counts, rows), patches_around(images, words.shape[-1], margin)
+        chosen, patches = spread_ranks(counts, rows, least), patches_around(images, words.shape[-1], margin)
         lines = []
         for word in chosen:
             found = word_examples(patches, words, word, examples)
@@ -154,11 +158,11 @@ def offset_bias(table: Tensor, grid: int) -> Figure:
 def seeds_by_line(lines: Mapping[str, Sequence[float]], ylabel: str, controls: int = 1) -> Figure:
     """A dot for each training, in one column for each line, and a bar at its mean.
 
-    The first `controls` lines are grey, the next one has the colour of the lesson's method.
+    The first `controls` lines are grey, the next one has the colour of the lesson's method, further ones have others.
     """
     figure, axes = plt.subplots(figsize=(6.6, 2.8))
     for place, values in enumerate(lines.values()):
-        colour = GREY if place < controls else THIS if place == controls else RED
+        colour = GREY if place < controls else (THIS, RED, ORANGE, PINK)[(place - controls) % 4]
         axes.plot([place] * len(values), list(values), "o", color=colour, alpha=0.7, clip_on=False)
         mean = sum(values) / len(values)
         axes.plot([place - 0.22, place + 0.22], [mean, mean], color=colour)

@@ -43,8 +43,18 @@ def _places_for_ranks(noise, mask_ratio, scale=1):
     return _enlarged((order >= _count(noise, mask_ratio)).view(noise.shape), scale)
 
 
+def _ranked(noise, mask_ratio, scale=1, count=_count, descending=False):
+    ranks = noise.flatten(1).argsort(dim=1, stable=True, descending=descending).argsort(1)
+    return _enlarged((ranks >= count(noise, mask_ratio)).view(noise.shape), scale)
+
+
+def _in_rows(noise, mask_ratio, scale=1):
+    ranks = noise.argsort(dim=2, stable=True).argsort(2)
+    return _enlarged(ranks >= math.ceil(noise.shape[2] * mask_ratio), scale)
+
+
 coarse_mask = Exercise(
-    key="13.coarse_mask", title="A mask coarser than the patches", minutes=7, difficulty=2,
+    key="13.coarse_mask", title="A mask coarser than the patches", minutes=6, difficulty=2,
     reference="course_lib.augment.masks:coarse_mask", probes=_noise_probes,
     unit="patches",
     wrong={
@@ -74,6 +84,26 @@ coarse_mask = Exercise(
             lambda noise, mask_ratio, scale=1: _enlarged(_but_smallest(
                 noise, math.ceil(noise.shape[1] * noise.shape[2] * (1 - mask_ratio))), scale),
             "`mask_ratio` is the share that is hidden: ceil(m * m * mask_ratio) cells are False."),
+        "the largest noise is hidden": (
+            lambda noise, mask_ratio, scale=1: _ranked(noise, mask_ratio, scale, descending=True),
+            "You hide the cells with the *largest* noise. The smallest are hidden: ascending order."),
+        "rounded to the nearest": (
+            lambda noise, mask_ratio, scale=1: _ranked(noise, mask_ratio, scale, lambda n, r: round(n[0].numel() * r)),
+            "round() goes to the nearest number. SimMIM rounds the number of hidden cells *up*: math.ceil."),
+        "ranks within each row": (
+            _in_rows,
+            "You rank the cells of each row of an image, so every row hides as many. The m * m cells of an image "
+            "compete with each other: flatten(1) before you rank."),
+        "tiled along one axis": (
+            lambda noise, mask_ratio, scale=1: _but_smallest(noise, _count(noise, mask_ratio)).repeat_interleave(
+                scale, 1).repeat(1, 1, scale),
+            "Along the rows the flags are enlarged, along the columns repeat() sets copies side by side: "
+            "repeat_interleave along both axes."),
+        "tiled along the other axis": (
+            lambda noise, mask_ratio, scale=1: _but_smallest(noise, _count(noise, mask_ratio)).repeat(
+                1, scale, 1).repeat_interleave(scale, 2),
+            "Along the columns the flags are enlarged, along the rows repeat() sets copies side by side: "
+            "repeat_interleave along both axes."),
     },
     right={
         "threshold and kron": lambda noise, mask_ratio, scale=1: torch.stack([
@@ -127,8 +157,24 @@ def _mean_visible(visible, size):
     return float(torch.cat([torch.cdist(place[~f], place[f]).mean(1) for f in _pixel_flags(visible, size)]).mean())
 
 
+def _between_corners(visible, size):
+    return _over_hidden(visible, visible.shape[-1]) * (size // visible.shape[-1])
+
+
+def _of_a_tiled_mask(visible, size):
+    times = size // visible.shape[-1]
+    return _over_hidden(visible.repeat(1, times, times), size)
+
+
+def _in_any_image(visible, size):
+    flags = _pixel_flags(visible, size)
+    axis = torch.arange(size, dtype=torch.float64)
+    place = torch.cartesian_prod(axis, axis)
+    return float(torch.cat([torch.cdist(place[~f], place[flags.any(0)]).amin(1) for f in flags]).mean())
+
+
 average_distance = Exercise(
-    key="13.average_distance", title="How far is the nearest visible pixel?", minutes=9, difficulty=3,
+    key="13.average_distance", title="How far is the nearest visible pixel?", minutes=8, difficulty=3,
     reference="course_lib.evaluate.reconstruction:average_distance", probes=_distance_probes, tolerance=1e-4,
     unit="patches",
     wrong={
@@ -154,6 +200,16 @@ average_distance = Exercise(
         "the squared distance": (
             lambda visible, size: _over_hidden(visible, size, reduce=lambda d: float(d.square().mean())),
             "Pixels, not pixels squared: take the root of each distance before the mean."),
+        "between the corners of patches": (
+            _between_corners,
+            "You measure from patch to patch and multiply by the patch's width. Within a hidden patch the pixels lie "
+            "at different distances: enlarge the mask to pixels first, then measure."),
+        "the mask is tiled": (
+            _of_a_tiled_mask, "repeat() sets copies of the whole mask side by side. Each flag must cover the pixels of "
+                              "its own patch: repeat_interleave along both axes."),
+        "the visible pixels of any image": (
+            _in_any_image, "You look for the nearest pixel that is visible in *any* image of the batch. Each image has "
+                           "a mask of its own."),
     },
     right={
         "scipy's distance transform": lambda visible, size: _by_scipy(visible, size),
@@ -201,6 +257,21 @@ pixel_shuffle = Exercise(
             "That is how MAE reads a patch, (row, column, channel). PixelShuffle's channels are (channel, row, "
             "column): red "
             "has the first stride * stride of them."),
+        "the colours between rows and columns": (
+            _shuffled("b (p c q) h w -> b c (h p) (w q)"),
+            "You split the channels into (p c q). Of PixelShuffle's channels the first stride * stride belong to the "
+            "first colour: (c p q)."),
+        "MAE's order, columns before rows": (
+            _shuffled("b (q p c) h w -> b c (h p) (w q)"),
+            "You split the channels into (q p c): colours last, as MAE does, and columns before rows. It is (c p q)."),
+        "rows side by side": (
+            _shuffled("b (c p q) h w -> b c (p h) (w q)"),
+            "Along the columns it is right. Along the rows the big image shows copies of the map: (h p), the block's "
+            "place slow, the row inside it fast."),
+        "columns side by side": (
+            _shuffled("b (c p q) h w -> b c (h p) (q w)"),
+            "Along the rows it is right. Along the columns the big image shows copies of the map: (w q), the block's "
+            "place slow, the column inside it fast."),
         "columns before rows": (
             _shuffled("b (c q p) h w -> b c (h p) (w q)"),
             "Every block is transposed. Within a colour the channels run row by row: (c p q) with p for rows."),
@@ -291,10 +362,29 @@ def _smooth(prediction, images, visible, eps=1e-5):
     return (error * mask).sum() / (mask.sum() + eps) / images.shape[1]
 
 
+def _fixed_images(loss, prediction, images, visible, *more, **named):
+    """Only the prediction is asked for a gradient: whether the target carries one is the same to a training."""
+    return loss(prediction, images.detach(), visible, *more, **named)
+
+
+def _no_eps(prediction, images, visible, eps=1e-5):
+    error, mask = _pieces(prediction, images, visible)
+    return (error * mask).sum() / mask.sum() / images.shape[1]
+
+
+def _eps_outside(prediction, images, visible, eps=1e-5):
+    return _no_eps(prediction, images, visible) + eps
+
+
+def _of_patches(prediction, images, visible, eps=1e-5):
+    error, mask = _pieces(prediction, images, visible)
+    return (error * mask).sum() / ((~visible).sum() + eps) / images.shape[1]
+
+
 simmim_loss = Exercise(
-    key="13.simmim_loss", title="The loss: absolute error where it was hidden", minutes=7, difficulty=2,
+    key="13.simmim_loss", title="The loss: absolute error where it was hidden", minutes=6, difficulty=2,
     reference="course_lib.methods.masked.simmim:simmim_loss", probes=_loss_probes, gradients=True, tolerance=1e-3,
-    unit="patches",
+    unit="patches", call=_fixed_images,
     wrong={
         "squared error": (
             lambda *a, **k: _other_mask(*a, **k, mask=lambda m: m, power=2),
@@ -328,8 +418,19 @@ simmim_loss = Exercise(
             _per_image, "One ratio over the whole batch: the sum over all images by the hidden pixels of all images."),
         "targets normalised in each patch": (
             _normalised, "That is MAE's target. SimMIM predicts the pixels as they are."),
+        "no eps": (
+            _no_eps, "Without eps a batch in which nothing is hidden gives 0 / 0 = NaN (so does a mean over the hidden "
+                     "pixels). Add eps to the number of hidden pixels."),
+        "eps outside the fraction": (
+            _eps_outside, "eps belongs in the denominator, with the number of hidden pixels: where nothing is hidden, "
+                          "0 / 0 is NaN before you add it."),
+        "patches are counted": (
+            _of_patches, "You divide by the number of hidden *patches*. Enlarge the mask first: then its sum counts "
+                         "hidden pixels."),
     },
     right={
+        "the target without a graph": lambda prediction, images, visible, eps=1e-5: simmim_loss.resolve()(
+            prediction, images.detach(), visible, eps),
         "picked pixels": lambda prediction, images, visible, eps=1e-5: (
             lambda error, mask: error[mask.expand_as(error).bool()].sum() / (mask.sum() + eps) / error.shape[1]
         )(*_pieces(prediction, images, visible)),
@@ -435,6 +536,22 @@ def _update(put=_put_in, seen=lambda images, visible: images, enter=lambda put, 
     return step
 
 
+def _mean_of_losses(prediction, images, visible):
+    return torch.stack([library_loss(p[None], x[None], v[None]) for p, x, v in zip(prediction, images, visible)]).mean()
+
+
+def _mean_embedding(x, mask_token, visible):
+    return _put_in(x, x.mean(1, keepdim=True), visible)
+
+
+def _added_to_all(x, mask_token, visible):
+    return x * visible.flatten(1)[..., None] + mask_token
+
+
+def _without_encoder(embed, positions, encoder, head, mask_token, optimizer, images, visible):
+    return _update()(embed, positions, lambda tokens: tokens, head, mask_token, optimizer, images, visible)
+
+
 def _after_the_update(embed, positions, encoder, head, mask_token, optimizer, images, visible):
     def loss():
         return library_loss(head(encoder(_put_in(embed(images), mask_token, visible) + positions)), images, visible)
@@ -472,6 +589,7 @@ step_exercise = Exercise(
     key="13.simmim_step", title="One training step", minutes=8, difficulty=3,
     reference=simmim_step, probes=_update_probes, call=_three_steps, tolerance=1e-4,
     words={"['losses']": "the returned losses", "['weights']": "the weights after three steps",
+           "['losses'][0]": "the first loss", "['losses'][1]": "the second loss", "['losses'][2]": "the third loss",
            "['a loss that keeps its graph']": "the graph behind the loss", "['a rounded loss']": "the rounding"},
     wrong={
         "the token replaces the position too": (
@@ -484,6 +602,23 @@ step_exercise = Exercise(
         "the visible patches are replaced": (
             _update(put=lambda x, mask_token, visible: _put_in(x, mask_token, ~visible)),
             "True = visible: those embeddings stay. torch.where takes its second argument where the first is True."),
+        "the mean of the images' losses": (
+            _update(measure=_mean_of_losses),
+            "You average over images, whatever each hides. One ratio over the batch: simmim_loss of all at once."),
+        "the mean embedding in hidden places": (
+            _update(put=_mean_embedding),
+            "Hidden places hold the mean of their image's embeddings, and with it something of what is hidden. "
+            "mask_token belongs there."),
+        "the token is added to all": (
+            _update(put=_added_to_all),
+            "Hidden embeddings are gone, as they should be, but the mask token is added to the visible ones as well. "
+            "It stands in hidden places only."),
+        "positions are multiplied": (
+            _update(enter=lambda put, x, positions: put(x) * positions),
+            "Positions are added to the tokens, not multiplied with them."),
+        "the encoder is left out": (
+            _without_encoder,
+            "The tokens go straight to the head, so that no hidden patch learns of any other: head(encoder(...))."),
         "zeros in place of the token": (
             _update(put=lambda x, mask_token, visible: _put_in(x, torch.zeros_like(mask_token), visible)),
             "Hidden places hold zeros: the mask token is a parameter; it must stand there and get a gradient."),

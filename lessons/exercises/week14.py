@@ -31,9 +31,16 @@ def _entropy(share: Tensor) -> Tensor:
     return -(share * share.clamp(min=1e-30).log()).sum()
 
 
+def _as_a_tensor(fn, counts: Tensor):
+    """The harness: no gradient is asked for, so a Python number will do."""
+    found = fn(counts)
+    number = isinstance(found, (int, float)) and not isinstance(found, bool)
+    return torch.tensor(found, dtype=counts.dtype) if number else found
+
+
 perplexity = Exercise(
     key="14.perplexity", title="How many words are really used?", minutes=6, difficulty=2,
-    reference="course_lib.methods.masked.tokenizers:perplexity", probes=_perplexity_probes,
+    reference="course_lib.methods.masked.tokenizers:perplexity", probes=_perplexity_probes, call=_as_a_tensor,
     wrong={
         "the entropy itself": (
             lambda counts: _entropy(_share(counts)),
@@ -69,6 +76,7 @@ perplexity = Exercise(
     },
     right={
         "torch's own entropy": lambda counts: torch.distributions.Categorical(probs=_share(counts)).entropy().exp(),
+        "a Python number": lambda counts: math.exp(-sum(p * math.log(p) for p in _share(counts).tolist() if p > 0)),
         "used words only": lambda counts: torch.exp(-sum(p * torch.log(p) for p in _share(counts) if p > 0)),
         "a product": lambda counts: 1 / (_share(counts) ** _share(counts)).prod(),
     },
@@ -98,6 +106,8 @@ def _block_probes(generator, dtype):
 def _run_block(fn, visible: Tensor, *rest, **named):
     """The harness: what the function returns, and the mask after it."""
     new = fn(visible, *rest, **named)
+    if isinstance(new, Tensor) and new.numel() != 1:  # told by its kind
+        return {"newly hidden": new, "mask": visible.clone()}
     return None if new is None else {"newly hidden": int(new), "mask": visible.clone()}
 
 
@@ -159,6 +169,26 @@ def _union(visible: Tensor, top: int, left: int, height: int, width: int, missin
     return new
 
 
+def _elsewhere(rows, columns):
+    """The answer on another window: rows(top, height) and columns(left, width) are slices."""
+    def add(visible: Tensor, top: int, left: int, height: int, width: int, missing: int) -> int:
+        window = visible[rows(top, height), columns(left, width)]
+        new = int(window.sum())
+        if not 0 < new <= missing:
+            return 0
+        window[:] = False
+        return new
+    return add
+
+
+def _to_the_size(start: int, size: int) -> slice:
+    return slice(start, size)
+
+
+def _from_one(start: int, size: int) -> slice:
+    return slice(start - 1, start - 1 + size)
+
+
 def _fits(new: int, area: int, missing: int) -> bool:
     return 0 < new <= missing
 
@@ -203,6 +233,22 @@ block = Exercise(
         "a row and a column too many": (
             _blocks(_fits, grow=1),
             "Rows top, ..., top + height - 1: the slice top : top + height already has height rows."),
+        "a row and a column too few": (
+            _blocks(_fits, grow=-1),
+            "Rows top, ..., top + height - 1: a slice ends *before* its second number, so top : top + height."),
+        "a slice that ends at the height": (
+            _elsewhere(_to_the_size, _to_the_size),
+            "A slice names where it *ends*, not how long it is: top : top + height, left : left + width."),
+        "rows and columns counted from 1": (
+            _elsewhere(_from_one, _from_one),
+            "Rows and columns are counted from 0: the block begins at row top, not top - 1."),
+        "True is returned": (
+            _blocks(_fits, returned=lambda visible, area: True),
+            "Return how many patches the block newly hides, not whether it was accepted: the caller counts them."),
+        "counted after writing": (
+            _blocks(_fits, returned=lambda visible, area: 0),
+            "It returns 0 even when the block is accepted: once you have written False, nothing in the block is "
+            "visible. Count first, then write."),
         "height and width exchanged": (
             _blocks(_fits, swap=True),
             "height belongs to rows (the first index), width to columns."),
@@ -320,6 +366,22 @@ index = Exercise(
         "columns first": (
             _indices(columns_first=True),
             "Patches are numbered in reading order: along the row first. Patch n lies at (n // width, n % width)."),
+        "the class rows first": (
+            lambda height, width: _shifted_rows(height, width),
+            "The three rows for the class token come *after* the offsets: N, N + 1, N + 2, with offsets from 0."),
+        "dx is the slow one": (
+            lambda height, width: _columns_slow(height, width),
+            "Offsets are numbered row by row: dy * (2 width - 1) + dx. Yours go column by column."),
+        "the corner before the others": (
+            _indices(rows=(1, 2, 0)),
+            "Row 0 is N, column 0 is N + 1, and their corner, class token with class token, comes last: N + 2."),
+        "the class token last": (
+            lambda height, width: _indices()(height, width).roll((-1, -1), (0, 1)),
+            "The class token is the first of the T tokens: row and column 0, patches after it."),
+        "as many offsets as patches": (
+            _indices(offsets=lambda h, w: h * w),
+            "N is the number of offsets, (2 height - 1) * (2 width - 1), not that of patches: yours shares rows of "
+            "the table with offsets."),
         "the extra rows too early": (
             _indices(offsets=lambda h, w: (2 * h - 1) * (2 * w - 1) - 1),
             "There are (2 height - 1) * (2 width - 1) offsets, numbered from 0: the first extra row has "
@@ -342,6 +404,18 @@ index = Exercise(
            "index[0, :], index[:, 0], index[0, 0] = N, N + 1, N + 2\n"
            "return index"),
 )
+
+
+def _shifted_rows(height: int, width: int) -> Tensor:
+    found = _indices()(height, width) + 3
+    found[0], found[:, 0], found[0, 0] = 0, 1, 2
+    return found
+
+
+def _columns_slow(height: int, width: int) -> Tensor:
+    y, x = _coordinates(height, width)
+    dy, dx = y[:, None] - y + height - 1, x[:, None] - x + width - 1
+    return _with_class(dx * (2 * height - 1) + dy, (2 * height - 1) * (2 * width - 1))
 
 
 def _padded(height: int, width: int) -> Tensor:
@@ -393,6 +467,16 @@ loss = Exercise(
         "the visible patches": (
             lambda logits, words, visible: F.cross_entropy(logits[visible], words[visible]),
             "`visible` is True where the network *sees* the patch. The loss is on the others: ~visible."),
+        "the mean of the words' means": (
+            lambda logits, words, visible: (lambda cost, own: torch.stack([
+                cost[own == word].mean() for word in own.unique()]).mean())(
+                F.cross_entropy(logits[~visible], words[~visible], reduction="none"), words[~visible]),
+            "You average over the patches of each word, then over words: rare words weigh as much as frequent ones. "
+            "One mean over all hidden patches."),
+        "word 0 is ignored": (
+            lambda logits, words, visible: F.cross_entropy(logits.mT, words.masked_fill(visible, 0), ignore_index=0),
+            "You mark visible patches by the word 0 and ignore it. 0 is a word like any other: hidden patches that "
+            "have it are lost. Use a number that is no word, -100."),
         "divided by all patches": (
             lambda logits, words, visible: (_per_patch(logits, words) * ~visible).mean(),
             "The sum is over hidden patches, so divide by *their* number; .mean() divides by all, and the "
@@ -533,6 +617,7 @@ step_exercise = Exercise(
     key="14.beit_step", title="One training step", minutes=8, difficulty=3,
     reference=beit_step, probes=_step_probes, call=_three_steps, tolerance=1e-4,
     words={"['losses']": "the returned losses", "['weights']": "the weights after three steps",
+           "['losses'][0]": "the first loss", "['losses'][1]": "the second loss", "['losses'][2]": "the third loss",
            "['a loss that keeps its graph']": "the graph behind the loss", "['a rounded loss']": "the rounding"},
     wrong={
         "words of the masked image": (
@@ -554,6 +639,15 @@ step_exercise = Exercise(
                                                                          tokens.mean(1, keepdim=True))),
             "Hidden places get the mean of the image's tokens, and with it something of the hidden patches. mask_token "
             "belongs there."),
+        "another image's tokens in hidden places": (
+            _update(hide=lambda tokens, mask_token, visible: torch.where(visible[..., None], tokens,
+                                                                         tokens.roll(1, 0))),
+            "Hidden places hold the tokens of another image. mask_token belongs there, and learns."),
+        "a part of the token is left in": (
+            _update(hide=lambda tokens, mask_token, visible: torch.where(visible[..., None], tokens,
+                                                                         0.9 * mask_token + 0.1 * tokens)),
+            "A tenth of the hidden patch's own token is still there, and its word can be read off. Only mask_token "
+            "stands in hidden places."),
         "the mask token everywhere": (
             _update(hide=lambda tokens, mask_token, visible: mask_token.expand_as(tokens)),
             "Every token is mask_token: the transformer sees nothing of the image. Replace the hidden ones only."),

@@ -1,130 +1,21 @@
-"""Exercises of week 16, DMAE: what is to be drawn, a certified radius, how many votes, select and then estimate."""
+"""Exercises of week 16, DMAE: a certified radius, select then estimate, certified accuracy, a step of DMAE."""
 from __future__ import annotations
 
 import math
+from functools import partial
 
+import einops
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course_lib.evaluate.smoothing import ABSTAIN, certified_radius, count_votes, lower_bound
+from course_lib.augment.pixels import MEAN, STD, standardize
+from course_lib.evaluate.smoothing import ABSTAIN, certified_accuracy, certified_radius, count_votes, lower_bound
 from course_lib.exercises.spec import Exercise
+from course_lib.methods.masked.dmae import dmae_loss as library_loss
+from course_lib.methods.masked.dmae import enter, noisy
 from course_lib.models.patches import normalize_patches, patchify
-from lessons.exercises.shared import randn
-
-
-# ------------------------------------------------------------------------------------------------ 16.denoising_loss
-def denoising_loss(prediction: Tensor, clean: Tensor, noisy: Tensor, visible: Tensor) -> Tensor:
-    """What `dmae_loss` of the library computes: every patch of the clean image counts, whatever was seen of it."""
-    target = normalize_patches(patchify(clean, math.isqrt(prediction.shape[-1] // clean.shape[1])))[0]
-    return (prediction - target).square().mean()
-
-
-def _loss_probes(generator, dtype):
-    def case(b: int, size: int, patch: int) -> tuple:
-        scale, shift = torch.tensor([[1.0, 0.5, 2.0], [0.0, 0.4, -0.3]], dtype=dtype)[..., None, None]
-        clean = randn(generator, dtype, b, 3, size, size) * scale + shift
-        length = (size // patch) ** 2
-        visible = torch.rand(b, length, generator=generator) < 0.4
-        visible[:, 0], visible[:, 1] = True, False
-        return (randn(generator, dtype, b, length, 3 * patch * patch), clean,
-                clean + randn(generator, dtype, clean.shape), visible)
-
-    first = case(2, 8, 4)
-    return [first, case(7, 8, 2), dict(zip(("prediction", "clean", "noisy", "visible"), case(5, 12, 4)))]
-
-
-def _patches(images: Tensor, prediction: Tensor) -> Tensor:
-    return patchify(images, math.isqrt(prediction.shape[-1] // 3))
-
-
-def _normal(x: Tensor, correction: int = 1, inside: bool = True) -> Tensor:
-    mean, variance = x.mean(-1, keepdim=True), x.var(-1, keepdim=True, correction=correction)
-    return (x - mean) / ((variance + 1e-6).sqrt() if inside else variance)
-
-
-def _error(prediction: Tensor, target: Tensor) -> Tensor:
-    return (prediction - target).square().mean(-1)  # (B, L)
-
-
-def _target(clean: Tensor, prediction: Tensor) -> Tensor:
-    return _normal(_patches(clean, prediction))
-
-
-def _hidden_only(prediction, clean, noisy, visible):
-    error, hidden = _error(prediction, _target(clean, prediction)), (~visible).to(prediction)
-    return (error * hidden).sum() / hidden.sum()
-
-
-def _per_channel(prediction, clean, noisy, visible):
-    x = _patches(clean, prediction).unflatten(-1, (-1, 3))
-    x = (x - x.mean(-2, keepdim=True)) / (x.var(-2, keepdim=True) + 1e-6).sqrt()
-    return _error(prediction, x.flatten(-2)).mean()
-
-
-def _unfolded(prediction, clean, noisy, visible):
-    patch = math.isqrt(prediction.shape[-1] // 3)
-    x = F.unfold(clean, patch, stride=patch).mT  # (B, L, C p p): channels first
-    x = x.unflatten(-1, (3, -1)).mT.flatten(-2)
-    return F.mse_loss(prediction, (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True) + 1e-6) ** 0.5)
-
-
-loss = Exercise(
-    key="16.denoising_loss", title="What is to be drawn?", minutes=7, difficulty=2,
-    reference=denoising_loss, probes=_loss_probes, gradients=True,
-    unit="patches",
-    wrong={
-        "hidden patches only": (
-            _hidden_only,
-            "That is MAE. In DMAE the visible patches are noisy, so there is something to learn at each of "
-            "them, too: the mean "
-            "is over *all* patches, and `visible` is not needed."),
-        "visible patches only": (
-            lambda prediction, clean, noisy, visible: _error(prediction, _target(clean, prediction))[visible].mean(),
-            "Denoising alone: the hidden patches count as well. The mean is over all patches."),
-        "the noisy image as target": (
-            lambda prediction, clean, noisy, visible: _error(prediction, _target(noisy, prediction)).mean(),
-            "The network is to say what the image looks like *without* the noise: the target is the clean "
-            "image. Noise cannot "
-            "be predicted anyway."),
-        "the noise as target": (
-            lambda prediction, clean, noisy, visible: _error(prediction, _patches(noisy - clean, prediction)).mean(),
-            "Diffusion models predict the noise. DMAE draws the clean image."),
-        "statistics of the noisy patch": (
-            lambda prediction, clean, noisy, visible: _error(prediction, (
-                _patches(clean, prediction) - _patches(noisy, prediction).mean(-1, keepdim=True)) / (
-                    _patches(noisy, prediction).var(-1, keepdim=True) + 1e-6).sqrt()).mean(),
-            "Mean and deviation are those of the *clean* patch, too: the noise must not enter the target at all."),
-        "plain pixels": (
-            lambda prediction, clean, noisy, visible: _error(prediction, _patches(clean, prediction)).mean(),
-            "The target is each patch normalised by its own mean and deviation, as in MAE: normalize_patches."),
-        "biased variance": (
-            lambda prediction, clean, noisy,
-            visible: _error(prediction, _normal(_patches(clean, prediction), 0)).mean(),
-            "The official variance divides by n - 1 (torch's default); yours divides by n."),
-        "each channel for itself": (
-            _per_channel,
-            "Mean and deviation are of *all* numbers of a patch, the three channels together: its colour "
-            "cast stays in."),
-        "the sum over pixels": (
-            lambda prediction, clean, noisy, visible: _error(prediction, _target(clean, prediction)).mean()
-            * prediction.shape[-1],
-            "The squared error is averaged over a patch's pixels as well, not summed."),
-        "divided by the variance": (
-            lambda prediction, clean, noisy,
-            visible: _error(prediction, _normal(_patches(clean, prediction), 1, False)).mean(),
-            "Divide by the *root* of the variance (plus 1e-6), so that the patch gets deviation 1."),
-    },
-    right={"torch's mse_loss": lambda prediction, clean, noisy,
-           visible: F.mse_loss(prediction, _target(clean, prediction)),
-           "patches by unfold": _unfolded},
-    hints=("Which image should come out, and are there patches from which nothing can be learned?",
-           "patchify(clean, 4) cuts into (B, L, n), normalize_patches(...)[0] normalises; the patch's side "
-           "is the root of n / 3.",
-           "patch = math.isqrt(prediction.shape[-1] // 3)\n"
-           "target = normalize_patches(patchify(clean, patch))[0]\n"
-           "return (prediction - target).square().mean()"),
-)
+from lessons.exercises.shared import rand, randn
 
 
 # ------------------------------------------------------------------------------------------------ 16.certified_radius
@@ -238,10 +129,10 @@ radius = Exercise(
                torch.tensor(2 * max(_bound(votes, n, alpha), 0.5) - 1, dtype=torch.float64)))),
            "scipy": lambda votes, n, sigma, alpha=0.001: _scipy(votes, n, sigma, alpha)},
     hints=("Which share can you swear to, if you want to be wrong in at most alpha of all cases?",
-           "lower_bound(votes, n, alpha) is that share (scipy: beta.ppf(alpha, votes, n - votes + 1)). "
-           "Below 1/2: no radius.",
-           "p = lower_bound(votes, n, alpha)\n"
-           "return 0.0 if p < 0.5 else sigma * torch.special.ndtri(p)"),
+           "beta.ppf(probability below, k, n - k + 1) is that share; without a vote it is 0. Below 1/2: no radius. "
+           "norm.ppf is Phi^-1.",
+           "p = beta.ppf(alpha, votes, n - votes + 1) if votes else 0.0\n"
+           "return sigma * norm.ppf(p) if p >= 0.5 else 0.0"),
 )
 
 
@@ -285,28 +176,38 @@ def _certify_probes(generator, dtype):
 
 
 def _certify_call(fn, script: Tensor, sigma: float, **sizes):
-    """The harness: a classifier that answers from a script; three classes. And what noise it was shown."""
-    generator = torch.Generator().manual_seed(0)
-    before, asked = generator.get_state(), _Script(script, 3)
-    found = fn(asked, torch.full((3, 2, 2), 0.5), sigma, 3, generator, **sizes)
-    if found is None:
-        return None
+    """The harness: a classifier that answers from a script; three classes. And what noise it was shown.
+
+    Three runs: with one seed, with the same again, with another.
+    """
+    shown, found = [], None
+    for seed in (0, 0, 1):
+        asked = _Script(script, 3)
+        found = fn(asked, torch.full((3, 4, 4), 0.5), sigma, 3, torch.Generator().manual_seed(seed), **sizes)
+        if found is None or found is Ellipsis:
+            return found
+        shown.append(torch.cat(asked.seen).double() - 0.5 if asked.seen else torch.zeros(1, 48, dtype=torch.float64))
+    noise, again, other = shown
     chosen, radius = found
-    noise = torch.cat(asked.seen).double() - 0.5 if asked.seen else torch.zeros(1, 12)
+    per_copy = (noise - noise.mean(1, keepdim=True)).square().mean(1)  # 0 where all pixels move together
     return {"class": int(chosen), "radius": float(radius),
             "noise level over sigma": round(float(noise.square().mean().sqrt()) / sigma, 1),
+            "noise of its own for each pixel": bool(per_copy.max() > 0),
             "noisy images shown twice": len(noise) - len(noise.unique(dim=0)),
-            "drawn from the generator": not torch.equal(before, generator.get_state())}
+            "the generator decides about the noise": noise.shape == again.shape and torch.equal(noise, again),
+            "another generator brings other noise": len(torch.cat([noise, other]).unique(dim=0)) - len(
+                noise.unique(dim=0)) == len(other.unique(dim=0))}
 
 
-def _certifier(select=None, count=None, bound=None, abstain=lambda p: p < 0.5, size=lambda n0, n: n, give=None):
-    """A spelling with one decision exchanged."""
+def _certifier(select=None, count=None, bound=None, abstain=lambda p: p < 0.5, size=lambda n0, n: n, give=None,
+               ask=count_votes):
+    """A spelling with one decision exchanged; ask: as count_votes."""
     def certify(classifier, image, sigma, classes, generator, n0=100, n=10_000, alpha=0.001):
-        def ask(many: int) -> Tensor:
-            return count_votes(classifier, image, sigma, many, classes, generator)
+        def ask_for(many: int) -> Tensor:
+            return ask(classifier, image, sigma, many, classes, generator)
 
-        first = ask(n0)
-        second = first if count == "the same" else ask(n)
+        first = ask_for(n0)
+        second = first if count == "the same" else ask_for(n)
         chosen = int((second if select == "second" else first).argmax())
         votes = second + first if count == "pooled" else second
         many = int(votes.sum()) if size(n0, n) == n else size(n0, n)
@@ -325,6 +226,18 @@ def _in_one_go(classifier, image, sigma, classes, generator, n0=100, n=10_000, a
     k = int((answers[n0:] == chosen).sum())
     r = float(certified_radius(k, n, sigma, alpha))
     return (int(chosen), r) if lower_bound(k, n, alpha) >= 0.5 else (-1, 0.0)
+
+
+def _ask(noise=lambda sigma: sigma, rows=None, flat=False, own=None):
+    """As count_votes, with one decision exchanged; own: whose draws they are."""
+    def ask(classifier, image, sigma, many, classes, generator):
+        if own == "restarted":
+            generator.manual_seed(generator.initial_seed())
+        source = {"fixed": torch.Generator().manual_seed(many), "global": None}.get(own, generator)
+        shape = (rows or many, *(1 for _ in image.shape)) if flat else (rows or many, *image.shape)
+        draws = torch.randn(shape, generator=source).expand(many, *image.shape)
+        return torch.bincount(classifier(image + noise(sigma) * draws).argmax(1), minlength=classes)
+    return ask
 
 
 certificate = Exercise(
@@ -351,7 +264,7 @@ certificate = Exercise(
             "selected class."),
         "the share, no bound": (
             _certifier(bound=lambda k, n, alpha: k / n),
-            "votes / n is no bound. lower_bound(votes, n, alpha), or certified_radius, which contains it."),
+            "votes / n is no bound: use certified_radius, which contains one."),
         "two-sided": (
             _certifier(bound=lambda k, n, alpha: lower_bound(k, n, alpha / 2)),
             "alpha / 2 is for two-sided intervals; here all of alpha lies on one side."),
@@ -367,16 +280,376 @@ certificate = Exercise(
         "n0 in the bound": (
             _certifier(size=lambda n0, n: n0),
             "The bound is for `votes` out of *n*, the number of fresh votes."),
+        "noise of size 1": (
+            _certifier(ask=_ask(noise=lambda sigma: 1.0)),
+            "The classifier is asked about noise of standard deviation 1. It must be sigma: the radius holds for the "
+            "noise of the votes, and for no other."),
+        "noise of size sigma squared": (
+            _certifier(ask=_ask(noise=lambda sigma: sigma**2)),
+            "sigma is the noise's standard deviation, not its variance: image + sigma * noise."),
+        "no noise": (
+            _certifier(ask=_ask(noise=lambda sigma: 0.0)),
+            "Every vote is about the same image: without noise there is no share, and the bound says nothing about "
+            "any change."),
+        "noise in the network's units": (
+            _certifier(ask=_ask(noise=lambda sigma: sigma / STD)),
+            "Your noise is too large by 1 / STD. It belongs to the pixels, where the change is measured; the network "
+            "normalises afterwards."),
+        "noise in the network's units, the other way": (
+            _certifier(ask=_ask(noise=lambda sigma: sigma * STD)),
+            "Your noise is smaller than sigma by the factor STD, so every radius would be too large by 1 / STD. Noise "
+            "belongs to the pixels, before normalisation."),
+        "one noise for all votes": (
+            _certifier(ask=_ask(rows=1)),
+            "All votes of an election are about the same noisy copy. Each needs noise of its own: that is what makes "
+            "them independent."),
+        "one noise for all pixels": (
+            _certifier(ask=_ask(flat=True)),
+            "All numbers of a copy are moved by the same noise. Every pixel and channel needs its own: "
+            "torch.randn(n, *image.shape)."),
+        "the draws of the first election once more": (
+            _certifier(ask=_ask(own="restarted")),
+            "The second election shows the noise of the first one again: its votes are not fresh, and what was lucky "
+            "once is lucky twice. Draw on from the generator that you were given; don't seed it again."),
+        "a generator of its own": (
+            _certifier(ask=_ask(own="fixed")),
+            "The noise does not come from the generator that was handed over: every image, and every repetition, "
+            "would get the same draws. Pass `generator` on."),
+        "noise from nowhere": (
+            _certifier(ask=_ask(own="global")),
+            "The noise is drawn without `generator`, so nobody can repeat this certificate. "
+            "torch.randn(..., generator=generator)."),
     },
     right={"all noise in one go": _in_one_go},
     hints=("Two samples with two purposes: which needs to be large, and which must not know the other?",
-           "chosen = count_votes(..., n0, ...).argmax(); then count_votes(..., n, ...)[chosen]. Bound below "
-           "1/2: (ABSTAIN, 0.0).",
+           "count_votes(..., n0, ...).argmax() is the class; count_votes(..., n, ...)[chosen] its votes. A radius of 0 "
+           "means: (ABSTAIN, 0.0).",
            "chosen = int(count_votes(classifier, image, sigma, n0, classes, generator).argmax())\n"
-           "votes = count_votes(classifier, image, sigma, n, classes, generator)[chosen]\n"
-           "if lower_bound(votes, n, alpha) < 0.5:\n"
-           "    return ABSTAIN, 0.0\n"
-           "return chosen, float(certified_radius(votes, n, sigma, alpha))"),
+           "votes = int(count_votes(classifier, image, sigma, n, classes, generator)[chosen])\n"
+           "radius = float(certified_radius(votes, n, sigma, alpha))\n"
+           "return (chosen, radius) if radius > 0 else (ABSTAIN, 0.0)"),
+)
+
+
+# ------------------------------------------------------------------------------------------------ 16.certified_accuracy
+def _accuracy_probes(generator, dtype):
+    """A third wrong, some abstained (radius 0), radii on both sides of each that is asked for."""
+    def case(n: int, at: float) -> tuple:
+        labels = torch.randint(4, (n,), generator=generator)
+        found = labels.clone()
+        found[::3] = (labels[::3] + 1) % 4
+        radii = rand(generator, dtype, n) + 0.01
+        found[1::5], radii[1::5] = ABSTAIN, 0
+        return found, radii, labels, at
+
+    return [case(13, 0.5), case(29, 0.25), dict(zip(("found", "radii", "labels", "at"), case(17, 0.75))),
+            case(22, 0.0), (*case(8, 0.6)[:3], 3.0)]
+
+
+def _accuracy(count=lambda right, far, abstained: right & far, among=lambda right, far, abstained: right | True,
+              far=lambda radii, at: radii >= at, last=lambda share: share):
+    """The share of `count` among `among`, each of (right, far enough, abstained)."""
+    def share(found, radii, labels, at):
+        facts = found == labels, far(radii, at), found == ABSTAIN
+        whole = among(*facts)
+        return last(float((count(*facts) & whole).sum()) / max(1, int(whole.sum())))
+    return share
+
+
+accuracy = Exercise(
+    key="16.certified_accuracy", title="Certified accuracy", minutes=5, difficulty=2,
+    reference=certified_accuracy, probes=_accuracy_probes, call=_number,
+    wrong={
+        "the radius is not asked for": (
+            _accuracy(count=lambda right, far, abstained: right),
+            "This is the share of right answers, whatever their radius. Count those whose radius reaches `at`."),
+        "wrong answers count as well": (
+            _accuracy(count=lambda right, far, abstained: far & ~abstained),
+            "A wrong answer can be certified, too: it is a stable mistake. Count where found == labels *and* the "
+            "radius reaches `at`."),
+        "abstained images count as certified at 0": (
+            _accuracy(count=lambda right, far, abstained: far),
+            "You count every radius of at least `at`: wrong answers, and at 0 also the images on which it abstained."),
+        "an abstention counts as right": (
+            _accuracy(count=lambda right, far, abstained: (right & far) | abstained),
+            "Silence is safe, but it is not an answer: an abstention is never right."),
+        "abstentions are left out": (
+            _accuracy(among=lambda right, far, abstained: ~abstained),
+            "You divide by the images with an answer. Then abstaining pays: who answers only the easy ones scores "
+            "100 %. Divide by *all* images."),
+        "only among right answers": (
+            _accuracy(among=lambda right, far, abstained: right),
+            "You divide by the right answers: this is how many of *them* are certified. Divide by all images."),
+        "only among certified answers": (
+            _accuracy(among=lambda right, far, abstained: far & ~abstained),
+            "You divide by the answers that are certified at `at`: this is how many of *them* are right. Divide by "
+            "all images."),
+        "the wrong side of the radius": (
+            _accuracy(far=lambda radii, at: radii <= at),
+            "You count radii *up to* `at`. Certified at `at` means that the radius is at least that large."),
+        "right or certified": (
+            _accuracy(count=lambda right, far, abstained: right | far),
+            "Both must hold, `&`: right, and a radius of at least `at`."),
+        "the mean radius": (
+            lambda found, radii, labels, at: float((radii * (found == labels)).mean()),
+            "That is the average certified radius, another measure: it does not ask for `at`."),
+        "a share of errors": (
+            _accuracy(last=lambda share: 1 - share),
+            "That is the share that fails. Certified accuracy counts the others."),
+    },
+    right={"a radius of -1 for wrong answers": lambda found, radii, labels, at: (
+               torch.where(found == labels, radii, -1) >= at).float().mean(),
+           "one by one": lambda found, radii, labels, at: sum(
+               1 for f, r, y in zip(found.tolist(), radii.tolist(), labels.tolist())
+               if f == y and r >= at) / len(found)},
+    hints=("When does an image count? Two conditions; and who is in the denominator?",
+           "found == labels and radii >= at are both (N,) bool: join them by &. An abstention, -1, equals no label.",
+           "right = found == labels\n"
+           "return (right & (radii >= at)).double().mean()"),
+)
+
+
+# ------------------------------------------------------------------------------------------------ 16.dmae_step
+def dmae_step(network, optimizer, images, visible, sigma, generator):
+    """One update of DMAE -> the loss, a number.
+
+    images (B, 3, H, W) in [0, 1]; network(inputs, visible) -> (B, L, n), a prediction for every patch, where inputs
+    are normalised and visible is (B, g, g) bool; network.patch: pixels to a side of a patch.
+    """
+    seen = images + sigma * torch.randn(images.shape, generator=generator)
+    prediction = network(standardize(seen), visible)
+    target = normalize_patches(patchify(images, network.patch))[0]
+    loss = (prediction - target).square().mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+class _Draws(nn.Module):
+    """A very small masked autoencoder: visible patches are mixed over the places, so that each feels the others."""
+
+    def __init__(self, draw, length: int, n: int, width: int = 6):
+        super().__init__()
+        self.patch, self.seen = math.isqrt(n // 3), []
+        self.into, self.out, self.places = (nn.Parameter(0.5 * draw(*shape)) for shape in (
+            (n, width), (width, n), (1, length, width)))
+        self.register_buffer("between", draw(length, length) / math.sqrt(length))
+
+    def forward(self, inputs: Tensor, visible: Tensor) -> Tensor:
+        if visible.shape[0] != inputs.shape[0] or visible.ndim != 3:
+            raise ValueError(f"visible has shape {tuple(visible.shape)}; expected (B, g, g), as it was handed over")
+        self.seen.append(inputs.detach().clone())
+        x = patchify(inputs, self.patch) @ self.into * visible.flatten(1)[..., None] + self.places
+        return torch.tanh(x + self.between @ torch.tanh(x)) @ self.out
+
+
+def _three_steps(step, images: Tensor, visible: Tensor, patch: int, sigma: float):
+    """Three updates by `step`: losses, weights at the end; and what noise the network was shown, in pixels."""
+    draw = partial(randn, torch.Generator().manual_seed(3), images.dtype)
+    network = _Draws(draw, visible[0, 0].numel(), 3 * patch**2)
+    optimizer, generator = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.5), torch.Generator().manual_seed(7)
+    before, losses, handed = generator.get_state(), [], images.clone()
+    for pictures, shown in zip(handed, visible):
+        losses.append(step(network, optimizer, pictures, shown, sigma, generator))
+    if any(loss is None or loss is Ellipsis for loss in losses):
+        return losses[0]
+    noted = {"a loss that keeps its graph": any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses),
+             "the images themselves changed": not torch.equal(handed, images)}
+    losses = [loss.detach() if isinstance(loss, Tensor) else loss for loss in losses]
+    inputs = torch.cat(network.seen) * STD + MEAN
+    noise = inputs - images.flatten(0, 1) if inputs.shape == images.flatten(0, 1).shape else inputs
+    return {"losses": losses, "weights": torch.cat([w.detach().flatten() for w in network.parameters()]),
+            "noise level over sigma": round(float(noise.square().mean().sqrt()) / sigma, 1),
+            "noise of its own for each image": len(noise.flatten(1).unique(dim=0)) == len(noise),
+            "drawn from the generator": not torch.equal(before, generator.get_state()),
+            **{what: True for what, found in noted.items() if found}}
+
+
+def _step_probes(generator, dtype):
+    def case(steps: int, b: int, grid: int, patch: int, sigma: float) -> dict:
+        size = grid * patch
+        contrast = 0.3 + 0.7 * rand(generator, dtype, steps, b, 1, grid, 1, grid, 1)
+        pixels = (0.5 + contrast * (rand(generator, dtype, steps, b, 3, grid, patch, grid, patch) - 0.5))
+        visible = torch.rand(steps, b, grid * grid, generator=generator).argsort(-1) < grid * grid // 3
+        return dict(images=pixels.reshape(steps, b, 3, size, size), visible=visible.view(steps, b, grid, grid),
+                    patch=patch, sigma=sigma)
+
+    return [case(3, 5, 3, 4, 0.25), case(2, 7, 4, 2, 0.5)]
+
+
+def _spread(x: Tensor) -> Tensor:
+    return (x.var(-1, keepdim=True) + 1e-6).sqrt()
+
+
+def _centred(x: Tensor) -> Tensor:
+    return x - x.mean(-1, keepdim=True)
+
+
+def _colours_apart(x: Tensor) -> Tensor:
+    x = x.unflatten(-1, (-1, 3))
+    return ((x - x.mean(-2, keepdim=True)) / (x.var(-2, keepdim=True) + 1e-6).sqrt()).flatten(-2)
+
+
+def _step(noise=lambda images, sigma, g: images + sigma * torch.randn(images.shape, generator=g),
+          enter=standardize, target=lambda clean, seen: _centred(clean) / _spread(clean),
+          error=lambda p, t, v: (p - t).square().mean(), visible=lambda v: v, order="clear backward step",
+          back=lambda loss: loss.item()):
+    """A spelling with one decision exchanged: target(clean, noisy patches), error(prediction, target, (B, L))."""
+    def step(network, optimizer, images, visible_, sigma, generator):
+        seen = noise(images, sigma, generator)
+        prediction = network(enter(seen), visible(visible_))
+        loss = error(prediction, target(*(patchify(x, network.patch) for x in (images, seen))), visible_.flatten(1))
+        acts = {"clear": optimizer.zero_grad, "backward": loss.backward, "step": optimizer.step}
+        for act in order.split():
+            acts[act]()
+        return back(loss)
+    return step
+
+
+def _only(chosen):
+    return lambda p, t, v: (p - t).square().mean(-1)[chosen(v)].mean()
+
+
+def _noise(size=lambda sigma: sigma, shape=lambda images: images.shape, own=False, last=lambda x: x):
+    def noise(images, sigma, generator):
+        generator = torch.Generator().manual_seed(0) if own else generator
+        return last(images + size(sigma) * torch.randn(shape(images), generator=generator))
+    return noise
+
+
+def _after_normalising(network, optimizer, images, visible, sigma, generator):
+    return _step(noise=lambda x, s, g: standardize(x) + s * torch.randn(x.shape, generator=g), enter=lambda x: x)(
+        network, optimizer, images, visible, sigma, generator)
+
+
+def _library(network, optimizer, images, visible, sigma, generator):
+    """With the library's functions, cleared at the end, and the target in the network's units."""
+    loss = library_loss(network(enter(noisy(images, sigma, generator), images.shape[-1]), visible), standardize(images))
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=False)
+    return float(loss.detach())
+
+
+def _image_by_image(network, optimizer, images, visible, sigma, generator):
+    seen = torch.stack([image + torch.empty_like(image).normal_(0, sigma, generator=generator) for image in images])
+    x = einops.rearrange(images, "b c (h p) (w q) -> b (h w) (p q c)", p=network.patch, q=network.patch)
+    x = (x - x.mean(2, keepdim=True)) / torch.sqrt(x.var(2, keepdim=True) + 1e-6)
+    optimizer.zero_grad()
+    loss = F.mse_loss(network((seen - MEAN) / STD, visible), x)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+step_exercise = Exercise(
+    key="16.dmae_step", title="One step of DMAE", minutes=10, difficulty=3,
+    reference=dmae_step, probes=_step_probes, call=_three_steps, tolerance=1e-4, plain=True, unit="patches",
+    words={"['losses']": "the returned losses", "['weights']": "the weights after the steps",
+           "['noise level over sigma']": "the noise that the network was shown, over sigma",
+           "['a loss that keeps its graph']": "the graph behind the loss"},
+    wrong={
+        "hidden patches only": (
+            _step(error=_only(lambda v: ~v)),
+            "That is MAE. Here the visible patches are noisy, so each of them, too, has something to be found out: "
+            "the mean is over *all* patches."),
+        "visible patches only": (
+            _step(error=_only(lambda v: v)),
+            "Denoising alone: the hidden patches count as well. The mean is over all patches."),
+        "hidden and visible weigh the same": (
+            _step(error=lambda p, t, v: (_only(lambda v: v)(p, t, v) + _only(lambda v: ~v)(p, t, v)) / 2),
+            "The mean of two means: each of the few visible patches weighs more than a hidden one. One mean over all."),
+        "the noisy image as target": (
+            _step(target=lambda clean, seen: _centred(seen) / _spread(seen)),
+            "The target is the *clean* image. Noise cannot be predicted; a network that repeats what it sees would "
+            "win."),
+        "noise added in place": (
+            _step(noise=lambda images, sigma, g: images.add_(sigma * torch.randn(images.shape, generator=g))),
+            "You add the noise to `images` itself, so that the target is noisy, too: make a new tensor."),
+        "the noise as target": (
+            _step(target=lambda clean, seen: seen - clean),
+            "Diffusion models predict the noise. DMAE draws the clean image."),
+        "statistics of the noisy patch": (
+            _step(target=lambda clean, seen: _centred(clean) / _spread(seen)),
+            "Mean and standard deviation are those of the *clean* patch: no noise in the target at all."),
+        "plain pixels": (
+            _step(target=lambda clean, seen: clean),
+            "Each target patch is normalised by its own mean and standard deviation: "
+            "normalize_patches(patchify(images, network.patch))[0]."),
+        "biased variance": (
+            _step(target=lambda clean, seen: _centred(clean)
+                  / (clean.var(-1, correction=0, keepdim=True) + 1e-6).sqrt()),
+            "The variance of a patch divides by n - 1, torch's default, as in lesson 12; yours divides by n."),
+        "each channel for itself": (
+            _step(target=lambda clean, seen: _colours_apart(clean)),
+            "Mean and standard deviation are of *all* numbers of a patch, the three channels together."),
+        "summed over the pixels": (
+            _step(error=lambda p, t, v: (p - t).square().sum(-1).mean()),
+            "The squared error is averaged over the numbers of a patch as well, not summed."),
+        "noise after normalisation": (
+            _after_normalising,
+            "You add sigma after normalisation, where it is a noise of only STD times sigma in pixels. Noise first, "
+            "then standardize: sigma belongs to the pixels."),
+        "not normalised": (
+            _step(enter=lambda x: x),
+            "The network wants normalised inputs: standardize(seen), after the noise."),
+        "noise of size 1": (
+            _step(noise=_noise(lambda sigma: 1.0)), "The noise has standard deviation 1: multiply it by sigma."),
+        "noise of size sigma squared": (
+            _step(noise=_noise(lambda sigma: sigma**2)),
+            "sigma is the standard deviation of the noise, not its variance."),
+        "no noise": (
+            _step(noise=_noise(lambda sigma: 0.0)),
+            "The network sees the clean image: add sigma times standard normal noise first."),
+        "one noise for the batch": (
+            _step(noise=_noise(shape=lambda images: images.shape[1:])),
+            "All images of the batch get the same noise: the network could learn it by heart. torch.randn of the shape "
+            "of images."),
+        "uniform noise": (
+            _step(noise=lambda images, sigma, g: images + sigma * (torch.rand(images.shape, generator=g) - 0.5)),
+            "torch.rand is uniform. The certificate is about normal noise: torch.randn."),
+        "clipped to [0, 1]": (
+            _step(noise=_noise(last=lambda x: x.clamp(0, 1))),
+            "You clip the noisy pixels to [0, 1]. The votes of a certificate are about noise that is not clipped, so "
+            "train on that."),
+        "a generator of its own": (
+            _step(noise=_noise(own=True)),
+            "Every step draws the same noise: take the generator that is handed over, it goes on from step to step."),
+        "the mask is inverted": (
+            _step(visible=lambda v: ~v), "True = visible: hand the mask on as it is."),
+        "everything is visible": (
+            _step(visible=torch.ones_like),
+            "Nothing is hidden: hand `visible` on to the network. Denoising alone leaves out half of the task."),
+        "gradients never cleared": (
+            _step(order="backward step"),
+            "backward adds to the gradients of the step before: optimizer.zero_grad() first."),
+        "the weights never move": (
+            _step(order="backward clear step"),
+            "The weights are those of the beginning: optimizer.step() finds no gradient, or is never called. "
+            "zero_grad, backward, step."),
+        "the step comes before backward": (
+            _step(order="step clear backward"),
+            "Each update uses the gradient of the batch before, the first one none. zero_grad, backward, step."),
+        "the loss is rounded": (
+            _step(back=lambda loss: round(loss.item(), 2)), "Return the loss as it is: loss.item()."),
+        "the loss keeps its graph": (
+            _step(back=lambda loss: loss),
+            "You return the tensor with the whole computation behind it. Return a number: loss.item()."),
+    },
+    right={"the library's functions": _library, "image by image": _image_by_image},
+    hints=("Noise, normalise, predict, compare with the clean image, update. What does each patch teach here, also a "
+           "visible one?",
+           "images + sigma * torch.randn(images.shape, generator=generator) goes through standardize into the network. "
+           "normalize_patches(patchify(images, network.patch))[0] is the target.",
+           "seen = images + sigma * torch.randn(images.shape, generator=generator)\n"
+           "prediction = network(standardize(seen), visible)\n"
+           "target = normalize_patches(patchify(images, network.patch))[0]\n"
+           "loss = (prediction - target).square().mean()\n"
+           "optimizer.zero_grad()\n"
+           "loss.backward()\n"
+           "optimizer.step()\n"
+           "return loss.item()"),
 )
 
 
@@ -457,4 +730,4 @@ needed = Exercise(
            "return math.ceil(math.log(alpha) / math.log(share))"),
 )
 
-EXERCISES = [loss, radius, certificate, needed]
+EXERCISES = [radius, certificate, accuracy, step_exercise, needed]

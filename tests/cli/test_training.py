@@ -183,7 +183,8 @@ def test_views_follow_the_image_size(name):
         from course_lib.data.images import Batch
         source = batch.images.repeat(64, 1, 1, 1)
         method.prepare(source)
-        views = method.views(Batch(batch.images, torch.arange(4), source=source), torch.Generator().manual_seed(0))
+        some = Batch(batch.images, torch.arange(4), batch.labels, source)
+        views = method.views(some, torch.Generator().manual_seed(0))
         assert torch.isfinite(method.train().loss(views)["loss"])
 
 

@@ -9,6 +9,7 @@ import torch
 
 from course_lib.evaluate.attention import (
     attention_distance,
+    from_mask_tokens,
     mutual_matches,
     object_share,
     rollout,
@@ -131,3 +132,15 @@ def test_even_attention_has_the_objects_share_of_the_picture():
     torch.testing.assert_close(shares, masks.float().mean((1, 2)))
     with pytest.raises(ValueError, match="masks of 12 pixels cannot be cut into 5 patches"):
         object_share(torch.ones(5, 5), masks[0])
+
+
+def test_attention_of_mask_tokens():
+    visible = torch.tensor([[[True, False], [False, True]]])
+    maps = torch.zeros(2, 1, 1, 4, 4)
+    maps[0, 0, 0] = torch.tensor([[0.5, 0, 0, 0.5], [0.5, 0, 0.5, 0], [0, 0.25, 0.5, 0.25], [0, 1, 0, 0.0]])
+    maps[1] = 0.25
+    far, share = from_mask_tokens(maps, visible, 4)
+    step, across = 4.0, 4 * 2**0.5
+    torch.testing.assert_close(share[:, 0], torch.tensor([0.5, 1 / 3]))
+    torch.testing.assert_close(far[:, 0], torch.tensor([(0.5 * step + 0.5 * across + 0.5 * across + 0.5 * step) / 2,
+                                                        (2 * step + across) / 3]))

@@ -8,10 +8,13 @@ import torch
 from course_lib.augment.masks import patch_mask
 from course_lib.evaluate.reconstruction import (
     average_distance,
+    colour_error_by_distance,
     distance_map,
     error_by_distance,
+    fill_blurred,
     fill_mean,
     fill_nearest,
+    fill_plane,
     hidden_error,
 )
 
@@ -79,7 +82,7 @@ def test_error_equals_loops():
     assert hidden_error(prediction, images, visible) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("fill", [fill_mean, fill_nearest])
+@pytest.mark.parametrize("fill", [fill_mean, fill_nearest, fill_plane, fill_blurred])
 def test_a_fill_keeps_what_is_visible_and_cannot_see_what_is_hidden(fill):
     images, visible = example(b=6, size=16)
     seen = where(visible, 16).expand_as(images)
@@ -89,7 +92,7 @@ def test_a_fill_keeps_what_is_visible_and_cannot_see_what_is_hidden(fill):
         assert torch.equal(out, fill(torch.where(seen, images, other), visible)), "a hidden pixel was seen"
 
 
-@pytest.mark.parametrize("fill", [fill_mean, fill_nearest])
+@pytest.mark.parametrize("fill", [fill_mean, fill_nearest, fill_plane])
 def test_a_fill_sees_its_own_image_only(fill):
     images, visible = example(b=4)
     alone = torch.cat([fill(i[None], v[None]) for i, v in zip(images, visible)])
@@ -183,3 +186,24 @@ def test_the_error_by_distance_is_that_of_the_pixels_there():
         expected = float(((drawn - true) ** 2).sum() / ((true - true.mean(0)) ** 2).sum())
         assert error == pytest.approx(expected, rel=1e-4)
     assert found[3] != found[3]
+
+
+def test_a_plane_is_found_beside_an_object():
+    row, column = torch.linspace(0, 1, 16)[:, None], torch.linspace(0, 1, 16)
+    ground = torch.stack([0.2 + 0.3 * row + 0.1 * column, 0.6 - 0.2 * row + 0 * column, 0.4 + 0.3 * column + 0 * row])
+    images, visible = ground.expand(5, 3, 16, 16).clone(), patch_mask(5, 4, 0.5, torch.Generator().manual_seed(2))
+    images[:, :, 4:9, 5:10] = torch.rand(5, 3, 1, 1, generator=torch.Generator().manual_seed(3))
+    out = fill_plane(images, visible)
+    hidden = ~where(visible, 16).expand_as(images)
+    torch.testing.assert_close(out[hidden], ground.expand_as(images)[hidden], atol=1e-3, rtol=0)
+
+
+def test_the_error_of_colours_equals_loops():
+    images, visible = example()
+    prediction = torch.rand(images.shape, generator=torch.Generator().manual_seed(8))
+    chosen, far = torch.rand(3, 12, 12, generator=torch.Generator().manual_seed(7)) < 0.6, distance_map(visible, 12)
+    found = colour_error_by_distance(prediction, images, visible, (0, 1, 2, 9), chosen)
+    for low, high, value in zip((0, 1, 2), (1, 2, 9), found):
+        squares = [float((prediction - images)[b, :, y, x].square().mean()) for b in range(3) for y in range(12)
+                   for x in range(12) if chosen[b, y, x] and low < far[b, y, x] <= high]
+        assert value == pytest.approx((sum(squares) / len(squares)) ** 0.5, rel=1e-5)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from course_lib.evaluate.words import copy_nearest, painted_like, to_visible, words_keep
+from course_lib.evaluate.words import (
+    copy_nearest,
+    painted_like,
+    rival_readings,
+    structure_known,
+    to_visible,
+    trusted,
+    words_keep,
+)
 
 DRAW = torch.Generator().manual_seed(0)
 
@@ -48,3 +57,27 @@ def test_error_and_contrast_are_of_hidden_patches_only():
     hidden = torch.stack([truth[0, 0, 1], truth[1, 1, 1]])
     expected = (hidden - hidden.mean((-1, -2), keepdim=True)).square().mean().sqrt()
     assert abs(found["error"] - float(expected)) < 1e-6 and found["contrast"] < 1e-3
+
+
+def test_rival_readings():
+    images = torch.rand(2, 3, 4, 4, generator=DRAW)
+    visible = torch.tensor([[[True, False], [True, True]]]).expand(2, 2, 2)
+    pictures = torch.stack([torch.full((3, 2, 2), value) for value in (0.0, 0.5, 1.0)])
+    found = rival_readings(images, visible, pictures)
+    torch.testing.assert_close(found["copy"][:, 0, 1], images[:, :, :2, :2])  # the first of the two nearest
+    mean = images[:, :, :2, :2].mean((2, 3), keepdim=True)
+    torch.testing.assert_close(found["flat copy"][:, 0, 1], mean.expand(-1, -1, 2, 2))
+    errors = [(images[0, :, :2, 2:] - picture).square().sum().item() for picture in pictures]
+    torch.testing.assert_close(found["closest"][0, 0, 1], pictures[errors.index(min(errors))])
+
+
+def test_what_is_known_of_hidden_words():
+    words = torch.tensor([[[0, 1], [2, 2]]])
+    visible = torch.tensor([[[True, False], [False, True]]])
+    plain = torch.tensor([True, False, False])
+    chances = torch.tensor([[[[1.0, 0, 0], [0.5, 0.3, 0.2]], [[0.1, 0.6, 0.3], [0, 0, 1.0]]]])
+    # hidden: word 1 (likeliest 0, copied 0) and word 2 (likeliest 1, copied 0)
+    assert trusted(chances, words, visible) == (pytest.approx(0.55), 0.0, pytest.approx(0.0))
+    found = structure_known(chances, words, visible, plain)
+    assert found["mass"] == pytest.approx((0.5 + 0.9) / 2) and found["copy"] == 0.0
+    assert (found["right"], found["frequent"], found["five"]) == (0.5, 0.5, 1.0)

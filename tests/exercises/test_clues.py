@@ -100,3 +100,96 @@ def test_parts_for_the_log_may_be_detached():
     check = grade(Exercise("00.parts", "Parts", 5, 1, scaled, scaled_probes, {}, {}, gradients=True),
                   lambda x, weight: scaled(x, weight) | {"scaled": (x * weight).detach()})
     assert check.state == "right"
+
+
+# ------------------------------------------------------------------------------------------------ nothing false is said
+def counted(x: Tensor, limit: int) -> Tensor:
+    """(N,), int -> scalar: how many are above 0; 0 if that is more than the limit."""
+    n = (x > 0).sum()
+    return n if n <= limit else 0 * n
+
+
+def limits(generator, dtype):
+    return [(torch.linspace(-1, 1, n, dtype=dtype), limit) for n, limit in ((8, 4), (10, 3), (12, 9))]
+
+
+def test_a_limit_that_is_met_is_used():
+    def few(x, limit):  # stays below every limit, and below somewhat larger ones
+        n = (x > 0.7).sum()
+        return n if n <= limit else 0 * n
+
+    def many(x, limit):  # above every limit, and above somewhat larger ones
+        n = (x > -2).sum() + 9
+        return n if n <= limit else 0 * n
+
+    for mine in (few, many):
+        check = grade(exercise(counted, limits), mine)
+        assert check.state == "wrong" and "does not depend" not in check.message, check
+    check = grade(exercise(counted, limits), lambda x, limit: (x > 0).sum())
+    assert "does not depend on limit" in check.message
+
+
+def average(x: Tensor) -> Tensor:
+    """(N, D) -> scalar"""
+    return (x.abs() + x.exp()).mean()
+
+
+def largest(x):
+    y = x.abs() + x.exp()
+    return y.max()
+
+
+def middle(x):
+    y = x.abs() + x.exp()
+    return torch.median(y)
+
+
+def root_mean_square(x):
+    y = x.abs() + x.exp()
+    return y.square().mean().sqrt()
+
+
+@pytest.mark.parametrize("mine, call", [(largest, "max"), (middle, "median"), (root_mean_square, "square.mean.sqrt")])
+def test_what_stands_in_the_place_of_a_mean(mine, call):
+    check = grade(exercise(average, lambda g, d: [(x,) for x, _ in scaled_probes(g, d)]), mine)
+    assert f"in place of `{call}` a mean over all is needed" in check.message, check
+    assert "missing" not in check.message
+
+
+def two_terms(x: Tensor) -> Tensor:
+    """(N, D) -> scalar"""
+    return x.mean() + x.exp().mean()
+
+
+def test_a_line_is_quoted_as_it_was_written():
+    def mine(x):
+        part = -x.mean()
+        return part + x.exp().mean()
+
+    check = grade(exercise(two_terms, lambda g, d: [(x,) for x, _ in scaled_probes(g, d)]), mine)
+    assert "line 2, `part = -x.mean()`: `-` does not belong there" in check.message, check
+
+
+def test_indices_are_not_summed():
+    def grouped(x, y, visible, power=2.0):
+        loss = (x - y).abs()[~visible] ** power
+        group = torch.arange(len(loss)) % 3
+        return torch.stack([loss[group == k].mean() for k in group.unique()]).mean()
+
+    assert "sum over all" not in grade(exercise(), grouped).message
+
+
+def test_rows_of_images_are_not_called_rows():
+    def kept(noise: Tensor, share: float) -> Tensor:
+        """(B, m, m), float -> (B, m, m) bool"""
+        ranks = noise.flatten(1).argsort(1).argsort(1)
+        return (ranks >= int(share * ranks.shape[1])).view(noise.shape)
+
+    def mine(noise, share):
+        ranks = noise.flatten(1).argsort(1).argsort(1)
+        return (ranks > int(share * ranks.shape[1])).view(noise.shape)
+
+    def probes(generator, dtype):
+        return [(torch.rand(b, m, m, generator=generator, dtype=dtype), s) for b, m, s in ((3, 4, 0.5), (5, 3, 0.3))]
+
+    assert "in each image" in grade(exercise(kept, probes), mine).message

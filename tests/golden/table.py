@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from einops import rearrange
@@ -24,7 +25,7 @@ from course_lib.models.batch_norm import BatchNorm2d
 from course_lib.models.patches import patchify
 from course_lib.optim import LARS, cosine, ema_momentum, parameter_groups, warmup_cosine
 from golden import beit_dmae as masked_b
-from golden import clustering, contrastive, mixing, negatives
+from golden import clustering, contrastive, dense_metric, information, mixing, negatives, pretext
 from golden import dino_ibot as distilled
 from golden import mae_simmim as pixels
 from golden import mice_gatcluster as clustered
@@ -317,6 +318,15 @@ TABLE = [
     Row("dmae.npz", "smoothing.lower_bound, certified_radius", masked_b.lower_bounds),
     Row("dmae.npz", "smoothing.certify", masked_b.certificates),
     Row("dmae.npz", "methods.masked.dmae.consistency_loss", masked_b.consistency),
+    Row("pixpro.npz", "methods.dense.pixpro.propagate, relative_distances, pixpro_loss", dense_metric.pixpro,
+        rtol=1e-4, atol=1e-6),
+    Row("hyperbolic.npz", "models.poincare, by geoopt", partial(dense_metric.hyperbolic, by=("", "_geoopt")),
+        rtol=2e-5, atol=1e-7),  # it projects to 1 - 1e-5 of the radius
+    Row("hyperbolic.npz", "models.poincare, by hyptorch", partial(dense_metric.hyperbolic, by=("_hyptorch",)),
+        atol=1e-3),  # its cut-offs
+    Row("hyperbolic.npz", "evaluate.trees.hyperbolicity", dense_metric.tree_likeness, rtol=1e-7),
+    Row("unhyperml_logratio.npz", "methods.metric.hyperbolic.level_negatives, log_ratio_loss", dense_metric.log_ratio,
+        rtol=1e-5),
     Row("mice.npz", "methods.clustering.mice.mice_loss, gate_, expert_log_probabilities, elbo", clustered.mice),
     Row("mice.npz", "methods.clustering.mice.assigned_sums, new_prototypes, max_mahalanobis_centers",
         clustered.mice_prototypes),
@@ -330,4 +340,26 @@ TABLE = [
         "sd.*.num_batches_tracked": "likewise"}),
     Row("gatcluster.npz", "methods.clustering.gatcluster.relation_loss and the other three tasks",
         clustered.gat_losses),
+    Row("amdim.npz", "methods.information.amdim.feature_map_loss, nce", information.amdim, rtol=1e-5, atol=1e-6),
+    Row("amdim.npz", "methods.information.amdim.tanh_clip", information.amdim_clip, rtol=1e-5, atol=1e-6),
+    Row("bolts_contrast.npz", "methods.information.amdim.feature_map_loss, pairs_of", information.bolts, rtol=1e-5),
+    Row("bolts_contrast.npz", "methods.contrastive.simclr.nt_xent", information.bolts_nt_xent, rtol=1e-5),
+    Row("cpc.npz", "methods.information.cpc.cpc_loss, labels_below, ContextNet", information.cpc, rtol=1e-5, atol=1e-7),
+    Row("cmc.npz", "methods.information.cmc.cmc_loss, pretext.memory.MemoryBank", information.cmc, rtol=1e-5,
+        atol=1e-6),
+    Row("npid_nce.npz", "methods.pretext.npid.nce_loss, memory.MemoryBank", pretext.npid_nce),
+    Row("npid_softmax.npz", "methods.pretext.npid.instance_softmax, memory.MemoryBank", pretext.npid_softmax),
+    Row("pirl.npz", "methods.pretext.pirl.pirl_loss, memory.MemoryBank", pretext.pirl),
+    Row("pirl_nce.npz", "methods.pretext.pirl.pirl_loss, memory.MemoryBank, float32", pretext.pirl_terms, rtol=1e-4,
+        unused={"T": "of the first case; each has its own in its name", "K": "the number of columns less one"}),
+    Row("supcon.npz", "methods.metric.supcon.supcon_loss", pretext.supcon),
+    Row("supcon_modes.npz", "methods.metric.supcon.supcon_loss, float32", pretext.supcon_modes, rtol=1e-4),
+    Row("sela.npz", "methods.clustering.sela.transport_plan, labels_of, label_times", pretext.sela),
+    Row("sela_sinkhorn.npz", "methods.clustering.sela.transport_plan, labels_of", pretext.sela_plans),
+    Row("local_aggregation.npz", "methods.clustering.local_aggregation.aggregation_loss, memory.MemoryBank",
+        lambda z: pretext.local_aggregation(z, official=True), rtol=1e-5, atol=5e-6),
+    Row("local_aggregation.npz", "methods.clustering.local_aggregation.aggregation_loss, row by row",
+        lambda z: pretext.local_aggregation(z, official=False),
+        unused={"k": "of the first case; each has its own in its name"}),
+    Row("paper_drlim.npz", "methods.pretext.drlim.pair_losses, distances", pretext.drlim),
 ]

@@ -19,6 +19,7 @@ from course_lib.evaluate.smoothing import (
     certified_radius,
     certify,
     count_votes,
+    elections,
     lower_bound,
 )
 from course_lib.exercises import reference
@@ -80,12 +81,20 @@ def test_every_patch_counts():
     assert prediction.grad.abs().sum(-1).all()
 
 
-def test_the_exercise_asks_for_the_library_s_loss():
-    denoising_loss = reference("16.denoising_loss")
+def test_the_exercise_s_step_is_the_library_s_loss():
+    """The same noise, the same prediction: the returned loss is that of the method."""
+    step, method, g = reference("16.dmae_step"), dmae(), generator(5)
+    pictures, visible = torch.rand(2, 3, 16, 16, generator=g), torch.arange(16).view(1, 4, 4).expand(2, -1, -1) % 4 == 0
+    expected = float(method.loss((pictures, noisy(pictures, 0.25, generator(1)), visible))["loss"].detach())
 
-    prediction, clean = randn(2, 16, 48), randn(2, 3, 16, 16, seed=1)
-    got = denoising_loss(prediction, clean, randn(2, 3, 16, 16, seed=2), torch.rand(2, 16) < 0.5)
-    torch.testing.assert_close(got, dmae_loss(prediction, clean))
+    class Network(nn.Module):
+        patch = method.patch
+
+        def forward(self, inputs, visible):
+            return method.decode(inputs, visible)
+
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.1)
+    assert step(Network(), optimizer, pictures, visible, 0.25, generator(1)) == pytest.approx(expected, abs=1e-4)
 
 
 def naive_consistency(logits, weight, entropy) -> float:
@@ -329,3 +338,17 @@ def test_certified_accuracy_is_of_all_images():
     assert certified_accuracy(found, radii, labels, 0.0) == 0.5
     assert certified_accuracy(found, radii, labels, torch.tensor([0.25, 0.6, 0.7])).tolist() == [0.5, 0.25, 0.0]
     assert certified_accuracy(found, radii, torch.tensor([0, 1, ABSTAIN, 0]), 0.0) == 0.5
+
+
+def test_stored_elections_hold_the_certificates_of_certify():
+    """The larger sample begins with the smaller one, and with its votes the certificate is that of `certify`."""
+    pictures = torch.stack([torch.full((3, 4, 4), level, dtype=torch.float64) for level in (0.48, 0.5, 0.55)])
+    net = HalfSpace(threshold=float(pictures[1].flatten() @ HalfSpace().direction))
+    g, again = generator(3), generator(3)
+    row = elections(net, pictures, 0.25, 3, g, n0=50, sizes=(120,))
+    for image, chosen, won in zip(pictures, row["found"], row["votes_120"]):
+        found, radius = certify(net, image, 0.25, 3, again, n0=50, n=120)
+        assert radius == float(certified_radius(won, 120, 0.25)) and found in (chosen, ABSTAIN)
+    both = elections(net, pictures, 0.25, 3, generator(3), n0=50, sizes=(40, 120))
+    assert both["found"][0] == row["found"][0] and both["votes_120"][0] == row["votes_120"][0]
+    assert all(small <= large <= small + 80 for small, large in zip(both["votes_40"], both["votes_120"]))

@@ -106,3 +106,40 @@ def test_which_methods_start_their_residual_branches_at_zero(method, zero):
 def test_one_image_is_not_a_batch(backbone):
     with pytest.raises(ValueError, match=r"expected a batch \(B, 3, H, W\)"):
         build_backbone(backbone, 32)(torch.rand(3, 32, 32))
+
+
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_the_unpadded_net_has_the_papers_maps(size):
+    """Each vector of the 7x7 map sees one square of the picture, and there are no batch norms that see all."""
+    net = build_backbone("amdim-net", size, width=4, dim=20).eval()
+    images = torch.rand(2, 3, size, size)
+    maps = net.stages(images)
+    assert [m.shape[2] for m in maps] == [7, 5, 1] and [m.shape[1] for m in maps] == [16, 16, 20] == list(net.widths)
+    torch.testing.assert_close(net(images), maps[-1][:, :, 0, 0])
+    for block in net.modules():
+        if hasattr(block, "last"):
+            torch.nn.init.normal_(block.last.weight)  # it starts at 0
+    images.requires_grad_()
+    net.stages(images)[0][0, :, 3, 3].sum().backward()
+    rows = images.grad[0].abs().sum((0, 2)).nonzero().flatten()
+    assert 0 < rows.min() and rows.max() < size - 1 and len(rows) < size / 2, "the middle cell sees the middle"
+    assert images.grad[1].abs().sum() == 0
+
+
+def test_the_unpadded_net_says_what_does_not_fit():
+    with pytest.raises(ValueError, match="images of 32, 64 or 128 pixels, got 48: set the image size"):
+        build_backbone("amdim-net", 48)
+    with pytest.raises(ValueError, match="expected a dim of four times the width or more"):
+        build_backbone("amdim-net", 32, width=32, dim=64)
+    with pytest.raises(ValueError, match="built for images of 32 pixels, got \\(2, 3, 8, 8\\)"):
+        build_backbone("amdim-net", 32).stages(torch.rand(2, 3, 8, 8))
+
+
+@pytest.mark.parametrize("name", ["convnet", "resnet18"])
+def test_layer_norm_looks_at_one_image_alone(name):
+    """Of an image in another batch the representation is the same, also while it trains."""
+    net, images = build_backbone(name, 32, norm="layer").train(), torch.rand(4, 3, 32, 32)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in net.modules())
+    torch.testing.assert_close(net(images)[:2], net(images[:2]), atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match="norm is 'group'; expected batch or layer"):
+        build_backbone(name, 32, norm="group")

@@ -109,3 +109,8 @@ def test_an_explorer_may_have_tasks():
     made = explore_attention(vit(), images(2).images, tasks={"look at the first layer": lambda data: bool(
         torch.equal(data["overview"][0, 0], data["map"]))})
     assert reach(made)["look at the first layer"]["layer"] == 1
+
+
+def test_it_begins_where_it_is_told_to():
+    state = explore_attention(ibot(), images(2).images, query="mask token", hidden=0.6, layer=1).state
+    assert (state["query"], state["hidden"], state["layer"]) == ("mask token", 0.6, 1)

@@ -161,6 +161,15 @@ def test_below_the_widget_stands_a_small_picture_of_at_most_500_images(monkeypat
     made._widget.close()
 
 
+def test_the_picture_has_the_colours_of_the_first_cause():
+    made = make_shapes(30, size=16)
+    named = {colour: explore_embedding(randn(30, 4), made, colour=colour).figure().legends[0]
+             for colour in ("class", "background", "hue")}
+    assert [legend.get_title().get_text() for legend in named.values()] == ["class", "background", "class"]
+    found = sorted({str(int(b)) for b in made.factors["background"]})
+    assert sorted(text.get_text() for text in named["background"].get_texts()) == found
+
+
 def test_a_photograph_is_not_drawn_into_the_picture_that_is_saved():
     photographs = ImageSet(torch.zeros(20, 3, 16, 16, dtype=torch.uint8), torch.arange(20) % 2, ("cat", "dog"))
     assert not explore_embedding(randn(20, 4), photographs).figure().axes[0].artists

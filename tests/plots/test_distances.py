@@ -24,6 +24,14 @@ def test_fills_stand_in_rows_and_errors_at_the_middle_of_their_interval():
     assert right.lines[1].get_color() == THIS != right.lines[0].get_color(), "the method has its own colour"
 
 
+def test_one_chart_for_each_half():
+    curves = {"object": {"copy": [0.2, 0.8], "SimMIM": [0.2, 0.3]}, "background": {"copy": [0.1, 0.1]}}
+    album, above, below = distances.fills_and_halves({"shown": PICTURES, "copy": PICTURES}, curves, EDGES, 3).axes
+    assert album.images[0].get_array().shape == (2 * 9, 3 * 9, 3)
+    assert [list(line.get_ydata()) for line in (*above.lines, *below.lines)] == [[0.2, 0.8], [0.2, 0.3], [0.1, 0.1]]
+    assert [axes.get_title("left") or axes.get_title() for axes in (above, below)] == list(curves)
+
+
 def test_a_bar_for_every_mask_and_kind_of_picture():
     errors = {"photographs": {"small": 0.5, "large": 0.6}, "shapes": {"small": 1.0, "large": 0.7}}
     left, right = distances.masks_and_errors(PICTURES, {"small": VISIBLE, "large": VISIBLE}, errors).axes

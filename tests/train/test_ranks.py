@@ -26,6 +26,7 @@ from course_lib.augment.pixels import to_float
 from course_lib.augment.views import Augment
 from course_lib.data.images import Batch
 from course_lib.methods.clustering.gatcluster import GATCluster, entropy_loss, relation_loss
+from course_lib.methods.clustering.local_aggregation import aggregation_loss
 from course_lib.methods.clustering.mice import (
     assigned_sums,
     expert_log_probabilities,
@@ -35,6 +36,7 @@ from course_lib.methods.clustering.mice import (
 )
 from course_lib.methods.clustering.ruc import mixed_losses, smoothed_loss
 from course_lib.methods.clustering.scan import scan_loss, self_label_loss
+from course_lib.methods.clustering.sela import label_loss
 from course_lib.methods.contrastive.align_uniform import alignment_loss, uniformity_loss
 from course_lib.methods.contrastive.barlow_twins import barlow_twins_loss
 from course_lib.methods.contrastive.byol import byol_loss
@@ -49,6 +51,10 @@ from course_lib.methods.contrastive.simsiam import simsiam_loss
 from course_lib.methods.contrastive.swav import swav_loss
 from course_lib.methods.contrastive.unmix import unmix_loss
 from course_lib.methods.contrastive.vicreg import vicreg_loss
+from course_lib.methods.information.amdim import feature_map_loss, pairs_of
+from course_lib.methods.information.cmc import cmc_loss
+from course_lib.methods.information.cpc import cpc_loss, cut
+from course_lib.methods.information.framework import PAPERS, Framework
 from course_lib.methods.masked.beit import beit_loss
 from course_lib.methods.masked.dino import dino_loss, koleo_loss, moved_center
 from course_lib.methods.masked.dmae import dmae_loss
@@ -57,6 +63,12 @@ from course_lib.methods.masked.mae import mae_loss
 from course_lib.methods.masked.simmim import simmim_loss
 from course_lib.methods.masked.spark import SparK, spark_loss, sparse
 from course_lib.methods.masked.tokenizers import VQVAE
+from course_lib.methods.metric.supcon import same_class, supcon_loss
+from course_lib.methods.pretext.drlim import pair_losses, pairs
+from course_lib.methods.pretext.jigsaw import jigsaw_loss
+from course_lib.methods.pretext.memory import MemoryBank
+from course_lib.methods.pretext.npid import instance_softmax, nce_loss
+from course_lib.methods.pretext.pirl import pirl_loss
 from course_lib.models import batch_norm, layers
 from course_lib.models.backbones import ConvNet
 from course_lib.models.patches import patchify
@@ -251,6 +263,112 @@ def gatcluster_steps(method: GATCluster, x: Tensor) -> Tensor:
     return total
 
 
+class Remembering(nn.Linear):
+    """A linear layer with a memory bank, whose rows, ages and Z must come out the same on every rank."""
+
+    def __init__(self):
+        super().__init__(5, 7)
+        self.memory = MemoryBank(7)
+        self.memory.prepare(torch.zeros(N + 8, 3, 2, 2, dtype=torch.uint8))
+
+
+def with_rows(views: int) -> Callable[[], tuple[Tensor, ...]]:
+    """Views of images, their numbers in a set of N + 8, and the rows that each meets, its own first."""
+    indices = torch.arange(N).flip(0) + 3
+    drawn = torch.randint(N + 8, (N, 6), generator=torch.Generator().manual_seed(4))
+    return lambda: (*four_views()[:views], indices, torch.cat([indices[:, None], drawn], 1))
+
+
+def npid_steps(net: Remembering, x: Tensor, indices: Tensor, rows: Tensor) -> Tensor:
+    """Two steps, the second with the rows that the first has left and its Z; and one over all rows."""
+    total = 0.0
+    for scale in (1.0, -0.5):
+        v = layers.normalize(net(x * scale))
+        scores = net.memory.scores(v, rows, 0.5)
+        total = total + nce_loss(scores, net.memory.log_partition(scores), N + 8)["loss"]
+        net.memory.update(indices, v)
+    return total + instance_softmax(net.memory.scores(net(x), None, 0.5), indices)
+
+
+def pirl_steps(net: Remembering, x: Tensor, t: Tensor, indices: Tensor, rows: Tensor) -> Tensor:
+    total = 0.0
+    for scale in (1.0, -0.5):
+        scores = [net.memory.scores(net(view * scale), rows, 0.5) for view in (t, x)]
+        total = total + pirl_loss(*scores, net.memory.log_partition(scores[0]), N + 8, 0.3)["loss"]
+        net.memory.update(indices, net(x))
+    return total
+
+
+class BothRemembering(nn.Linear):
+    """A linear layer with the banks of two views."""
+
+    def __init__(self):
+        super().__init__(5, 7)
+        self.banks = nn.ModuleList(Remembering().memory for _ in range(2))
+
+
+def cmc_steps(net: BothRemembering, a: Tensor, b: Tensor, indices: Tensor, rows: Tensor) -> Tensor:
+    total = 0.0
+    for scale in (1.0, -0.5):
+        v = [net(view * scale) for view in (a, b)]
+        scores = [bank.scores(each, rows, 0.5) for each, bank in zip(v, net.banks[::-1])]
+        log_z = [bank.log_partition(each) for each, bank in zip(scores, net.banks[::-1])]
+        total = total + cmc_loss(scores, log_z, N + 8)["loss"] + cmc_loss(scores, None, N + 8)["loss"]
+        for bank, each in zip(net.banks, v):
+            bank.update(indices, each)
+    return total
+
+
+def two_maps() -> tuple[Tensor, ...]:
+    """A map of each of two views, and the draws of a cell of each for two pairs."""
+    draws = torch.rand(N, 2, 2, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    return randn(N, 5, 2, 2, seed=1), randn(N, 5, 2, 2, seed=2), draws
+
+
+def amdim_pairs(net: nn.Module, a: Tensor, b: Tensor, draws: Tensor) -> Tensor:
+    first, second = ([net(x.mean((2, 3)))[:, :, None, None], net(x.movedim(1, 3)).movedim(3, 1)] for x in (a, b))
+    loss = feature_map_loss(first, second, draws.detach().permute(1, 2, 0), pairs_of("01,11", 2), 5.0)["loss"]
+    return loss + 0 * draws.sum()
+
+
+def cpc_rows(net: nn.Module, x: Tensor) -> Tensor:
+    maps = net(x.movedim(1, 3)).movedim(3, 1)
+    return cpc_loss(maps.flip(1), maps, 1)["loss"] + cpc_loss(maps, maps, 2)["loss"]
+
+
+def chosen(paper: str) -> Callable[[], nn.Module]:
+    return lambda: Framework(ConvNet(2, (4, 6), norm="layer" if paper == "CPC v2" else "batch"), 16, *PAPERS[paper])
+
+
+def framework_loss(method: Framework, a: Tensor, b: Tensor) -> Tensor:
+    """Of given views, of one or of two, as its augmentation makes them."""
+    draws = torch.full((len(method.pairs), 2, len(a)), 0.6, dtype=torch.float64)
+    views = (a, b) if method.choices[0] != "cpc" else (cut(a, 4, 2) + 0 * b.sum(),)
+    return method.loss((*views, draws))["loss"] + 0 * (a.sum() + b.sum())
+
+
+def two_images() -> tuple[Tensor, Tensor]:
+    return randn(N, 3, 16, 16, seed=1), randn(N, 3, 16, 16, seed=2)
+
+
+def aggregation_steps(net: Remembering, x: Tensor, indices: Tensor, rows: Tensor) -> Tensor:
+    groups, total = torch.arange(2 * (N + 8)).view(-1, 2) % 5, 0.0
+    for scale in (1.0, -0.5):
+        v = net(x * scale)
+        total = total + aggregation_loss(net.memory.scores(v, None, 0.5), groups[indices], groups, 9)["loss"]
+        net.memory.update(indices, v)
+    return total
+
+
+def supcon_both(net: nn.Module, a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
+    z, same = torch.stack([net(a), net(b)], 1), same_class(collectives.gather(labels))
+    return supcon_loss(z, same, 0.3)["loss"] + supcon_loss(z, same, 0.3, inside=True)["loss"]
+
+
+def drlim_whole(net: nn.Module, a: Tensor, b: Tensor) -> Tensor:
+    return pair_losses(*pairs(collectives.gather(net(a)), collectives.gather(net(b)), 5), 4.0).mean()
+
+
 def ruc_losses(net: nn.Module, a: Tensor, b: Tensor) -> Tensor:
     """Of clean rows that are unequally many on each rank."""
     clean, labels = a.detach()[:, 0] > 0.3, b.detach().argmax(1) % 3
@@ -312,6 +430,23 @@ CASES = {
                                lambda net, a, labels: relation_loss(net(a).softmax(1), labels)),
     "gatcluster, and its pool": Case(lambda: (randn(N, 3, 16, 16, seed=4),), gatcluster_steps, small_gatcluster,
                                      local=True),
+    "npid, and its bank": Case(with_rows(1), npid_steps, Remembering, local=True),
+    "pirl, and its bank": Case(with_rows(2), pirl_steps, Remembering, local=True),
+    "local aggregation, and its bank": Case(with_rows(1), aggregation_steps, Remembering, local=True),
+    "sela's labels": Case(lambda: (randn(N, 5), torch.arange(N)[:, None] % 7),
+                          lambda net, x, labels: label_loss(net(x)[:, None], labels), local=True),
+    "jigsaw": Case(lambda: (randn(N, 5), torch.arange(N) % 7), lambda net, x, which: jigsaw_loss(net(x), which)["loss"],
+                   local=True),
+    "supcon": Case(lambda: (*two_views(), torch.arange(N) % 3), supcon_both),
+    "drlim": Case(two_views, drlim_whole),
+    "amdim": Case(two_maps, amdim_pairs),
+    "cpc": Case(lambda: (randn(N, 5, 4, 2),), cpc_rows),
+    "cmc, and its banks": Case(with_rows(2), cmc_steps, BothRemembering, local=True),
+    "framework as SimCLR": Case(two_images, framework_loss, chosen("SimCLR")),
+    "framework as BYOL": Case(two_images, framework_loss, chosen("BYOL")),
+    "framework as YADIM": Case(two_images, framework_loss, chosen("YADIM")),
+    "framework as CPC v2": Case(two_images, framework_loss, chosen("CPC v2")),
+    "framework as MoCo v2": Case(two_images, framework_loss, chosen("MoCo v2"), local=True),
     "gather": Case(lambda: (randn(N, 5),),
                    lambda net, x: squares(collectives.gather(net(x)).T @ collectives.gather(x)).sum()),
     "all_reduce_sum": Case(lambda: (randn(N, 5),),

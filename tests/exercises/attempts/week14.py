@@ -22,7 +22,6 @@ return torch.exp(torch.log(n) - torch.xlogy(counts, counts).sum() / n)
         ("one over the largest share", 0, "torch.exp(-(p * torch.log(p)).sum())", "1 / p.max()"),
         ("divided by log K", 0, "torch.exp(-(p * torch.log(p)).sum())",
          "-(p * torch.log(p)).sum() / math.log(len(counts))"),
-        ("a float", 0, ".sum())", ".sum()).item()"),
         ("eps inside", 0, "p = p[p > 0]\n", "", "torch.log(p)", "torch.log(p + 1e-3)"),
     ]),
     "14.add_block": Tries([

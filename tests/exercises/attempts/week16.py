@@ -3,29 +3,56 @@
 from . import Tries
 
 ATTEMPTS = {
-    "16.denoising_loss": Tries([
+    "16.dmae_step": Tries([
         """
-n, c = prediction.shape[-1], clean.shape[1]
-p = int(round((n / c) ** 0.5))
-x = einops.rearrange(clean, "b c (h p) (w q) -> b (h w) (p q c)", p=p, q=p)
+noise = torch.randn(images.shape, generator=generator) * sigma
+pred = network(standardize(images + noise), visible)
+x = einops.rearrange(images, "b c (h p) (w q) -> b (h w) (p q c)", p=network.patch, q=network.patch)
 x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True) + 1e-6).sqrt()
-return F.mse_loss(prediction, x)
+optimizer.zero_grad()
+loss = F.mse_loss(pred, x)
+loss.backward()
+optimizer.step()
+return float(loss)
 """], [
         ("absolute error", 0, "F.mse_loss", "F.l1_loss"),
-        ("the residual noise", 0, "rearrange(clean,", "rearrange(clean - noisy,"),
-        ("the mean of the two", 0, "rearrange(clean,", "rearrange((clean + noisy) / 2,"),
-        ("hidden count twice", 0, "return F.mse_loss(prediction, x)",
-         "w = 1 + (~visible).to(x.dtype)\nreturn ((prediction - x).square().mean(-1) * w).sum() / w.sum()"),
+        ("the mean of the two", 0, "rearrange(images,", "rearrange(images + noise / 2,"),
+        ("hidden count twice", 0, "loss = F.mse_loss(pred, x)",
+         "w = 1 + (~visible.flatten(1)).to(x.dtype)\nloss = ((pred - x).square().mean(-1) * w).sum() / w.sum()"),
         ("mean taken off only", 0, " / (x.var(-1, keepdim=True) + 1e-6).sqrt()", ""),
-        ("prediction normalised", 0, "F.mse_loss(prediction, x)", "F.mse_loss(normalize_patches(prediction)[0], x)"),
-        ("root", 0, "return F.mse_loss(prediction, x)", "return F.mse_loss(prediction, x).sqrt()"),
+        ("prediction normalised", 0, "F.mse_loss(pred, x)", "F.mse_loss(normalize_patches(pred)[0], x)"),
+        ("root", 0, "F.mse_loss(pred, x)", "F.mse_loss(pred, x).sqrt()"),
         ("channels first", 0, "(p q c)", "(c p q)"),
         ("whole image normalised", 0, "x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True) + 1e-6).sqrt()",
          "x = (x - x.mean((1, 2), keepdim=True)) / (x.var((1, 2), keepdim=True) + 1e-6).sqrt()"),
-        ("sum over the patch", 0, "F.mse_loss(prediction, x)", "(prediction - x).square().sum(-1).mean()"),
-        ("cosine", 0, "F.mse_loss(prediction, x)", "1 - F.cosine_similarity(prediction, x, dim=-1).mean()"),
-        ("hidden patches of the noisy image", 0, "rearrange(clean,", "rearrange(noisy,", "F.mse_loss(prediction, x)",
-         "(prediction - x)[~visible].square().mean()"),
+        ("cosine", 0, "F.mse_loss(pred, x)", "1 - F.cosine_similarity(pred, x, dim=-1).mean()"),
+        ("hidden patches of the noisy image", 0, "rearrange(images,", "rearrange(images + noise,",
+         "F.mse_loss(pred, x)", "(pred - x)[~visible.flatten(1)].square().mean()"),
+        ("standardised twice", 0, "standardize(images + noise)", "standardize(standardize(images + noise))"),
+        ("half of the noise", 0, "* sigma", "* sigma / 2"),
+        ("no generator", 0, ", generator=generator", ""),
+        ("uphill", 0, "loss.backward()", "(-loss).backward()"),
+        ("two updates", 0, "optimizer.step()", "optimizer.step(); optimizer.step()"),
+        ("no update", 0, "optimizer.step()", "pass"),
+    ]),
+    "16.certified_accuracy": Tries([
+        """
+hits = 0
+for c, r, y in zip(found, radii, labels):
+    if c == ABSTAIN:
+        continue
+    hits += int(c == y) * int(r >= at)
+return hits / len(labels)
+"""], [
+        ("twice the radius", 0, "r >= at", "r >= 2 * at"),
+        ("per cent", 0, "hits / len(labels)", "100 * hits / len(labels)"),
+        ("a count", 0, "return hits / len(labels)", "return hits"),
+        ("the first class is silence", 0, "c == ABSTAIN", "c == 0"),
+        ("one too many", 0, "hits = 0", "hits = 1"),
+        ("wrong ones", 0, "c == y", "c != y"),
+        ("only the last", 0, "hits +=", "hits ="),
+        ("a strict radius of a tenth more", 0, "r >= at", "r > at + 0.1"),
+        ("at is ignored above one half", 0, "r >= at", "r >= min(at, 0.5)"),
     ]),
     "16.certified_radius": Tries([
         """

@@ -362,7 +362,7 @@ EQUIVALENT = {
         "line 11: check_positive('epsilon', epsilon) -> nothing":
             "a check of the arguments; good ones pass it",
         "line 12: rank() * len(scores) -> rank()": _ONE_RANK,
-        "line 21: first + own -> own": _ONE_RANK,
+        "line 20: first + own -> own": _ONE_RANK,
         "line 15: log_q = torch.cat([log_q, at_least_float32(extra)]) -> nothing":
             "the learner's function has no extra rows; 08.queue_codes and tests/test_swav.py have",
         "line 17: log_q = log_q - log_q.logsumexp((0, 1)) -> nothing": _SCALE,

@@ -34,6 +34,24 @@ def _order_as_rank(noise, mask_ratio, scale=1):
     return _blocks(places.ge(_up(noise, mask_ratio)), scale)
 
 
+def _by_threshold(noise, mask_ratio, scale=1):
+    return _blocks(_chosen(-noise, _up(noise, mask_ratio)), scale)
+
+
+def _nearest_count(noise, mask_ratio, scale=1):
+    return _blocks(_chosen(noise, int(round(noise[0].numel() * mask_ratio, 0))), scale)
+
+
+def _row_by_row(noise, mask_ratio, scale=1):
+    out = torch.ones(noise.shape, dtype=torch.bool)
+    count = -int(-noise.shape[2] * mask_ratio // 1)
+    return _blocks(out.scatter_(2, noise.sort(dim=2).indices[..., :count], False), scale)
+
+
+def _half_tiled(pattern):
+    return lambda noise, mask_ratio, scale=1: repeat(_chosen(noise, _up(noise, mask_ratio)), pattern, p=scale, q=scale)
+
+
 # ---------------------------------------------------------------- 13.average_distance
 def _places(visible, size):
     p = size // visible.shape[-1]
@@ -76,6 +94,24 @@ def _images_alike(visible, size):
 
 def _no_root(visible, size):
     return _mean([min(_distance(a, b) ** 2 for b in seen) for seen, gone in _places(visible, size) for a in gone])
+
+
+def _corner_to_corner(visible, size):
+    p = size // visible.shape[1]
+    return _mean([min(_distance((p * a[0], p * a[1]), (p * b[0], p * b[1])) for b in seen)
+                  for seen, gone in _places(visible, visible.shape[1]) for a in gone])
+
+
+def _tiled_flags(visible, size):
+    p = size // visible.shape[-1]
+    tiled = repeat(visible, "b h w -> b (p h) (q w)", p=p, q=p)
+    return _mean([min(_distance(a, b) for b in seen) for seen, gone in _places(tiled, size) for a in gone])
+
+
+def _seen_anywhere(visible, size):
+    every = list(_places(visible, size))
+    union = {place for seen, _ in every for place in seen}
+    return _mean([min(_distance(a, b) for b in union) for _, gone in every for a in gone])
 
 
 # ---------------------------------------------------------------- 13.pixel_shuffle
@@ -167,6 +203,20 @@ def _whitened(prediction, images, visible, eps=1e-5):
     return d[flags].abs().sum() / (flags.sum() + eps) / d.shape[1]
 
 
+def _mean_of_selection(prediction, images, visible, eps=1e-5):
+    d, flags = _flat(prediction, images, visible)
+    return d[flags].abs().mean()
+
+
+def _eps_at_the_end(prediction, images, visible, eps=1e-5):
+    return _mean_of_selection(prediction, images, visible).add(eps)
+
+
+def _per_patch(prediction, images, visible, eps=1e-5):
+    d, flags = _flat(prediction, images, visible)
+    return d[flags].abs().mean(1).sum() / (visible.logical_not().sum() + eps)
+
+
 # ---------------------------------------------------------------- 13.simmim_step
 def _spelt(change="", order=("zero", "back", "move"), back=float):
     """A step of its own words; `change` says what is done in another way."""
@@ -181,12 +231,17 @@ def _spelt(change="", order=("zero", "back", "move"), back=float):
             token = 0.0 * mask_token.detach()
         if change == "fixed":
             token = mask_token.data
+        if change == "mean":
+            token = x.sum(1, keepdim=True) / x.shape[1]
         covered = torch.where(gone, token.expand_as(x), x)
         enter = {"late": lambda: torch.where(gone, token.expand_as(x), x + positions), "open": lambda: x + positions,
                  "holes": lambda: x + positions, "after": lambda: x + positions,
                  "sum": lambda: x + gone * token + positions, "nowhere": lambda: covered,
-                 "afterwards": lambda: covered, "half": lambda: torch.where(gone, token + positions, x)}
-        y = encoder(enter.get(change, lambda: covered + positions)())
+                 "afterwards": lambda: covered, "times": lambda: covered.mul(positions),
+                 "everywhere": lambda: torch.where(gone, token, x + token) + positions,
+                 "half": lambda: torch.where(gone, token + positions, x)}
+        y = enter.get(change, lambda: covered + positions)()
+        y = y if change == "straight" else encoder(y)
         if change == "after":
             y = torch.where(gone, token.expand_as(y), y)
         if change == "afterwards":
@@ -198,6 +253,9 @@ def _spelt(change="", order=("zero", "back", "move"), back=float):
                      q=images.shape[-1] // visible.shape[-1])
         apart = (drawn - target)[big]
         loss = (apart**2 if change == "square" else apart.abs()).sum() / (apart.numel() + 3e-5)
+        if change == "per image":
+            big = big.to(drawn)
+            loss = (((drawn - target).abs() * big).sum((1, 2, 3)) / big.sum((1, 2, 3))).mean()
         for what in order:
             if what == "back":
                 loss.backward()
@@ -225,6 +283,11 @@ SECOND = {
         "the token replaces the position too": _spelt("late"),
         "nothing is hidden": _spelt("open"),
         "the visible patches are replaced": _spelt("inverted"),
+        "the mean of the images' losses": _spelt("per image"),
+        "the mean embedding in hidden places": _spelt("mean"),
+        "the token is added to all": _spelt("everywhere"),
+        "positions are multiplied": _spelt("times"),
+        "the encoder is left out": _spelt("straight"),
         "zeros in place of the token": _spelt("zeros"),
         "the mask token is detached": _spelt("fixed"),
         "the token is added": _spelt("sum"),
@@ -256,6 +319,11 @@ SECOND = {
         "argsort taken for ranks": _order_as_rank,
         "the visible ones are counted": lambda noise, mask_ratio, scale=1: _blocks(
             _chosen(noise, _up(noise, 1 - mask_ratio)), scale),
+        "the largest noise is hidden": _by_threshold,
+        "rounded to the nearest": _nearest_count,
+        "ranks within each row": _row_by_row,
+        "tiled along one axis": _half_tiled("b h w -> b (h p) (q w)"),
+        "tiled along the other axis": _half_tiled("b h w -> b (p h) (w q)"),
     },
     "13.average_distance": {
         "counted in patches": _grid_distance,
@@ -264,10 +332,17 @@ SECOND = {
         "distance to all visible pixels": _to_all,
         "mean of per-image means": _images_alike,
         "the squared distance": _no_root,
+        "between the corners of patches": _corner_to_corner,
+        "the mask is tiled": _tiled_flags,
+        "the visible pixels of any image": _seen_anywhere,
     },
     "13.pixel_shuffle": {
         "MAE's order": lambda maps, stride: _axes(maps, stride, "pqc", "bchpwq"),
         "columns before rows": lambda maps, stride: _axes(maps, stride, "cqp", "bchpwq"),
+        "the colours between rows and columns": lambda maps, stride: _axes(maps, stride, "pcq", "bchpwq"),
+        "MAE's order, columns before rows": lambda maps, stride: _axes(maps, stride, "qpc", "bchpwq"),
+        "rows side by side": lambda maps, stride: _axes(maps, stride, "cpq", "bcphwq"),
+        "columns side by side": lambda maps, stride: _axes(maps, stride, "cpq", "bchpqw"),
         "blocks side by side": lambda maps, stride: _axes(maps, stride, "cpq", "bcphqw"),
         "a plain view": _as_it_lies,
     },
@@ -283,6 +358,9 @@ SECOND = {
         "divided by the number of all pixels": _all_below,
         "mean of per-image means": _one_by_one,
         "targets normalised in each patch": _whitened,
+        "no eps": _mean_of_selection,
+        "eps outside the fraction": _eps_at_the_end,
+        "patches are counted": _per_patch,
     },
 }
 

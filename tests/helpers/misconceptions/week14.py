@@ -66,7 +66,35 @@ def _cut(visible, top, left, height, width, missing):
     return len(fresh)
 
 
+def _half_open(visible, top, left, height, width, missing):
+    return _loop(_right)(visible, top, left, height - 1, width - 1, missing)
+
+
+def _cut_at(visible, top, left, height, width, missing):
+    cells = [(r, c) for r in range(top, min(height, len(visible))) for c in range(left, min(width, len(visible)))]
+    fresh = [cell for cell in cells if visible[cell]]
+    if not _right(len(fresh), 0, missing):
+        return 0
+    for cell in fresh:
+        visible[cell] = False
+    return len(fresh)
+
+
+def _one_up(visible, top, left, height, width, missing):
+    part = visible[top - 1:top + height - 1].T[left - 1:left + width - 1].T
+    fresh = int(part.long().sum())
+    if _right(fresh, 0, missing):
+        part.zero_()
+        return fresh
+    return 0
+
+
 BLOCK = {
+    "a slice that ends at the height": _cut_at,
+    "rows and columns counted from 1": _one_up,
+    "a row and a column too few": _half_open,
+    "True is returned": _loop(_right, answer=lambda visible, area: visible.numel() > 0),
+    "counted after writing": _loop(_right, answer=lambda visible, area: torch.tensor(0)),
     "the whole block is counted": _loop(_right, answer=lambda visible, area: area),
     "refused by its area": _loop(lambda new, area, missing: new >= 1 and not area > missing),
     "it overshoots": _loop(lambda new, area, missing: new != 0),
@@ -100,6 +128,18 @@ def _table(number, extra=(0, 1, 2), place=lambda n, h, w: (n // w, n % w), befor
     return index
 
 
+def _rows_first(height, width):
+    out = _table(_number)(height, width) + 3
+    n = (2 * height - 1) * (2 * width - 1)
+    return torch.where(out >= n + 3, out - n - 3, out)
+
+
+def _class_at_the_end(height, width):
+    out = _table(_number)(height, width)
+    order = [*range(1, len(out)), 0]
+    return out[order][:, order]
+
+
 def _number(dy, dx, h, w):
     return (dy + h - 1) * (2 * w - 1) + dx + w - 1
 
@@ -113,6 +153,12 @@ INDEX = {
     "patch -> class and class -> patch exchanged": _table(_number, extra=(1, 0, 2)),
     "one row for all that has to do with the class token": _table(_number, extra=(0, 0, 0)),
     "class -> class forgotten": _table(_number, extra=(0, 1, 1)),
+    "the class rows first": _rows_first,
+    "dx is the slow one": _table(lambda dy, dx, h, w: (dx + w - 1) * (2 * h - 1) + dy + h - 1),
+    "the corner before the others": _table(_number, extra=(1, 2, 0)),
+    "the class token last": _class_at_the_end,
+    "as many offsets as patches": lambda height, width: _table(
+        _number, before=(2 * height - 1) * (2 * width - 1) - height * width)(height, width),
     "columns first": _table(_number, place=lambda n, h, w: (n % h, n // h)),
     "the extra rows too early": _table(_number, before=1),
 }
@@ -139,7 +185,17 @@ def _brier(logits, words, visible):
     return (error * ~visible).sum() / (~visible).sum()
 
 
+def _word_by_word(logits, words, visible):
+    cost, found = -_log_p(logits, words), []
+    for word in range(logits.shape[-1]):
+        at = ~visible & (words == word)
+        found += [cost[at].sum() / at.sum()] if at.any() else []
+    return sum(found) / len(found)
+
+
 LOSS = {
+    "the mean of the words' means": _word_by_word,
+    "word 0 is ignored": lambda logits, words, visible: -_log_p(logits, words)[~visible & (words > 0)].mean(),
     "the mean of the images' means": _means,
     "all patches": lambda logits, words, visible: F.cross_entropy(logits.transpose(1, 2), words),
     "the visible patches": lambda logits, words, visible: -_log_p(logits, words)[visible].mean(),
@@ -166,6 +222,8 @@ def _stepped(tokenizer, embed, transformer, mask_token, optimizer, images, visib
               "zero": lambda: shown * tokens, "all": lambda: tokens * 0 + token,
               "mean": lambda: shown * tokens + (1 - shown) * tokens.sum(1, True) / side**2,
               "added": lambda: tokens + (1 - shown) * token,
+              "other": lambda: shown * tokens + (1 - shown) * torch.cat([tokens[-1:], tokens[:-1]]),
+              "part": lambda: torch.where(shown > 0, tokens, tokens + 0.9 * (token - tokens)),
               "swapped": lambda: (1 - shown) * tokens + shown * token}[put]()
     logits = transformer(tokens)
     words = logits.detach().max(-1).indices if own else words
@@ -194,6 +252,8 @@ STEP = {
     "black patches without a mask token": _step(black="read", put="not"),
     "zeros in hidden places": _step(put="zero"),
     "the mean token in hidden places": _step(put="mean"),
+    "another image's tokens in hidden places": _step(put="other"),
+    "a part of the token is left in": _step(put="part"),
     "the mask token everywhere": _step(put="all"),
     "the mask token is added": _step(put="added"),
     "the mask token in visible places": _step(put="swapped"),

@@ -11,59 +11,6 @@ from scipy.stats import beta, norm
 PHI = NormalDist()
 
 
-# ---------------------------------------------------------------- 16.denoising_loss
-def _cut(images, prediction):
-    p = math.isqrt(prediction.shape[-1] // 3)
-    return rearrange(images, "b c (h p) (w q) -> b (h w) (p q c)", p=p, q=p)
-
-
-def _standard(x, of=None):
-    of = x if of is None else of
-    return (x - of.mean(2, keepdim=True)) / torch.sqrt(of.var(2, keepdim=True) + 1e-6)
-
-
-def _mse(prediction, target, weight=None):
-    error = ((prediction - target) ** 2).sum(2) / prediction.shape[2]
-    return error.mean() if weight is None else (error * weight).sum() / weight.sum()
-
-
-def _channels(prediction, clean, noisy, visible):
-    x = rearrange(_cut(clean, prediction), "b l (n c) -> b l c n", c=3)
-    x = (x - x.mean(3, keepdim=True)) / torch.sqrt(x.var(3, keepdim=True) + 1e-6)
-    return _mse(prediction, rearrange(x, "b l c n -> b l (n c)"))
-
-
-def _biased(prediction, clean, noisy, visible):
-    x = _cut(clean, prediction)
-    centred = x - x.mean(2, keepdim=True)
-    return _mse(prediction, centred / torch.sqrt(centred.pow(2).mean(2, keepdim=True) + 1e-6))
-
-
-def _variance(prediction, clean, noisy, visible):
-    x = _cut(clean, prediction)
-    return _mse(prediction, (x - x.mean(2, keepdim=True)) / x.var(2, keepdim=True))
-
-
-LOSS = {
-    "hidden patches only": lambda prediction, clean, noisy, visible: _mse(
-        prediction, _standard(_cut(clean, prediction)), 1 - visible.to(prediction)),
-    "visible patches only": lambda prediction, clean, noisy, visible: _mse(
-        prediction, _standard(_cut(clean, prediction)), visible.to(prediction)),
-    "the noisy image as target":
-        lambda prediction, clean, noisy, visible: _mse(prediction, _standard(_cut(noisy, prediction))),
-    "the noise as target": lambda prediction, clean, noisy, visible: _mse(
-        prediction, _cut(noisy, prediction) - _cut(clean, prediction)),
-    "statistics of the noisy patch": lambda prediction, clean, noisy, visible: _mse(
-        prediction, _standard(_cut(clean, prediction), _cut(noisy, prediction))),
-    "plain pixels": lambda prediction, clean, noisy, visible: _mse(prediction, _cut(clean, prediction)),
-    "biased variance": _biased,
-    "each channel for itself": _channels,
-    "the sum over pixels": lambda prediction, clean, noisy, visible: (
-        (prediction - _standard(_cut(clean, prediction))) ** 2).sum(2).mean(),
-    "divided by the variance": _variance,
-}
-
-
 # ---------------------------------------------------------------- 16.certified_radius
 def _low(k, n, alpha):
     return float(beta.ppf(alpha, k, n - k + 1)) if k else 0.0
@@ -100,19 +47,21 @@ RADIUS = {
 
 
 # ---------------------------------------------------------------- 16.certify
-def _answers(classifier, image, sigma, many, generator):
-    return classifier(image + sigma * torch.randn(many, *image.shape, generator=generator)).argmax(1).tolist()
+def _answers(classifier, image, sigma, many, generator, level=lambda sigma: sigma, draw=torch.randn):
+    noise = draw(many, *image.shape, generator=generator)
+    return torch.max(classifier(image[None] + noise.mul(level(sigma))), 1).indices.tolist()
 
 
 def _most(answers):
     return max(range(3), key=answers.count)
 
 
-def _plan(decide):
+def _plan(decide, **change):
     """decide(first answers, second answers, n0, n, alpha) -> class, bound."""
     def certify(classifier, image, sigma, classes, generator, n0=100, n=10_000, alpha=0.001):
-        first = _answers(classifier, image, sigma, n0, generator)
-        chosen, p, floor = decide(first, lambda: _answers(classifier, image, sigma, n, generator), n0, n, alpha)
+        first = _answers(classifier, image, sigma, n0, generator, **change)
+        chosen, p, floor = decide(first, lambda: _answers(classifier, image, sigma, n, generator, **change), n0, n,
+                                  alpha)
         if p < 0.5 and floor is not None:
             return floor, 0.0
         return chosen, sigma * PHI.inv_cdf(min(p, 1 - 1e-9))
@@ -138,7 +87,34 @@ def _honest(bound, floor=-1):
     return lambda first, more, n0, n, alpha: (_most(first), bound(more().count(_most(first)), n, alpha), floor)
 
 
+def _one_copy(many, *shape, generator):
+    return torch.randn(*shape, generator=generator).repeat(many, 1, 1, 1)
+
+
+def _one_number(many, *shape, generator):
+    return torch.randn(many, 1, 1, 1, generator=generator) * torch.ones(shape)
+
+
+def _again(many, *shape, generator):
+    return torch.randn(many, *shape, generator=torch.Generator().manual_seed(generator.initial_seed()))
+
+
+def _fixed(many, *shape, generator):
+    torch.rand(1, generator=generator)
+    return torch.randn(many, *shape, generator=torch.Generator().manual_seed(7 + many))
+
+
 CERTIFY = {
+    "noise of size 1": _plan(_honest(_low), level=lambda sigma: 1),
+    "noise of size sigma squared": _plan(_honest(_low), level=lambda sigma: sigma * sigma),
+    "no noise": _plan(_honest(_low), level=lambda sigma: 0),
+    "noise in the network's units": _plan(_honest(_low), level=lambda sigma: 4 * sigma),
+    "noise in the network's units, the other way": _plan(_honest(_low), level=lambda sigma: sigma / 4),
+    "one noise for all votes": _plan(_honest(_low), draw=_one_copy),
+    "one noise for all pixels": _plan(_honest(_low), draw=_one_number),
+    "the draws of the first election once more": _plan(_honest(_low), draw=_again),
+    "a generator of its own": _plan(_honest(_low), draw=_fixed),
+    "noise from nowhere": _plan(_honest(_low), draw=lambda *shape, generator: torch.randn(*shape)),
     "the class picked from the votes that are counted": _plan(_luck),
     "the first votes counted again": _plan(lambda first, more, n0, n, alpha: (
         _most(first), _low(first.count(_most(first)), n0, alpha), -1)),
@@ -151,6 +127,112 @@ CERTIFY = {
         _most(first), _low(more().count(_most(first)), n, alpha), _most(first))),
     "n0 in the bound": _plan(lambda first, more, n0, n, alpha: (
         _most(first), _low(min(n0, more().count(_most(first))), n0, alpha), -1)),
+}
+
+
+# ---------------------------------------------------------------- 16.certified_accuracy
+def _counted(decide, among=lambda c, y, r, at: True):
+    """decide(class, label, radius, at) -> does the image count? among: is it in the denominator?"""
+    def share(found, radii, labels, at):
+        rows = [row for row in zip(found.tolist(), labels.tolist(), radii.tolist()) if among(*row, at)]
+        return sum(bool(decide(*row, at)) for row in rows) / max(1, len(rows))
+    return share
+
+
+def _holds(c, y, r, at):
+    return c == y and not r < at
+
+
+ACCURACY = {
+    "the radius is not asked for": _counted(lambda c, y, r, at: c == y),
+    "wrong answers count as well": _counted(lambda c, y, r, at: c != -1 and r >= at),
+    "abstained images count as certified at 0": _counted(lambda c, y, r, at: not r < at),
+    "an abstention counts as right": _counted(lambda c, y, r, at: c == -1 or _holds(c, y, r, at)),
+    "abstentions are left out": _counted(_holds, lambda c, y, r, at: c != -1),
+    "only among right answers": _counted(_holds, lambda c, y, r, at: c == y),
+    "only among certified answers": _counted(_holds, lambda c, y, r, at: c >= 0 and r >= at),
+    "the wrong side of the radius": _counted(lambda c, y, r, at: c == y and not r > at),
+    "right or certified": _counted(lambda c, y, r, at: c == y or r >= at),
+    "the mean radius": lambda found, radii, labels, at: float(radii[found == labels].sum()) / len(radii),
+    "a share of errors": _counted(lambda c, y, r, at: not _holds(c, y, r, at)),
+}
+
+
+# ---------------------------------------------------------------- 16.dmae_step
+def _cut(images, p):
+    return rearrange(images, "b c (h p) (w q) -> b (h w) (p q c)", p=p, q=p)
+
+
+def _standard(x, of=None, correction=1):
+    of = x if of is None else of
+    return (x - x.mean(2, keepdim=True)) / torch.sqrt(of.var(2, keepdim=True, correction=correction) + 1e-6)
+
+
+def _by_colour(x):
+    x = rearrange(x, "b l (n c) -> b l c n", c=3)
+    return rearrange((x - x.mean(3, keepdim=True)) / torch.sqrt(x.var(3, keepdim=True) + 1e-6), "b l c n -> b l (n c)")
+
+
+def _stepped(network, optimizer, images, visible, sigma, generator, level=lambda sigma: sigma, draw=torch.randn,
+             after=lambda x: x, units=lambda x: (x - 0.45) / 0.25, late=False, place=False, mask=lambda v: v,
+             aim=lambda clean, seen: _standard(clean), weigh=None, total=False, adds=False, still=False, early=False,
+             tensor=False, digits=None):
+    noise = level(sigma) * draw(*images.shape, generator=generator)
+    if place:
+        images += noise
+        seen = images
+    else:
+        seen = after(images + (0.25 * noise if late else noise))
+    prediction = network(units(seen), mask(visible))
+    error = (prediction - aim(_cut(images, network.patch), _cut(seen, network.patch))).pow(2)
+    error = error.sum(2) if total else error.mean(2)
+    weight = torch.ones_like(error) if weigh is None else weigh(visible.flatten(1).to(error))
+    loss = (error * weight).sum() / weight.sum()
+    if early:
+        optimizer.step()
+    if not adds:
+        optimizer.zero_grad(set_to_none=False)
+    if not still:
+        torch.autograd.backward([loss])
+    if not early:
+        optimizer.step()
+    value = float(loss.detach())
+    return loss if tensor else value if digits is None else round(value, digits)
+
+
+def _step(**change):
+    return lambda *given: _stepped(*given, **change)
+
+
+STEP = {
+    "hidden patches only": _step(weigh=lambda v: 1 - v),
+    "visible patches only": _step(weigh=lambda v: v),
+    "hidden and visible weigh the same": _step(weigh=lambda v: v / v.sum() + (1 - v) / (1 - v).sum()),
+    "the noisy image as target": _step(aim=lambda clean, seen: _standard(seen)),
+    "noise added in place": _step(place=True),
+    "the noise as target": _step(aim=lambda clean, seen: seen - clean),
+    "statistics of the noisy patch": _step(aim=lambda clean, seen: _standard(clean, seen)),
+    "plain pixels": _step(aim=lambda clean, seen: clean),
+    "biased variance": _step(aim=lambda clean, seen: _standard(clean, correction=0)),
+    "each channel for itself": _step(aim=lambda clean, seen: _by_colour(clean)),
+    "summed over the pixels": _step(total=True),
+    "noise after normalisation": _step(late=True),
+    "not normalised": _step(units=lambda x: x),
+    "noise of size 1": _step(level=lambda sigma: 1),
+    "noise of size sigma squared": _step(level=lambda sigma: sigma * sigma),
+    "no noise": _step(level=lambda sigma: 0),
+    "one noise for the batch": _step(draw=lambda b, *shape, generator: torch.randn(1, *shape, generator=generator)),
+    "uniform noise": _step(draw=lambda *shape, generator: torch.rand(shape, generator=generator) - 0.5),
+    "clipped to [0, 1]": _step(after=lambda x: x.clip(0, 1)),
+    "a generator of its own": _step(draw=lambda *shape, generator: torch.randn(
+        shape, generator=torch.Generator().manual_seed(0))),
+    "the mask is inverted": _step(mask=torch.logical_not),
+    "everything is visible": _step(mask=lambda v: v | True),
+    "gradients never cleared": _step(adds=True),
+    "the weights never move": _step(still=True),
+    "the step comes before backward": _step(early=True),
+    "the loss is rounded": _step(digits=2),
+    "the loss keeps its graph": _step(tensor=True),
 }
 
 
@@ -172,9 +254,17 @@ NEEDED = {
     "the radius in place of Phi": lambda radius, sigma, alpha=0.001: _votes(min(0.99, 0.2 * radius / sigma), alpha),
 }
 
-SECOND = {"16.denoising_loss": LOSS, "16.certified_radius": RADIUS, "16.certify": CERTIFY, "16.samples_needed": NEEDED}
+SECOND = {"16.certified_radius": RADIUS, "16.certify": CERTIFY, "16.certified_accuracy": ACCURACY, "16.dmae_step": STEP,
+          "16.samples_needed": NEEDED}
 EQUIVALENT = {
     "16.certified_radius": {"line 4: bound >= 0.5 -> bound > 0.5": "at one half exactly the radius is 0 either way"},
     "16.certify": {"line 3: 500 -> 499": "how many are asked at once changes no answer",
                    "line 3: 500 -> 501": "how many are asked at once changes no answer"},
+    "16.certified_accuracy": {
+        "line 6: torch.as_tensor(at, dtype=torch.float64) -> torch.as_tensor(at)": "the radii asked for are exact",
+        "line 8: (right & (radii.double() >= at[..., None])).double().mean(-1) -> "
+        "(right & (radii.double() >= at[..., None])).double().mean(-0)": "of one radius there is one axis",
+        "line 8: radii.double() >= at[..., None] -> radii.double() > at[..., None]":
+            "no certified radius is just the one asked for, and either reading is right",
+    },
 }

@@ -1,0 +1,1 @@
+"""Methods that compare places of images, not whole images."""

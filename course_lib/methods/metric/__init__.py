@@ -1,0 +1,1 @@
+"""Metric learning: distances that follow labels, or clusters in their place; flat or curved."""

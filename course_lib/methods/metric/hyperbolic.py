@@ -1,0 +1,158 @@
+r"""Unsupervised hyperbolic metric learning. Yan, Luo, Deng and Huang, CVPR 2021 (not on arXiv):
+https://openaccess.thecvf.com/content/CVPR2021/html/Yan_Unsupervised_Hyperbolic_Metric_Learning_CVPR_2021_paper.html
+
+A backbone's features are clustered from the bottom up (Ward's linkage), and the tree is cut at several levels: labels
+fine and coarse, made anew in each epoch. Embeddings z live in a Poincare ball (`models.poincare`), where a tree has
+room. An anchor j is compared with a positive k of its finest cluster and a negative l, which is of level m if it leaves
+the anchor's cluster there: at m = 0 it is in another of the coarsest clusters, at m = 1 in the same coarsest and
+another of the next, and so on. The ratio of their similarities is told by the level, with Omega < 1 and M levels:
+
+    L = sum over j, k, l of  ( log(s_jk / s_jl) - w log(Omega / Omega^(M - m + 1)) )^2        w = 0.1, Omega = 0.1
+
+What the released code does, and this does not: its similarity is the inner product of points of the ball, of which a
+negative one has no logarithm (NaN), and not their distance; levels above the first are compared with the *first*
+level's labels (`labels[:, i]` against `targets`); of three levels the third has the first's number of clusters; all
+embeddings are scaled to length 1 before they enter the ball, and so lie at one radius, tanh 1, though the radius is
+where a tree has its depth; the backbone's rate is 0, only the embedding learns. Here s = exp(-d), with which the
+left ratio is d_jl - d_jk; the mean over triples, not the sum, so that the rate need not follow the batch size; points
+have radii of their own. `similarity="product"` and `radius` bring two of them back. Official code: JiexiYan/UnHyperML.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.augment.pixels import standardize
+from course_lib.augment.views import SHAPES_VIEWS, Augment
+from course_lib.collectives import gather
+from course_lib.data.images import Batch
+from course_lib.methods.base import Method
+from course_lib.methods.clustering.shared import PerImage, through
+from course_lib.models.layers import Backbone, normalize
+from course_lib.models.poincare import distance, exp0, project
+from course_lib.precision import check_positive, in_float32
+
+
+def ward_levels(features: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """Features (N, D) -> int64 (N, levels): clusters of Ward's linkage, cut so that level i has sizes[i] of them."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    tree = linkage(features.double().cpu().numpy(), "ward")
+    return torch.stack([torch.from_numpy(fcluster(tree, size, "maxclust")).long() - 1 for size in sizes], 1)
+
+
+def level_negatives(labels: Tensor) -> Tensor:
+    """Labels (N, M), the finest level first -> bool (M, N, N): [m, j, l], whether l is a negative of j at level m."""
+    different = (labels[:, None] != labels).movedim(2, 0).flip(0)  # (M, N, N), the coarsest first
+    new = different.clone()
+    new[1:] &= ~different[:-1]  # not already apart at a coarser level
+    return new
+
+
+@in_float32
+def log_ratio_loss(similarity: Tensor, positives: Tensor, negatives: Tensor, omega: float = 0.1, weight: float = 0.1,
+                   eps: float = 1e-6) -> tuple[Tensor, float]:
+    """Similarities (N, N), positives (N, N) and negatives (M, N, N) bool -> the sum over triples, and their number."""
+    log_s, levels = (similarity + eps).log(), len(negatives)
+    total, triples = similarity.new_zeros(()), 0.0
+    near, n_near = log_s.where(positives, 0.0), positives.sum(1)  # (N, N), (N,)
+    for m, apart in enumerate(negatives):
+        goal = weight * math.log((omega + eps) / (omega ** (levels - m + 1) + eps))
+        far, n_far = (log_s + goal).where(apart, 0.0), apart.sum(1)
+        # the sum over k and l of (near_k - far_l)^2, for each anchor
+        squares = near.square().sum(1) * n_far + far.square().sum(1) * n_near - 2 * near.sum(1) * far.sum(1)
+        total, triples = total + squares.sum(), triples + float((n_near * n_far).sum())
+    return total, triples
+
+
+class Levels(PerImage):
+    """Each image's cluster at every level: (N, M) int64, the finest first."""
+
+    labels: Tensor
+
+
+class Hyperbolic(Method):
+    """The method: backbone, a linear map, and the ball.
+
+    out: its dimensions. curvature: c. clusters: of each level, the finest first. omega, weight: of the loss.
+    similarity: "distance", exp(-d), or "product". radius: None, or the length to which embeddings are scaled before
+    they enter the ball (the release: 1). every: epochs between two clusterings. Begin with a backbone that has learned
+    something (`--weights`, or `pretext`, a run's folder or the name of a learned network); clusters of a random one
+    follow colour. recipe: for short runs; the release has Adam, 1e-5, batches of 16 clusters with 8 images each.
+    """
+
+    title = "Hyperbolic"
+    week = 28
+    recipe = {"lr": 3e-4, "batch_size": 64}
+    explored = ("map",)
+    begins_with = ("pretext",)
+    shapes_options = {"augment": SHAPES_VIEWS}
+
+    def __init__(self, backbone: Backbone, image_size: int = 32, pretext: str = "", out: int = 16,
+                 curvature: float = 1.0, clusters: tuple[int, ...] = (64, 16), omega: float = 0.1,
+                 weight: float = 0.1, similarity: str = "distance", radius: float | None = None, every: int = 1,
+                 augment: Augment | None = None):
+        super().__init__()
+        for name, value in (("curvature", curvature), ("omega", omega), ("every", every)):
+            check_positive(name, value)
+        if not clusters or any(a <= b for a, b in zip(clusters, clusters[1:])) or min(clusters) < 2:
+            raise ValueError(f"clusters is {clusters}; expected a number for each level, the finest and largest first, "
+                             "each 2 or more, such as (64, 16)")
+        if similarity not in ("distance", "product"):
+            raise ValueError(f"similarity is {similarity!r}; expected 'distance' or 'product'")
+        self.backbone, self.map = backbone, nn.Linear(backbone.dim, out)
+        self.curvature, self.clusters, self.omega, self.weight = curvature, tuple(clusters), omega, weight
+        self.similarity, self.radius, self.every = similarity, radius, every
+        self.pretext, self.levels, self.stale = pretext, Levels(), False
+        self.augment = augment or Augment(image_size)
+
+    def begin(self, pretext: Method | None = None) -> None:
+        """The pretext's backbone, as it was evaluated."""
+        if pretext is not None:
+            self.backbone.load_state_dict(pretext.evaluated.state_dict())
+
+    def prepare(self, images: Tensor) -> None:
+        """The first levels, unless they are known; see `use_levels`."""
+        if not len(self.levels):
+            self.use_levels(ward_levels(through(self, self.embed, images), self.clusters))
+
+    def use_levels(self, labels: Tensor) -> None:
+        """Labels (N, M) int64 of all images, the finest level first."""
+        self.levels.fill(labels=labels.to(self.map.weight.device))
+
+    def on_epoch(self, epoch: int) -> None:
+        self.stale = bool(epoch) and epoch % self.every == 0
+
+    def views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Two views of each image, (2B, 3, H, W), and the labels of both, (2B, M)."""
+        if batch.source is None:
+            raise ValueError("this batch does not hold the set that it is from: give Batch(..., source=images)")
+        if self.stale:
+            self.use_levels(ward_levels(through(self, self.embed, batch.source), self.clusters))
+            self.stale = False
+        self.levels.check(len(batch.source), "the clusters")
+        views = torch.cat([self.augment(batch.images, generator) for _ in range(2)])
+        return views, self.levels.labels[batch.indices].repeat(2, 1)
+
+    def place(self, images: Tensor) -> Tensor:
+        """Normalised images -> points of the ball, (B, out)."""
+        z = self.map(self.backbone(images)).float()
+        return project(exp0(z if self.radius is None else self.radius * normalize(z), self.curvature), self.curvature)
+
+    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
+        images, labels = views
+        x = self.place(standardize(images))
+        z, labels = gather(x), gather(labels)  # (N, out), (N, M)
+        if self.similarity == "product":
+            similar = z @ z.T
+        else:
+            similar = (-distance(z[:, None], z[None], self.curvature)).exp()  # (N, N)
+        negatives = level_negatives(labels)
+        positives = (labels[:, None, 0] == labels[:, 0]) & ~torch.eye(len(z), dtype=torch.bool, device=z.device)
+        total, triples = log_ratio_loss(similar, positives, negatives, self.omega, self.weight)
+        return {"loss": total / max(triples, 1.0), "triples": total.new_tensor(triples),
+                "radius": x.detach().norm(dim=1).mean(), "embedding": normalize(x.detach())}

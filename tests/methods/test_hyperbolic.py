@@ -1,0 +1,141 @@
+"""The Poincare ball, levels of clusters, and the log-ratio loss, against loops."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from course_lib.data.images import Batch
+from course_lib.evaluate.trees import distortion, hyperbolicity
+from course_lib.methods import build_method
+from course_lib.methods.metric.hyperbolic import level_negatives, log_ratio_loss, ward_levels
+from course_lib.models import poincare as ball
+from helpers.draws import randn
+from helpers.tiny import images
+
+
+def points(n=6, d=3, seed=0, c=1.0):
+    return ball.exp0(0.8 * randn(n, d, seed=seed), c)
+
+
+@pytest.mark.parametrize("c", [1.0, 0.3])
+def test_the_ball_keeps_its_laws(c):
+    x, y = points(c=c), points(seed=1, c=c)
+    torch.testing.assert_close(ball.mobius_add(-x, ball.mobius_add(x, y, c), c), y)
+    torch.testing.assert_close(ball.exp(x, ball.log(x, y, c), c), y)
+    torch.testing.assert_close(ball.log0(ball.exp0(x, c), c), x)
+    way = ball.mobius_add(-x, y, c).norm(dim=1)
+    torch.testing.assert_close(ball.distance(x, y, c), 2 / c**0.5 * torch.atanh(c**0.5 * way))
+    middle = ball.geodesic(x[0], y[0], torch.tensor([0.0, 0.5, 1.0], dtype=x.dtype), c)
+    half = ball.distance(x[0], y[0], c) / 2
+    torch.testing.assert_close(ball.distance(middle[1], middle, c), torch.stack([half, 0 * half, half]), atol=1e-6,
+                               rtol=1e-6)
+    two = ball.midpoint(torch.stack([x[0], y[0]]), c)
+    torch.testing.assert_close(ball.distance(two, x[0], c), ball.distance(two, y[0], c))
+
+
+def test_distances_at_the_edge_and_of_a_point_to_itself_have_gradients():
+    x = torch.tensor([[0.999999, 0.0], [0.1, 0.2]], dtype=torch.float64, requires_grad=True)
+    far = ball.distance(x, torch.stack([-x.detach()[0], x.detach()[1]]))
+    far.sum().backward()
+    assert float(far[0]) == pytest.approx(4 * math.atanh(0.999999)) and float(far[1]) < 1e-12
+    assert torch.isfinite(x.grad).all()
+
+
+def test_a_tree_has_delta_0_and_a_circle_has_not():
+    edges = {(0, 1): 1.0, (0, 2): 2.0, (1, 3): 1.5, (1, 4): 0.5, (2, 5): 1.0}
+    tree = torch.full((6, 6), math.inf).fill_diagonal_(0)
+    for (a, b), length in edges.items():
+        tree[a, b] = tree[b, a] = length
+    for k in range(6):
+        tree = torch.minimum(tree, tree[:, k, None] + tree[k])
+    assert hyperbolicity(tree)[0] == pytest.approx(0, abs=1e-9)
+    ring = torch.tensor([[min(abs(a - b), 8 - abs(a - b)) for b in range(8)] for a in range(8)]).float()
+    assert hyperbolicity(ring)[0] == 2 and hyperbolicity(ring)[1] == 1
+    assert distortion(3 * tree, tree) == pytest.approx(0, abs=1e-9) and distortion(tree**2, tree) > 0.1
+
+
+LABELS = torch.tensor([[0, 0], [0, 0], [1, 0], [2, 1], [2, 1], [3, 1]])
+
+
+def naive(similarity, labels, omega, weight, eps=1e-6):
+    n, levels = labels.shape
+    total, triples = 0.0, 0
+    for j in range(n):
+        for k in range(n):
+            for other in range(n):
+                if k == j or labels[j, 0] != labels[k, 0] or labels[j, 0] == labels[other, 0]:
+                    continue
+                m = next(m for m in range(levels) if labels[j, levels - 1 - m] != labels[other, levels - 1 - m])
+                ratio = math.log(similarity[j, k] + eps) - math.log(similarity[j, other] + eps)
+                goal = math.log(omega + eps) - math.log(omega ** (levels - m + 1) + eps)
+                total, triples = total + (ratio - weight * goal) ** 2, triples + 1
+    return total, triples
+
+
+def test_the_loss_equals_its_definition():
+    x = points()
+    similar = (-ball.distance(x[:, None], x)).exp()
+    positives = (LABELS[:, None, 0] == LABELS[:, 0]) & ~torch.eye(6, dtype=torch.bool)
+    total, triples = log_ratio_loss(similar, positives, level_negatives(LABELS), 0.2, 0.3)
+    want, count = naive(similar, LABELS, 0.2, 0.3)
+    assert float(total) == pytest.approx(want, rel=1e-9) and triples == count
+    half = log_ratio_loss(similar.bfloat16(), positives, level_negatives(LABELS), 0.2, 0.3)[0]
+    assert half.dtype == torch.float32
+
+
+def test_the_loss_has_the_right_gradient():
+    x = points(6, 2)
+    positives = (LABELS[:, None, 0] == LABELS[:, 0]) & ~torch.eye(6, dtype=torch.bool)
+
+    def loss(u):
+        return log_ratio_loss((-ball.distance(u[:, None], u)).exp(), positives, level_negatives(LABELS))[0]
+
+    assert torch.autograd.gradcheck(loss, x.requires_grad_())
+
+
+def test_levels_are_nested_and_as_many_as_asked():
+    labels = ward_levels(randn(40, 3), (9, 4, 2))
+    assert [len(labels[:, i].unique()) for i in range(3)] == [9, 4, 2]
+    for fine, coarse in ((0, 1), (1, 2)):
+        assert len(torch.unique(labels[:, [fine, coarse]], dim=0)) == len(labels[:, fine].unique())
+
+
+def build(**options):
+    torch.manual_seed(0)
+    return build_method("hyperbolic", "convnet", 16, backbone_options={"depth": 2, "widths": (4, 8)},
+                        **{"clusters": (6, 3), "out": 4, **options})
+
+
+def test_clusters_are_made_anew_in_the_next_epoch_and_held_to_their_set():
+    method, some = build(), images(20)
+    method.prepare(some.images)
+    before = method.levels.labels.clone()
+    with torch.no_grad():
+        for p in method.backbone.parameters():
+            p.copy_(torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+    batch, draw = Batch(some.images[:8], torch.arange(8), source=some.images), torch.Generator().manual_seed(0)
+    method.on_epoch(0)
+    method.views(batch, draw)
+    assert torch.equal(method.levels.labels, before)
+    method.on_epoch(1)
+    parts = method.loss(method.views(batch, draw))
+    assert not torch.equal(method.levels.labels, before) and torch.isfinite(parts["loss"])
+    with pytest.raises(ValueError, match="another data set"):
+        method.views(Batch(some.images[:8], torch.arange(8), source=some.images[:10]), draw)
+
+
+def test_the_release_s_radius_is_the_same_for_all():
+    method = build(radius=1.0)
+    radii = method.place(randn(5, 3, 16, 16).float()).norm(dim=1)
+    torch.testing.assert_close(radii, torch.full_like(radii, math.tanh(1.0)), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("options, what", [
+    ({"clusters": (4, 8)}, "clusters is"), ({"clusters": ()}, "clusters is"), ({"curvature": 0.0}, "curvature is 0"),
+    ({"similarity": "cosine"}, "similarity is 'cosine'"), ({"every": 0}, "every is 0")])
+def test_bad_settings_get_a_sentence(options, what):
+    with pytest.raises(ValueError, match=what):
+        build(**options)
