@@ -40,6 +40,12 @@ def _number(value):
     return float(value) if isinstance(value, (int, float, Tensor)) and not isinstance(value, bool) else value
 
 
+def _numbers(fn, *arguments, **named):
+    """The harness: a dict of numbers, or what came in its place."""
+    result = fn(*arguments, **named)
+    return {key: _number(value) for key, value in result.items()} if isinstance(result, dict) else result
+
+
 # ------------------------------------------------------------------------------------------------ A1.time_fairly
 def time_fairly(work, wait, clock, rounds, warmup):
     """The median seconds of `rounds` calls of work(), each waited for, after `warmup` calls that do not count."""
@@ -244,7 +250,7 @@ def _convolved(shape, channels, kernel, stride=1, groups=1):
 cost = Exercise(
     key="A1.conv_cost", title="What a convolution costs", minutes=8, difficulty=2,
     reference=conv_cost, probes=_cost_probes,
-    call=lambda fn, *a, **k: {key: _number(v) for key, v in r.items()} if isinstance(r := fn(*a, **k), dict) else r,
+    call=_numbers,
     words={"['flops']": "the operations", "['bytes']": "the bytes"},
     wrong={
         "a multiplication and its addition counted once": (
@@ -355,9 +361,15 @@ def _where(flops, moved, peak, bandwidth):
     return {"seconds": total, "arithmetic": arithmetic / total}
 
 
+def _one_by_one(flops, moved, peak, bandwidth):
+    """A right answer: the same, in Python's numbers."""
+    return {key: float(value) for key, value in _where(flops.double(), moved.double(), peak, bandwidth).items()}
+
+
 bound = Exercise(
     key="A1.floor", title="The floor of a step", minutes=6, difficulty=2,
     reference=floor, probes=_floor_probes,
+    call=_numbers,
     words={"['seconds']": "the seconds", "['arithmetic']": "the share bounded by arithmetic"},
     wrong={
         "the larger of two sums": (
@@ -399,7 +411,7 @@ bound = Exercise(
             _share(lambda c, m: torch.maximum(c, m)[c > m].sum()),
             "Those are seconds; divide by the seconds of all parts."),
     },
-    right={"a loop": _where},
+    right={"a loop": _where, "a loop over Python's numbers": _one_by_one},
     hints=("How long does each part take if it only computes? If it only moves data?",
            "flops / peak and moved / bandwidth; torch.maximum compares them part by part.",
            "compute, memory = flops / peak, moved / bandwidth\n"
