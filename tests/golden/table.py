@@ -25,7 +25,7 @@ from course_lib.models.batch_norm import BatchNorm2d
 from course_lib.models.patches import patchify
 from course_lib.optim import LARS, cosine, ema_momentum, parameter_groups, warmup_cosine
 from golden import beit_dmae as masked_b
-from golden import clustering, contrastive, dense_metric, information, mixing, negatives, pretext
+from golden import clustering, contrastive, dense_metric, information, mixing, mutual, negatives, pretext
 from golden import dino_ibot as distilled
 from golden import mae_simmim as pixels
 from golden import mice_gatcluster as clustered
@@ -347,6 +347,10 @@ TABLE = [
     Row("cpc.npz", "methods.information.cpc.cpc_loss, labels_below, ContextNet", information.cpc, rtol=1e-5, atol=1e-7),
     Row("cmc.npz", "methods.information.cmc.cmc_loss, pretext.memory.MemoryBank", information.cmc, rtol=1e-5,
         atol=1e-6),
+    Row("mi_estimators.npz", "methods.information.estimators", mutual.estimators, rtol=1e-5, atol=1e-7),
+    Row("mi_estimators.npz", "methods.information.estimators.mine", mutual.mine, rtol=1e-5, atol=1e-7),
+    Row("mi_estimators.npz", "methods.information.estimators.gaussian_scores, gaussian_correlation", mutual.gaussians,
+        rtol=1e-5),
     Row("npid_nce.npz", "methods.pretext.npid.nce_loss, memory.MemoryBank", pretext.npid_nce),
     Row("npid_softmax.npz", "methods.pretext.npid.instance_softmax, memory.MemoryBank", pretext.npid_softmax),
     Row("pirl.npz", "methods.pretext.pirl.pirl_loss, memory.MemoryBank", pretext.pirl),

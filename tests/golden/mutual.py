@@ -1,0 +1,57 @@
+"""What the golden table computes for week 25: estimators of mutual information."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from course_lib.methods.information import estimators as mi
+from golden.contrastive import Arrays, leaf
+from golden.information import numbers
+
+
+def _with_gradient(scores: Tensor, estimator: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    scores = leaf(scores)
+    value = estimator(scores)
+    value.backward()
+    assert scores.grad is not None
+    return value, scores.grad
+
+
+def js_fgan(scores: Tensor) -> Tensor:
+    """JSD without its constant."""
+    return mi.f_divergence(scores, "gan")
+
+
+def estimators(z: Arrays) -> dict:
+    """js_value: NWJ on scores that lack its 1, as released. Of SMILE the gradient is stored and no value."""
+    found = {"infonce": mi.infonce, "nwj": mi.nwj, "dv": mi.donsker_varadhan, "js_fgan": js_fgan,
+             "js_value": lambda s: mi.nwj_by_jsd(s, plus=0.0), "tuba": lambda s: mi.tuba(s, z["log_baseline"])}
+    out = {}
+    for name, estimator in found.items():
+        out[name], out[f"grad_{name}"] = _with_gradient(z["scores"], estimator)
+    for (clip,) in numbers(z, r"grad_smile_clip(\w+)"):
+        _, out[f"grad_smile_clip{clip}"] = _with_gradient(z["scores"], lambda s, c=clip: mi.smile(s, float(c)))
+    return out
+
+
+def mine(z: Arrays) -> dict:
+    """The official code hands on the batch's own mean of exp, not the average: ours of a first batch."""
+    before, momentum = z["mine_buffer0"].log(), float(z["mine_momentum"])
+    value, gradient = _with_gradient(z["scores"], lambda s: mi.mine(s, before, momentum)[0])
+    return {"mine_value": value, "grad_mine": gradient, "mine_buffer_update": mi.mine(z["scores"])[1].exp()}
+
+
+def gaussians(z: Arrays) -> dict:
+    """The best critic of Gaussians with 1, 2 and 4 nats; NWJ's has 1 more."""
+    out: dict = {}
+    for (nats,) in numbers(z, r"gauss_rho_mi(\d)"):
+        rho = mi.gaussian_correlation(float(nats), 4)
+        scores = mi.gaussian_scores(z[f"gauss_x_mi{nats}"], z[f"gauss_y_mi{nats}"], rho)
+        found = {"rho": torch.tensor(rho), "infonce": mi.infonce(scores), "nwj_optcritic": mi.nwj(scores + 1),
+                 "nwj_critic_without_plus1": mi.nwj(scores), "dv": mi.donsker_varadhan(scores),
+                 "js": mi.nwj_by_jsd(scores, plus=0.0), "jsfgan": js_fgan(scores), "smile5": mi.smile(scores, 5.0)}
+        out |= {f"gauss_{name}_mi{nats}": value for name, value in found.items()}
+    return out | {"gauss_logB": mi.infonce(1e4 * torch.eye(256))}
