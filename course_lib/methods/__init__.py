@@ -55,6 +55,7 @@ METHODS = {
     "cpc": "information.cpc:CPC",
     "yadim": "information.yadim:YADIM",
     "cmc": "information.cmc:CMC",
+    "dim": "information.dim:DIM",
     "framework": "information.framework:Framework",
     "sela": "clustering.sela:SeLa",
     "local-aggregation": "clustering.local_aggregation:LocalAggregation",

@@ -1,4 +1,4 @@
-"""What the golden table computes for week 25: estimators of mutual information."""
+"""What the golden table computes for week 25: estimators of mutual information, Deep InfoMax."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from course_lib.methods.information import estimators as mi
+from course_lib.methods.information.dim import information_loss
 from golden.contrastive import Arrays, leaf
 from golden.information import numbers
 
@@ -55,3 +56,28 @@ def gaussians(z: Arrays) -> dict:
                  "js": mi.nwj_by_jsd(scores, plus=0.0), "jsfgan": js_fgan(scores), "smile5": mi.smile(scores, 5.0)}
         out |= {f"gauss_{name}_mi{nats}": value for name, value in found.items()}
     return out | {"gauss_logB": mi.infonce(1e4 * torch.eye(256))}
+
+
+# ---------------------------------------------------------------- Deep InfoMax
+OFFICIAL = {"GAN": "gan", "JSD": "jsd", "X2": "x2", "KL": "nwj", "RKL": "rkl", "H2": "h2", "W1": "w1"}
+
+
+def dim(z: Arrays) -> dict:
+    """Losses and gradients; the official InfoNCE counts each place of the own image at a score of -10."""
+    out = {}
+
+    def gradient(estimator: str, own: float = -10.0) -> Tensor:
+        return _with_gradient(z["local"], lambda places: information_loss(places, z["glob"], estimator, own))[1]
+
+    for name, kind in OFFICIAL.items():
+        out |= {f"fenchel_{name}": information_loss(z["local"], z["glob"], kind),
+                f"fenchel_multi_{name}": information_loss(z["local"], z["glob_multi"], kind)}
+        for part, function in zip(("Epos", "Eneg"), mi.DIVERGENCES[kind]):
+            out[f"{part}_{name}"] = function(z["scores_grid"])
+    out |= {f"grad_local_{name}": gradient(OFFICIAL[name]) for name in ("JSD", "KL")}
+    return out | {"grad_local_infonce": gradient("infonce")}
+
+
+def dim_textbook(z: Arrays) -> dict:
+    return {f"dv_textbook_{case}": information_loss(z[f"dv_local_{case}"], z[f"dv_glob_{case}"], "dv")
+            for (case,) in numbers(z, r"dv_textbook_(\w+)")}

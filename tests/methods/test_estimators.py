@@ -247,7 +247,7 @@ def test_the_penalty_looks_between_joint_and_product():
         for draw, slope in ((1.0, 1.0), (0.0, 3.0), (0.5, 2.0)):
             penalty = mi.gradient_penalty(lambda a, b: critic(a, b) + 0 * a.sum(1), (x, y), (x, other),
                                           torch.tensor([draw]))
-            assert float(penalty) == pytest.approx((slope - 1) ** 2)
+            assert penalty.item() == pytest.approx((slope - 1) ** 2)
 
 
 # ---------------------------------------------------------------- Gaussians
