@@ -30,6 +30,7 @@ METHODS = {
     "swav": "contrastive.swav:SwAV",
     "barlow-twins": "contrastive.barlow_twins:BarlowTwins",
     "roco": "contrastive.roco:RoCo",
+    "relic": "contrastive.relic:ReLIC",
     "dcl": "contrastive.negatives:DCL",
     "hcl": "contrastive.negatives:HCL",
     "eqco": "contrastive.eqco:EqCo",

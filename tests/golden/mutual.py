@@ -1,4 +1,4 @@
-"""What the golden table computes for week 25: estimators of mutual information, Deep InfoMax."""
+"""What the golden table computes for week 25: estimators of mutual information, Deep InfoMax, ReLIC."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from course_lib.methods.contrastive.relic import divergence, log_likeness, relic_loss
 from course_lib.methods.information import estimators as mi
 from course_lib.methods.information.dim import information_loss
-from golden.contrastive import Arrays, leaf
+from golden.contrastive import Arrays, cases, leaf
 from golden.information import numbers
 
 
@@ -81,3 +82,20 @@ def dim(z: Arrays) -> dict:
 def dim_textbook(z: Arrays) -> dict:
     return {f"dv_textbook_{case}": information_loss(z[f"dv_local_{case}"], z[f"dv_glob_{case}"], "dv")
             for (case,) in numbers(z, r"dv_textbook_(\w+)")}
+
+
+# ---------------------------------------------------------------- ReLIC
+def relic(z: Arrays) -> dict:
+    """Both directions of the KL, each on its own, and the mean of both as the loss has it."""
+    out = {}
+    for case, hyper in cases(z).items():
+        o1, o2 = leaf(z[f"{case}__o1"]), leaf(z[f"{case}__o2"])
+        t1, t2 = z[f"{case}__t1"], z[f"{case}__t2"]
+        log_p12, log_p21 = log_likeness(o1, t2, hyper["T"]), log_likeness(o2, t1, hyper["T"])
+        loss = relic_loss(o1, o2, t1, t2, hyper["alpha"], hyper["T"])["loss"]
+        loss.backward()
+        found = {"ce12": -log_p12.diagonal().mean(), "ce21": -log_p21.diagonal().mean(),
+                 "kl12": divergence(log_p12, log_p21), "kl21": divergence(log_p21, log_p12),
+                 "loss_sym": loss, "grad_o1": o1.grad, "grad_o2": o2.grad}
+        out |= {f"{case}__{name}": value for name, value in found.items()}
+    return out

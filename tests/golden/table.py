@@ -355,6 +355,7 @@ TABLE = [
         atol=1e-6),
     Row("dim.npz", "methods.information.dim.information_loss, Donsker-Varadhan", mutual.dim_textbook, rtol=1e-5,
         unused={"dv_official_*": "it raises an error (NaN), or masks places: test_dim.py"}),
+    Row("paper_relic.npz", "methods.contrastive.relic.relic_loss, log_likeness, divergence", mutual.relic),
     Row("npid_nce.npz", "methods.pretext.npid.nce_loss, memory.MemoryBank", pretext.npid_nce),
     Row("npid_softmax.npz", "methods.pretext.npid.instance_softmax, memory.MemoryBank", pretext.npid_softmax),
     Row("pirl.npz", "methods.pretext.pirl.pirl_loss, memory.MemoryBank", pretext.pirl),

@@ -44,6 +44,7 @@ from course_lib.methods.contrastive.eqco import eqco_loss, some_others
 from course_lib.methods.contrastive.imco import imco_loss
 from course_lib.methods.contrastive.moco import moco_loss
 from course_lib.methods.contrastive.negatives import weighted_nt_xent
+from course_lib.methods.contrastive.relic import relic_loss
 from course_lib.methods.contrastive.roco import roco_loss
 from course_lib.methods.contrastive.simclr import nt_xent
 from course_lib.methods.contrastive.simclr_v2 import distillation_loss
@@ -54,6 +55,7 @@ from course_lib.methods.contrastive.vicreg import vicreg_loss
 from course_lib.methods.information.amdim import feature_map_loss, pairs_of
 from course_lib.methods.information.cmc import cmc_loss
 from course_lib.methods.information.cpc import cpc_loss, cut
+from course_lib.methods.information.dim import ESTIMATORS, information_loss
 from course_lib.methods.information.framework import PAPERS, Framework
 from course_lib.methods.masked.beit import beit_loss
 from course_lib.methods.masked.dino import dino_loss, koleo_loss, moved_center
@@ -336,6 +338,12 @@ def cpc_rows(net: nn.Module, x: Tensor) -> Tensor:
     return cpc_loss(maps.flip(1), maps, 1)["loss"] + cpc_loss(maps, maps, 2)["loss"]
 
 
+def dim_estimators(net: nn.Module, a: Tensor, b: Tensor) -> Tensor:
+    """A map and codes, by every estimator: the pairs are those of the global batch."""
+    places, codes = net(a.movedim(1, 3)).movedim(3, 1).flatten(2), net(b)[..., None]
+    return sum(information_loss(places, codes, name) for name in ESTIMATORS) + 0 * b.sum()
+
+
 def chosen(paper: str) -> Callable[[], nn.Module]:
     return lambda: Framework(ConvNet(2, (4, 6), norm="layer" if paper == "CPC v2" else "batch"), 16, *PAPERS[paper])
 
@@ -395,6 +403,9 @@ CASES = {
         two_views, lambda net, a, b: weighted_nt_xent(net(a), net(b), 0.5, 0.1, 1.0, (0.1, 0.8))["loss"]),
     "eqco": Case(simo_inputs, lambda net, a, b, columns: eqco_loss(net(a), net(b), columns)["loss"] + 0 * b.sum(),
                  local=True),
+    "relic": Case(two_views, lambda net, a, b: relic_loss(net(a), net(b), net(a), net(b), 2.0, 0.5)["loss"]),
+    "relic, with targets": Case(four_views, lambda net, a, b, c, d: relic_loss(
+        net(a), net(b), net(c).detach(), net(d).detach(), 2.0, 0.5)["loss"] + 0 * (c + d).sum()),
     "roco, and its queue": Case(lambda: four_views()[:3], roco_step, Queued, local=True),
     "imco, and its queue": Case(two_views, imco_step, Queued, local=True),
     "unmix, and its queue": Case(lambda: four_views()[:3], unmix_step, Queued, local=True),
@@ -441,6 +452,7 @@ CASES = {
     "drlim": Case(two_views, drlim_whole),
     "amdim": Case(two_maps, amdim_pairs),
     "cpc": Case(lambda: (randn(N, 5, 4, 2),), cpc_rows),
+    "dim": Case(lambda: (randn(N, 5, 2, 2, seed=1), randn(N, 5, seed=2)), dim_estimators),
     "cmc, and its banks": Case(with_rows(2), cmc_steps, BothRemembering, local=True),
     "framework as SimCLR": Case(two_images, framework_loss, chosen("SimCLR")),
     "framework as BYOL": Case(two_images, framework_loss, chosen("BYOL")),
