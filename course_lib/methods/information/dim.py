@@ -84,6 +84,7 @@ def check_estimator(name: str) -> None:
         raise ValueError(f"estimator is {name!r}; expected one of {', '.join(ESTIMATORS)}")
 
 
+@in_float32
 def prior_losses(discriminator: nn.Module, codes: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
     """Codes in (0, 1) and draws of the prior, (N, d) each -> the encoder's loss and the discriminator's, scalars.
 
@@ -134,8 +135,10 @@ class DIM(Method):
     local_weight, global_weight, prior_weight: beta, alpha and gamma; a term whose weight is 0 is left out. estimator:
     jsd, infonce, dv, or another of estimators.DIVERGENCES. level: which of the backbone's maps, the last but one if
     not given (8x8 of the convnet at 32 pixels, as in the paper's encoder). units: d (2048 in the paper). code: width
-    of E(x) (64). hidden: of the discriminator (1000 and 200). augment: of the one view; none, as in the official
-    code. recipe: for short runs; the official code has Adam, 1e-4, for 1000 epochs.
+    of E(x) (64). scale: of the scores, one over the root of d if not given, as in AMDIM; the official code has 1, with
+    which scores are so large at first that nwj overflows and the others start far off. hidden: of the discriminator
+    (1000 and 200). augment: of the one view; none, as in the official code. recipe: for short runs; the official code
+    has Adam, 1e-4, for 1000 epochs.
     """
 
     title = "DIM"
@@ -147,9 +150,10 @@ class DIM(Method):
 
     def __init__(self, backbone: ConvBackbone, image_size: int = 32, local_weight: float = 1.0,
                  global_weight: float = 0.0, prior_weight: float = 0.0, estimator: str = "jsd",
-                 level: int | None = None, units: int = 256, code: int = 64, scale: float = 1.0,
+                 level: int | None = None, units: int = 256, code: int = 64, scale: float | None = None,
                  hidden: tuple[int, ...] = (1000, 200), augment: Augment | None = None):
         super().__init__()
+        scale = units**-0.5 if scale is None else scale
         check_positive("scale", scale)
         check_maps(backbone, self.title)
         check_estimator(estimator)
