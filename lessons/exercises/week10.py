@@ -113,7 +113,7 @@ first = Exercise(
         "M counts anchor and positive": (
             _changed(count=2),
             "M is the number of negatives, without the anchor and without its positive: negatives.shape[1]."),
-        "M counts the anchors": (
+        "M is the number of anchors": (
             _counts_anchors,
             "M is the number of negatives of one anchor, negatives.shape[1]; you count the anchors."),
         "the floor before the division": (

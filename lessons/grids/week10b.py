@@ -1,6 +1,6 @@
 """Make the stored runs of lesson 10's Further: works on the negatives, each beside the same run without it, on shapes.
 
-    python lessons/grids/week10b.py   # what is missing in lessons/runs/10_negatives (about 15 minutes of one core)
+    python lessons/grids/week10b.py   # what is missing in lessons/runs/10_negatives (about 17 minutes of one core)
 """
 
 from __future__ import annotations
