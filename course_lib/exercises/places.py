@@ -46,6 +46,11 @@ def _kinds(p: Pair, unit: str) -> Iterator[tuple[str, Tensor]]:
         if isinstance(mask, Tensor) and mask.dtype == torch.bool and (spread := _spread(mask, shape)) is not None:
             yield (f"hidden {unit}" if name == "visible" else f"entries where {name} is False"), ~spread
             yield (f"visible {unit}" if name == "visible" else f"entries where {name} is True"), spread
+    if len(shape) == 2:
+        for words, at in (("first", 0), ("last", -1)):
+            corner = torch.zeros(shape, dtype=torch.bool)
+            corner[at, at] = True
+            yield f"one entry, {words} row, {words} column", corner
     if len(shape) == 2 and shape[0] == shape[1]:
         eye = torch.eye(shape[0], dtype=torch.bool)
         yield "the entries on the diagonal", eye
