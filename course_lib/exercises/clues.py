@@ -73,6 +73,9 @@ class Clues(Evidence):
         said = relation([p for path in wrong for p in known[path]], self.exercise.unit)
         if not said and len(wrong) <= 3:
             said = relation(known[wrong[0]], self.exercise.unit) or constant(known[wrong[0]])
+        if len(known) > 6 and not said and (more := self._unused() or self._arguments() or self._mended()
+                                            or self._changed_reference()):
+            return more  # a cause tells more than which of many parts are wrong
         if len(known) > 6 and not said and 0 < len(right):
             few, word = (wrong, "wrong") if len(wrong) <= 4 else (right, "right")
             verb = "is" if len(few) == 1 else "are"

@@ -20,7 +20,10 @@ def others(value: Any) -> list[Any]:
         # a limit that is met, or far away, moves nothing by a little: smaller numbers, 0 and a large one as well
         return [value + 1, value + 3, 2 * value, value + 20, *([value - 1, 0] if value > 0 else [])]
     other = _other(value)
-    return [] if other is None else [other]
+    found = [] if other is None else [other]
+    if isinstance(value, Tensor) and value.ndim > 1 and not value.is_floating_point() and other is not None:
+        found.append(value.roll(1, -2))  # what looks at rows alone does not see columns move
+    return found
 
 
 def _other(value: Any) -> Any:

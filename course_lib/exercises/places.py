@@ -46,6 +46,11 @@ def _kinds(p: Pair, unit: str) -> Iterator[tuple[str, Tensor]]:
         if isinstance(mask, Tensor) and mask.dtype == torch.bool and (spread := _spread(mask, shape)) is not None:
             yield (f"hidden {unit}" if name == "visible" else f"entries where {name} is False"), ~spread
             yield (f"visible {unit}" if name == "visible" else f"entries where {name} is True"), spread
+    if len(shape) == 2:
+        for words, at in (("first", 0), ("last", -1)):
+            corner = torch.zeros(shape, dtype=torch.bool)
+            corner[at, at] = True
+            yield f"one entry, {words} row, {words} column", corner
     if len(shape) == 2 and shape[0] == shape[1]:
         eye = torch.eye(shape[0], dtype=torch.bool)
         yield "the entries on the diagonal", eye
@@ -96,10 +101,10 @@ def in_common(right: Sequence[Mapping[str, Any]], wrong: Sequence[Mapping[str, A
         return ""
     for facts in (_settings, _sizes) if len(right) > 1 else (_settings,):  # one probe has many sizes: chance
         tests = [dict(facts(a, given)) for a in (*right, *wrong)]
-        for fact in tests[0]:
-            truth = [t.get(fact) for t in tests]
-            if all(t is True for t in truth[:len(right)]) and all(t is False for t in truth[len(right):]):
-                return fact
+        shared = [fact for fact in tests[0] if all(t.get(fact) is True for t in tests[:len(right)])
+                  and all(t.get(fact) is False for t in tests[len(right):])]
+        if shared:  # of several defaults, which one matters is not known
+            return " and ".join([fact for fact in shared if "has its default" in fact] or shared[:1])
     return ""
 
 
@@ -141,12 +146,14 @@ def _sizes(arguments: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[t
             yield f"{name} is {bound}", value == bound
             yield f"{name} is not {bound}", value != bound
     for (a, x), (b, y) in ((p, q) for p in numbers.items() for q in numbers.items() if p[0] < q[0]):
+        if not all(isinstance(v, int) for v in (x, y)):
+            continue  # two numbers of different kinds, such as a temperature and a share: chance
         yield f"{a} and {b} are equal", x == y
         yield f"{a} and {b} differ", x != y
         yield f"{a} is at most {b}", x <= y
         yield f"{a} is larger than {b}", x > y
         yield f"{a} is smaller than {b}", x < y
         yield f"{a} is at least {b}", x >= y
-        if all(isinstance(v, int) for v in (x, y)) and y > 0 and x >= 0:
+        if y > 0 and x >= 0:
             yield f"{a} is a multiple of {b}", math.fmod(x, y) == 0
             yield f"{a} is no multiple of {b}", math.fmod(x, y) != 0

@@ -49,12 +49,12 @@ def torn(images: Tensor, worn: Tensor, cosines: Mapping[str, Tensor], title: str
     return figure
 
 
-def _histograms(axes, cosines: Mapping[str, Tensor], colours: Sequence[str]) -> None:
+def _histograms(axes, cosines: Mapping[str, Tensor], colours: Sequence[str], legend: str = "upper left") -> None:
     low = math.floor(4 * min(float(values.min()) for values in cosines.values())) / 4
     for (name, values), colour in zip(cosines.items(), colours):
         axes.hist(values.flatten().numpy(), bins=40, range=(low, 1), density=True, color=colour, alpha=0.6, label=name)
     axes.set(yticks=[], xlim=(low, 1))
-    axes.legend(fontsize=8, loc="upper left")
+    axes.legend(fontsize=8, loc=legend)
 
 
 @drawn
@@ -91,6 +91,6 @@ def pull_by_number(pulls: Mapping[str, Sequence[float]], numbers: Sequence[int],
     left.set_xticks(numbers[::2], [str(number) for number in numbers[::2]])
     left.minorticks_off()
     left.legend(fontsize=8, loc="lower right")
-    _histograms(right, other, (GREY, SKY, ORANGE))
+    _histograms(right, other, (GREY, SKY, ORANGE), "upper right")
     right.set(xlabel="cosine with the query", title="the hardest, and mixtures of them")
     return figure

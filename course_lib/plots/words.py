@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from course_lib.augment.pixels import to_float
-from course_lib.plots.drawing import GREEN, GREY, ORANGE, PINK, RED, SIGNED, THIS, WIDTH, drawn
+from course_lib.plots.drawing import GREEN, GREY, MEANING, ORANGE, PINK, RED, SIGNED, THIS, WIDTH, drawn
 from course_lib.plots.sketch import mosaic, picture, striped
 
 
@@ -155,17 +155,24 @@ def offset_bias(table: Tensor, grid: int) -> Figure:
 
 
 @drawn
-def seeds_by_line(lines: Mapping[str, Sequence[float]], ylabel: str, controls: int = 1) -> Figure:
+def seeds_by_line(lines: Mapping[str, Sequence[float]], ylabel: str, controls: int = 1,
+                  colours: Sequence[str] | None = None, levels: Mapping[str, float] | None = None) -> Figure:
     """A dot for each training, in one column for each line, and a bar at its mean.
 
-    The first `controls` lines are grey, the next one has the colour of the lesson's method, further ones have others.
+    The first `controls` lines are grey, the next one has the colour of the lesson's method, further ones have others,
+    unless `colours` gives one for each. levels: name -> height, dashed lines across all columns.
     """
     figure, axes = plt.subplots(figsize=(6.6, 2.8))
     for place, values in enumerate(lines.values()):
-        colour = GREY if place < controls else (THIS, RED, ORANGE, PINK)[(place - controls) % 4]
+        own = GREY if place < controls else (THIS, RED, ORANGE, PINK)[(place - controls) % 4]
+        colour = colours[place] if colours else own
         axes.plot([place] * len(values), list(values), "o", color=colour, alpha=0.7, clip_on=False)
         mean = sum(values) / len(values)
         axes.plot([place - 0.22, place + 0.22], [mean, mean], color=colour)
+    for name, height in (levels or {}).items():
+        axes.axhline(height, color=MEANING.get(name, GREY), ls="--", lw=1, zorder=0)
+        axes.annotate(name, (0.005, height), xycoords=("axes fraction", "data"), xytext=(0, 2), fontsize=8,
+                      textcoords="offset points", color=MEANING.get(name, GREY))
     axes.set(xticks=range(len(lines)), xticklabels=list(lines), xlim=(-0.5, len(lines) - 0.5), ylabel=ylabel)
     axes.grid(axis="y")
     return figure

@@ -29,9 +29,10 @@ def _cosines(generator, dtype, *shape):
 
 def _debiased_probes(generator, dtype):
     draw = partial(_cosines, generator, dtype)
-    # the second half: positives so near, and negatives so far, that the floor holds for some anchors
-    near, far = 0.9 + 0.09 * rand(generator, dtype, 4), -0.9 + 0.02 * rand(generator, dtype, 4, 6)
-    return [(draw(3), draw(3, 5)), (torch.cat([draw(2) - 0.1, near]), torch.cat([draw(2, 6), far]), 0.2, 0.3),
+    # the second probe has positives so near, and negatives so far, that the floor holds for some anchors
+    near, far = 0.9 + 0.09 * rand(generator, dtype, 4), -0.9 + 0.02 * rand(generator, dtype, 4, 8)
+    return [(draw(3), draw(3, 5)), (torch.cat([draw(2) - 0.1, near]), torch.cat([draw(2, 8), far]), 0.4, 0.2),
+            (draw(4).abs().neg(), draw(4, 6), 0.25, 0.3),
             dict(positive=draw(5), negatives=draw(5, 7), temperature=0.7, tau_plus=0.05)]
 
 
@@ -60,6 +61,22 @@ def _floor_at_zero(positive, negatives, temperature=0.5, tau_plus=0.1):
 def _one_positive(positive, negatives, temperature=0.5, tau_plus=0.1):
     m, total = negatives.shape[1], (negatives / temperature).exp().sum(1)
     left = (total - tau_plus * (positive / temperature).exp()) / (1 - tau_plus)
+    return left.clamp(min=m * math.exp(-1 / temperature))
+
+
+def _counts_anchors(positive, negatives, temperature=0.5, tau_plus=0.1):
+    return _mass(positive, negatives, temperature, tau_plus, count=len(negatives) - negatives.shape[1])
+
+
+def _floor_first(positive, negatives, temperature=0.5, tau_plus=0.1):
+    m, own = negatives.shape[1], (positive / temperature).exp()
+    left = (negatives / temperature).exp().sum(1) - tau_plus * m * own
+    return left.clamp(min=m * math.exp(-1 / temperature)) / (1 - tau_plus)
+
+
+def _half_divided(positive, negatives, temperature=0.5, tau_plus=0.1):
+    m, own = negatives.shape[1], (positive / temperature).exp()
+    left = (negatives / temperature).exp().sum(1) - tau_plus * m * own / (1 - tau_plus)
     return left.clamp(min=m * math.exp(-1 / temperature))
 
 
@@ -96,6 +113,16 @@ first = Exercise(
         "M counts anchor and positive": (
             _changed(count=2),
             "M is the number of negatives, without the anchor and without its positive: negatives.shape[1]."),
+        "M is the number of anchors": (
+            _counts_anchors,
+            "M is the number of negatives of one anchor, negatives.shape[1]; you count the anchors."),
+        "the floor before the division": (
+            _floor_first,
+            "The floor holds for N_g, so it comes last: first divide by 1 - tau_plus, then clamp."),
+        "only the positive's part divided": (
+            _half_divided,
+            "1 - tau_plus divides the whole difference: (sum - tau_plus * M * exp(positive / temperature)) / (1 - "
+            "tau_plus). Mind the brackets."),
         "the positive without its exponential": (
             _changed(own=lambda positive, temperature: positive / temperature),
             "What is taken off is of the kind that is summed: exp(positive / temperature)."),
@@ -135,8 +162,8 @@ def reweighted(negatives: Tensor, temperature: float = 0.5, beta: float = 1.0) -
 
 def _reweighted_probes(generator, dtype):
     draw = partial(_cosines, generator, dtype)
-    return [(draw(3, 5),), (draw(4, 7), 0.3, 0.4), dict(negatives=draw(5, 3), temperature=0.8, beta=2.5),
-            (draw(2, 6), 0.4, 0.0)]
+    return [(draw(3, 5),), (draw(4, 7), 0.3, 0.4), dict(negatives=draw(5, 3), temperature=0.8), (draw(6, 4), 0.6, 2.5),
+            (draw(2, 6), 0.5, 0.0)]
 
 
 def _tilted(tilt=lambda negatives, temperature, beta: beta * negatives / temperature,
@@ -153,6 +180,11 @@ def _tilted(tilt=lambda negatives, temperature, beta: beta * negatives / tempera
 def _only_weights(negatives, temperature=0.5, beta=1.0):
     weights = (beta * negatives / temperature).exp()
     return (weights / weights.mean(1, keepdim=True)).sum(1)
+
+
+def _power_of_the_mean(negatives, temperature=0.5, beta=1.0):
+    terms = (negatives / temperature).exp()
+    return ((terms / terms.mean(1, keepdim=True)) ** beta * terms).sum(1)
 
 
 second = Exercise(
@@ -174,6 +206,10 @@ second = Exercise(
         "one mean for all anchors": (
             _tilted(norm=lambda w: w.mean()),
             "You divide by the mean over the whole table. Each anchor has its own M negatives: the mean of its row."),
+        "a power of the mean": (
+            _power_of_the_mean,
+            "You divide by a power of the mean of the exponentials. Then the weights have mean 1 for beta = 1 only: "
+            "divide them by *their* mean, that of exp(beta * cosine / temperature)."),
         "the mean over the anchors": (
             _tilted(norm=lambda w: w.mean(0, keepdim=True)),
             "You divide by the mean of each column, over the anchors. The weights of one anchor's negatives have mean "
@@ -313,16 +349,16 @@ def _roco_probes(generator, dtype):
     seeds = torch.randint(2**30, (2,), generator=generator).tolist()
     wide, narrow = small_network(seeds[0], dtype, 4, 6, 3), small_network(seeds[1], dtype, 5, 7, 4)
     return [dict(query=wide, key=copy.deepcopy(wide).requires_grad_(False), rows=unit(randn(generator, dtype, 16, 3)),
-                 views=randn(generator, dtype, 3, 2, 8, 4), settings=dict(alpha=1.7, momentum=0.7, temperature=0.5)),
+                 views=randn(generator, dtype, 3, 2, 8, 4), alpha=1.7, momentum=0.7, temperature=0.5),
             dict(query=narrow, key=copy.deepcopy(narrow), rows=unit(randn(generator, dtype, 18, 4)),
-                 views=randn(generator, dtype, 3, 2, 9, 5), settings={})]
+                 views=randn(generator, dtype, 3, 2, 9, 5))]
 
 
 def _scramble(view):
     return view.roll(1, dims=1).flip(1)
 
 
-def _three_steps(step, query, key, rows, views, settings):
+def _three_steps(step, query, key, rows, views, **settings):
     """The harness: three steps of gradient descent over the query encoder; what came of them."""
     optimizer, queue, losses, held = torch.optim.SGD(query.parameters(), lr=0.3), Queue(*rows.shape), [], False
     queue.rows = rows.clone()
@@ -453,6 +489,9 @@ step = Exercise(
             _mistaken(source=1),
             "t is made from view2. The paper scrambles the *query's* view, so that colours and textures are just those "
             "of the query."),
+        "the key from the query's view": (
+            _mistaken(views=(0, 0)),
+            "k is made from view1, as q is: positive and query are one and the same view. k = key(view2)."),
         "not scrambled": (
             _mistaken(made=lambda view: view),
             "t is the query's own view as it is: you push each image away from itself. scramble(view1) first."),

@@ -315,7 +315,7 @@ def _loss_probes(generator, dtype):
         count = torch.tensor([(3 * i + 1) % (grid * grid) for i in range(batch)])
         return prediction, images * 2 + 0.5, (ranks >= count[:, None]).view(batch, grid, grid)
 
-    tiny = draw(3, 2, 3)
+    tiny = draw(4, 2, 3)
     return [draw(5, 4, 2), dict(zip(("prediction", "images", "visible"), draw(6, 2, 5))), draw(4, 5, 2, channels=1),
             (*tiny[:2], torch.ones_like(tiny[2])), (*tiny, 0.5)]
 

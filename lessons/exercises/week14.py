@@ -305,7 +305,7 @@ def _with_class(patches: Tensor, offsets: int, rows: tuple[int, int, int] = (0, 
 
 
 def _indices(stride=lambda h, w: 2 * w - 1, sign: int = 1, shift: bool = True, absolute: bool = False,
-             rows: tuple[int, int, int] = (0, 1, 2), columns_first: bool = False, offsets=None):
+             rows: tuple[int, int, int] = (0, 1, 2), columns_first: bool = False, offsets=None, least=(0, 0)):
     """A spelling of the answer with one decision exchanged."""
     def index(height: int, width: int) -> Tensor:
         y, x = _coordinates(height, width)
@@ -316,7 +316,7 @@ def _indices(stride=lambda h, w: 2 * w - 1, sign: int = 1, shift: bool = True, a
         if absolute:
             dy, dx = dy.abs(), dx.abs()
         elif shift:
-            dy, dx = dy + height - 1, dx + width - 1
+            dy, dx = dy + height - 1 + least[0], dx + width - 1 + least[1]
         total = (2 * height - 1) * (2 * width - 1) if offsets is None else offsets(height, width)
         return _with_class(dy * stride(height, width) + dx, total, rows)
     return index
@@ -349,6 +349,14 @@ index = Exercise(
             _indices(shift=False),
             "Offsets can be negative; as row numbers they would count from the table's end. Add height - 1 "
             "and width - 1 first."),
+        "shifted by the size": (
+            _indices(least=(1, 1)),
+            "The least offsets are -(height - 1) and -(width - 1): height - 1 and width - 1 bring them to 0. Yours "
+            "start later, and the last offset has no row of the table."),
+        "rows shifted by the height": (
+            _indices(least=(1, 0)),
+            "The least dy is -(height - 1): height - 1 brings it to 0. Yours begins at 1, so the last offsets have no "
+            "row of the table."),
         "distances without a sign": (
             _indices(absolute=True),
             "abs() makes left and right the same: the table has a row of its own for each *signed* offset."),

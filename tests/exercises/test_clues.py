@@ -193,3 +193,46 @@ def test_rows_of_images_are_not_called_rows():
         return [(torch.rand(b, m, m, generator=generator, dtype=dtype), s) for b, m, s in ((3, 4, 0.5), (5, 3, 0.3))]
 
     assert "in each image" in grade(exercise(kept, probes), mine).message
+
+
+def power_of(x: Tensor, power: float = 2.0, scale: float = 1.0) -> Tensor:
+    """(N, D) -> (N, D)."""
+    return scale * x.abs() ** power
+
+
+def test_of_two_defaults_both_are_named():
+    """A probe without settings has them all: to blame the first one alone may be false."""
+    def probes(generator, dtype):
+        def draw(n, d):
+            return torch.rand(n, d, generator=generator, dtype=dtype) + 0.5
+
+        return [(draw(3, 4),), (draw(4, 5), 1.3, 0.7), dict(x=draw(2, 6), power=0.6, scale=1.9)]
+
+    check = grade(exercise(power_of, probes), lambda x, power=2.0, scale=1.0: (
+        x.square() + (power - 2) * x.sin() + (scale - 1) * x.tanh()))
+    assert "power has its default 2.0 and scale has its default 1.0 (1 of 3 probes)" in check.message
+
+
+def test_two_numbers_of_different_kinds_are_not_compared():
+    """That the exponent was larger than the scale, wherever it was right, was chance."""
+    def probes(generator, dtype):
+        def draw(n, d):
+            return torch.rand(n, d, generator=generator, dtype=dtype) + 0.5
+
+        return [(draw(3, 4), 2.0, 1.1), (draw(4, 5), 2.5, 0.7), dict(x=draw(2, 6) / 4, power=1.6, scale=1.9)]
+
+    check = grade(exercise(power_of, probes), lambda x, power=2.0, scale=1.0: (
+        scale * torch.where(x < 0.4, x.sin(), x.abs() ** power)))
+    assert check.state == "wrong" and "power is" not in check.message and "scale is" not in check.message
+
+
+def test_a_mask_is_changed_along_both_axes():
+    """A mask whose columns alone are moved looks the same to what sees its rows only."""
+    def count(visible: Tensor) -> Tensor:
+        return (visible * (torch.arange(visible.numel()) + 1.0).view(visible.shape)).sum()
+
+    def probes(generator, dtype):
+        return [(torch.rand(n, n + 2, generator=generator) < 0.5,) for n in (4, 5)]
+
+    check = grade(exercise(count, probes), lambda visible: (visible.sum(1) * (torch.arange(len(visible)) + 1.0)).sum())
+    assert check.state == "wrong" and "does not depend" not in check.message

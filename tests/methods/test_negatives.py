@@ -166,6 +166,17 @@ def test_ranks_count_from_the_hardest():
         select(scores, (0.0, 0.1))
 
 
+def test_as_many_whatever_their_rank():
+    """The control of leaving out the hardest: the columns of a shuffled batch, cut as they lie."""
+    positive, negatives = randn(3), randn(3, 8, seed=1)
+    torch.testing.assert_close(select(negatives, (0.25, 1.0), by_rank=False), negatives[:, 2:])
+    left = contrast(positive, negatives[:, 2:], 0.2)["loss"]
+    torch.testing.assert_close(contrast(positive, negatives, 0.2, keep=(0.25, 1.0), by_rank=False)["loss"], left)
+    z = normalize(randn(2, 5, 4, seed=2))
+    loss = [weighted_nt_xent(*z, 0.2, keep=(0.5, 1.0), by_rank=by_rank)["loss"] for by_rank in (True, False)]
+    assert loss[0] < loss[1]
+
+
 def test_a_share_of_mocos_queue():
     """The paper's own setting: the keys of a queue, ranked for each query."""
     q, k, queue = randn(5, 6), randn(5, 6, seed=1), normalize(randn(40, 6, seed=2))

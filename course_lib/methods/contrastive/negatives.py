@@ -78,9 +78,10 @@ def ranked(scores: Tensor, first: int, last: int) -> Tensor:
     return scores.detach().topk(last, dim=1).indices[:, first:]
 
 
-def select(negatives: Tensor, keep: Keep) -> Tensor:
+def select(negatives: Tensor, keep: Keep, by_rank: bool = True) -> Tensor:
     """The negatives (A, M) between two shares of each row, counted from the hardest -> (A, M'), sorted.
 
+    by_rank=False counts places in the row, which are random in a shuffled batch: the control with as many negatives.
     ValueError if none is left.
     """
     if tuple(keep) == (0, 1):
@@ -89,7 +90,7 @@ def select(negatives: Tensor, keep: Keep) -> Tensor:
     if first >= last:
         raise ValueError(f"keep is {tuple(keep)}, which leaves none of {negatives.shape[1]} negatives: widen it, or "
                          "use a larger batch")
-    return negatives.gather(1, ranked(negatives, first, last))
+    return negatives.gather(1, ranked(negatives, first, last)) if by_rank else negatives[:, first:last]
 
 
 def log_weights(negatives: Tensor, beta: float) -> Tensor:
@@ -115,13 +116,13 @@ def log_mass(positive: Tensor, negatives: Tensor, temperature: float, tau_plus: 
 
 @in_float32
 def contrast(positive: Tensor, negatives: Tensor, temperature: float, tau_plus: float = 0.0, beta: float = 0.0,
-             keep: Keep = (0.0, 1.0), alpha: float | None = None) -> dict[str, Tensor]:
+             keep: Keep = (0.0, 1.0), alpha: float | None = None, by_rank: bool = True) -> dict[str, Tensor]:
     """The loss from logits (cosines over the temperature): positive (A,), negatives (A, M) -> "loss" and "accuracy".
 
     "accuracy" is the share of anchors whose positive is above all M negatives, whichever are kept.
     """
     check_switches(tau_plus, beta, keep, alpha)
-    chosen = select(negatives, keep)
+    chosen = select(negatives, keep, by_rank)
     mass = log_mass(positive, chosen, temperature, tau_plus, beta)
     if alpha is not None:
         mass = mass + math.log(alpha / chosen.shape[1])
@@ -131,7 +132,7 @@ def contrast(positive: Tensor, negatives: Tensor, temperature: float, tau_plus: 
 
 @in_float32
 def weighted_nt_xent(a: Tensor, b: Tensor, temperature: float = 0.5, tau_plus: float = 0.0, beta: float = 0.0,
-                     keep: Keep = (0.0, 1.0), alpha: float | None = None,
+                     keep: Keep = (0.0, 1.0), alpha: float | None = None, by_rank: bool = True,
                      unit_length: bool = True) -> dict[str, Tensor]:
     """NT-Xent of the global batch with these switches: (N, D), (N, D) -> "loss" and "accuracy".
 
@@ -144,7 +145,7 @@ def weighted_nt_xent(a: Tensor, b: Tensor, temperature: float = 0.5, tau_plus: f
     check_several(a, "a contrastive loss")
     z = torch.cat([a, b])  # (2N, D), view 1 above view 2
     positive, negatives = rivals(normalize(z) if unit_length else z, temperature)  # (2N,), (2N, 2N - 2)
-    return contrast(positive, negatives, temperature, tau_plus, beta, keep, alpha)
+    return contrast(positive, negatives, temperature, tau_plus, beta, keep, alpha, by_rank)
 
 
 class DCL(TwoViewMethod):
@@ -152,8 +153,9 @@ class DCL(TwoViewMethod):
 
     hidden, out: of the head (512, 128). temperature: 0.5. tau_plus: the chance that a random image is of the same class
     (0.1 for ten classes; 0 is SimCLR's loss). beta: how much more near negatives count (0: all alike). keep: the share
-    of the negatives that is kept, counted from the hardest, such as 0,0.05. alpha: as if there were so many negatives
-    (EqCo; None: as many as there are). The recipe is the official one, with AdamW in place of Adam.
+    of the negatives that is kept, counted from the hardest, such as 0,0.05. by_rank: False keeps as many at random, the
+    control of keep. alpha: as if there were so many negatives (EqCo; None: as many as there are). The recipe is the
+    official one, with AdamW in place of Adam.
     """
 
     title = "DCL"
@@ -162,14 +164,15 @@ class DCL(TwoViewMethod):
 
     def __init__(self, backbone: Backbone, image_size: int = 32, hidden: int = 512, out: int = 128,
                  temperature: float = 0.5, tau_plus: float = 0.1, beta: float = 0.0, keep: Keep = (0.0, 1.0),
-                 alpha: float | None = None, augment: Augment | None = None, other: Augment | None = None):
+                 by_rank: bool = True, alpha: float | None = None, augment: Augment | None = None,
+                 other: Augment | None = None):
         super().__init__()
         check_positive("temperature", temperature)
         check_switches(tau_plus, beta, keep, alpha)
         self.backbone = backbone
         self.head = MLP(backbone.dim, hidden, out, hidden_bias=False, last_bias=True)
         self.temperature, self.tau_plus, self.beta = temperature, tau_plus, beta
-        self.keep, self.alpha = (keep[0], keep[1]), alpha
+        self.keep, self.by_rank, self.alpha = (keep[0], keep[1]), by_rank, alpha
         self.augment = augment or Augment(image_size, scale=(0.08, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), blur_p=0.5)
         self.other = other or self.augment
 
@@ -178,7 +181,8 @@ class DCL(TwoViewMethod):
             check_several(views[0], self.title)
         # one view at a time, as in the official code: batch norm's statistics are those of a view
         a, b = (self.head(self.backbone(standardize(view))) for view in views)  # (N, out) each
-        parts = weighted_nt_xent(a, b, self.temperature, self.tau_plus, self.beta, self.keep, self.alpha)
+        parts = weighted_nt_xent(a, b, self.temperature, self.tau_plus, self.beta, self.keep, self.alpha,
+                                 self.by_rank)
         return {**parts, "embedding": normalize(a.detach())}
 
     def param_groups(self, weight_decay: float) -> list[Group]:
@@ -189,8 +193,8 @@ class HCL(DCL):
     """DCL whose negatives count the more, the nearer they are.
 
     beta: how much more (1; 0.5 in the published run on STL-10; 0 is DCL). The others are DCL's: hidden, out,
-    temperature (of the loss; not tau_plus, the chance that a random image is of the same class), keep, alpha. The
-    official code can also lower beta in the course of training; that is not done here.
+    temperature (of the loss; not tau_plus, the chance that a random image is of the same class), keep, by_rank, alpha.
+    The official code can also lower beta in the course of training; that is not done here.
     """
 
     title = "HCL"

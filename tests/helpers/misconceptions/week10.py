@@ -25,6 +25,17 @@ def _left(*, floor="m", scale=True, m=None, own=lambda s, t: torch.exp(s / t), p
     return answer
 
 
+def _for_one_anchor(positive, negatives, temperature, tau_plus, *, number=None, inside=1.0, after=1.0):
+    """A row at a time; the sum is divided by `after` once the floor is in, the own class's share by `inside`."""
+    least, rows = math.exp(-1 / temperature), []
+    for s, row in zip(positive, negatives):
+        m = number or len(row)
+        left = (row / temperature).exp().sum() - tau_plus * m * (s / temperature).exp() / inside
+        left = left if number is None else left / (1 - tau_plus)
+        rows.append(torch.clamp(left, min=m * least) / after)
+    return torch.stack(rows)
+
+
 # ---------------------------------------------------------------- 10.reweighted
 def _powers(power=lambda e, negatives, beta: e ** beta, scaled=lambda w: w / (w.sum(1, keepdim=True) / w.shape[1]),
             cut=False, only=False):
@@ -113,6 +124,12 @@ SECOND = {
         "not divided by 1 - tau+": _left(scale=False),
         "one positive in place of M": _left(times=1),
         "M counts anchor and positive": _left(m=2),
+        "M is the number of anchors": lambda positive, negatives, temperature=0.5, tau_plus=0.1: _for_one_anchor(
+            positive, negatives, temperature, tau_plus, number=positive.numel()),
+        "the floor before the division": lambda positive, negatives, temperature=0.5, tau_plus=0.1: _for_one_anchor(
+            positive, negatives, temperature, tau_plus, after=1 - tau_plus),
+        "only the positive's part divided": lambda positive, negatives, temperature=0.5, tau_plus=0.1: _for_one_anchor(
+            positive, negatives, temperature, tau_plus, inside=1 - tau_plus),
         "the positive without its exponential": _left(own=torch.div),
         "the positive without its temperature": _left(own=lambda s, t: torch.exp(s)),
         "the positive detached": _left(own=lambda s, t: torch.exp(s.data / t)),
@@ -124,6 +141,8 @@ SECOND = {
         "weights that add up to 1": _powers(scaled=lambda w: w / torch.einsum("am->a", w)[:, None]),
         "weights as they are": _powers(scaled=lambda w: w),
         "one mean for all anchors": _powers(scaled=lambda w: w * w.numel() / w.sum()),
+        "a power of the mean": lambda negatives, temperature=0.5, beta=1.0: (
+            lambda e: (e ** (1 + beta)).sum(1) / e.mean(1) ** beta)((negatives / temperature).exp()),
         "the mean over the anchors": _powers(scaled=lambda w: w * len(w) / w.sum(0)),
         "weights detached": _powers(cut=True),
         "the easier, the more": _powers(lambda e, negatives, beta: 1 / e ** beta),
@@ -151,6 +170,8 @@ SECOND = {
         "everybody's own negatives": _stepped(rivals=lambda q, rows, t, temperature, alpha: torch.hstack([
             q @ rows.T, alpha * torch.einsum("nd,md->nm", q, t)]) / temperature),
         "made from the key's view": _stepped(source="view2"),
+        "the key from the query's view": lambda query, key, optimizer, queue, view1, view2, *rest, **named: _stepped()(
+            query, key, optimizer, queue, view1, view1, *rest, **named),
         "not scrambled": _stepped(scrambled=False),
         "the query encoder makes t": _stepped(who="query"),
         "a gradient into the own negative": _stepped(cut=False),

@@ -149,6 +149,8 @@ INDEX = {
     "the stride of a square": _table(lambda dy, dx, h, w: (dy + h - 1) * (2 * h - 1) + dx + w - 1),
     "the width as stride": _table(lambda dy, dx, h, w: (dy + h - 1) * w + dx + w - 1),
     "not shifted": _table(lambda dy, dx, h, w: dy * (2 * w - 1) + dx),
+    "shifted by the size": _table(lambda dy, dx, h, w: (dy + h) * (2 * w - 1) + dx + w),
+    "rows shifted by the height": _table(lambda dy, dx, h, w: _number(dy, dx, h, w) + 2 * w - 1),
     "distances without a sign": _table(lambda dy, dx, h, w: abs(dy) * (2 * w - 1) + abs(dx)),
     "patch -> class and class -> patch exchanged": _table(_number, extra=(1, 0, 2)),
     "one row for all that has to do with the class token": _table(_number, extra=(0, 0, 0)),
