@@ -21,15 +21,14 @@ def _randn(generator, dtype, *shape: int) -> Tensor:
     return randn(generator, dtype, *shape)
 
 
-def _as_buffer(function, *arguments, **options):
+def _as_buffer(*names: str):
     """The harness: a centre is a buffer, which never has a gradient, so whether an answer detaches it does not
-    matter.
+    matter. names: of the arguments.
     """
-    names = ("student", "teacher", "center") if isinstance(arguments[0] if arguments else options["student"],
-                                                           list) else (
-        "student", "teacher", "visible", "center")
-    given = dict(zip((*names, "student_temp", "teacher_temp"), arguments)) | options
-    return function(**{name: value.detach() if name == "center" else value for name, value in given.items()})
+    def call(function, *arguments, **options):
+        given = dict(zip(names, arguments)) | options
+        return function(**{name: value.detach() if name == "center" else value for name, value in given.items()})
+    return call
 
 
 # ------------------------------------------------------------------------------------------------ 15.dino_loss
@@ -83,7 +82,7 @@ def _in_one_stack(student, teacher, center, student_temp=0.1, teacher_temp=0.04)
 dino_loss = Exercise(
     key="15.dino_loss", title="Say what the teacher says about another crop", minutes=9, difficulty=3,
     reference="course_lib.methods.masked.dino:dino_loss", probes=_loss_probes, gradients=True, tolerance=1e-4,
-    call=_as_buffer,
+    call=_as_buffer("student", "teacher", "center", "student_temp", "teacher_temp"),
     wrong={
         "each crop also predicts itself": (
             _distill(lambda q, v: True),
@@ -94,6 +93,14 @@ dino_loss = Exercise(
             "Only the two large crops are compared. The small ones, student[2:], have to say what the teacher says "
             "about the "
             "large ones, too: from part to whole."),
+        "each pair of crops once": (
+            _distill(lambda q, v: v > q),
+            "A pair counts only where v comes after q. But what is a target differs: crop 2 also has to say what the "
+            "teacher says about crop 1, and the reverse. Every v but q itself."),
+        "the first pair only": (
+            _distill(reduce=lambda terms: terms[0]),
+            "Yours is the term of the first pair alone: a return inside the loop ends it. Collect the terms of all "
+            "pairs, and return after the loops."),
         "no centre": (
             _distill(target=lambda z, c, t: _target(z, 0 * c, t)),
             "The centre is not used. Subtract it from the teacher's logits: it is what forbids one score for all "
@@ -104,6 +111,14 @@ dino_loss = Exercise(
         "the centre after the temperature": (
             _distill(target=lambda z, c, t: F.softmax(z.detach() / t - c, dim=-1)),
             "The centre is a mean of raw logits, so it is subtracted from raw logits: (z - c) / tau, not z / tau - c."),
+        "only the centre divided": (
+            _distill(target=lambda z, c, t: F.softmax(z.detach() - c / t, dim=-1)),
+            "Only the centre is divided by the temperature: / binds more tightly than -. Parentheses: "
+            "(z - c) / tau."),
+        "the centre after the softmax": (
+            _distill(target=lambda z, c, t: F.softmax(z.detach() / t, dim=-1) - c),
+            "The centre is subtracted from the teacher's probabilities, which then do not sum to 1. It is a mean of "
+            "raw logits: subtract it from these, before the softmax."),
         "the student centred too": (
             _student_centred,
             "Only the teacher is centred. Centred on both sides, the two can drift to one score together."),
@@ -172,6 +187,7 @@ def _lerp(center, logits, momentum=0.9):
 moved_center = Exercise(
     key="15.moved_center", title="Where the centre goes", minutes=5, difficulty=2,
     reference="course_lib.methods.masked.dino:moved_center", probes=_center_probes, gradients=True,
+    call=_as_buffer("center", "logits", "momentum"),
     wrong={
         "momentum the other way round": (
             _moved(keep=lambda m: 1 - m, move=lambda m: m),
@@ -262,7 +278,7 @@ def _image_by_image(student, teacher, visible, center, student_temp=0.1, teacher
 patch_loss = Exercise(
     key="15.patch_loss", title="Say what is behind the mask", minutes=8, difficulty=3,
     reference="course_lib.methods.masked.ibot:patch_loss", probes=_patch_probes, gradients=True, tolerance=1e-4,
-    call=_as_buffer,
+    call=_as_buffer("student", "teacher", "visible", "center", "student_temp", "teacher_temp"),
     unit="patches",
     wrong={
         "one mean over all hidden patches": (
