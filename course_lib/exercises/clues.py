@@ -111,6 +111,8 @@ class Clues(Evidence):
 
     def _arguments(self) -> str:
         """The reference on changed arguments gives the learner's result: swapped, squared, normalised, ..."""
+        if all(_no_number(case.mine.value) for case in self.wrong):
+            return ""  # the root of a negative argument is nan, too, and explains nothing
         for said, new in self._replacements():
             def changed(case: Case, arguments: Mapping[str, Any], new=new) -> Any:
                 try:
