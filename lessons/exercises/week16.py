@@ -240,6 +240,12 @@ def _ask(noise=lambda sigma: sigma, rows=None, flat=False, own=None):
     return ask
 
 
+def _estimate_first(classifier, image, sigma, classes, generator, n0=100, n=10_000, alpha=0.001):
+    many, few = (count_votes(classifier, image, sigma, size, classes, generator) for size in (n, n0))
+    radius = float(certified_radius(int(many[few.argmax()]), n, sigma, alpha))
+    return (int(few.argmax()), radius) if radius > 0 else (ABSTAIN, 0.0)
+
+
 certificate = Exercise(
     key="16.certify", title="Select, then estimate", minutes=10, difficulty=3,
     reference="course_lib.evaluate.smoothing:certify", probes=_certify_probes, call=_certify_call,
@@ -262,6 +268,10 @@ certificate = Exercise(
             "You return the selected class with the votes of *another* one, whichever leads in the second "
             "sample. Count the "
             "selected class."),
+        "estimated first, selected afterwards": (
+            _estimate_first,
+            "You draw the n votes first and the n0 that select after them. That is as sound, but the generator gives "
+            "both samples other noise than expected: select first, then estimate."),
         "the share, no bound": (
             _certifier(bound=lambda k, n, alpha: k / n),
             "votes / n is no bound: use certified_radius, which contains one."),

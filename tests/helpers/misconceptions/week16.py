@@ -104,6 +104,13 @@ def _fixed(many, *shape, generator):
     return torch.randn(many, *shape, generator=torch.Generator().manual_seed(7 + many))
 
 
+def _late(classifier, image, sigma, classes, generator, n0=100, n=10_000, alpha=0.001):
+    second = _answers(classifier, image, sigma, n, generator)
+    chosen = _most(_answers(classifier, image, sigma, n0, generator))
+    p = _low(second.count(chosen), n, alpha)
+    return (chosen, sigma * PHI.inv_cdf(min(p, 1 - 1e-9))) if p >= 0.5 else (-1, 0.0)
+
+
 CERTIFY = {
     "noise of size 1": _plan(_honest(_low), level=lambda sigma: 1),
     "noise of size sigma squared": _plan(_honest(_low), level=lambda sigma: sigma * sigma),
@@ -120,6 +127,7 @@ CERTIFY = {
         _most(first), _low(first.count(_most(first)), n0, alpha), -1)),
     "both samples pooled": _plan(_pool),
     "the top count of the second sample": _plan(_top),
+    "estimated first, selected afterwards": _late,
     "the share, no bound": _plan(_honest(lambda k, n, alpha: k / n)),
     "two-sided": _plan(_honest(lambda k, n, alpha: _low(k, n, alpha / 2))),
     "never abstains": _plan(_honest(_low, floor=None)),
