@@ -39,8 +39,8 @@ __all__ = [
     "component_colours", "count_votes", "counterparts", "covariance_spectrum", "distance_map", "effective_rank",
     "embed", "embed_projected", "error_by_distance", "factor_probe", "feature_std", "few_threads", "fill_mean",
     "fill_nearest", "guessed_counterparts", "hidden_error", "hidden_errors", "kmeans_clusters", "knn", "knn_accuracy",
-    "knn_predict", "knn_votes", "linear_probe", "lower_bound", "matched_scores", "missing_lines", "mutual_matches", "object_share",
-    "pair_measures", "partition_scores", "patch_vectors", "queue_scores", "rankme", "raw_pixels", "reinitialise",
-    "rollout", "same_word", "score", "score_clusters", "score_statistics", "shared_bits", "similarity", "table",
-    "to_grid", "uniformity", "unmeasurable", "unscorable",
+    "knn_predict", "knn_votes", "linear_probe", "lower_bound", "matched_scores", "missing_lines", "mutual_matches",
+    "object_share", "pair_measures", "partition_scores", "patch_vectors", "queue_scores", "rankme", "raw_pixels",
+    "reinitialise", "rollout", "same_word", "score", "score_clusters", "score_statistics", "shared_bits", "similarity",
+    "table", "to_grid", "uniformity", "unmeasurable", "unscorable",
 ]
