@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -91,7 +92,7 @@ def entropy_plane(toys: Sequence[Tensor], chosen: Tensor, trained: Mapping[str, 
 
 
 @drawn
-def taken_away(maps: Mapping[str, Mapping[str, float | None]], draws: Sequence[float], chosen: str,
+def taken_away(maps: Mapping[str, Mapping[str, Any]], draws: Sequence[float], chosen: str,
                controls: Sequence[str], whole: float, shown: Mapping[str, Tensor]) -> Figure:
     """What maps are worth: the accuracy without the patches that each points at, and without those of place only.
 
