@@ -280,11 +280,13 @@ class Clues(Evidence):
         pairs = self.pairs("")
         if not pairs or any(p.got.numel() != 1 or p.expected.numel() != 1 for p in pairs):
             return ""
-        pairs = [p for p in pairs if not p.right]
+        probes, pairs = len(pairs), [p for p in pairs if not p.right]
         if all(p.got > p.expected for p in pairs) or all(p.got < p.expected for p in pairs):
             word = "large" if pairs[0].got > pairs[0].expected else "small"
             gaps = [abs((p.got - p.expected).item()) for p in pairs]
-            return f"Yours is too {word} on every probe, by {min(gaps):.3g} to {max(gaps):.3g}."
+            low, high = f"{min(gaps):.3g}", f"{max(gaps):.3g}"
+            where = "every probe" if len(pairs) == probes else f"{len(pairs)} of {probes} probes"
+            return f"Yours is too {word} on {where}, by {low if low == high else f'{low} to {high}'}."
         return ""
 
 
