@@ -13,7 +13,14 @@ from course_lib.evaluate.measures import (
 )
 from course_lib.evaluate.neighbours import knn, knn_accuracy, knn_predict, knn_votes, nearest
 from course_lib.evaluate.pairs import pair_measures
-from course_lib.evaluate.patches import component_colours, counterparts, patch_vectors, same_word, shared_bits
+from course_lib.evaluate.patches import (
+    component_colours,
+    counterparts,
+    guessed_counterparts,
+    patch_vectors,
+    same_word,
+    shared_bits,
+)
 from course_lib.evaluate.probes import COMPONENTS, WIDE, LabelledFeatures, ProbeResult, factor_probe, linear_probe
 from course_lib.evaluate.reconstruction import (
     average_distance, colour_error_by_distance, distance_map, error_by_distance, fill_blurred, fill_mean, fill_nearest,
@@ -31,9 +38,9 @@ __all__ = [
     "check_labels", "classes_of_clusters", "cluster_accuracy", "cluster_match", "cluster_scores", "cluster_table",
     "component_colours", "count_votes", "counterparts", "covariance_spectrum", "distance_map", "effective_rank",
     "embed", "embed_projected", "error_by_distance", "factor_probe", "feature_std", "few_threads", "fill_mean",
-    "fill_nearest", "hidden_error", "hidden_errors", "kmeans_clusters", "knn", "knn_accuracy", "knn_predict",
-    "knn_votes", "linear_probe", "lower_bound", "matched_scores", "missing_lines", "mutual_matches", "object_share",
-    "pair_measures", "partition_scores", "patch_vectors", "queue_scores", "rankme", "raw_pixels", "reinitialise",
-    "rollout", "same_word", "score", "score_clusters", "score_statistics", "shared_bits", "similarity", "table",
-    "to_grid", "uniformity", "unmeasurable", "unscorable",
+    "fill_nearest", "guessed_counterparts", "hidden_error", "hidden_errors", "kmeans_clusters", "knn", "knn_accuracy",
+    "knn_predict", "knn_votes", "linear_probe", "lower_bound", "matched_scores", "missing_lines", "mutual_matches",
+    "object_share", "pair_measures", "partition_scores", "patch_vectors", "queue_scores", "rankme", "raw_pixels",
+    "reinitialise", "rollout", "same_word", "score", "score_clusters", "score_statistics", "shared_bits", "similarity",
+    "table", "to_grid", "uniformity", "unmeasurable", "unscorable",
 ]

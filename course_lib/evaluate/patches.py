@@ -84,3 +84,16 @@ def counterparts(first: Tensor, second: Tensor, covered: Tensor, shift: tuple[in
     goal, best = place + torch.tensor(shift), place[similarity(first, second).argmax(1)]
     right = (best - goal).abs().amax(1) <= slack
     return torch.cat([place, best, right[:, None].long()], 1)[covered & (goal >= 0).all(1) & (goal < side).all(1)]
+
+
+def guessed_counterparts(pairs: list[Tensor], slack: int) -> tuple[float, float]:
+    """How often guesses would be right: any patch of the object, and always its middle patch; shares, mean of pairs.
+
+    pairs: of `counterparts`, whose first two columns are the object's patches; right: at most `slack` away.
+    """
+    def right(places: Tensor, guesses: Tensor) -> float:
+        return float(((places[:, None] - guesses[None]).abs().amax(-1) <= slack).double().mean())
+
+    places = [found[:, :2].double() for found in pairs]
+    return (sum(right(p, p) for p in places) / len(places),
+            sum(right(p, p.mean(0, keepdim=True).round()) for p in places) / len(places))

@@ -114,6 +114,8 @@ class Clues(Evidence):
 
     def _arguments(self) -> str:
         """The reference on changed arguments gives the learner's result: swapped, squared, normalised, ..."""
+        if all(_no_number(case.mine.value) for case in self.wrong):
+            return ""  # the root of a negative argument is nan, too, and explains nothing
         for said, new in self._replacements():
             def changed(case: Case, arguments: Mapping[str, Any], new=new) -> Any:
                 try:
@@ -281,11 +283,13 @@ class Clues(Evidence):
         pairs = self.pairs("")
         if not pairs or any(p.got.numel() != 1 or p.expected.numel() != 1 for p in pairs):
             return ""
-        pairs = [p for p in pairs if not p.right]
+        probes, pairs = len(pairs), [p for p in pairs if not p.right]
         if all(p.got > p.expected for p in pairs) or all(p.got < p.expected for p in pairs):
             word = "large" if pairs[0].got > pairs[0].expected else "small"
             gaps = [abs((p.got - p.expected).item()) for p in pairs]
-            return f"Yours is too {word} on every probe, by {min(gaps):.3g} to {max(gaps):.3g}."
+            low, high = f"{min(gaps):.3g}", f"{max(gaps):.3g}"
+            where = "every probe" if len(pairs) == probes else f"{len(pairs)} of {probes} probes"
+            return f"Yours is too {word} on {where}, by {low if low == high else f'{low} to {high}'}."
         return ""
 
 

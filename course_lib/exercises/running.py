@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import inspect
 import io
@@ -17,6 +18,21 @@ from course_lib.exercises.difference import clone, leaves
 
 if TYPE_CHECKING:
     from course_lib.exercises.spec import Exercise
+
+
+ROUNDS = 1000  # of a `while` in a changed function
+
+
+class Bounded(ast.NodeTransformer):
+    """`while` loops end after ROUNDS rounds, by an error: one change can make a loop endless that the learner's is not.
+    """
+
+    def visit_While(self, node: ast.While) -> ast.AST:
+        self.generic_visit(node)
+        stop = ast.If(ast.UnaryOp(ast.Not(), node.test), [*node.orelse, ast.Break()], [])
+        rounds = ast.parse(f"range({ROUNDS})", mode="eval").body
+        endless = ast.parse("raise RuntimeError('endless')").body
+        return ast.copy_location(ast.For(ast.Name("_rounds", ast.Store()), rounds, [stop, *node.body], endless), node)
 
 
 @dataclass

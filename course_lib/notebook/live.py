@@ -51,7 +51,7 @@ class LiveCurves:
             axes[0].set_xscale("log")
         axes[0].plot(history.curve_steps, history.loss, color=THIS, label="live")
         if self.behind is not None:
-            axes[0].legend(fontsize=8, loc="lower left")
+            axes[0].legend(fontsize=8, loc="best")
         for label, value in self.floors.items():
             axes[0].axhline(value, color="#666666", linestyle="--", linewidth=1, label=label)
             if self.highest:

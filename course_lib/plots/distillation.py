@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -21,8 +22,6 @@ from course_lib.plots.pictures import image_rows
 from course_lib.plots.words import patches_around, word_examples
 
 OWN, MEAN = RED, BLUE  # the two entropies
-# where a name stands beside its point
-BESIDE = {"last layer": (6, 6), "rollout": (5, -10), "object": (6, -8), "formula": (6, 3), "random": (-12, -12)}
 
 
 @drawn
@@ -93,27 +92,32 @@ def entropy_plane(toys: Sequence[Tensor], chosen: Tensor, trained: Mapping[str, 
 
 
 @drawn
-def taken_away(maps: Mapping[str, tuple[float, float]], controls: Mapping[str, tuple[float, float]], chosen: str,
-               whole: float, shown: Mapping[str, Tensor], count: int) -> Figure:
-    """What a map is worth: the accuracy without the `count` patches that it points at, and how much object these are.
+def taken_away(maps: Mapping[str, Mapping[str, Any]], draws: Sequence[float], chosen: str,
+               controls: Sequence[str], whole: float, shown: Mapping[str, Tensor]) -> Figure:
+    """What maps are worth: the accuracy without the patches that each points at, and without those of place only.
 
-    maps (of the network), controls: name -> (share of those patches that is object, accuracy), in [0, 1]. whole:
-    accuracy with all patches. shown: name -> pictures (N, 3, H, W), in rows, of the chosen map.
+    maps: name -> "share" (of those patches that is object), "own" and "place" (accuracies, place None if there is
+    none), in [0, 1]; the names in `controls` are of no network. draws: accuracies without random patches. whole: with
+    all patches. shown: name -> pictures (N, 3, H, W), in rows, of the chosen map.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.8, 3.4), width_ratios=(1.2, 1))
-    for points, colour, marker in ((maps, THIS, "o"), (controls, RED, "D")):
-        for name, (share, rest) in points.items():
-            left.plot(100 * share, 100 * rest, marker, color=colour, ms=5, alpha=0.8)
-            left.annotate(name, (100 * share, 100 * rest), xytext=BESIDE.get(name, (5, -3)), fontsize=7.5,
-                          textcoords="offset points", color=colour)
-            if name == chosen:
-                left.plot(100 * share, 100 * rest, "o", ms=12, mfc="none", mec="#222222", mew=1.6)
-    left.axhline(100 * whole, color="#222222", ls="--", lw=1.2)
-    left.text(99, 100 * whole + 1, "all patches there", ha="right", fontsize=8)
-    left.axhline(100 / 8, color="#222222", ls=":", lw=1.2)
-    left.text(99, 100 / 8 + 1, "chance", ha="right", fontsize=8)
-    left.set(xlabel=f"of its {count} patches, on the object (%)", ylabel="class found without them (%)", xlim=(-3, 100),
-             ylim=(0, 100 * whole + 8))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.8, 3.8), width_ratios=(1.2, 1))
+    left.axvspan(100 * min(draws), 100 * max(draws), color=GREY, alpha=0.25, lw=0)
+    for y, (name, one) in enumerate(maps.items()):
+        colour = RED if name in controls else THIS
+        if one["place"] is not None:
+            left.plot([100 * one["own"], 100 * one["place"]], [y, y], color=colour, lw=1, alpha=0.6)
+            left.plot(100 * one["place"], y, "o", ms=5, mfc="white", mec=colour)
+        left.plot(100 * one["own"], y, "o", ms=5.5, color=colour)
+    left.plot([100 * d for d in draws], [len(maps)] * len(draws), "o", ms=4, color="#666666")
+    for share, name in ((whole, "all there"), (1 / 8, "chance")):
+        left.axvline(100 * share, color="#222222", ls="--" if share == whole else ":", lw=1.2)
+        left.annotate(name, (100 * share, 1), xycoords=("data", "axes fraction"), xytext=(0, 2),
+                      textcoords="offset points", ha="center", fontsize=7.5)
+    labels = [f"{name} ({one['share']:.0%})" for name, one in maps.items()] + ["random"]
+    left.set_yticks(range(len(labels)), labels, fontsize=7.5)
+    left.get_yticklabels()[list(maps).index(chosen)].set_fontweight("bold")
+    left.set(xlabel="class found without these patches (%)", ylim=(len(maps) + 0.6, -0.6),
+             xlim=(0, 100 * whole + 6))
     rows = torch.stack(list(shown.values()))
     sketch.picture(right, sketch.mosaic(rows.flatten(0, 1), rows.shape[1]), chosen)
     height = rows.shape[-2] + 1

@@ -70,13 +70,16 @@ def heat_pictures(maps: Sequence[Tensor], size: int = 32) -> Tensor:
 
 def numbers(axes, values: Tensor, rows: Sequence[str], columns: Sequence[str], highest: float = 1.0,
             signed: bool = False, frame: int | None = None) -> None:
-    """A heat map with numbers: values (rows, columns) from 0, or -highest if signed; `frame`: the row to frame."""
+    """A heat map with numbers: values (rows, columns) from 0, or -highest if signed; `frame`: the row to frame.
+
+    A nan, where there is no such value, is a white cell with a dash.
+    """
     low, colours = (-highest, "RdBu") if signed else (0.0, "cividis")
     axes.imshow(values.numpy(), aspect="auto", cmap=colours, vmin=low, vmax=highest)
     for (i, j), value in np.ndenumerate(values.numpy()):
         dark = abs(value) > 0.6 * highest if signed else value < 0.55 * highest
-        text = axes.text(j, i, f"{value:+.2f}" if signed else f"{value:.2f}", ha="center", va="center",
-                         fontsize=8.5, color="white" if dark else "black")
+        words = "–" if np.isnan(value) else f"{value:+.2f}" if signed else f"{value:.2f}"
+        text = axes.text(j, i, words, ha="center", va="center", fontsize=8.5, color="white" if dark else "black")
         text.set_in_layout(False)  # faster, for knobs
     if frame is not None:
         axes.plot([-0.48, len(columns) - 0.52, len(columns) - 0.52, -0.48, -0.48],

@@ -21,15 +21,14 @@ def _randn(generator, dtype, *shape: int) -> Tensor:
     return randn(generator, dtype, *shape)
 
 
-def _as_buffer(function, *arguments, **options):
+def _as_buffer(*names: str):
     """The harness: a centre is a buffer, which never has a gradient, so whether an answer detaches it does not
-    matter.
+    matter. names: of the arguments.
     """
-    names = ("student", "teacher", "center") if isinstance(arguments[0] if arguments else options["student"],
-                                                           list) else (
-        "student", "teacher", "visible", "center")
-    given = dict(zip((*names, "student_temp", "teacher_temp"), arguments)) | options
-    return function(**{name: value.detach() if name == "center" else value for name, value in given.items()})
+    def call(function, *arguments, **options):
+        given = dict(zip(names, arguments)) | options
+        return function(**{name: value.detach() if name == "center" else value for name, value in given.items()})
+    return call
 
 
 # ------------------------------------------------------------------------------------------------ 15.dino_loss
@@ -83,7 +82,7 @@ def _in_one_stack(student, teacher, center, student_temp=0.1, teacher_temp=0.04)
 dino_loss = Exercise(
     key="15.dino_loss", title="Say what the teacher says about another crop", minutes=9, difficulty=3,
     reference="course_lib.methods.masked.dino:dino_loss", probes=_loss_probes, gradients=True, tolerance=1e-4,
-    call=_as_buffer,
+    call=_as_buffer("student", "teacher", "center", "student_temp", "teacher_temp"),
     wrong={
         "each crop also predicts itself": (
             _distill(lambda q, v: True),
@@ -94,6 +93,14 @@ dino_loss = Exercise(
             "Only the two large crops are compared. The small ones, student[2:], have to say what the teacher says "
             "about the "
             "large ones, too: from part to whole."),
+        "each pair of crops once": (
+            _distill(lambda q, v: v > q),
+            "A pair counts only where v comes after q. But what is a target differs: crop 2 also has to say what the "
+            "teacher says about crop 1, and the reverse. Every v but q itself."),
+        "the first pair only": (
+            _distill(reduce=lambda terms: terms[0]),
+            "Yours is the term of the first pair alone: a return inside the loop ends it. Collect the terms of all "
+            "pairs, and return after the loops."),
         "no centre": (
             _distill(target=lambda z, c, t: _target(z, 0 * c, t)),
             "The centre is not used. Subtract it from the teacher's logits: it is what forbids one score for all "
@@ -104,6 +111,14 @@ dino_loss = Exercise(
         "the centre after the temperature": (
             _distill(target=lambda z, c, t: F.softmax(z.detach() / t - c, dim=-1)),
             "The centre is a mean of raw logits, so it is subtracted from raw logits: (z - c) / tau, not z / tau - c."),
+        "only the centre divided": (
+            _distill(target=lambda z, c, t: F.softmax(z.detach() - c / t, dim=-1)),
+            "Only the centre is divided by the temperature: / binds more tightly than -. Parentheses: "
+            "(z - c) / tau."),
+        "the centre after the softmax": (
+            _distill(target=lambda z, c, t: F.softmax(z.detach() / t, dim=-1) - c),
+            "The centre is subtracted from the teacher's probabilities, which then do not sum to 1. It is a mean of "
+            "raw logits: subtract it from these, before the softmax."),
         "the student centred too": (
             _student_centred,
             "Only the teacher is centred. Centred on both sides, the two can drift to one score together."),
@@ -144,7 +159,7 @@ dino_loss = Exercise(
 # ------------------------------------------------------------------------------------------------ 15.moved_center
 def _center_probes(generator, dtype):
     return [(_randn(generator, dtype, 5), _randn(generator, dtype, 7, 5) + 1),
-            (_randn(generator, dtype, 4), 3 * _randn(generator, dtype, 2, 6, 4), 0.6),
+            (_randn(generator, dtype, 6), 3 * _randn(generator, dtype, 4, 2, 6), 0.6),
             dict(center=_randn(generator, dtype, 1, 3), logits=_randn(generator, dtype, 4, 3) - 2, momentum=0.25)]
 
 
@@ -172,6 +187,7 @@ def _lerp(center, logits, momentum=0.9):
 moved_center = Exercise(
     key="15.moved_center", title="Where the centre goes", minutes=5, difficulty=2,
     reference="course_lib.methods.masked.dino:moved_center", probes=_center_probes, gradients=True,
+    call=_as_buffer("center", "logits", "momentum"),
     wrong={
         "momentum the other way round": (
             _moved(keep=lambda m: 1 - m, move=lambda m: m),
@@ -191,6 +207,21 @@ moved_center = Exercise(
         "patches of the first image only": (
             _moved(mean=lambda z, c: z.detach()[0].mean(0) if z.dim() == 3 else z.detach().mean(0)),
             "With patches, (N, L, K), the mean is over *both* leading axes: logits.flatten(0, -2).mean(0)."),
+        "the first patch of each image only": (
+            _moved(mean=lambda z, c: z.detach()[:, 0].mean(0) if z.dim() == 3 else z.detach().mean(0)),
+            "With patches, (N, L, K), only the first one of each image is averaged. All count: "
+            "logits.flatten(0, -2).mean(0)."),
+        "divided by images, not by patches": (
+            _moved(mean=lambda z, c: z.detach().flatten(0, -2).sum(0) / len(z)),
+            "With patches, (N, L, K), you add N times L rows and divide by N. Divide by the number of rows."),
+        "the first two axes into one": (
+            _moved(mean=lambda z, c: z.detach().flatten(0, 1).mean(0)),
+            "flatten(0, 1) is right with patches, (N, L, K). Of (N, K) it leaves one long row, and its mean is one "
+            "number for all scores. flatten(0, -2) keeps the last axis whatever comes."),
+        "momentum times all of it": (
+            _moved(move=lambda m: m * (1 - m)),
+            "The batch's mean is multiplied by momentum as well. Only the old centre is: "
+            "momentum * center + (1 - momentum) * mean."),
         "the sum, not the mean": (
             _moved(mean=lambda z, c: z.detach().flatten(0, -2).sum(0)),
             "The mean over the rows, not the sum: a centre does not grow with the batch."),
@@ -262,7 +293,7 @@ def _image_by_image(student, teacher, visible, center, student_temp=0.1, teacher
 patch_loss = Exercise(
     key="15.patch_loss", title="Say what is behind the mask", minutes=8, difficulty=3,
     reference="course_lib.methods.masked.ibot:patch_loss", probes=_patch_probes, gradients=True, tolerance=1e-4,
-    call=_as_buffer,
+    call=_as_buffer("student", "teacher", "visible", "center", "student_temp", "teacher_temp"),
     unit="patches",
     wrong={
         "one mean over all hidden patches": (
@@ -290,6 +321,13 @@ patch_loss = Exercise(
         "no centre": (
             _patches(_mean_per_image, lambda s, t, c, a, b: _per_patch(s, t, 0 * c, a, b)),
             "Patches have a centre, too: subtract it from the teacher's logits."),
+        "the centre after the temperature": (
+            _patches(_mean_per_image, lambda s, t, c, a, b: -(F.softmax(t.detach() / b - c.flatten(), -1)
+                                                              * F.log_softmax(s / a, -1)).sum(-1)),
+            "The centre is a mean of raw logits, so it is subtracted from raw logits: (z - c) / tau, not z / tau - c."),
+        "nothing hidden divides by nothing": (
+            _patches(lambda e, h: ((e * h).sum(1) / h.sum(1)).mean()),
+            "An image with nothing hidden divides 0 by 0, which is nan. Clamp the number of hidden patches at 1."),
         "temperatures exchanged": (
             _patches(_mean_per_image, lambda s, t, c, a, b: _per_patch(s, t, c, b, a)),
             "The teacher is divided by teacher_temp, the lower one; the student by student_temp."),
@@ -499,6 +537,23 @@ step = Exercise(
         "the patches only": (
             _update(total=lambda a, b: b),
             "The loss between the two crops is missing. Without it nothing asks a patch to be more than local."),
+        "patches of the first crop only": (
+            _update(patches=lambda t: t[: len(t) // 2], seen=lambda visible: visible[: len(visible) // 2],
+                    patch_says=lambda net, crops, visible: net(crops, visible)[1][: len(crops) // 2]),
+            "The patch loss is of the first crop only. Both are masked, and both ask their hidden patches: hand on all "
+            "2 N rows."),
+        "a patch loss for each crop, added": (
+            _update(total=lambda a, b: a + 2 * b),
+            "Your patch loss counts twice: a mean over the N images of each crop, and these added. It is one mean over "
+            "all 2 N rows."),
+        "the teacher's momentum for the centres": (
+            lambda student, teacher, optimizer, crops, visible, center, patch_center, momentum: _update(
+                moved=lambda c, p, t, tp, *rest: (library_center(c, t, momentum), library_center(p, tp, momentum)))(
+                    student, teacher, optimizer, crops, visible, center, patch_center, momentum),
+            "`momentum` is the teacher's. The centres have their own, moved_center's default of 0.9."),
+        "the student sees what is hidden": (
+            _update(says=lambda net, crops, visible: net(crops, ~visible)),
+            "The student sees the hidden patches, and not the others. True = visible: student(crops, visible)."),
         "the mean of the two losses": (
             _update(total=lambda a, b: (a + b) / 2),
             "iBOT adds the two losses, each with weight 1. Yours is half of that."),

@@ -240,6 +240,19 @@ def _ask(noise=lambda sigma: sigma, rows=None, flat=False, own=None):
     return ask
 
 
+def _single_pass(classifier, image, sigma, classes, generator, n0=100, n=10_000, alpha=0.001):
+    chosen = int(classifier(image[None]).argmax())
+    radius = float(certified_radius(int(count_votes(classifier, image, sigma, n, classes, generator)[chosen]), n, sigma,
+                                    alpha))
+    return (chosen, radius) if radius > 0 else (ABSTAIN, 0.0)
+
+
+def _estimate_first(classifier, image, sigma, classes, generator, n0=100, n=10_000, alpha=0.001):
+    many, few = (count_votes(classifier, image, sigma, size, classes, generator) for size in (n, n0))
+    radius = float(certified_radius(int(many[few.argmax()]), n, sigma, alpha))
+    return (int(few.argmax()), radius) if radius > 0 else (ABSTAIN, 0.0)
+
+
 certificate = Exercise(
     key="16.certify", title="Select, then estimate", minutes=10, difficulty=3,
     reference="course_lib.evaluate.smoothing:certify", probes=_certify_probes, call=_certify_call,
@@ -262,6 +275,14 @@ certificate = Exercise(
             "You return the selected class with the votes of *another* one, whichever leads in the second "
             "sample. Count the "
             "selected class."),
+        "the class of a single pass": (
+            _single_pass,
+            "You take the class that the network gives to the image itself. The certificate is about the majority over "
+            "noisy copies, which may be another one: the first n0 votes select."),
+        "estimated first, selected afterwards": (
+            _estimate_first,
+            "You draw the n votes first and the n0 that select after them. That is as sound, but the generator gives "
+            "both samples other noise than expected: select first, then estimate."),
         "the share, no bound": (
             _certifier(bound=lambda k, n, alpha: k / n),
             "votes / n is no bound: use certified_radius, which contains one."),
@@ -343,7 +364,7 @@ def _accuracy_probes(generator, dtype):
         return found, radii, labels, at
 
     return [case(13, 0.5), case(29, 0.25), dict(zip(("found", "radii", "labels", "at"), case(17, 0.75))),
-            case(22, 0.0), (*case(8, 0.6)[:3], 3.0)]
+            case(25, 0.0), (*case(8, 0.6)[:3], 3.0)]
 
 
 def _accuracy(count=lambda right, far, abstained: right & far, among=lambda right, far, abstained: right | True,
@@ -384,6 +405,14 @@ accuracy = Exercise(
             _accuracy(among=lambda right, far, abstained: far & ~abstained),
             "You divide by the answers that are certified at `at`: this is how many of *them* are right. Divide by "
             "all images."),
+        "only among radii that suffice": (
+            _accuracy(among=lambda right, far, abstained: far),
+            "You divide by the images whose radius is at least `at`: this is how many of *them* are right. Divide by "
+            "all images."),
+        "an abstention is right at radius 0": (
+            _accuracy(count=lambda right, far, abstained: (right | abstained) & far),
+            "At `at` = 0 you count the abstentions, whose radius is 0. Silence is never a right answer: leave out "
+            "found == ABSTAIN."),
         "the wrong side of the radius": (
             _accuracy(far=lambda radii, at: radii <= at),
             "You count radii *up to* `at`. Certified at `at` means that the radius is at least that large."),
@@ -458,9 +487,12 @@ def _three_steps(step, images: Tensor, visible: Tensor, patch: int, sigma: float
              "the images themselves changed": not torch.equal(handed, images)}
     losses = [loss.detach() if isinstance(loss, Tensor) else loss for loss in losses]
     inputs = torch.cat(network.seen) * STD + MEAN
-    noise = inputs - images.flatten(0, 1) if inputs.shape == images.flatten(0, 1).shape else inputs
+    noise, there = inputs, torch.ones_like(inputs)
+    if inputs.shape == images.flatten(0, 1).shape:  # what lies behind the mask, noise or none, reaches nobody
+        there = einops.repeat(visible.flatten(0, 1).to(inputs), "n g k -> n c (g p) (k q)", c=3, p=patch, q=patch)
+        noise = (inputs - images.flatten(0, 1)) * there
     return {"losses": losses, "weights": torch.cat([w.detach().flatten() for w in network.parameters()]),
-            "noise level over sigma": round(float(noise.square().mean().sqrt()) / sigma, 1),
+            "noise level over sigma": round(float((noise.square().sum() / there.sum()).sqrt()) / sigma, 1),
             "noise of its own for each image": len(noise.flatten(1).unique(dim=0)) == len(noise),
             "drawn from the generator": not torch.equal(before, generator.get_state()),
             **{what: True for what, found in noted.items() if found}}

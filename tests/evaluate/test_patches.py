@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib.evaluate.patches import component_colours, counterparts, patch_vectors, same_word, shared_bits
+from course_lib.evaluate.patches import (
+    component_colours,
+    counterparts,
+    guessed_counterparts,
+    patch_vectors,
+    same_word,
+    shared_bits,
+)
 from course_lib.models.backbones import ConvNet
 from course_lib.models.vit import ViT
 from helpers.draws import randn
@@ -85,6 +92,13 @@ def test_pairs_that_share_a_word_are_counted():
     for name, share in same_word(words).items():
         asked = [flat[i] == flat[j] for i, j in pairs if of[name](i, j)]
         assert share == pytest.approx(sum(asked) / len(asked)), name
+
+
+def test_guesses_at_counterparts():
+    line = torch.tensor([[0, column, 0, 0, 0] for column in range(3)])  # middle: column 1
+    assert guessed_counterparts([line], 0) == pytest.approx((1 / 3, 1 / 3))
+    assert guessed_counterparts([line], 1) == pytest.approx((7 / 9, 1.0))
+    assert guessed_counterparts([line, line[:1]], 0) == pytest.approx((2 / 3, 2 / 3))
 
 
 def test_counterparts_of_an_object_that_moved():

@@ -16,7 +16,7 @@ from helpers.exercise_checks import lesson_space, typed_in
 WEEKS = ("01", "03", "04", "05", "07", "08", "09", "10", "12", "13", "14", "15", "16", "A1")
 # says no more than that values differ, or by how much
 BARE = re.compile(r"(?:[\w\[\]'\". ]+: )?(?:the values? differs?|[\d,]+ of [\d,]+ entries differ)"
-                  r"(?: yours is too (?:large|small) on every probe[^.]*[\d. a-z]*)?\.?", re.I)
+                  r"(?: yours is too (?:large|small) on (?:every probe|\d+ of \d+ probes)[^.]*[\d. a-z]*)?\.?", re.I)
 
 
 def attempts(week: str) -> dict[str, Tries]:

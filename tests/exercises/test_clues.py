@@ -62,6 +62,11 @@ def test_what_is_said_of_a_number(said):
     assert check.state == "wrong" and said in check.message, check
 
 
+def test_no_changed_argument_explains_a_nan():
+    check = grade(exercise(), lambda x, y, visible, power=2.0: hidden_error(x, y, visible, power) * float("nan"))
+    assert check.state == "wrong" and "NaN" in check.message and "what is expected with" not in check.message, check
+
+
 def test_the_line_of_one_wrong_step():
     def mine(x, y, visible, power=2.0):
         weight = ~visible

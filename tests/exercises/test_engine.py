@@ -103,6 +103,23 @@ def test_mutants_of_the_demo_are_killed():
     assert not alive
 
 
+def halved(n):
+    left, _ = n, "kept"
+    while left > 1:
+        left = left // 2
+    return left, _
+
+
+def test_mutants_of_a_loop_end():
+    answers = []
+    for mutant in mutants(halved):
+        try:
+            answers.append(mutant.function(9))
+        except Exception as error:
+            answers.append(str(error))
+    assert "endless" in answers and (0, "kept") in answers
+
+
 def test_mutants_reach_every_kind():
     names = "\n".join(m.name for m in mutants(reference))
     for expected in ("-> z.var(dim=1)", "correction=0", "-> z.var()", "+ eps", "nothing", "sum()", "0.0002"):

@@ -38,10 +38,14 @@ def test_the_plane_of_the_entropies():
 
 
 def test_what_is_left_when_patches_are_taken():
-    figure = distillation.taken_away({"head": (0.4, 0.3)}, {"random": (0.1, 0.5)}, "random", 0.6,
-                                     {"map": IMAGES, "left": IMAGES}, 8)
+    maps = {"head": {"share": 0.4, "own": 0.3, "place": 0.45}, "middle": {"share": 0.1, "own": 0.5, "place": None}}
+    figure = distillation.taken_away(maps, [0.5, 0.55], "head", ["middle"], 0.6, {"map": IMAGES, "left": IMAGES})
     left, right = figure.axes
-    assert {(line.get_xdata()[0], line.get_ydata()[0]) for line in left.lines[:3]} == {(40.0, 30.0), (10.0, 50.0)}
+    points = {(line.get_xdata()[0], line.get_ydata()[0]): line.get_markerfacecolor() for line in left.lines
+              if line.get_marker() == "o"}
+    assert {(30.0, 0), (45.0, 0), (50.0, 1), (50.0, 2)} == set(points)
+    assert points[45.0, 0] == "white"
+    assert [label.get_text() for label in left.get_yticklabels()] == ["head (40%)", "middle (10%)", "random"]
     assert [label.get_text() for label in right.get_yticklabels()] == ["map", "left"]
 
 

@@ -100,11 +100,11 @@ def _blend(old, rows, m=0.9):
 def _stepped(student, teacher, optimizer, crops, visible, center, patch_center, momentum, *, teacher_mask=False,
              blind=True, own=False, cross=False, single=False, woven=False, plain=False, flip=False, terms=(1.0, 1.0),
              swap=False, shared=False, early=False, still=False, whose="teacher", hidden_only=False, mixed=False,
-             order="zbsf", graph=False, leak=False):
+             order="zbsf", graph=False, leak=False, half=False, pace=False, reverse=False):
     n = len(crops) // 2
     with torch.set_grad_enabled(leak):
         z, zp = teacher(crops, visible) if teacher_mask else teacher(crops)
-    y, yp = student(crops, visible if blind else None)
+    y, yp = student(crops, (visible.logical_not() if reverse else visible) if blind else None)
     c, p = (patch_center, center) if swap else (center, center if shared else patch_center)
     if early:
         c, p = _blend(c, z), _blend(p, zp)
@@ -115,7 +115,8 @@ def _stepped(student, teacher, optimizer, crops, visible, center, patch_center, 
     one = sum(_surprise(a, b).mean() for a, b in pairs) / len(pairs)
     errors = _surprise(_target(torch.cat([zp[n:], zp[:n]]) if cross else zp, p), yp)
     weights = visible.to(errors.dtype) if flip else 1 - visible.to(errors.dtype)
-    two = ((errors * weights).sum(1) / weights.sum(1).clamp_min(1.0)).sum() / len(errors)
+    rows = n if half else 2 * n
+    two = ((errors * weights).sum(1) / weights.sum(1).clamp_min(1.0))[:rows].sum() / rows
     loss = terms[0] * one + terms[1] * two
     for act in order:
         if act == "z":
@@ -135,7 +136,8 @@ def _stepped(student, teacher, optimizer, crops, visible, center, patch_center, 
         if mixed:
             rows = torch.cat([a, b.reshape(-1, b.shape[-1])])
             a = b = rows
-        following = (center, patch_center) if still else (_blend(center, a), _blend(patch_center, b))
+        m = momentum if pace else 0.9
+        following = (center, patch_center) if still else (_blend(center, a, m), _blend(patch_center, b, m))
     return (loss if graph else float(loss.detach()), *following)
 
 
@@ -179,6 +181,11 @@ SECOND = {
         "the centre added": _pairs(_differ, sharp=lambda z, c, t: torch.softmax((z.data + c) / t, -1)),
         "the centre after the temperature": _pairs(_differ, sharp=lambda z, c, t: torch.exp(
             z.data / t - c - (z.data / t - c).logsumexp(-1, keepdim=True))),
+        "only the centre divided": _pairs(_differ, sharp=lambda z, c, t: torch.softmax(z.data - c / t, 1)),
+        "the centre after the softmax": _pairs(_differ, sharp=lambda z, c, t: torch.softmax(z.data / t, 1) - c),
+        "each pair of crops once": _pairs(lambda q, v: q < v),
+        "the first pair only": lambda student, teacher, center, student_temp=0.1, teacher_temp=0.04:
+            _pairs(lambda q, v: True)(student[1:2], teacher[:1], center, student_temp, teacher_temp),
         "the student centred too": _pairs(_differ, say=lambda z, c, t: F.log_softmax((z - c) / t, -1)),
         "temperatures exchanged": _exchanged,
         "the student's probabilities as target": _backwards,
@@ -194,6 +201,13 @@ SECOND = {
         "one mean for all scores": _average(lambda c, z: torch.full_like(c, float(z.mean()))),
         "patches of the first image only": _average(lambda c, z: (z if z.dim() == 2 else z[0]).sum(0)
                                                     / len(z if z.dim() == 2 else z[0])),
+        "the first patch of each image only": _average(
+            lambda c, z: (z.data if z.dim() == 2 else z.data[:, 0]).sum(0) / len(z)),
+        "divided by images, not by patches": _average(lambda c, z: _rows(z).sum(0) / z.shape[0]),
+        "the first two axes into one": _average(
+            lambda c, z: _rows(z).mean(0) if z.dim() == 3 else torch.full_like(c, float(z.mean()))),
+        "momentum times all of it": lambda center, logits, momentum=0.9:
+            momentum * (center + (1 - momentum) * _rows(logits).mean(0)).detach(),
         "the sum, not the mean": _average(lambda c, z: _rows(z).sum(0)),
         "the batch's mean alone": lambda center, logits, momentum=0.9: _rows(logits).mean(0).expand_as(center).clone(),
         "a gradient through the centre": lambda center, logits, momentum=0.9:
@@ -209,6 +223,10 @@ SECOND = {
         "divided by all patches": _weighted(lambda m: m / m.numel()),
         "the sum in each image": _weighted(lambda m: m / len(m)),
         "no centre": _weighted(_own, centred=False),
+        "the centre after the temperature": lambda student, teacher, visible, center, student_temp=0.1,
+            teacher_temp=0.04: _weighted(_own)(student, teacher, visible, center * teacher_temp, student_temp,
+                                               teacher_temp),
+        "nothing hidden divides by nothing": _weighted(lambda m: m / m.sum(1, keepdim=True) / len(m)),
         "temperatures exchanged": _weighted(_own, exchange=True),
         "a gradient into the teacher": _weighted(_own, frozen=False),
     },
@@ -223,6 +241,10 @@ SECOND = {
         "the mask turned round": _ibot(flip=True),
         "the class tokens only": _ibot(terms=(1.0, 0.0)),
         "the patches only": _ibot(terms=(0.0, 1.0)),
+        "patches of the first crop only": _ibot(half=True),
+        "a patch loss for each crop, added": _ibot(terms=(1.0, 2.0)),
+        "the teacher's momentum for the centres": _ibot(pace=True),
+        "the student sees what is hidden": _ibot(reverse=True),
         "the mean of the two losses": _ibot(terms=(0.5, 0.5)),
         "the centres exchanged": _ibot(swap=True),
         "one centre for both": _ibot(shared=True),

@@ -104,6 +104,19 @@ def _fixed(many, *shape, generator):
     return torch.randn(many, *shape, generator=torch.Generator().manual_seed(7 + many))
 
 
+def _no_vote(classifier, image, sigma, classes, generator, n0=100, n=10_000, alpha=0.001):
+    chosen = classifier(image.unsqueeze(0)).max(1).indices.item()
+    p = _low(_answers(classifier, image, sigma, n, generator).count(chosen), n, alpha)
+    return (chosen, sigma * PHI.inv_cdf(min(p, 1 - 1e-9))) if p >= 0.5 else (-1, 0.0)
+
+
+def _late(classifier, image, sigma, classes, generator, n0=100, n=10_000, alpha=0.001):
+    second = _answers(classifier, image, sigma, n, generator)
+    chosen = _most(_answers(classifier, image, sigma, n0, generator))
+    p = _low(second.count(chosen), n, alpha)
+    return (chosen, sigma * PHI.inv_cdf(min(p, 1 - 1e-9))) if p >= 0.5 else (-1, 0.0)
+
+
 CERTIFY = {
     "noise of size 1": _plan(_honest(_low), level=lambda sigma: 1),
     "noise of size sigma squared": _plan(_honest(_low), level=lambda sigma: sigma * sigma),
@@ -120,6 +133,8 @@ CERTIFY = {
         _most(first), _low(first.count(_most(first)), n0, alpha), -1)),
     "both samples pooled": _plan(_pool),
     "the top count of the second sample": _plan(_top),
+    "estimated first, selected afterwards": _late,
+    "the class of a single pass": _no_vote,
     "the share, no bound": _plan(_honest(lambda k, n, alpha: k / n)),
     "two-sided": _plan(_honest(lambda k, n, alpha: _low(k, n, alpha / 2))),
     "never abstains": _plan(_honest(_low, floor=None)),
@@ -151,6 +166,8 @@ ACCURACY = {
     "abstentions are left out": _counted(_holds, lambda c, y, r, at: c != -1),
     "only among right answers": _counted(_holds, lambda c, y, r, at: c == y),
     "only among certified answers": _counted(_holds, lambda c, y, r, at: c >= 0 and r >= at),
+    "only among radii that suffice": _counted(_holds, lambda c, y, r, at: r >= at),
+    "an abstention is right at radius 0": _counted(lambda c, y, r, at: c in (y, -1) and r >= at),
     "the wrong side of the radius": _counted(lambda c, y, r, at: c == y and not r > at),
     "right or certified": _counted(lambda c, y, r, at: c == y or r >= at),
     "the mean radius": lambda found, radii, labels, at: float(radii[found == labels].sum()) / len(radii),
