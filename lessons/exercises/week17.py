@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from course_lib.evaluate.measures import classes_of_clusters
 from course_lib.exercises.spec import Exercise
-from course_lib.methods.clustering import scan
 from course_lib.methods.clustering.ruc import agreeing, mixed_losses, refined_targets, sharpen, smoothed_loss
 from lessons.exercises.shared import rand, randn, unit
 
@@ -18,7 +17,10 @@ from lessons.exercises.shared import rand, randn, unit
 # ------------------------------------------------------------------------------------------------ 17.scan_loss
 def scan_loss(anchors: Tensor, neighbours: Tensor, weight: float = 5.0) -> Tensor:
     """Logits (N, K) of images, and of a neighbour of each -> scalar: they agree, and the mean prediction is even."""
-    return scan.scan_loss(anchors, neighbours, weight)["loss"]
+    p, q = F.log_softmax(anchors, dim=1), F.log_softmax(neighbours, dim=1)
+    agreement = -torch.logsumexp(p + q, dim=1).mean()
+    mean = p.exp().mean(0)
+    return agreement + weight * (mean * mean.log()).sum()
 
 
 def _scan_probes(generator, dtype):
@@ -225,8 +227,8 @@ second = Exercise(
             "linear_sum_assignment makes the sum as *small* as it can by itself: maximize=True, or minus the table."),
         "the pairing turned round": (
             _named(lambda c, t, test_c, test_t, k: _paired(_counted(c, t, k), turned=True)),
-            "You look up the cluster of a class where the class of a cluster is asked. With table[cluster, class], rows "
-            "are clusters: names[rows] = columns."),
+            "You look up the cluster of a class where the class of a cluster is asked. With table[cluster, class] the "
+            "rows are clusters: names[rows] = columns."),
         "numbers compared as they are": (
             lambda clusters, labels, test_clusters, test_labels, k: (test_clusters == test_labels).float().mean(
                 ).item(),
@@ -252,38 +254,40 @@ second = Exercise(
 
 
 # ------------------------------------------------------------------------------------------------ 17.clean
-def clean(p: Tensor, z: Tensor, k: int = 100, threshold: float = 0.99) -> Tensor:
+def clean(p: Tensor, z: Tensor, k: int = 20, threshold: float = 0.99) -> Tensor:
     """Probabilities (N, K), embeddings (N, D) of length 1 -> bool (N,): whose cluster both criteria trust."""
     labels = p.argmax(1)
     return (p.amax(1) >= threshold) & agreeing(z, labels, k, p.shape[1])
 
 
 def _clean_probes(generator, dtype):
-    return [_crowd(generator, dtype, 24, 3, 5, 0.6), _crowd(generator, dtype, 30, 4, 7, 0.45),
-            dict(zip(("p", "z", "k", "threshold"), _crowd(generator, dtype, 20, 3, 9, 0.5)))]
+    return [_crowd(generator, dtype, 40, 3, 5, 0.6), _crowd(generator, dtype, 42, 3, 20, 0.99, sure=8.0)[:2],
+            _crowd(generator, dtype, 44, 4, 8, 0.7),
+            dict(zip(("p", "z", "k", "threshold"), _crowd(generator, dtype, 36, 3, 9, 0.5)))]
 
 
-def _crowd(generator, dtype, n: int, clusters: int, k: int, threshold: float):
-    """Images around centres, some with another cluster's label; no two clusters get equally many votes."""
+def _crowd(generator, dtype, n: int, clusters: int, k: int, threshold: float, sure: float = 3.0):
+    """Images around centres, some with another cluster's label, in which one voter more or less tells."""
     while True:
-        true = torch.arange(n) % clusters
+        true = torch.randint(clusters, (n,), generator=generator)
         centres = unit(randn(generator, dtype, clusters, 5))
-        z = unit(centres[true] + 0.35 * randn(generator, dtype, n, 5))
-        told = torch.where(rand(generator, dtype, n) < 0.3, torch.randint(clusters, (n,), generator=generator), true)
-        p = (3.0 * F.one_hot(told, clusters).to(dtype) * rand(generator, dtype, n, 1)
+        z = unit(centres[true] + 0.4 * randn(generator, dtype, n, 5))
+        told = torch.where(rand(generator, dtype, n) < 0.4, torch.randint(clusters, (n,), generator=generator), true)
+        p = (sure * F.one_hot(told, clusters).to(dtype) * rand(generator, dtype, n, 1)
              + 0.5 * randn(generator, dtype, n, clusters)).softmax(1)
         labels = p.argmax(1)
         near = (z @ z.T).topk(k, dim=1).indices
         votes = F.one_hot(labels[near], clusters).sum(1).topk(2, dim=1).values
-        good = (p.amax(1) >= threshold) & (F.one_hot(labels[near], clusters).sum(1).argmax(1) == labels)
-        if (votes[:, 0] > votes[:, 1]).all() and 3 < int(good.sum()) < n - 3:
+        tied = (votes[:, 0] == votes[:, 1]) & (p.amax(1) >= threshold)  # which of them wins is not said
+        kept = clean(p, z, k, threshold)
+        if not tied.any() and not any(clean(p, z, k + more, threshold).equal(kept) for more in (-1, 1)):
             return p, z, k, threshold
 
 
 def _cleaned(join=torch.logical_and, sure=lambda p, threshold: p.amax(1) >= threshold, itself=True, largest=True,
              vote=None, similar=lambda z: z @ z.T, more=0):
     """The right one, or with one thing changed."""
-    def answer(p, z, k=100, threshold=0.99):
+    def answer(p, z, k=20, threshold=0.99):
         labels, similarity = p.argmax(1), similar(z)
         if not itself:
             similarity = similarity.masked_fill(torch.eye(len(z), dtype=torch.bool), -torch.inf)
@@ -297,7 +301,7 @@ def _cleaned(join=torch.logical_and, sure=lambda p, threshold: p.amax(1) >= thre
     return answer
 
 
-def _counted_by_hand(p, z, k=100, threshold=0.99):
+def _counted_by_hand(p, z, k=20, threshold=0.99):
     """A right answer: neighbours by distance, votes one by one."""
     labels, out = p.max(1).indices.tolist(), []
     for i, row in enumerate(torch.cdist(z, z)):
@@ -342,14 +346,14 @@ third = Exercise(
             _cleaned(sure=lambda p, threshold: p.amax(1) < threshold),
             "Your first criterion keeps the images that are *not* sure."),
         "neighbours in the clusters' probabilities": (
-            lambda p, z, k=100, threshold=0.99: _cleaned()(p, p, k, threshold) if k <= len(p) else None,
+            lambda p, z, k=20, threshold=0.99: _cleaned()(p, p, k, threshold) if k <= len(p) else None,
             "You look for neighbours among the probabilities p, which would only confirm themselves. Neighbours are "
             "nearest in z."),
         "the labels of the clean ones": (
-            lambda p, z, k=100, threshold=0.99: p.argmax(1)[clean(p, z, k, threshold)],
+            lambda p, z, k=20, threshold=0.99: p.argmax(1)[clean(p, z, k, threshold)],
             "You return labels. Asked is a mask: True where an image is clean."),
         "their numbers": (
-            lambda p, z, k=100, threshold=0.99: clean(p, z, k, threshold).nonzero()[:, 0],
+            lambda p, z, k=20, threshold=0.99: clean(p, z, k, threshold).nonzero()[:, 0],
             "You return which images are clean, as numbers. Asked is a mask of N entries, True where clean."),
     },
     right={"by hand": _counted_by_hand,
@@ -430,10 +434,10 @@ def _guessed(network, peer, weak):
     return sum(one(view).softmax(1) for one in (network, peer) for view in weak) / 4
 
 
-def _mistaken(*, guess=_guessed, refine=lambda y, peer, w: (1 - w) * y + w * peer, by="peer", seen="plain", sharp=sharpen,
-              sharp_guess=None, gradient=False, swap=False, error=lambda p, t: (p - t).square().mean(1), fit=None,
-              average=_mean_of, smooth=True, on_strong=True, smooth_all=False, keep=0.5, spread=None, unclean_weight=True,
-              both=True, clear=True, learn=True, peer_learns=False, returns="number", early=False):
+def _mistaken(*, guess=_guessed, refine=lambda y, peer, w: (1 - w) * y + w * peer, by="peer", seen="plain",
+              sharp=sharpen, sharp_guess=None, gradient=False, swap=False, fit=None, average=_mean_of, smooth=True,
+              error=lambda p, t: (p - t).square().mean(1), on_strong=True, smooth_all=False, unclean_weight=True,
+              both=True, clear=True, learn=True, returns="number"):
     """A step with one thing changed."""
     def step(network, peer, optimizer, plain, weak, strong, labels, clean, weight, unclean=25.0):
         clusters = network(plain).shape[1]
@@ -451,15 +455,12 @@ def _mistaken(*, guess=_guessed, refine=lambda y, peer, w: (1 - w) * y + w * pee
         loss = sum(entropies) / len(entropies) + (unclean if unclean_weight else 1) * sum(errors) / len(errors)
         log_p = network(strong if on_strong else weak[0]).log_softmax(1)
         right = log_p.gather(1, labels[:, None])[:, 0]
-        wrong = (log_p.sum(1) - right) / (clusters - 1) if spread is None else spread(log_p)
+        wrong = (log_p.sum(1) - right) / (clusters - 1)
         if smooth:
-            loss = loss + average(-(keep * right + (1 - keep) * wrong), torch.ones_like(clean) if smooth_all else clean)
+            loss = loss + average(-(right + wrong) / 2, torch.ones_like(clean) if smooth_all else clean)
         if clear:
             optimizer.zero_grad()
-        if peer_learns:
-            (loss + sum((p ** 2).sum() for p in peer.parameters()) * 0).backward()
-        else:
-            loss.backward()
+        loss.backward()
         if learn:
             optimizer.step()
         return loss.item() if returns == "number" else loss
@@ -587,8 +588,8 @@ step = Exercise(
     right={"image by image": _by_rows, "view by view": _mistaken()},
     hints=("Targets first, without gradient: what does the peer say of a clean image, what do both say of an unclean "
            "one? Then three terms.",
-           "guess: the mean of four softmaxes. refined: (1 - weight) * one-hot label + weight * softmax of peer(plain). "
-           "sharpen both, torch.where by clean. mixed_losses(network(both weak views), targets, clean), "
+           "guess: the mean of four softmaxes. refined: (1 - weight) * one-hot label + weight * softmax of "
+           "peer(plain). sharpen both, torch.where by clean. mixed_losses(network(both weak views), targets, clean), "
            "smoothed_loss(network(strong), labels, clean).",
            "with torch.no_grad():\n"
            "    guess = sum(one(view).softmax(1) for one in (network, peer) for view in weak) / 4\n"
