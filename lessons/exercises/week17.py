@@ -345,10 +345,6 @@ third = Exercise(
         "unsure ones": (
             _cleaned(sure=lambda p, threshold: p.amax(1) < threshold),
             "Your first criterion keeps the images that are *not* sure."),
-        "neighbours in the clusters' probabilities": (
-            lambda p, z, k=20, threshold=0.99: _cleaned()(p, p, k, threshold) if k <= len(p) else None,
-            "You look for neighbours among the probabilities p, which would only confirm themselves. Neighbours are "
-            "nearest in z."),
         "the labels of the clean ones": (
             lambda p, z, k=20, threshold=0.99: p.argmax(1)[clean(p, z, k, threshold)],
             "You return labels. Asked is a mask: True where an image is clean."),

@@ -79,6 +79,8 @@ SHAPES = {
     "ibot": Plan(800, {"batch_size": 128, "weight_decay": 1e-4},
                  {**DISTILLED, "weights": (1.0, 0.3), "mask_from": 0.5}, CLASS),
     "dmae": Plan(2000, {"batch_size": 128}, DECODER, PATCHES),
+    "scan": Plan(400, {"batch_size": 64, "lr": 3e-3},
+                 {"pretext": "simclr", "clusters": 8, "head_lr": 10.0, "self_label": 1.0}),
 }
 ON_PHOTOGRAPHS = {name: replace(plan, steps=3 * plan.steps) for name, plan in SHAPES.items() if name in PHOTOGRAPHS}
 PLANS = {"shapes": SHAPES, "photographs": ON_PHOTOGRAPHS}

@@ -61,11 +61,10 @@ def _cluster_of_class(clusters, labels, test_clusters, test_labels, k):
 
 # ---------------------------------------------------------------- 17.clean
 def _trusted(both=lambda a, b: a * b, sure=lambda top, threshold: ~(top < threshold), own="yes", sign=1, how="votes",
-             space=lambda p, z: z, out=lambda mask, labels: mask):
+             out=lambda mask, labels: mask):
     def answer(p, z, k=20, threshold=0.99):
         top, labels = p.max(1)
-        x = space(p, z)
-        order = (-sign * (x @ x.T)).argsort(1)
+        order = (-sign * (z @ z.T)).argsort(1)
         if own == "no":
             order = torch.stack([row[row != i] for i, row in enumerate(order)])
         order = order[:, :k + (own == "more")]
@@ -172,7 +171,6 @@ SECOND = {
         "probabilities vote": _trusted(how="soft"),
         "all must agree": _trusted(how="all"),
         "unsure ones": _trusted(sure=lambda top, threshold: top < threshold),
-        "neighbours in the clusters' probabilities": _trusted(space=lambda p, z: p),
         "the labels of the clean ones": _trusted(out=lambda mask, labels: labels[mask]),
         "their numbers": _trusted(out=lambda mask, labels: torch.arange(len(mask))[mask]),
     },
