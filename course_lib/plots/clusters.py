@@ -27,7 +27,8 @@ def three_stages() -> Figure:
     for x, y, text, colour in ((1.1, 2.0, "encoder", GREY), (1.1, 0.7, "nearest\nneighbours", GREY),
                                (4.4, 2.0, "encoder + head", THIS), (4.4, 0.7, "a cluster\nfor each image", THIS),
                                (7.6, 2.0, "network 1", ORANGE), (9.7, 2.0, "network 2", ORANGE),
-                               (8.65, 0.7, "clean: the label, corrected by the peer\nunclean: what both guess", ORANGE)):
+                               (8.65, 0.7, "clean: the label, corrected by the peer\nunclean: what both guess",
+                                ORANGE)):
         box(axes, x, y, text, colour)
     for start, end, text, at in (((1.75, 2.0), (3.35, 2.0), "weights", (2.55, 2.12)),
                                  ((1.9, 0.85), (3.6, 1.75), "must agree", (2.35, 1.45)),
@@ -93,7 +94,7 @@ def trust_curves(curves: Mapping[str, Sequence[dict]], here: Mapping[str, dict],
              xlim=(-3, 103), title=title)
     left.set_ylim(min(left.get_ylim()[0], 100 * base - 3), 101)
     right.set(xticks=range(len(here)), xticklabels=list(here), ylim=(0, 112), ylabel="wrong labels found (%)")
-    left.legend(fontsize=8.5, loc="lower left")
+    left.legend(fontsize=8.5, loc="center left")
     return figure
 
 

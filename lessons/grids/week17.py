@@ -45,8 +45,8 @@ def line(name: str, seed: int) -> Run:
         options = {**RUC_OPTIONS, **changed}
         says = {"line": name, **options, "planted": planted, "share": PLANTED if planted else 0.0}
         return Run(f"{name}-s{seed}", seed, "ruc", {**options, **RUC.shapes_options},
-                   {"steps": STEPS, "batch_size": BATCH, "lr": 0.1, "optimizer": "sgd"}, says)
-    options = {**SCAN_OPTIONS, "self_label": 0.0 if name == "scan-on" else 1.0}  # the share after which it labels itself
+                   {"steps": STEPS, "batch_size": BATCH, "lr": 3e-3, "optimizer": "adamw"}, says)
+    options = {**SCAN_OPTIONS, "self_label": 0.0 if name == "scan-on" else 1.0}  # from when it labels itself
     return Run(f"{name}-s{seed}", seed, "scan", options, {"steps": STEPS, "batch_size": BATCH, "lr": 3e-3},
                {"line": name, **{key: value for key, value in options.items() if key != "augment"}})
 
