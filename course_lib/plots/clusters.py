@@ -115,10 +115,10 @@ def reliability(panels: Mapping[str, dict]) -> Figure:
 
 @drawn
 def confusion(tables: Mapping[str, Tensor], rows: Sequence[str]) -> Figure:
-    """Title -> shares (classes, clusters) in percent of each class, clusters in the order of the classes they stand
-    for."""
+    """Title -> `class_shares` (C, C): of each class (row), the share in clusters that stand for a class, in percent."""
     figure, places = plt.subplots(1, len(tables), figsize=(WIDTH + 0.6, 3.3), sharey=True, squeeze=False)
-    for axes, (title, table) in zip(places[0], tables.items()):
+    for axes, (title, shares) in zip(places[0], tables.items()):
+        table = 100 * shares
         axes.imshow(table.numpy(), cmap="cividis", vmin=0, vmax=100)
         for (i, j) in torch.cartesian_prod(torch.arange(len(table)), torch.arange(table.shape[1])).tolist():
             if table[i, j] >= 1:

@@ -81,6 +81,8 @@ SHAPES = {
     "dmae": Plan(2000, {"batch_size": 128}, DECODER, PATCHES),
     "scan": Plan(400, {"batch_size": 64, "lr": 3e-3},
                  {"pretext": "simclr", "clusters": 8, "head_lr": 10.0, "self_label": 1.0}),
+    "ruc": Plan(600, {"batch_size": 64, "optimizer": "adamw", "lr": 3e-3},
+                {"labels_from": "scan", "clusters": 8, "threshold": 0.8, "unclean": 3.0}),
 }
 ON_PHOTOGRAPHS = {name: replace(plan, steps=3 * plan.steps) for name, plan in SHAPES.items() if name in PHOTOGRAPHS}
 PLANS = {"shapes": SHAPES, "photographs": ON_PHOTOGRAPHS}
