@@ -96,6 +96,19 @@ def matched_scores(train: Tensor, train_labels: Tensor, test: Tensor, labels: Te
             "used": float(len(test.unique()))}
 
 
+def class_shares(train: Tensor, train_labels: Tensor, test: Tensor, labels: Tensor, clusters: int) -> Tensor:
+    """Confusions as float (C, C): of the test images of each class (row), the share in clusters that stand for a class.
+
+    By `classes_of_clusters` of the training images; int64 (N,) and (M,).
+    """
+    count = int(max(train_labels.max(), labels.max())) + 1
+    stands = classes_of_clusters(train, train_labels, clusters)[test]
+    known = stands >= 0
+    table = torch.zeros(count, count).index_put_((labels[known], stands[known]), torch.ones(int(known.sum())),
+                                                 accumulate=True)
+    return table / labels.bincount(minlength=count).clamp(min=1)[:, None]
+
+
 def unscorable(splits: Splits) -> str:
     """Why clusters cannot be compared with classes on these images; "" if they can."""
     train, test = splits.train, splits.test

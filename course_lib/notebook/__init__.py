@@ -2,6 +2,7 @@
 
 from course_lib.notebook.attention import attention_view, explore_attention
 from course_lib.notebook.claims import Claim, claim, difference_interval, interval, median_interval
+from course_lib.notebook.cluster_toys import PARTNERS, head_training, mending, peeking
 from course_lib.notebook.completions import explore_reconstruction, reconstruction_view
 from course_lib.notebook.controls import Choice, Patch, Slider, Toggle
 from course_lib.notebook.embedding_map import EmbeddingMap, explore_embedding
@@ -17,9 +18,10 @@ from course_lib.plots.sketch import CMAP, heat
 
 __all__ = [
     "CMAP", "Choice", "Claim", "DoesNotHold", "EmbeddingMap", "FAST", "Images", "Knob", "LiveCurves", "Model",
-    "PapersMap", "Patch", "Prediction", "Slider", "Toggle", "View", "WIDE", "attention_view", "circle_descent",
-    "circle_figure", "circle_measures", "claim", "close_figure", "correspondence_view", "difference_interval",
-    "explore_attention", "explore_correspondence", "explore_embedding", "explore_papers", "explore_patches",
-    "explore_reconstruction", "finding", "heat", "interval", "knob", "median_interval", "open_image", "patches_view",
-    "predict", "reconstruction_view", "simsiam_descent", "transformer", "twins_descent",
+    "PARTNERS", "PapersMap", "Patch", "Prediction", "Slider", "Toggle", "View", "WIDE", "attention_view",
+    "circle_descent", "circle_figure", "circle_measures", "claim", "close_figure", "correspondence_view",
+    "difference_interval", "explore_attention", "explore_correspondence", "explore_embedding", "explore_papers",
+    "explore_patches", "explore_reconstruction", "finding", "head_training", "heat", "interval", "knob",
+    "median_interval", "mending", "open_image", "patches_view", "peeking", "predict", "reconstruction_view",
+    "simsiam_descent", "transformer", "twins_descent",
 ]

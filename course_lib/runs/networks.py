@@ -87,7 +87,11 @@ class Learned:
             raise ValueError(f"the network was trained on {seen} images, these are {len(images)}: give it the training "
                              "images as they come, or its beginning would be another run's")
         torch.manual_seed(self.record.seed)
-        method = _built(self.method.settings)
+        method, options = _built(self.method.settings), self.method.settings["options"]
+        with torch.random.fork_rng(devices=[]):  # as `build_on` does: reading draws nothing
+            first = {name: learned(options[name]).method for name in method.begins_with if options.get(name)}
+        if first:
+            method.begin(**first)
         asked = {key: value for key, value in self.record.settings.items() if key in FIT}
         history = fit(method, images, steps=steps, schedule_steps=self.record.steps, seed=self.record.seed,
                       watch=watch, progress=False, **{**asked, **more})

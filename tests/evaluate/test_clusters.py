@@ -9,6 +9,7 @@ from torch import nn
 from course_lib.data.images import ImageSet, Splits
 from course_lib.evaluate.clusters import (
     assigned,
+    class_shares,
     cluster_table,
     kmeans_clusters,
     matched_scores,
@@ -116,3 +117,11 @@ def test_what_cannot_be_scored_is_a_sentence():
         with pytest.raises(ValueError, match=why):
             score_clusters(ByBrightness(), wrong, device="cpu")
     assert unscorable(data) == ""
+
+
+def test_confusions_are_shares_of_each_class():
+    train, labels = torch.tensor([1, 1, 0, 0, 2, 2]), torch.tensor([0, 0, 1, 1, 2, 2])
+    found = class_shares(train, labels, torch.tensor([1, 0, 0, 0, 2]), torch.tensor([0, 0, 1, 1, 2]), 3)
+    assert found.tolist() == [[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    # a cluster without a training image stands for no class
+    assert class_shares(train, labels, torch.tensor([3, 1]), torch.tensor([0, 0]), 4)[0].tolist() == [0.5, 0.0, 0.0]

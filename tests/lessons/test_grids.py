@@ -129,6 +129,19 @@ def test_a_network_is_made_kept_and_read(networks, tmp_path, one_thread):
         found.begin(splits.train.select(torch.arange(299)), 2)
 
 
+def test_a_clustering_begins_with_a_learned_network(networks, tmp_path, one_thread):
+    whole = load_images("shapes", n=300)
+    splits = Splits(whole.train, whole.validation, whole.test.select(torch.arange(60)))
+    run = networks.make("scan", "shapes", 0, splits, tmp_path / "out", 4, tmp_path)
+    rows = {row["name"]: row for row in run.scores}
+    assert 1 / 8 <= rows["scan"]["acc"] <= 1 and rows["scan"]["clusters"] == 8 and rows["scan"]["knn"] > 0.3
+    assert {"random encoder", "k-means on its features", "k-means, random encoder", "k-means, raw pixels"} <= set(rows)
+    found = learned("scan", folder=tmp_path)
+    _, history = found.begin(splits.train, 2, device="cpu", log_every=1)
+    at = found.record.curve_steps.index(1)
+    assert history.loss[0] == pytest.approx(found.record.curves["loss"][at], rel=1e-5), "the long run's own first step"
+
+
 def test_stored_networks_are_those_of_the_plans(networks):
     for run in read_runs(networks.networks_folder()) if networks.networks_folder().is_dir() else []:
         on, _, name = run.id.rpartition("-s")[0].partition("-")

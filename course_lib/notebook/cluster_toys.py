@@ -1,0 +1,117 @@
+"""Small trainings for the lesson on clusters and their mending: a head on frozen features, points with wrong labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import fmean
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+PARTNERS = ("a neighbour", "itself", "any image")
+
+
+def head_training(bank: Tensor, around: Tensor, loss: Callable, weight: float, partner: str, clusters: int,
+                  steps: int = 150) -> nn.Linear:
+    """A linear head on features (N, D) of length 1, trained by loss(logits, the partners' logits, weight).
+
+    around (N, k) int64: neighbours of each, of which one is drawn where the partner is "a neighbour"; see PARTNERS.
+    """
+    generator, scale = torch.Generator().manual_seed(0), 8.0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        head = nn.Linear(bank.shape[1], clusters)
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.05)
+    for _ in range(steps):
+        i, other = torch.randint(len(bank), (2, 512), generator=generator)
+        drawn = torch.randint(around.shape[1], (512,), generator=generator)
+        j = {"a neighbour": around[i, drawn], "itself": i, "any image": other}[partner]
+        value = loss(head(scale * bank[i]), head(scale * bank[j]), weight)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    return head
+
+
+def peeking(accuracy: Callable, train: tuple[Tensor, Tensor] | None, test: tuple[Tensor, Tensor], k: int, n: int,
+            draws: int = 20) -> tuple[float, float]:
+    """accuracy(clusters, labels, test clusters, test labels, k) of n test images, matched on them and on 2000 others.
+
+    train, test: clusters and labels, int64 (N,) each; without train all clusters and labels are thrown by dice. Means
+    of several draws.
+    """
+    scores = []
+    for seed in range(draws):
+        g = torch.Generator().manual_seed(seed)
+        if train is None:
+            a, t, b, s = (torch.randint(k, (size,), generator=g) for size in (2000, 2000, n, n))
+        else:
+            rows, others = (torch.randperm(len(part[0]), generator=g)[:size]
+                            for part, size in ((test, n), (train, 2000)))
+            a, t, b, s = train[0][others], train[1][others], test[0][rows], test[1][rows]
+        scores.append((accuracy(b, s, b, s, k), accuracy(a, t, b, s, k)))
+    own, elsewhere = map(fmean, zip(*scores))
+    return own, elsewhere
+
+
+@dataclass
+class Mended:
+    """Points (N, 2), their given labels and true ones, who is trusted, and what two networks say in the end."""
+
+    points: Tensor
+    labels: Tensor
+    true: Tensor
+    trusted: Tensor
+    found: Tensor
+
+    @property
+    def wrong(self) -> Tensor:
+        return self.labels != self.true
+
+    @property
+    def before(self) -> float:
+        return float((self.labels == self.true).float().mean())
+
+    @property
+    def after(self) -> float:
+        return float((self.found == self.true).float().mean())
+
+
+def mending(step: Callable, clean: Callable | None, share: float, anywhere: bool = True, unclean: float = 3.0,
+            steps: int = 60) -> Mended:
+    """240 points in three groups, a share with wrong labels, and two small networks that `step` trains in turn.
+
+    step(network, peer, optimizer, plain, weak, strong, labels, clean, weight, unclean); clean(p, z, k, threshold) or
+    None to trust everybody. Wrong labels lie anywhere, or side by side at one end of a group after the other.
+    """
+    g, true = torch.Generator().manual_seed(7), torch.arange(240) % 3
+    centres = torch.tensor([[0.0, 1.0], [-0.87, -0.5], [0.87, -0.5]])
+    points = centres[true] + 0.42 * torch.randn(240, 2, generator=g)
+    order = torch.randperm(240, generator=g)
+    if not anywhere:
+        order = ((true == 0) * 5 + points[:, 0]).argsort(descending=True)
+    moved = 1 + torch.randint(2, (240,), generator=g) * anywhere
+    labels = true.clone()
+    labels[order[:round(share * 240)]] = ((true + moved) % 3)[order[:round(share * 240)]]
+    z = F.normalize(torch.cat([points, torch.ones(240, 1)], 1), dim=1)
+    trusted = torch.ones(240, dtype=torch.bool) if clean is None else clean(F.one_hot(labels, 3).float(), z, 15, 0.5)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        pair = [nn.Sequential(nn.Linear(2, 24), nn.ReLU(), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 3))
+                for _ in range(2)]
+    optimizers = [torch.optim.Adam(one.parameters(), lr=0.02) for one in pair]
+    weight, noise = torch.zeros(2, 240), torch.tensor([0.05, 0.05, 0.15])[:, None, None]
+    for _ in range(steps):
+        for i in range(2):
+            views = points + noise * torch.randn(3, 240, 2, generator=g)
+            step(pair[i], pair[1 - i], optimizers[i], points, views[:2], views[2], labels, trusted, weight[1 - i],
+                 unclean)
+        with torch.no_grad():
+            seen = torch.stack([one(points).softmax(1).amax(1) for one in pair])  # (2, 240)
+        low, high = seen.amin(1, keepdim=True), seen.amax(1, keepdim=True)
+        weight = (seen - low) / (high - low).clamp_min(1e-6)
+    with torch.no_grad():
+        found = torch.stack([one(points).softmax(1) for one in pair]).sum(0).argmax(1)
+    return Mended(points, labels, true, trusted, found)
