@@ -51,6 +51,9 @@ def _kinds(p: Pair, unit: str) -> Iterator[tuple[str, Tensor]]:
             corner = torch.zeros(shape, dtype=torch.bool)
             corner[at, at] = True
             yield f"one entry, {words} row, {words} column", corner
+            if min(shape) > 3:  # a class token's; of a smaller result it is nearly all
+                edge = corner.any(1)[:, None] | corner.any(0)
+                yield f"the {words} row and the {words} column", edge
     if len(shape) == 2 and shape[0] == shape[1]:
         eye = torch.eye(shape[0], dtype=torch.bool)
         yield "the entries on the diagonal", eye
