@@ -364,7 +364,7 @@ def _accuracy_probes(generator, dtype):
         return found, radii, labels, at
 
     return [case(13, 0.5), case(29, 0.25), dict(zip(("found", "radii", "labels", "at"), case(17, 0.75))),
-            case(25, 0.0), (*case(8, 0.6)[:3], 3.0)]
+            case(25, 0.0), case(31, 0.8)]
 
 
 def _accuracy(count=lambda right, far, abstained: right & far, among=lambda right, far, abstained: right | True,
