@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -15,17 +16,19 @@ def _norms(encoder: nn.Module) -> list[nn.Module]:
 
 
 @torch.no_grad()
-def renew_statistics(encoder: nn.Module, images: Tensor) -> nn.Module:
-    """A copy of the encoder whose batch norms have stored the mean and variance of these images, whole.
+def renew_statistics(encoder: nn.Module, images: Tensor,
+                     forward: Callable[[nn.Module, Tensor], object] | None = None) -> nn.Module:
+    """A copy of the encoder whose batch norms have stored the mean and variance of these images.
 
-    images (B, 3, H, W), floats in [0, 1] or uint8. One forward in training mode; weights stay, the copy is in
-    evaluation mode. A network that was trained on masked images is used on whole ones: this is the repair.
+    images (B, 3, H, W), floats in [0, 1] or uint8. forward(encoder, normalised images): how they go through it, once
+    and in training mode; default: whole. Weights stay, the copy is in evaluation mode. A network that was trained on
+    masked images is used on whole ones: this is the repair.
     """
     renewed = copy.deepcopy(encoder).train()
     for layer in _norms(renewed):
         layer.reset_running_stats()
         layer.momentum = None  # the plain mean of all batches, of which there is one
-    renewed(standardize(images.clone()))
+    (forward or nn.Module.__call__)(renewed, standardize(images.clone()))
     return renewed.eval()
 
 
