@@ -204,7 +204,7 @@ class SparK(ReconstructionMethod):
             return self.backbone.stages(images * enlarge(visible, images.shape[-1]))
 
     def densify(self, maps: list[Tensor], visible: Tensor) -> list[Tensor]:
-        """Maps from the largest down, visible (B, 1, f, f) -> from the smallest up, of the decoder's widths, no holes."""
+        """Maps from the largest down, visible (B, 1, f, f) -> from the smallest up, filled, in the decoder's widths."""
         dense = []
         for token, norm, project, x in zip(self.mask_tokens, self.densify_norms, self.densify_projs, reversed(maps)):
             here = enlarge(visible, x.shape[-1])  # (B, 1, h, w)
