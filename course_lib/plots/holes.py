@@ -36,6 +36,7 @@ def closing(maps: Mapping[str, Sequence[Tensor]], shares: Mapping[str, Sequence[
         here = maps[name][depth][0, 0]
         axes.imshow(here.masked_fill(here == 0, torch.nan), cmap="viridis", vmin=0, vmax=1)
         axes.set(xticks=[], yticks=[], title=f"{name}: {shares[name][depth]:.0%}")
+        axes.spines[:].set(visible=True, color=GREY)
     for (name, values), style, colour in zip(shares.items(), ("o-", "s--"), (RED, THIS)):
         places[2].plot(values, style, color=colour, label=name, ms=4)
     places[2].axvline(depth, color=GREY, lw=1)
@@ -105,7 +106,7 @@ def hierarchy(flags: Tensor) -> Figure:
         axes.text((start + end) / 2, -1.16, word, ha="center", va="top", fontsize=8)
     for start, end in ((1.5, 8.6), (3.0, 7.1)):  # the skips
         axes.annotate("", (end, 0.82), (start, 0.82), arrowprops={
-            "arrowstyle": "->", "color": "#888888", "connectionstyle": f"arc3,rad={-0.5 / (end - start):.3f}"})
+            "arrowstyle": "->", "color": "#888888", "connectionstyle": f"arc3,rad={-0.01 * (end - start) - 0.03:.3f}"})
     axes.text(10.2, 0, "image\ndrawn", ha="center", va="center", fontsize=9)
     axes.set(xlim=(-0.6, 10.8), ylim=(-1.5, 1.5))
     axes.set_axis_off()
