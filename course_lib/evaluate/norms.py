@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from course_lib.augment.pixels import standardize
 
 
-def _norms(encoder: nn.Module) -> list[nn.Module]:
+def _norms(encoder: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     return [layer for layer in encoder.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
 
 
@@ -28,7 +28,11 @@ def renew_statistics(encoder: nn.Module, images: Tensor,
     for layer in _norms(renewed):
         layer.reset_running_stats()
         layer.momentum = None  # the plain mean of all batches, of which there is one
-    (forward or nn.Module.__call__)(renewed, standardize(images.clone()))
+    inputs = standardize(images.clone())
+    if forward is None:
+        renewed(inputs)
+    else:
+        forward(renewed, inputs)
     return renewed.eval()
 
 

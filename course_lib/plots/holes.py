@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -95,7 +96,7 @@ def hierarchy(flags: Tensor) -> Figure:
         empty = torch.tensor([1.0, 1.0, 1.0] if holes else [0.9, 0.62, 0.0])
         axes.imshow(torch.where(there, torch.tensor([0.34, 0.6, 0.8]), empty).numpy(), interpolation="nearest",
                     extent=(across - wide / 2, across + wide / 2, -wide / 2, wide / 2), zorder=2)
-        axes.add_patch(plt.Rectangle((across - wide / 2, -wide / 2), wide, wide, fc="none", ec="#444444", zorder=3))
+        axes.add_patch(Rectangle((across - wide / 2, -wide / 2), wide, wide, fc="none", ec="#444444", zorder=3))
         axes.text(across, 0.62, above, ha="center", fontsize=9)
         axes.text(across, -0.72, below, ha="center", fontsize=8, color="#555555")
     for start, end in ((0.55, 1.05), (1.95, 2.6), (3.4, 4.15), (4.85, 5.25), (5.95, 6.7), (7.5, 8.15), (9.05, 9.75)):
