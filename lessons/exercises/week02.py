@@ -1,7 +1,8 @@
-"""Exercises of week 2, SparK: draw a mask, keep it through a convolution and a batch norm, score what is hidden."""
+"""Exercises of week 2, SparK: keep a mask through a convolution and a batch norm, score what is hidden, train."""
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -11,7 +12,9 @@ from torch.nn import functional as F
 
 from course_lib.augment.masks import enlarge
 from course_lib.exercises.spec import Exercise
-from course_lib.methods.masked.spark import sparse
+from course_lib.methods.masked.spark import LightDecoder, sparse
+from course_lib.methods.masked.spark import spark_loss as library_loss
+from course_lib.models.backbones import ConvNet
 from course_lib.models.batch_norm import BatchNorm2d
 from course_lib.models.patches import normalize_patches, patchify
 from lessons.exercises.shared import rand, randn
@@ -322,10 +325,11 @@ masked_batch_norm_exercise = Exercise(
         "one statistic for all channels": (
             _one_for_all_channels, "Each channel has a mean and a variance of its own: sum over axes 0, 2 and 3 and "
                                    "keep axis 1."),
-        "eps added to the deviation": (
+        "eps added to the standard deviation": (
             _eps_outside, "eps belongs under the root: sqrt(variance + eps)."),
         "divided by the variance": (
-            _no_root, "Divide by the deviation, the root of (variance + eps): the variance has the unit of x squared."),
+            _no_root, "Divide by the standard deviation, the root of (variance + eps): the variance has the unit of "
+                      "x squared."),
     },
     right={
         "the library's BatchNorm2d layer": _norm_layer,
@@ -437,10 +441,10 @@ spark_loss = Exercise(
             _over_all_patches, "The sum is right. Divide by the number of hidden patches, not of all patches: else "
                                "the loss changes with the mask ratio."),
         "the biased variance in the target": (
-            _biased, "The target's deviation is the unbiased one: patches.var(-1) as it stands, no correction=0. "
-                     "normalize_patches does it."),
+            _biased, "The target's standard deviation is the unbiased one: patches.var(-1) as it stands, without "
+                     "correction=0. normalize_patches does it."),
         "each colour normalised on its own": (
-            _per_channel, "A patch has one mean and one deviation over all its pixels and colours together: "
+            _per_channel, "A patch has one mean and one standard deviation over all its pixels and colours together: "
                           "p·p·3 numbers."),
     },
     right={
@@ -461,4 +465,164 @@ spark_loss = Exercise(
            "return (error * hidden).sum() / (hidden.sum() + 1e-8)"),
 )
 
-EXERCISES = [mask_from_noise, sparse_conv_exercise, masked_batch_norm_exercise, spark_loss]
+# ------------------------------------------------------------------------------------------------ 02.spark_step
+def spark_step(encoder, mask_tokens, projections, decoder, optimizer, images, visible):
+    """One update of SparK -> the loss, a number.
+
+    encoder.stages(images) -> maps (B, D, h, w), the largest first; mask_tokens (1, D, 1, 1) and projections, one for
+    each map, the smallest first; decoder(maps, the smallest first) -> (B, 3, H, W). images (B, 3, H, W), visible
+    (B, f, f) bool.
+    """
+    seen = visible.unsqueeze(1)
+    with sparse(encoder, seen):
+        maps = encoder.stages(images * enlarge(seen, images.shape[-1]))
+    dense = [project(torch.where(enlarge(seen, x.shape[-1]), x, token))
+             for token, project, x in zip(mask_tokens, projections, reversed(maps))]
+    loss = library_loss(decoder(dense), images, visible)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def _three_updates(step, images: Tensor, visible: Tensor):
+    """Three updates of a very small SparK by `step`: the losses, and the weights at the end."""
+    draw = partial(randn, torch.Generator().manual_seed(5), images.dtype)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        encoder, decoder = ConvNet(depth=2, widths=(4, 6)), LightDecoder(4, 8)
+        projections = torch.nn.ModuleList([torch.nn.Conv2d(6, 8, 1), torch.nn.Conv2d(4, 4, 3, padding=1)])
+    tokens = torch.nn.ParameterList([draw(1, 6, 1, 1), draw(1, 4, 1, 1)])
+    parts = torch.nn.ModuleList([encoder, decoder, projections, tokens]).to(images.dtype)
+    optimizer = torch.optim.SGD(parts.parameters(), lr=0.05, momentum=0.5)
+    losses = [step(encoder, tokens, projections, decoder, optimizer, *pair) for pair in zip(images, visible)]
+    if any(loss is None or loss is Ellipsis for loss in losses):
+        return losses[0]
+    noted = {"a loss that keeps its graph": any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)}
+    losses = [loss.detach() if isinstance(loss, Tensor) else loss for loss in losses]
+    noted["a rounded loss"] = all(isinstance(loss, float) and loss == round(loss, 4) for loss in losses)
+    weights = torch.cat([w.detach().flatten() for w in parts.parameters()])
+    return {"losses": losses, "weights": weights, **{what: True for what, found in noted.items() if found}}
+
+
+def _step_probes(generator, dtype):
+    def draw(batch, grid):
+        images = randn(generator, dtype, 3, batch, 3, 4 * grid, 4 * grid)
+        return dict(images=images, visible=torch.stack([mixed_masks(batch, grid, generator)[:, 0] for _ in images]))
+
+    return [draw(4, 3), draw(3, 4)]
+
+
+def _step(shown=lambda images, seen: images * enlarge(seen, images.shape[-1]), layers=sparse,
+          fill=lambda seen, x, token: torch.where(enlarge(seen, x.shape[-1]), x, token), order=reversed,
+          used=lambda dense: dense, scored=lambda visible: visible, normalized=True, acts="clear backward step",
+          back=lambda loss: loss.item()):
+    def step(encoder, mask_tokens, projections, decoder, optimizer, images, visible):
+        seen = visible.unsqueeze(1)
+        with layers(encoder, seen):
+            maps = encoder.stages(shown(images, seen))
+        dense = [project(fill(seen, x, token)) for token, project, x in zip(mask_tokens, projections, order(maps))]
+        loss = library_loss(decoder(used(dense)), images, scored(visible), normalized)
+        do = {"clear": optimizer.zero_grad, "backward": loss.backward, "step": optimizer.step}
+        for act in acts.split():
+            do[act]()
+        return back(loss)
+
+    return step
+
+
+def _all_within_sparse(encoder, mask_tokens, projections, decoder, optimizer, images, visible):
+    """The decoder and the loss inside the context, which masks the encoder only; multiplied in place of `where`."""
+    with sparse(encoder, visible[:, None]):
+        maps = list(encoder.stages(torch.where(enlarge(visible[:, None], images.shape[-1]), images, 0.0)))
+        dense = []
+        for number in range(len(maps)):
+            x, token = maps[-1 - number], mask_tokens[number]
+            here = enlarge(visible[:, None], x.shape[-1]).to(x)
+            dense.append(projections[number](x + token * (1 - here)))
+        loss = library_loss(decoder(dense), images, visible)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return float(loss.detach())
+
+
+spark_step_exercise = Exercise(
+    key="02.spark_step", title="One training step", minutes=10, difficulty=4,
+    reference=spark_step, probes=_step_probes, call=_three_updates, tolerance=2e-4,
+    words={"['losses']": "the returned losses", "['weights']": "the weights after three steps",
+           "['a loss that keeps its graph']": "the graph behind the loss", "['a rounded loss']": "the rounding"},
+    wrong={
+        "the encoder runs as an ordinary network": (
+            _step(layers=lambda *_: nullcontext()),
+            "The first two leaks: the encoder ran as an ordinary network, wrote into the holes and counted them. Call "
+            "its stages inside `with sparse(encoder, seen):`."),
+        "the encoder gets the whole image": (
+            _step(shown=lambda images, seen: images),
+            "The encoder is given the whole image. `sparse` masks what comes out of a layer, not what goes into the "
+            "first one: windows at the edge of a hole read hidden pixels. Multiply the images by the enlarged mask."),
+        "the holes are not filled": (
+            _step(fill=lambda seen, x, token: x),
+            "The decoder gets maps with holes of 0, and the mask embeddings are never trained: torch.where(enlarge("
+            "seen, x.shape[-1]), x, token)."),
+        "the visible positions are filled": (
+            _step(fill=lambda seen, x, token: torch.where(enlarge(seen, x.shape[-1]), token, x)),
+            "The mask embedding stands where something was visible, and the holes stay empty: torch.where(seen, x, "
+            "token) takes x where it is True."),
+        "the mask embedding is added everywhere": (
+            _step(fill=lambda seen, x, token: x + token),
+            "The mask embedding is added to visible positions as well. It belongs in the holes only."),
+        "only the smallest map is used": (
+            _step(used=lambda dense: dense[:1]),
+            "Only the smallest map reaches the decoder: that is SparK without its hierarchy. Hand on all of them."),
+        "the visible patches are scored": (
+            _step(scored=lambda visible: ~visible),
+            "spark_loss takes the mask with True = visible and scores the others. Hand on `visible` as it is."),
+        "all patches are scored": (
+            _step(scored=torch.zeros_like), "The loss counts every patch, and copying what was shown is no task. Hand "
+                                            "on `visible`."),
+        "plain pixels as targets": (
+            _step(normalized=False), "The targets are patches of mean 0 and standard deviation 1, which is "
+                                     "spark_loss's default."),
+        "the masked image as target": (
+            lambda encoder, tokens, projections, decoder, optimizer, images, visible: _step()(
+                encoder, tokens, projections, decoder, optimizer,
+                images * enlarge(visible.unsqueeze(1), images.shape[-1]), visible),
+            "The loss compares with the masked image, in which every hidden patch is 0. The target is `images`."),
+        "gradients never cleared": (
+            _step(acts="backward step"),
+            "backward adds to the gradients of the step before. optimizer.zero_grad() first."),
+        "the weights never move": (
+            _step(acts="backward clear step"),
+            "After three steps the weights are those of the beginning: optimizer.step() finds no gradient, or is "
+            "never called. The order is zero_grad, backward, step."),
+        "the step comes before backward": (
+            _step(acts="step clear backward"),
+            "Each update uses the gradient of the batch before, and the first one none. The order is zero_grad, "
+            "backward, step."),
+        "the loss is rounded": (
+            _step(back=lambda loss: round(loss.item(), 3)),
+            "Return the loss as it is: loss.item(). Round where you print."),
+        "the loss keeps its graph": (
+            _step(back=lambda loss: loss),
+            "You return the tensor with the whole computation behind it, which keeps every batch in memory. Return a "
+            "number: loss.item()."),
+    },
+    right={"all inside the context, cleared at the end": _all_within_sparse},
+    hints=("Five acts: mask and encode, fill the holes of every map, draw, score, update. The lists of embeddings and "
+           "projections begin with the smallest map, the encoder's with the largest.",
+           "seen = visible.unsqueeze(1); with sparse(encoder, seen): maps = encoder.stages(...). A map x becomes "
+           "project(torch.where(enlarge(seen, x.shape[-1]), x, token)).",
+           "seen = visible.unsqueeze(1)\n"
+           "with sparse(encoder, seen):\n"
+           "    maps = encoder.stages(images * enlarge(seen, images.shape[-1]))\n"
+           "dense = [project(torch.where(enlarge(seen, x.shape[-1]), x, token))\n"
+           "         for token, project, x in zip(mask_tokens, projections, reversed(maps))]\n"
+           "loss = spark_loss(decoder(dense), images, visible)\n"
+           "optimizer.zero_grad()\n"
+           "loss.backward()\n"
+           "optimizer.step()\n"
+           "return loss.item()"),
+)
+
+EXERCISES = [mask_from_noise, sparse_conv_exercise, masked_batch_norm_exercise, spark_loss, spark_step_exercise]

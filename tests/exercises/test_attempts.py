@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from exercises.attempts import Tries
@@ -13,7 +14,7 @@ from course_lib.exercises import grade
 from course_lib.exercises.engine import exercise
 from helpers.exercise_checks import lesson_space, typed_in
 
-WEEKS = ("01", "03", "04", "05", "07", "08", "09", "10", "12", "13", "14", "15", "16", "17", "A1")
+WEEKS = tuple(sorted(path.stem.removeprefix("week") for path in (Path(__file__).parent / "attempts").glob("week*.py")))
 # says no more than that values differ, or by how much
 BARE = re.compile(r"(?:[\w\[\]'\". ]+: )?(?:the values? differs?|[\d,]+ of [\d,]+ entries differ)"
                   r"(?: yours is too (?:large|small) on (?:every probe|\d+ of \d+ probes)[^.]*[\d. a-z]*)?\.?", re.I)

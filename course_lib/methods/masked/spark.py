@@ -198,18 +198,25 @@ class SparK(ReconstructionMethod):
         images = self.augment(batch.images, generator)
         return images, patch_mask(len(images), self.grid, self.mask_ratio, generator, images.device)
 
-    def decode(self, images: Tensor, visible: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) and visible (B, f, f) -> the decoder's image (B, 3, H, W)."""
-        visible = visible.unsqueeze(1)  # (B, 1, f, f)
+    def encode(self, images: Tensor, visible: Tensor) -> list[Tensor]:
+        """Normalised images (B, 3, H, W), visible (B, 1, f, f) -> sparse maps (B, width, H / stride, W / stride)."""
         with sparse(self.backbone, visible):
-            maps = self.backbone.stages(images * enlarge(visible, images.shape[-1]))  # (B, width, H/stride, W/stride)
+            return self.backbone.stages(images * enlarge(visible, images.shape[-1]))
+
+    def densify(self, maps: list[Tensor], visible: Tensor) -> list[Tensor]:
+        """Maps from the largest down, visible (B, 1, f, f) -> from the smallest up, filled, in the decoder's widths."""
         dense = []
         for token, norm, project, x in zip(self.mask_tokens, self.densify_norms, self.densify_projs, reversed(maps)):
             here = enlarge(visible, x.shape[-1])  # (B, 1, h, w)
             with sparse(norm, visible):
                 x = norm(x)
             dense.append(project(torch.where(here, x, token.to(x.dtype))))
-        return self.dense_decoder(dense)
+        return dense
+
+    def decode(self, images: Tensor, visible: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) and visible (B, f, f) -> the decoder's image (B, 3, H, W)."""
+        visible = visible.unsqueeze(1)
+        return self.dense_decoder(self.densify(self.encode(images, visible), visible))
 
     def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
         images, visible = views

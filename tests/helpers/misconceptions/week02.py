@@ -5,6 +5,8 @@ import torch
 from einops import rearrange, reduce, repeat
 from torch.nn import functional as F
 
+from course_lib.methods.masked.spark import sparse
+
 
 # ---------------------------------------------------------------- 02.mask_from_noise
 def _smallest(noise, keep):
@@ -172,6 +174,43 @@ def _colours_apart(prediction, images, visible, normalized=True):
     return (error * ~visible).sum() / ((~visible).sum() + 1e-8)
 
 
+# ---------------------------------------------------------------- 02.spark_step
+def _stepped(encoder, mask_tokens, projections, decoder, optimizer, images, visible, ordinary=False, whole=False,
+             empty=False, swapped=False, everywhere=False, one=False, seen=False, score_all=False, plain=False,
+             blanked=False, adds=False, still=False, early=False, digits=None, tensor=False):
+    here = visible[:, None]
+    given = images if whole else images.masked_fill(~_grow(here, images.shape[2]), 0)
+    if ordinary:
+        maps = encoder.stages(given)
+    else:
+        with sparse(encoder, here):
+            maps = encoder.stages(given)
+    dense = []
+    for number, x in enumerate(maps[::-1]):
+        holes = (~_grow(here, x.shape[2])).to(x)
+        holes = 1 - holes if swapped else torch.ones_like(holes) if everywhere else holes
+        kept = x if everywhere else x * (1 - holes)
+        dense.append(projections[number](x if empty else kept + holes * mask_tokens[number]))
+    drawn = decoder([dense[0], None] if one else dense)
+    error = _squares(drawn, given if blanked else images, visible, not plain)
+    chosen = torch.ones_like(visible) if score_all else visible if seen else ~visible
+    loss = (error * chosen).sum() / (chosen.sum() + 1e-8)
+    if early:
+        optimizer.step()
+    if not adds:
+        optimizer.zero_grad(set_to_none=False)
+    if not still:
+        torch.autograd.backward([loss])
+    if not early:
+        optimizer.step()
+    value = float(loss.detach())
+    return loss if tensor else value if digits is None else round(value, digits)
+
+
+def _step(**change):
+    return lambda *given: _stepped(*given, **change)
+
+
 SECOND = {
     "02.mask_from_noise": {
         "True means hidden": lambda noise, mask_ratio: _smallest(noise, _count(noise, mask_ratio)).logical_not(),
@@ -199,7 +238,7 @@ SECOND = {
         "hidden positions are not emptied again": _shifted_everywhere,
         "statistics for each image": _instance,
         "one statistic for all channels": _single,
-        "eps added to the deviation": _eps_beside_the_root,
+        "eps added to the standard deviation": _eps_beside_the_root,
         "divided by the variance": _root_forgotten,
     },
     "02.spark_loss": {
@@ -209,6 +248,23 @@ SECOND = {
         "divided by the number of all patches": _hidden_over_all,
         "the biased variance in the target": _population_variance,
         "each colour normalised on its own": _colours_apart,
+    },
+    "02.spark_step": {
+        "the encoder runs as an ordinary network": _step(ordinary=True),
+        "the encoder gets the whole image": _step(whole=True),
+        "the holes are not filled": _step(empty=True),
+        "the visible positions are filled": _step(swapped=True),
+        "the mask embedding is added everywhere": _step(everywhere=True),
+        "only the smallest map is used": _step(one=True),
+        "the visible patches are scored": _step(seen=True),
+        "all patches are scored": _step(score_all=True),
+        "plain pixels as targets": _step(plain=True),
+        "the masked image as target": _step(blanked=True),
+        "gradients never cleared": _step(adds=True),
+        "the weights never move": _step(still=True),
+        "the step comes before backward": _step(early=True),
+        "the loss is rounded": _step(digits=3),
+        "the loss keeps its graph": _step(tensor=True),
     },
 }
 
