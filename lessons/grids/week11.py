@@ -2,7 +2,10 @@
 
     python lessons/grids/week11.py   # what is missing in lessons/runs/11_imco (about 15 minutes of one core)
 
-The fifth line makes the positives easier: lambda between 0 and 1, as in mixup.
+"easier": positives with lambda between 0 and 1, as in mixup. The last two take extrapolation apart, without moving q.
+With one lambda for a batch, c = 2 lambda (lambda - 1) and s = q . k the loss sees the score s - c (1 - s); its gradient
+pulls q to k with the weight 1 + c, and pushes it off the negatives with lambda in place of 1. "harder" has that score
+and MoCo's gradient, "steeper" has MoCo's score and a pull of (1 + c) / lambda: as much for each push.
 """
 
 from __future__ import annotations
@@ -11,16 +14,20 @@ import sys
 
 import torch
 from grid import SHAPES, Grid, Made, Run, controls, measure, shapes
+from torch.nn import functional as F
 
+from course_lib.augment.pixels import standardize
 from course_lib.augment.views import SHAPES_VIEWS
 from course_lib.evaluate.measures import effective_rank
 from course_lib.evaluate.scores import queue_scores, score_statistics
-from course_lib.methods.contrastive.imco import ImCo
+from course_lib.methods.contrastive.imco import ImCo, score_moments, similarities
 from course_lib.models.backbones import ConvNet
+from course_lib.models.layers import normalize
 
-STEPS, BATCH, LR, TEMPERATURE, MOMENTUM, QUEUE = 1200, 64, 1e-3, 0.1, 0.99, 512
+STEPS, BATCH, LR, TEMPERATURE, MOMENTUM, QUEUE = 800, 64, 1e-3, 0.1, 0.99, 512
 MIXTURES = {"extrapolation": ("extrapolate", "plain"), "interpolation": ("plain", "interpolate"),
-            "both": ("extrapolate", "interpolate"), "neither": ("plain", "plain"), "easier": ("interpolate", "plain")}
+            "both": ("extrapolate", "interpolate"), "neither": ("plain", "plain"), "easier": ("interpolate", "plain"),
+            "harder": ("extrapolate", "plain"), "steeper": ("extrapolate", "plain")}
 LOOKS, PANEL, BINS = 11, 500, 40  # moments of training, test images, bins from -1 to 1
 SAYS = {"temperature": TEMPERATURE, "momentum": MOMENTUM, "queue": QUEUE, "n": SHAPES}
 
@@ -59,8 +66,34 @@ class Watched(ImCo):
         self.look(progress)
 
 
+class Apart(Watched):
+    """Only the score of an extrapolated pair (`harder`), or only its pull, relative to the push."""
+
+    harder = True
+
+    def loss(self, views: tuple, progress: float = 0.0) -> dict:
+        first, second, shuffled, a, *_ = views
+        raw, k = self.head(self.backbone(standardize(first))).float(), self.encode_keys(standardize(second), shuffled)
+        q = normalize(raw)
+        near, far = similarities(q, k.float(), self.queue.rows)  # (N,), (N, K)
+        c = 2 * a * (a - 1)
+        near = near - (c * (1 - near)).detach() if self.harder else near + ((1 + c) / a - 1) * (near - near.detach())
+        logits = torch.cat([near.unsqueeze(1), far], 1) / self.temperature
+        moments = score_moments(raw, k, self.queue.rows)
+        if self.training:
+            self.queue.enqueue(k)
+        return {"loss": F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long)), **moments,
+                "accuracy": (logits.argmax(1) == 0).float().mean(), "embedding": q.detach()}
+
+
+class Steeper(Apart):
+    """MoCo's scores, extrapolation's pull."""
+
+    harder = False
+
+
 def build(run: Run) -> Watched:
-    return Watched(ConvNet(), **run.options)
+    return {"harder": Apart, "steeper": Steeper}.get(run.says["line"], Watched)(ConvNet(), **run.options)
 
 
 def score_rows(looks: list) -> dict:
