@@ -14,15 +14,17 @@ import sys
 
 import torch
 from grid import SHAPES, Grid, Made, Run, controls, measure, shapes
+from torch import Tensor
 from torch.nn import functional as F
 
 from course_lib.augment.pixels import standardize
 from course_lib.augment.views import SHAPES_VIEWS
 from course_lib.evaluate.measures import effective_rank
 from course_lib.evaluate.scores import queue_scores, score_statistics
-from course_lib.methods.contrastive.imco import ImCo, score_moments, similarities
+from course_lib.methods.contrastive.imco import ImCo, similarities
 from course_lib.models.backbones import ConvNet
 from course_lib.models.layers import normalize
+from course_lib.precision import in_float32
 
 STEPS, BATCH, LR, TEMPERATURE, MOMENTUM, QUEUE = 800, 64, 1e-3, 0.1, 0.99, 512
 MIXTURES = {"extrapolation": ("extrapolate", "plain"), "interpolation": ("plain", "interpolate"),
@@ -45,10 +47,9 @@ def line(name: str, seed: int) -> Run:
 
 
 class Watched(ImCo):
-    """ImCo that looks at the scores of some test images: before the first step, then ever less often.
+    """ImCo that looks at the scores of some test images: look i at the share (i / (LOOKS - 1))^2 of all steps."""
 
-    Look i of `LOOKS` is at the share (i / (LOOKS - 1))^2 of all steps.
-    """
+    only = ""
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
@@ -67,33 +68,28 @@ class Watched(ImCo):
 
 
 class Apart(Watched):
-    """Only the score of an extrapolated pair (`harder`), or only its pull, relative to the push."""
-
-    harder = True
+    """The score of an extrapolated pair ("harder") or its pull, relative to the push ("steeper"); q stays."""
 
     def loss(self, views: tuple, progress: float = 0.0) -> dict:
         first, second, shuffled, a, *_ = views
-        raw, k = self.head(self.backbone(standardize(first))).float(), self.encode_keys(standardize(second), shuffled)
-        q = normalize(raw)
-        near, far = similarities(q, k.float(), self.queue.rows)  # (N,), (N, K)
+        q, k = self.head(self.backbone(standardize(first))), self.encode_keys(standardize(second), shuffled)
+        loss = in_float32(self.contrast)(q, k, self.queue.rows, a)
+        self.queue.enqueue(k)
+        return {"loss": loss, "embedding": normalize(q.detach())}
+
+    def contrast(self, q: Tensor, k: Tensor, negatives: Tensor, a: Tensor) -> Tensor:
+        near, far = similarities(normalize(q), k, negatives)
         c = 2 * a * (a - 1)
-        near = near - (c * (1 - near)).detach() if self.harder else near + ((1 + c) / a - 1) * (near - near.detach())
+        near = near + (((1 + c) / a - 1) * (near - near.detach()) if self.only == "steeper"
+                       else -c * (1 - near.detach()))
         logits = torch.cat([near.unsqueeze(1), far], 1) / self.temperature
-        moments = score_moments(raw, k, self.queue.rows)
-        if self.training:
-            self.queue.enqueue(k)
-        return {"loss": F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long)), **moments,
-                "accuracy": (logits.argmax(1) == 0).float().mean(), "embedding": q.detach()}
-
-
-class Steeper(Apart):
-    """MoCo's scores, extrapolation's pull."""
-
-    harder = False
+        return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long))
 
 
 def build(run: Run) -> Watched:
-    return {"harder": Apart, "steeper": Steeper}.get(run.says["line"], Watched)(ConvNet(), **run.options)
+    method = (Apart if run.says["line"] in ("harder", "steeper") else Watched)(ConvNet(), **run.options)
+    method.only = run.says["line"]
+    return method
 
 
 def score_rows(looks: list) -> dict:
@@ -105,10 +101,9 @@ def score_rows(looks: list) -> dict:
 
 def rows(made: Made) -> list[dict]:
     method, history = made.method, made.history
-    row = {**measure(method.title, "method", method), **score_rows(method.looks),
-           "looks": len(method.looks), "embedding_rank": history.rank[-1], "embedding_std": history.std[-1],
+    own = {"looks": len(method.looks), "embedding_rank": history.rank[-1], "embedding_std": history.std[-1],
            "key_rank": effective_rank(method.queue.rows)}
-    return [row, *controls()]
+    return [{**measure(method.title, "method", method), **score_rows(method.looks), **own}, *controls()]
 
 
 GRID = Grid("11_imco", runs, rows, "Lesson 11: positive extrapolation and negative interpolation.",
