@@ -15,18 +15,19 @@ from course_lib.plots.drawing import GREY, ORANGE, THIS, WIDTH, drawn
 from course_lib.plots.sketch import arrow, mosaic, picture, unit_circle
 
 Scores = tuple[Tensor, Tensor]  # positive (P,) and negative (M,)
+BINS = 40  # as stored runs have them (lessons/grids/week11.py)
 
 
 def histograms(axes: Axes, scores: Scores, title: str = "", low: float = -1.0, high: float = 1.0,
                legend: bool = True) -> None:
     """Positive scores in the method's colour, negative ones grey, each with a line at its mean; equal areas."""
-    edges = torch.linspace(low, high, 81)
+    edges = torch.linspace(low, high, BINS + 1)
     for values, colour, name in zip(scores, (THIS, GREY), ("with its own key", "with the queue")):
-        counts = torch.histc(values.float().clamp(low, high), 80, low, high) / values.numel()
+        counts = torch.histc(values.float().clamp(low, high), BINS, low, high) / values.numel()
         axes.stairs(counts.numpy(), edges.numpy(), fill=True, color=colour, alpha=0.55, label=name)
         axes.axvline(float(values.mean()), color=colour, lw=1.6)
     axes.set(xlim=(low - 0.02, high + 0.02), yticks=[], xlabel="score", title=title)
-    axes.set_ylim(0, min(axes.dataLim.ymax, 0.25) * 1.25)  # spikes are cut off, or nothing else would be seen
+    axes.set_ylim(0, min(axes.dataLim.ymax, 0.4) * 1.25)  # spikes are cut off, or nothing else would be seen
     if legend:
         axes.legend(fontsize=8, loc="upper left")
 

@@ -1,9 +1,6 @@
 """Make the stored runs of lesson 11's Further: Un-Mix beside MoCo v2, and Feature Lenses over a learned network.
 
     python lessons/grids/week11b.py   # what is missing in lessons/runs/11_mixtures (about 10 minutes of one core)
-
-A step of Un-Mix sees three views of an image, one of MoCo v2 two. So MoCo v2 has a second line, of half as many steps
-again.
 """
 
 from __future__ import annotations
@@ -23,9 +20,8 @@ from course_lib.runs.networks import learned
 
 STEPS, BATCH, LR, HOST = 400, 64, 1e-3, "moco-v2"
 MOCO = {"momentum": 0.99, "queue": 512, "temperature": 0.1, "splits": 1}
-# method, its own switches, steps
-LINES = {"unmix": ("unmix", {}, STEPS), "plain": ("moco-v2", {}, STEPS), "longer": ("moco-v2", {}, 3 * STEPS // 2),
-         "lenses": ("lenses", {"contrast": True}, STEPS), "lenses-squared": ("lenses", {"contrast": False}, STEPS)}
+LINES = {"unmix": ("unmix", {}), "plain": ("moco-v2", {}),  # method, its own switches
+         "lenses": ("lenses", {"contrast": True}), "lenses-squared": ("lenses", {"contrast": False})}
 
 
 def runs() -> list[Run]:
@@ -33,12 +29,12 @@ def runs() -> list[Run]:
 
 
 def line(name: str, seed: int) -> Run:
-    method, own, steps = LINES[name]
+    method, own = LINES[name]
     host = method == "lenses"
     options = own if host else {"augment": SHAPES_VIEWS, **MOCO, **own}
     says = {"host": HOST} if host else {key: MOCO[key] for key in ("temperature", "momentum", "queue")}
     return Run(f"{name}-s{seed}", seed, method, options,
-               fit={"steps": steps, "batch_size": BATCH, "lr": 2e-3 if host else LR, "device": "cpu", "threads": 1},
+               fit={"steps": STEPS, "batch_size": BATCH, "lr": 2e-3 if host else LR, "device": "cpu", "threads": 1},
                says={"line": name, "n": SHAPES, **says, **own}, build=hosted if host else build)
 
 
