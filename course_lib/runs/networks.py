@@ -86,8 +86,14 @@ class Learned:
         if len(images) != seen:
             raise ValueError(f"the network was trained on {seen} images, these are {len(images)}: give it the training "
                              "images as they come, or its beginning would be another run's")
+        from course_lib.runs.sources import build_on  # which reads learned networks itself
+
+        settings = self.method.settings
         torch.manual_seed(self.record.seed)
-        method = _built(self.method.settings)
+        if any(settings["options"].get(option) for option in self.method.begins_with):
+            method = build_on(settings["method"], settings["image_size"], **settings["options"])
+        else:
+            method = _built(settings)
         asked = {key: value for key, value in self.record.settings.items() if key in FIT}
         history = fit(method, images, steps=steps, schedule_steps=self.record.steps, seed=self.record.seed,
                       watch=watch, progress=False, **{**asked, **more})
