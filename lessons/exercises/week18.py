@@ -129,7 +129,7 @@ second = Exercise(
             "The angles are right. Scale each row to length 1: a centre is a direction."),
         "the mean of each row taken off": (
             lambda clusters, dim: unit(torch.eye(clusters, dim) - torch.eye(clusters, dim).mean(1, keepdim=True)),
-            "You took a mean off within each row. What all K corners share is their mean over the *rows*: dim 0."),
+            "You took off a mean within each row, 1 / D. What all K corners share is their mean over the *rows*: dim 0."),
         "spread around a circle": (
             _around_a_circle,
             "On a circle, neighbours come close as K grows. You have D dimensions: no two need be nearer than any "
@@ -220,7 +220,7 @@ third = Exercise(
             "You scaled over dim 0, so that the *experts* have a sum of squares of 1. A prototype is a row: dim 1."),
         "the sum scaled again": (
             _expert(add=lambda f, mu: unit(f + mu)),
-            "f and mu have length 1 each, and their sum is taken as it is. Scaled again, it forgets how well they agree."),
+            "f and mu have length 1 each, and their sum is taken as it is. Scaled, it forgets how well they agree."),
         "the positive is not among the candidates": (
             _expert(finish=lambda p, n, tau: p / tau - (n / tau).logsumexp(2)),
             "The denominator sums over the queue *and* the positive. Without it, log Phi may exceed 0: a probability "
