@@ -41,7 +41,7 @@ def mixture(points: Tensor, q: Tensor, centres: Tensor, evidence: Sequence[float
     colours = expert_colours(q.shape[1])
     unit_circle(left, 1.35)
     left.scatter(*centres.T, marker="*", s=230, color=colours.numpy(), edgecolor=BLACK, lw=0.6, zorder=2)
-    left.scatter(*points.T, s=42, color=(q @ colours).clamp(0, 1).numpy(), edgecolor="white", lw=0.6, zorder=3)
+    left.scatter(*points.T, s=42, color=(q.float() @ colours).clamp(0, 1).numpy(), edgecolor="white", lw=0.6, zorder=3)
     for number, point in enumerate(points, 1):
         left.annotate(str(number), (1.2 * point).tolist(), ha="center", va="center", fontsize=7.5)
     left.set_title(title)
@@ -73,8 +73,8 @@ def answers_by_class(q: Tensor, labels: Tensor, classes: Sequence[str], title: s
     stacked(axes, q[order])
     ends = labels.bincount(minlength=len(classes)).cumsum(0).tolist()
     for end in ends[:-1]:
-        axes.axvline(end - 0.5, color="white", lw=3)
-        axes.axvline(end - 0.5, color=BLACK, lw=0.8)
+        axes.axvline(end - 0.5, color="white", lw=4)
+        axes.axvline(end - 0.5, color=BLACK, lw=1.4)
     middles = [(low + high - 1) / 2 for low, high in zip([0, *ends[:-1]], ends)]
     axes.set(ylabel="q, a colour for each expert", title=title)
     axes.set_xticks(middles, list(classes))

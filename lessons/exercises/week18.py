@@ -129,7 +129,7 @@ second = Exercise(
             "The angles are right. Scale each row to length 1: a centre is a direction."),
         "the mean of each row taken off": (
             lambda clusters, dim: unit(torch.eye(clusters, dim) - torch.eye(clusters, dim).mean(1, keepdim=True)),
-            "You took off a mean within each row, 1 / D. What all K corners share is their mean over the *rows*: dim 0."),
+            "You took off 1 / D, a mean within each row. What all corners share is their mean over the *rows*: dim 0."),
         "spread around a circle": (
             _around_a_circle,
             "On a circle, neighbours come close as K grows. You have D dimensions: no two need be nearer than any "

@@ -197,8 +197,11 @@ class MiCE(ClusteringMethod):
         return expert_log_probabilities(f, v, self.prototypes, queue, self.tau)
 
     def loss(self, views: tuple[Tensor, ...], progress: float = 0.0) -> dict[str, Any]:
-        student, teacher, gate = (standardize(view) for view in views[:3])
-        v = shuffled_keys(self.teach, teacher, views[3]) if self.shuffle else normalize(self.teach(teacher))
+        return self.mixed(*(standardize(view) for view in views[:3]), views[3])
+
+    def mixed(self, student: Tensor, teacher: Tensor, gate: Tensor, order: Tensor) -> dict[str, Any]:
+        """The loss and its parts of what the backbone takes: three views of each image, and the order to shuffle in."""
+        v = shuffled_keys(self.teach, teacher, order) if self.shuffle else normalize(self.teach(teacher))
         log_pi, log_phi = self.log_pi(gate), self.log_phi(student, v)  # (N, K) each
         parts = mice_loss(log_pi, log_phi)
         q = parts["posterior"]
@@ -214,7 +217,11 @@ class MiCE(ClusteringMethod):
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """log pi + log Phi of each image, without crops: (B, 3, H, W), uint8 or in [0, 1] -> (B, K)."""
-        x = standardize(check_images(images))
+        return self.joint(standardize(check_images(images)))
+
+    @torch.no_grad()
+    def joint(self, x: Tensor) -> Tensor:
+        """log pi + log Phi of what the backbone takes, without views: (B, K)."""
         return self.log_pi(x) + self.log_phi(x, normalize(self.teach(x)))
 
     def on_epoch(self, epoch: int) -> None:
