@@ -90,7 +90,7 @@ def run(exercise: Exercise, fn: Callable, probe: Any, seed: int = 0) -> Outcome:
         extra = {"generator": torch.Generator().manual_seed(seed)} if exercise.seeded else {}
         positional, keywords = ((), arguments) if isinstance(arguments, dict) else (arguments, {})
         torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds every device, which takes ten times as long
-        call = exercise.call or (lambda f, *a, **k: f(*a, **k))
+        call = exercise.call or (lambda f, /, *a, **k: f(*a, **k))
         return call(_with_own_names(fn, exercise.resolve()), *positional, **keywords, **extra)
 
     try:

@@ -35,7 +35,8 @@ from course_lib.augment.pixels import check_images, standardize
 from course_lib.augment.views import TURNED_VIEWS, Augment, many_views, moco_v1_view
 from course_lib.collectives import all_reduce_sum
 from course_lib.data.images import Batch
-from course_lib.methods.base import ClusteringMethod
+from course_lib.methods.base import ClusteringMethod, Method
+from course_lib.methods.clustering.shared import check_begun
 from course_lib.methods.contrastive.moco import shuffled_keys
 from course_lib.models.batch_norm import split_batch_norm
 from course_lib.models.layers import Backbone, Queue, normalize
@@ -126,8 +127,9 @@ class MiCE(ClusteringMethod):
     temperatures of experts and gate (1 and 1); with a small kappa one expert may take all images. momentum: of the
     teacher (0.999). gate: "fixed" centres, "learned" ones, or "uniform", which leaves the choice to the experts.
     splits, shuffle: batch norm over that many parts of the batch, and the teacher's batch shuffled, as in MoCo.
-    augment: of all three crops, MoCo v1's in the paper. The defaults are for small networks and short runs; the paper
-    has SGD, 1.0 for 256 images, for 1000 epochs.
+    augment: of all three crops, MoCo v1's in the paper. pretext: a trained network whose backbone is taken over, as the
+    folder of a run or the name of a learned network; the paper has none. The defaults are for small networks and short
+    runs; the paper has SGD, 1.0 for 256 images, for 1000 epochs.
     """
 
     title = "MiCE"
@@ -135,11 +137,12 @@ class MiCE(ClusteringMethod):
     recipe = {"lr": 1e-3, "weight_decay": 1e-4, "batch_size": 128}
     shapes_options = {"augment": TURNED_VIEWS, "clusters": 8}
     explored = ("experts", "gate", "teacher", "queue", "prototypes", "centers")
+    begins_with = ("pretext",)
     sums: Tensor  # (K, D), of the epoch so far: see `assigned_sums`
 
     def __init__(self, backbone: Backbone, image_size: int = 32, clusters: int = 10, out: int = 64, queue: int = 512,
                  tau: float = 0.3, kappa: float = 1.0, momentum: float = 0.99, gate: str = "fixed", splits: int = 2,
-                 shuffle: bool = True, augment: Augment | None = None):
+                 shuffle: bool = True, augment: Augment | None = None, pretext: str = ""):
         super().__init__()
         if gate not in GATES:
             raise ValueError(f"gate must be one of {', '.join(GATES)}, got {gate!r}")
@@ -158,8 +161,17 @@ class MiCE(ClusteringMethod):
         self.register_buffer("sums", torch.zeros(clusters, out))
         self.shuffle = shuffle and splits > 1
         self.augment = augment or moco_v1_view(image_size)
+        self.pretext, self.begun = pretext, not pretext
+
+    def begin(self, pretext: Method | None = None) -> None:
+        """The pretext's backbone, as it was evaluated, for student, gate and teacher."""
+        if pretext is not None:
+            self.backbone.load_state_dict(pretext.evaluated.state_dict())
+            self.teacher.module.load_state_dict(nn.Sequential(self.backbone, self.experts).state_dict())
+        self.begun = True
 
     def prepare(self, images: Tensor) -> None:
+        check_begun(self, "pretext")
         if len(images) < self.clusters:
             raise ValueError(f"{self.clusters} clusters of {len(images)} images: fewer clusters, or more images")
 
@@ -185,8 +197,11 @@ class MiCE(ClusteringMethod):
         return expert_log_probabilities(f, v, self.prototypes, queue, self.tau)
 
     def loss(self, views: tuple[Tensor, ...], progress: float = 0.0) -> dict[str, Any]:
-        student, teacher, gate = (standardize(view) for view in views[:3])
-        v = shuffled_keys(self.teach, teacher, views[3]) if self.shuffle else normalize(self.teach(teacher))
+        return self.mixed(*(standardize(view) for view in views[:3]), views[3])
+
+    def mixed(self, student: Tensor, teacher: Tensor, gate: Tensor, order: Tensor) -> dict[str, Any]:
+        """The loss and its parts of what the backbone takes: three views of each image, and the order to shuffle in."""
+        v = shuffled_keys(self.teach, teacher, order) if self.shuffle else normalize(self.teach(teacher))
         log_pi, log_phi = self.log_pi(gate), self.log_phi(student, v)  # (N, K) each
         parts = mice_loss(log_pi, log_phi)
         q = parts["posterior"]
@@ -202,7 +217,11 @@ class MiCE(ClusteringMethod):
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """log pi + log Phi of each image, without crops: (B, 3, H, W), uint8 or in [0, 1] -> (B, K)."""
-        x = standardize(check_images(images))
+        return self.joint(standardize(check_images(images)))
+
+    @torch.no_grad()
+    def joint(self, x: Tensor) -> Tensor:
+        """log pi + log Phi of what the backbone takes, without views: (B, K)."""
         return self.log_pi(x) + self.log_phi(x, normalize(self.teach(x)))
 
     def on_epoch(self, epoch: int) -> None:
