@@ -27,14 +27,16 @@ from torch import nn
 
 from course_lib.data.images import Splits
 from course_lib.data.loading import load
+from course_lib.evaluate.clusters import score_clusters
 from course_lib.evaluate.features import embed
 from course_lib.evaluate.reconstruction import hidden_errors
 from course_lib.evaluate.scoring import score
 from course_lib.files import CHECKOUT
 from course_lib.methods import METHODS, build_method, method_class
-from course_lib.methods.base import ReconstructionMethod
+from course_lib.methods.base import ClusteringMethod, ReconstructionMethod
 from course_lib.notebook.embedding_map import flat_maps
 from course_lib.runs.networks import Journey, journey, keep, keep_path, networks_folder
+from course_lib.runs.sources import build_on
 from course_lib.runs.stored import StoredRun, read_runs, write_run
 from course_lib.text import text_table
 from course_lib.train.loop import fit
@@ -77,6 +79,7 @@ SHAPES = {
     "ibot": Plan(800, {"batch_size": 128, "weight_decay": 1e-4},
                  {**DISTILLED, "weights": (1.0, 0.3), "mask_from": 0.5}, CLASS),
     "dmae": Plan(2000, {"batch_size": 128}, DECODER, PATCHES),
+    "gatcluster": Plan(4000, {"batch_size": 128}, {"pool": 2048, "passes": 2}),
 }
 ON_PHOTOGRAPHS = {name: replace(plan, steps=3 * plan.steps) for name, plan in SHAPES.items() if name in PHOTOGRAPHS}
 PLANS = {"shapes": SHAPES, "photographs": ON_PHOTOGRAPHS}
@@ -97,7 +100,14 @@ def build(name: str, on: str, seed: int) -> nn.Module:
     plan = PLANS[on][name]
     own = method_class(name).shapes_options if on == "shapes" else {}
     torch.manual_seed(seed)
+    if begins(name, plan):
+        return build_on(name, 32, **{**own, **plan.options})
     return build_method(name, plan.backbone, 32, backbone_options=plan.vit, **{**own, **plan.options})
+
+
+def begins(name: str, plan: Plan) -> bool:
+    """Whether it begins with networks that have been learned already: those that its options name."""
+    return any(plan.options.get(option) for option in method_class(name).begins_with)
 
 
 def make(name: str, on: str, seed: int, splits: Splits, out: Path, steps: int, store: Path) -> StoredRun:
@@ -117,7 +127,7 @@ def make(name: str, on: str, seed: int, splits: Splits, out: Path, steps: int, s
             torch.save(seen, looks)
     assert history is not None
     spent = {"cpu_seconds": round(time.process_time() - began)} if whole else {}  # unknown after an interruption
-    rows = measures(method, build(name, on, seed), name, seed, splits)
+    rows = measures(method, None if begins(name, plan) else build(name, on, seed), name, seed, splits)
     settings = {**method.recipe, **plan.fit, "images": len(splits.train), **plan.options,
                 **{f"vit_{k}": v for k, v in (plan.vit or {}).items()},
                 "views_per_second": history.views_per_second, **spent}
@@ -137,10 +147,17 @@ def with_maps(path: Journey) -> Journey:
     return replace(path, maps=flat_maps(path, "tsne").half().numpy())
 
 
-def measures(method: nn.Module, untrained: nn.Module, name: str, seed: int, splits: Splits) -> list[dict]:
-    """Rows of `score`; of methods that reconstruct, also the error and the accuracy fine-tuned on a few labels."""
-    rows = score(method, splits, name=name, factors=True, random_encoder=untrained.eval(), seed=seed)
-    if METHODS[name].startswith("masked"):
+def measures(method: nn.Module, untrained: nn.Module | None, name: str, seed: int, splits: Splits) -> list[dict]:
+    """Rows of `score`; of methods that reconstruct, also the error and the accuracy fine-tuned on a few labels.
+
+    Of clusterings, also `score_clusters`: in the method's own row, and rows of k-means. untrained: the method as it
+    was, None if it began with a learned network.
+    """
+    rows = score(method, splits, name=name, factors=True, random_encoder=untrained and untrained.eval(), seed=seed)
+    if isinstance(method, ClusteringMethod):
+        own, *others = score_clusters(method, splits, name=name, seed=seed)
+        rows = [rows[0] | own, *rows[1:], *others]
+    if METHODS[name].startswith("masked") and untrained is not None:
         for row, start in zip(rows, (method, untrained)):
             row["fine_tuned"] = fine_tune(start.evaluated, splits, epochs=EPOCHS, limit=LABELS, batch_size=64,
                                           seed=seed).accuracy
