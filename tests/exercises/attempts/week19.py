@@ -11,22 +11,26 @@ mu_y, mu_x, delta = [theta[:, k].view(-1, 1, 1) for k in range(3)]
 squared = (y - mu_y).pow(2) + (x - mu_x).pow(2)
 return (-squared / (2 * sharpness * delta + 1e-5)).exp()
 """, """
-grid = torch.stack(torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij"), -1)
-grid = grid.to(theta.dtype)
+axes = [torch.linspace(0, 1, n, dtype=theta.dtype) for n in (height, width)]
+grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
 away = (grid[None] - theta[:, None, None, :2]).norm(dim=-1)
 return torch.exp(-0.5 * away**2 / (sharpness * theta[:, 2, None, None] + 5e-6))
 """], [
         ("sharpness fixed", 0, "2 * sharpness", "2 * 0.05"),
-        ("one centre for all images", 0, "theta[:, k].view(-1, 1, 1)", "theta[:1, k].view(-1, 1, 1).expand(len(theta), 1, 1)"),
-        ("a square map", 0, "torch.linspace(0, 1, width, dtype=theta.dtype)", "torch.linspace(0, 1, height, dtype=theta.dtype)"),
+        ("one centre for all images", 0, "theta[:, k].view(-1, 1, 1)",
+         "theta[:1, k].view(-1, 1, 1).expand(len(theta), 1, 1)"),
+        ("a square map", 0, "torch.linspace(0, 1, width, dtype=theta.dtype)",
+         "torch.linspace(0, 1, height, dtype=theta.dtype)"),
         ("only rows", 0, " + (x - mu_x).pow(2)", " + 0 * x"),
         ("differences multiplied", 0, "pow(2) + (x", "pow(2) * (x"),
         ("times the size", 0, "-squared / (2 * sharpness * delta + 1e-5)", "-squared * (2 * sharpness * delta + 1e-5)"),
-        ("logits", 0, "return (-squared / (2 * sharpness * delta + 1e-5)).exp()", "return -squared / (2 * sharpness * delta + 1e-5)"),
+        ("logits", 0, "return (-squared / (2 * sharpness * delta + 1e-5)).exp()",
+         "return -squared / (2 * sharpness * delta + 1e-5)"),
         ("size is a radius", 0, "(2 * sharpness * delta + 1e-5)", "(2 * (sharpness * delta) ** 2 + 1e-5)"),
         ("division by one number", 0, "2 * sharpness * delta", "2 * sharpness * delta.mean()"),
         ("one minus", 0, "return (", "return 1 - ("),
-        ("rows upside down", 0, "torch.linspace(0, 1, height, dtype=theta.dtype)", "torch.linspace(1, 0, height, dtype=theta.dtype)"),
+        ("rows upside down", 0, "torch.linspace(0, 1, height, dtype=theta.dtype)",
+         "torch.linspace(1, 0, height, dtype=theta.dtype)"),
         ("softmax", 0, "return (-squared / (2 * sharpness * delta + 1e-5)).exp()",
          "return (-squared / (2 * sharpness * delta + 1e-5)).flatten(1).softmax(1).view(-1, height, width)"),
         ("a density", 0, ".exp()", ".exp() / (2 * math.pi * sharpness * delta + 1e-5)"),
@@ -47,8 +51,7 @@ return first, second
         ("root in place of square", 0, "p.pow(2)", "p.pow(0.5)"),
         ("cubed", 0, "p.pow(2)", "p.pow(3)"),
         ("only T", 0, "return first, second", "return first, first * first"),
-        ("divided twice", 0, "second = p.pow(2) / shares\\n", "second = p.pow(2) / shares / shares\\n")
-        if False else ("q of the scaled T", 0, "second = p.pow(2) / shares", "second = (first / first.sum(-1, keepdim=True)).pow(2)"),
+        ("q of the scaled T", 0, "second = p.pow(2) / shares", "second = (first / first.sum(-1, keepdim=True)).pow(2)"),
         ("lengths of 1", 0, "second.sum(-1, keepdim=True)", "second.norm(dim=-1, keepdim=True)"),
         ("one-hot", 0, "return first, second", "return first, F.one_hot(second.argmax(1), p.shape[1]).to(p)"),
         ("shares to the largest", 0, "p.sum(dim=0, keepdim=True)", "p.amax(dim=0, keepdim=True)"),
@@ -105,13 +108,16 @@ for start in range(0, len(pool), batch):
     out.append(loss.item())
 return out
 """], [
-        ("weights not used", 0, "weights[0] * invariance + weights[1] * relation + weights[2] * spread + weights[3] * attention",
+        ("weights not used", 0,
+         "weights[0] * invariance + weights[1] * relation + weights[2] * spread + weights[3] * attention",
          "invariance + relation + spread + attention"),
         ("batch fixed", 0, "range(0, len(pool), batch)", "range(0, len(pool), 3)", "start + batch", "start + 3"),
-        ("batch ignored", 0, "range(0, len(pool), batch)", "range(0, len(pool), len(pool))", "start + batch", "start + len(pool)"),
+        ("batch ignored", 0, "range(0, len(pool), batch)", "range(0, len(pool), len(pool))", "start + batch",
+         "start + len(pool)"),
         ("invariance with q", 0, "probs, T[rows])", "probs, q[rows])"),
         ("attention to T", 0, "F.binary_cross_entropy(pointed, q[rows])", "F.binary_cross_entropy(pointed, T[rows])"),
-        ("attention to its own p", 0, "F.binary_cross_entropy(pointed, q[rows])", "F.binary_cross_entropy(pointed, probs.detach())"),
+        ("attention to its own p", 0, "F.binary_cross_entropy(pointed, q[rows])",
+         "F.binary_cross_entropy(pointed, probs.detach())"),
         ("relation of the attention", 0, "separability(probs, names[rows])", "separability(pointed, names[rows])"),
         ("relation left out", 0, "weights[1] * relation", "0 * relation"),
         ("attention left out", 0, "weights[3] * attention", "0 * attention"),
@@ -123,6 +129,7 @@ return out
         ("pool shuffled without its targets", 0, "transform(pool[rows])", "transform(pool.flip(0)[rows])"),
         ("one update for all", 0, "    optimizer.step()\n", "    pass\n", "return out", "optimizer.step()\nreturn out"),
         ("a mean of the losses", 0, "return out", "return [sum(out) / len(out)]"),
-        ("pointed has no targets", 0, "attention = F.binary_cross_entropy(pointed, q[rows])", "attention = -(pointed * q[rows]).sum(1).mean()"),
+        ("pointed has no targets", 0, "attention = F.binary_cross_entropy(pointed, q[rows])",
+         "attention = -(pointed * q[rows]).sum(1).mean()"),
     ]),
 }

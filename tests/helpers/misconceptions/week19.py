@@ -7,14 +7,14 @@ from torch.nn import functional as F
 
 # ---------------------------------------------------------------- 19.gaussian
 def _drawn(*, numbers=lambda t: (t[0], t[1], t[2]), place=lambda i, n: i / (n - 1), fall=lambda d, s, lam: -d / (
-        2 * lam * s + 1e-5), apart=lambda a, b: a ** 2 + b ** 2, turned=False, scaled=False, sign=1):
+        2 * lam * s + 1e-5), apart=lambda a, b: a ** 2 + b ** 2, turned=False, scaled=False):
     """Place by place, in loops."""
     def answer(theta, height, width, sharpness=0.05):
         height, width = (width, height) if turned else (height, width)
         maps = []
         for t in theta:
             row, column, size = numbers(t)
-            cells = [torch.exp(sign * fall(apart(place(i, height) - row, place(j, width) - column), size, sharpness))
+            cells = [torch.exp(fall(apart(place(i, height) - row, place(j, width) - column), size, sharpness))
                      for i in range(height) for j in range(width)]
             grid = torch.stack(cells).view(height, width)
             maps.append(grid / grid.sum() if scaled else grid)
@@ -37,7 +37,7 @@ GAUSSIAN = {
     "coordinates from -1 to 1": _drawn(place=lambda i, n: 2 * i / (n - 1) - 1),
     "coordinates in places": _drawn(place=lambda i, n: i),
     "height and width exchanged": _drawn(turned=True),
-    "the plus sign": _drawn(fall=lambda d, s, lam: (d / (2 * lam * s + 1e-5)).clamp_max(69.07755)),
+    "the plus sign": _drawn(fall=lambda d, s, lam: d / (2 * lam * s + 1e-5)),
 }
 
 
@@ -73,7 +73,7 @@ TARGETS = {
 
 # ---------------------------------------------------------------- 19.separability
 def _by_hand(*, length=lambda p: p.norm(dim=1, keepdim=True), shift=0.0, keep=lambda i, j: j <= i, truth=lambda s: s,
-             score=lambda c, t: -(t * c.clamp_min(1e-30).log() + (1 - t) * (1 - c).clamp_min(1e-12).log()), add=False,
+             score=lambda c, t: -torch.where(t > 0, c, 1 - c).log().clamp_min(-100), add=False,
              squash=lambda c: c.clamp(0, 1), cut=False):
     """The whole table, then a mask; the logarithms written out."""
     def answer(p, clusters):
