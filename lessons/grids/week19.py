@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import time
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from course_lib.methods.clustering.gatcluster import GATCluster
 from course_lib.runs.networks import learned
 from course_lib.train.history import History, record
 
-STEPS, BATCH, LR, CLUSTERS, POOL, COPIES = 480, 64, 2e-3, 8, 1024, 4
+STEPS, BATCH, LR, CLUSTERS, POOL, COPIES = 240, 64, 2e-3, 8, 1024, 4
 WEIGHTS = {"invariance": 5.0, "relation": 1.0, "entropy": 3.0, "attention": 5.0}
 LINES = {"all": WEIGHTS, **{f"no-{task}": {**WEIGHTS, task: 0.0} for task in WEIGHTS},
          **{f"only-{task}": {**dict.fromkeys(WEIGHTS, 0.0), task: WEIGHTS[task]} for task in WEIGHTS}}
@@ -70,6 +71,7 @@ def train_heads(run: Run, out: Path | None = None) -> Made:
     untrained, heads, shuffle = copy.deepcopy(method), method.heads, torch.Generator().manual_seed(run.seed)
     steps, optimizer = few(STEPS, 3), torch.optim.Adam(heads.parameters(), LR)
     history = History(total_steps=steps, batch_size=BATCH, device="cpu", precision="float32", threads=1)
+    began = time.process_time()
     while history.steps < steps:
         heads.eval()
         with torch.no_grad():
@@ -87,6 +89,7 @@ def train_heads(run: Run, out: Path | None = None) -> Made:
             if history.steps % 10 == 1 or history.steps == steps:
                 curves = {key: value for key, value in parts.items() if isinstance(value, Tensor) and not value.ndim}
                 record(history, [(history.steps, curves)])
+    history.seconds = time.process_time() - began
     return Made(run, method.eval(), history, shapes(), untrained)
 
 
