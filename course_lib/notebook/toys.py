@@ -154,3 +154,15 @@ def twins_descent(step: Callable, lambd: float, steps: int = 150, dimensions: in
                 outputs.append((network(first), network(second)))
         step(network, optimizer, first, second, lambd)
     return torch.stack(shares), outputs
+
+
+def toy_answers(sure: float, moved: int) -> tuple[Tensor, Tensor]:
+    """Answers (16, 4) of 16 images in 4 clusters, float64, and the cluster of each (16,).
+
+    All begin in the first cluster; twelve belong elsewhere, and `moved` of them (0 to 12) are where they belong, taken
+    from the three clusters in turn. sure: from 0, every cluster alike, to 1, one-hot.
+    """
+    order = torch.tensor([4 * cluster + i for i in range(4) for cluster in (1, 2, 3)])[:moved]
+    home = torch.zeros(16, dtype=torch.long)
+    home[order] = order // 4
+    return (1 - sure) / 4 + sure * torch.nn.functional.one_hot(home, 4).double(), home

@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import torch
 
-from course_lib.notebook import circle_figure, circle_measures
+from course_lib.notebook import circle_figure, circle_measures, toys
 
 
 def directions(*angles: float) -> torch.Tensor:
@@ -39,3 +39,10 @@ def test_the_picture_names_both_networks_and_marks_the_step():
         "online, step 1", "target, step 1", "signal share", "standard deviation"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["online", "target"]
     plt.close(figure)
+
+
+def test_toy_answers_go_from_one_cluster_to_four_even_ones():
+    for moved, counts in ((0, [16, 0, 0, 0]), (3, [13, 1, 1, 1]), (12, [4, 4, 4, 4])):
+        p, home = toys.toy_answers(1.0, moved)
+        assert torch.bincount(home, minlength=4).tolist() == counts and torch.equal(p.argmax(1), home)
+    assert torch.equal(toys.toy_answers(0.0, 12)[0], torch.full((16, 4), 0.25, dtype=torch.float64))

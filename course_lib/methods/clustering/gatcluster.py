@@ -256,14 +256,22 @@ class GATCluster(ClusteringMethod):
         share = self.pool.chunk(world_size())[rank()]
         p = gather(torch.cat([self.probabilities(part) for part in share.split(256)]))  # (M, K)
         self.train(training)
+        self.set_targets(p, seed)
+
+    def set_targets(self, p: Tensor, seed: int) -> None:
+        """T, q and clusters of the pool's probabilities (M, K); seed: of k-means."""
         self.balanced.copy_(balanced_target(p))
         self.sharpened.copy_(sharpened_target(p))
         found = found_clusters(self.sharpened, self.clusters, torch.Generator().manual_seed(seed))
         self.labels.copy_(usable_clusters(found, self.clusters))
 
     def loss(self, views: tuple[Tensor, ...], progress: float = 0.0) -> dict[str, Any]:
-        images, balanced, sharpened, labels = views
-        p, attended, _ = self.heads(self.backbone.stages(standardize(images))[-1])  # (N, K) each
+        images, *targets = views
+        return self.tasks(self.backbone.stages(standardize(images))[-1], *targets)
+
+    def tasks(self, maps: Tensor, balanced: Tensor, sharpened: Tensor, labels: Tensor) -> dict[str, Any]:
+        """The four tasks and their weighted sum, of maps (N, C, H, W) with their images' targets."""
+        p, attended, _ = self.heads(maps)  # (N, K) each
         parts = {"invariance": invariance_loss(p, balanced), "relation": relation_loss(p, labels),
                  "entropy": entropy_loss(p) + entropy_loss(attended), "attention": attention_loss(attended, sharpened)}
         loss = sum(self.weights[name] * part for name, part in parts.items())
