@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +74,7 @@ class InvertibleNet(Backbone):
         if self.dim < 2 or blocks < 1:
             raise ValueError(f"shape is {self.shape} and blocks {blocks}; expected two numbers or more in an input, "
                              "and one block or more")
-        self.layers = nn.ModuleList(Coupling(self.dim, hidden, additive) for _ in range(blocks))
+        self.layers: Any = nn.ModuleList(Coupling(self.dim, hidden, additive) for _ in range(blocks))
         self.orders: Tensor  # (blocks, dim), before each layer
         kept = self.dim // 2
         swapped = [torch.cat([kept + torch.randperm(self.dim - kept), torch.randperm(kept)]) for _ in range(blocks - 1)]

@@ -153,19 +153,19 @@ class DIM(Method):
                  level: int | None = None, units: int = 256, code: int = 64, scale: float | None = None,
                  hidden: tuple[int, ...] = (1000, 200), augment: Augment | None = None):
         super().__init__()
-        scale = units**-0.5 if scale is None else scale
-        check_positive("scale", scale)
+        self.scale = 1 / math.sqrt(units) if scale is None else scale
+        check_positive("scale", self.scale)
         check_maps(backbone, self.title)
         check_estimator(estimator)
         self.level = chosen_level(backbone, image_size, level)
         weights = {"local": local_weight, "global": global_weight, "prior": prior_weight}
         if min(weights.values()) < 0 or local_weight + global_weight == 0:
             raise ValueError(f"the weights are {weights}; expected 0 or more, and local or global above 0")
-        self.backbone, self.weights, self.estimator, self.scale = backbone, weights, estimator, scale
+        self.backbone, self.weights, self.estimator = backbone, weights, estimator
         self.code = nn.Linear(backbone.dim, code)
         width = backbone.widths[self.level]
         maps = {"local": PlaceNet, "global": WholeNet}
-        self.critics = nn.ModuleDict({
+        self.critics: Any = nn.ModuleDict({
             name: nn.ModuleDict({"map": maps[name](width, units), "code": PlaceNet(code, units)})
             for name in maps if weights[name]})
         layers = [layer for a, b in zip((code, *hidden), hidden) for layer in (nn.Linear(a, b), nn.ReLU())]
