@@ -134,7 +134,8 @@ def by_task(panels: Mapping[str, Mapping[str, Sequence[float]]], lines: Mapping[
 
     panels: axis label -> line -> values; marks: axis label -> a dotted line.
     """
-    figure, grid = plt.subplots(1, len(panels), figsize=(WIDTH + 1.0, 0.28 * len(lines) + 0.9), sharey=True, squeeze=False)
+    figure, grid = plt.subplots(1, len(panels), figsize=(WIDTH + 1.0, 0.28 * len(lines) + 0.9), sharey=True,
+                                squeeze=False)
     axes = grid[0]
     for place, (label, values) in zip(axes, panels.items()):
         for row, (name, colour) in enumerate(lines.items()):

@@ -207,12 +207,12 @@ def _separability_probes(generator, dtype):
 
 
 def _pairs(*, offset=0, every=False, unit=lambda p: F.normalize(p, dim=1), cost=F.binary_cross_entropy,
-           same=lambda a, b: a == b, reduction="mean"):
+           reduction="mean"):
     """The right one, or with one thing changed."""
     def answer(p, clusters):
         z = unit(p)
         cosines = (z @ z.T).clamp(0, 1)
-        truth = same(clusters[:, None], clusters).to(p)
+        truth = (clusters[:, None] == clusters).to(p)
         i, j = torch.tril_indices(len(p), len(p), offset) if not every else torch.cartesian_prod(
             *2 * [torch.arange(len(p))]).T
         return cost(cosines[i, j], truth[i, j], reduction=reduction)
@@ -249,9 +249,6 @@ third = Exercise(
             _pairs(every=True),
             "You take the mean over the whole square, so each pair counts twice, but an image with itself once. Keep "
             "the lower triangle with its diagonal."),
-        "other clusters are alike": (
-            _pairs(same=lambda a, b: a != b),
-            "Your truth is 1 where the clusters differ. It is 1 where they are equal."),
         "squared errors": (
             _pairs(cost=F.mse_loss),
             "You take squared errors. Binary cross-entropy punishes two images of one cluster with a cosine near 0 "

@@ -72,7 +72,7 @@ TARGETS = {
 
 
 # ---------------------------------------------------------------- 19.separability
-def _by_hand(*, length=lambda p: p.norm(dim=1, keepdim=True), shift=0.0, keep=lambda i, j: j <= i, truth=lambda s: s,
+def _by_hand(*, length=lambda p: p.norm(dim=1, keepdim=True), shift=0.0, keep=lambda i, j: j <= i,
              score=lambda c, t: -torch.where(t > 0, c, 1 - c).log().clamp_min(-100), add=False,
              squash=lambda c: c.clamp(0, 1), cut=False):
     """The whole table, then a mask; the logarithms written out."""
@@ -80,7 +80,7 @@ def _by_hand(*, length=lambda p: p.norm(dim=1, keepdim=True), shift=0.0, keep=la
         z = (p.data + 0 * p if cut else p) - shift * p.mean(0, keepdim=True)
         z = z / length(z)
         table, n = squash(torch.einsum("nk,mk->nm", z, z)), len(p)
-        same = truth((clusters.view(-1, 1) == clusters.view(1, -1)).to(p))
+        same = (clusters.view(-1, 1) == clusters.view(1, -1)).to(p)
         rows = torch.arange(n)
         mask = keep(rows[:, None], rows[None, :]) & torch.ones(n, n, dtype=torch.bool)
         values = score(table[mask], same[mask])
@@ -98,7 +98,6 @@ SEPARABILITY = {
     "scaled to the sum 1": _by_hand(length=lambda p: p.norm(p=1, dim=1, keepdim=True)),
     "without the pairs of an image with itself": _by_hand(keep=lambda i, j: j < i),
     "each pair twice": _by_hand(keep=lambda i, j: j == j),
-    "other clusters are alike": _by_hand(truth=lambda s: 1 - s),
     "squared errors": _by_hand(score=lambda c, t: (c - t) ** 2),
     "cosines as logits": _by_hand(squash=torch.sigmoid),
     "a sum over the pairs": _by_hand(add=True),
@@ -178,3 +177,9 @@ STEP = {
 
 
 SECOND = {"19.gaussian": GAUSSIAN, "19.targets": TARGETS, "19.separability": SEPARABILITY, "19.gat_step": STEP}
+
+EQUIVALENT = {
+    "19.targets": {"line 3: p.sum(0) -> p.mean(0)": "a row's scale is divided out",
+                   "line 3: p.sum(0) -> p.mean(0) (2)": "a row's scale is divided out"},
+    "19.separability": {"line 3: F.normalize(p, dim=1) -> F.normalize(p)": "dim=1 is its default"},
+}
