@@ -20,6 +20,7 @@ LINES = {"alike": ("dcl", {"tau_plus": 0.0}), "debiased": ("dcl", {"tau_plus": 1
          "unmixed": ("mochi", {"pairs": 0, "with_query": 0}), "mixed": ("mochi", {"pairs": 64, "with_query": 8}),
          "k4": ("eqco", {"negatives": 4, "alpha": None}), "k4-as-63": ("eqco", {"negatives": 4, "alpha": 63.0}),
          "easy-95": ("dcl", {"tau_plus": 0.0, "keep": (0.05, 1.0)}),
+         "random-95": ("dcl", {"tau_plus": 0.0, "keep": (0.05, 1.0), "by_rank": False}),
          "colder": ("dcl", {"tau_plus": 0.0, "temperature": TEMPERATURE / 2})}  # is HCL more than that?
 
 
