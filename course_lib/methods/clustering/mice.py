@@ -197,7 +197,8 @@ class MiCE(ClusteringMethod):
         return expert_log_probabilities(f, v, self.prototypes, queue, self.tau)
 
     def loss(self, views: tuple[Tensor, ...], progress: float = 0.0) -> dict[str, Any]:
-        return self.mixed(*(standardize(view) for view in views[:3]), views[3])
+        student, teacher, gate, order = views
+        return self.mixed(standardize(student), standardize(teacher), standardize(gate), order)
 
     def mixed(self, student: Tensor, teacher: Tensor, gate: Tensor, order: Tensor) -> dict[str, Any]:
         """The loss and its parts of what the backbone takes: three views of each image, and the order to shuffle in."""
