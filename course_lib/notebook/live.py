@@ -13,14 +13,17 @@ class LiveCurves:
     """Loss, standard deviation and effective rank while `fit` runs: one display, updated at most every `every` seconds.
 
     floors: horizontal lines to compare the loss with, label -> value. behind: the record of a learned network, whose
-    whole curve is drawn behind, as the points that were stored, over a scale of steps that shows its beginning.
+    whole curve is drawn behind, as the points that were stored, over a scale of steps that shows its beginning;
+    behind_name: what the legend calls it.
     highest: where the axis of the loss ends (single batches may be far above); the floors' names are then in a legend.
     meter: a curve of the method and its name, shown in place of the rank. A static picture remains after the run.
     """
 
     def __init__(self, floors: dict[str, float] | None = None, every: float = 2.0, behind: StoredRun | None = None,
-                 highest: float | None = None, meter: tuple[str, str] | None = None):
+                 behind_name: str = "the learned network", highest: float | None = None,
+                 meter: tuple[str, str] | None = None):
         self.floors, self.every, self.behind, self.highest = floors or {}, every, behind, highest
+        self.behind_name = behind_name
         self.meter = meter
         self.handle, self.drawn = None, 0.0
 
@@ -47,7 +50,7 @@ class LiveCurves:
         axes = axes[0]
         if self.behind is not None:
             axes[0].plot(self.behind.curve_steps, self.behind.curves["loss"], "o", ms=3, color="#999999",
-                         label="the learned network")
+                         label=self.behind_name)
             axes[0].set_xscale("log")
         axes[0].plot(history.curve_steps, history.loss, color=THIS, label="live")
         if self.behind is not None:

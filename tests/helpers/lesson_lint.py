@@ -16,11 +16,8 @@ import nbformat
 
 from helpers.lesson_tools import WIDGET, checked_names, code_cells, exercise_keys, syntax
 
-CELL_LINES, CODE_LINES, MEGABYTES = 25, 250, 1.5
-CELLS, WORDS = (40, 60), (2000, 3500)
-# lessons still of the first edition, whose sizes are those above; a lesson that is mended leaves this list
-FIRST_EDITION: set[str] = set()
-# the second edition: at most so many cells and words before the heading "Further" and after it, and lines of code
+CELL_LINES, MEGABYTES = 25, 1.5
+# at most so many cells and words before the heading "Further" and after it, and visible lines of code
 CORE, FURTHER, CORE_LINES, LONGEST_CELL, LONGEST_LINE = (40, 2000), (20, 1000), 200, 20, 110
 SENTENCES = 5  # results stated as `finding`
 IMPORTED = ("math", "torch", "nn", "F", "einops", "check", "hints", "solution", "answer")
@@ -64,7 +61,7 @@ def problems(path: Path, targets: bool = True) -> list[str]:
         *_exercises(notebook),
     ]
     if targets:
-        found += _targets(notebook) if path.stem in FIRST_EDITION else second_edition(notebook, path.stem)
+        found += _targets(notebook, path.stem)
     return found
 
 
@@ -215,31 +212,8 @@ def _knobs(notebook) -> list[str]:
     return found + [f"knob {number} of the text is in no knob's title" for number in sorted(told - set(titled))]
 
 
-def _targets(notebook) -> list[str]:
-    found = []
-    for what, number, (low, high) in (
-        ("cells", len(notebook.cells), CELLS),
-        ("words", words(notebook), WORDS),
-    ):
-        if not low <= number <= high:
-            found.append(f"{number} {what}; the target is {low} to {high}")
-    code = sum(
-        1 for c in code_cells(notebook) if not hidden(c) for line in c.source.splitlines() if line.strip()
-    )
-    if code > CODE_LINES:
-        found.append(f"{code} visible code lines, more than {CODE_LINES}")
-    exercises = {k for c in code_cells(notebook) for k in exercise_keys(c)}
-    knobs = sum(len(re.findall(r"\bknob\(", c.source)) for c in code_cells(notebook))
-    if len(exercises) < EXERCISES:
-        found.append(f"{len(exercises)} exercises, fewer than {EXERCISES}")
-    if knobs < KNOBS:
-        found.append(f"{knobs} knobs, fewer than {KNOBS}")
-    return found
-
-
-# ------------------------------------------------------------------------------------------------ the second edition
-def second_edition(notebook, name: str) -> list[str]:
-    """What the second edition asks of a lesson beyond that: sizes, explorers, sentences, words, imports."""
+def _targets(notebook, name: str) -> list[str]:
+    """What is asked of a lesson as a whole: sizes, explorers, sentences, words, imports, exercises and knobs."""
     cells = notebook.cells
     cut = next((i for i, c in enumerate(cells) if c.cell_type == "markdown"
                 and re.search(r"^#+ .*\bFurther\b", c.source, flags=re.M)), len(cells))
@@ -281,7 +255,7 @@ def second_edition(notebook, name: str) -> list[str]:
               and cells[i + 1].cell_type != "markdown"]
     exercises = {k for c in code_cells(notebook) for k in exercise_keys(c)}
     knobs = len(re.findall(r"\bknob\(", code))
-    for what, number in (("exercises", len(exercises)), ("knobs", knobs)):
-        if number < 3:
-            found.append(f"{number} {what}, fewer than 3")
+    for what, number, least in (("exercises", len(exercises), EXERCISES), ("knobs", knobs, KNOBS)):
+        if number < least:
+            found.append(f"{number} {what}, fewer than {least}")
     return found

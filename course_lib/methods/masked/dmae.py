@@ -6,7 +6,7 @@ MAE whose visible patches are noisy; the clean image is to be drawn, so *every* 
 
 with t the clean, normalised image's patch (with `normalized`, by its own mean and deviation, as in MAE). Fine-tuned on
 noisy images, the encoder becomes the classifier f of a smoothed one (`course_lib.evaluate.smoothing`), whose answers
-can be certified. `NoisyClassifier` does that, with two noisy copies of each image that shall agree (Jeong and Shin,
+can be certified. `NoisyClassifier` does that, with two noisy copies of each image that should agree (Jeong and Shin,
 NeurIPS 2020, arXiv 2006.04062):
 
     L = cross-entropy + lambda * (1/m) sum_i KL(p_mean || p_i) + eta * H(p_mean)
