@@ -116,6 +116,9 @@ class _Parser:
         if name in ("underline", "underbrace"):
             mark = "⏟" if name == "underbrace" else "_"
             return f"<munder>{self.argument()}<mo stretchy=\"true\">{mark}</mo></munder>", name == "underbrace"
+        if name == "underset":
+            below = self.argument()
+            return f"<munder>{self.argument()}{below}</munder>", False
         if name in _ALPHABETS:
             letters = re.sub("<[^>]*>", "", self.argument())
             return f"<mi>{''.join(_letter(_ALPHABETS[name], c) for c in letters)}</mi>", False

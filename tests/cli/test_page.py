@@ -65,7 +65,8 @@ def test_every_formula_of_the_lessons_is_known():
 @pytest.mark.parametrize("formula, inside", [
     (r"\frac12 x", "<mfrac><mn>1</mn><mn>2</mn></mfrac>"), (r"x_i^{2}", "<msubsup><mi>x</mi>"),
     (r"\mathbb R", "ℝ"), (r"\text{a b}", "<mtext>a\u00a0b</mtext>"), (r"z'", "′"), (r"\sqrt D", "<msqrt><mi>D</mi>"),
-    (r"\underbrace{a}_{\text{agree}}", "agree"), (r"a < b", "&lt;"), (r"\{0\}", "{"), (r"\Phi", "Φ"), (r"x - 1", "−"),
+    (r"\underbrace{a}_{\text{agree}}", "agree"),
+    (r"\underset{\text{clean}}{m}", "<munder>"), (r"a < b", "&lt;"), (r"\{0\}", "{"), (r"\Phi", "Φ"), (r"x - 1", "−"),
 ])
 def test_formulas(formula, inside):
     found = mathml(formula)

@@ -280,4 +280,8 @@ EQUIVALENT = {
         "line 14: all_reduce_sum(hidden.sum()) + 1e-08 -> all_reduce_sum(hidden.sum()) + 2e-08":
             "as above: its size does not matter",
     },
+    "02.spark_step": {
+        "line 10: images.shape[-1] -> images.shape[-2]": "images are square",
+        "line 11: x.shape[-1] -> x.shape[-2]": "maps are square",
+    },
 }
