@@ -4,7 +4,7 @@ from course_lib.evaluate.attention import (
     attention_distance, from_mask_tokens, mutual_matches, object_share, rollout, similarity, to_grid,
 )
 from course_lib.evaluate.clusters import (
-    assigned, class_shares, cluster_table, kmeans_clusters, matched_scores, score_clusters, unscorable,
+    assigned, causes_told, class_shares, cluster_table, kmeans_clusters, matched_scores, score_clusters, unscorable,
 )
 from course_lib.evaluate.features import embed, embed_projected, raw_pixels, reinitialise
 from course_lib.evaluate.measures import (
@@ -35,14 +35,15 @@ from course_lib.evaluate.trust import calibration, mislabel, patches_of, trust_s
 
 __all__ = [
     "ABSTAIN", "COLUMNS", "COMPONENTS", "LabelledFeatures", "PERCENT", "ProbeResult", "WIDE", "alignment",
-    "assigned", "attention_distance", "average_distance", "calibration", "certified_accuracy", "certified_radius",
-    "certify", "check_features", "check_labels", "class_shares", "classes_of_clusters", "cluster_accuracy",
-    "cluster_match", "cluster_scores", "cluster_table", "component_colours", "count_votes", "counterparts",
-    "covariance_spectrum", "distance_map", "effective_rank", "embed", "embed_projected", "error_by_distance",
-    "factor_probe", "feature_std", "few_threads", "fill_mean", "fill_nearest", "guessed_counterparts",
-    "hidden_error", "hidden_errors", "kmeans_clusters", "knn", "knn_accuracy", "knn_predict", "knn_votes",
-    "linear_probe", "lower_bound", "matched_scores", "mislabel", "missing_lines", "mutual_matches", "object_share",
-    "pair_measures", "partition_scores", "patch_vectors", "patches_of", "queue_scores", "rankme", "raw_pixels",
-    "reinitialise", "rollout", "same_word", "score", "score_clusters", "score_statistics", "shared_bits",
-    "similarity", "table", "to_grid", "trust_scores", "uniformity", "unmeasurable", "unscorable",
+    "assigned", "attention_distance", "average_distance", "calibration", "causes_told", "certified_accuracy",
+    "certified_radius", "certify", "check_features", "check_labels", "class_shares", "classes_of_clusters",
+    "cluster_accuracy", "cluster_match", "cluster_scores", "cluster_table", "component_colours", "count_votes",
+    "counterparts", "covariance_spectrum", "distance_map", "effective_rank", "embed", "embed_projected",
+    "error_by_distance", "factor_probe", "feature_std", "few_threads", "fill_mean", "fill_nearest",
+    "guessed_counterparts", "hidden_error", "hidden_errors", "kmeans_clusters", "knn", "knn_accuracy",
+    "knn_predict", "knn_votes", "linear_probe", "lower_bound", "matched_scores", "mislabel", "missing_lines",
+    "mutual_matches", "object_share", "pair_measures", "partition_scores", "patch_vectors", "patches_of",
+    "queue_scores", "rankme", "raw_pixels", "reinitialise", "rollout", "same_word", "score", "score_clusters",
+    "score_statistics", "shared_bits", "similarity", "table", "to_grid", "trust_scores", "uniformity",
+    "unmeasurable", "unscorable",
 ]

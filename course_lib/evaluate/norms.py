@@ -43,7 +43,7 @@ def statistics_shift(encoder: nn.Module, images: Tensor) -> tuple[list[float], l
     -> (shift, scale). shift: |stored mean - mean here| in standard deviations here; scale: stored standard deviation
     over the one here; both the median over channels, 0 and 1 if nothing has shifted. images as in `renew_statistics`.
     """
-    means, scales, hooks = [], [], []
+    means, scales = [], []
 
     def look(layer, inputs):
         values = inputs[0].transpose(0, 1).flatten(1).float()  # (C, B * H * W)
@@ -53,6 +53,6 @@ def statistics_shift(encoder: nn.Module, images: Tensor) -> tuple[list[float], l
 
     network = copy.deepcopy(encoder).eval()
     for layer in _norms(network):
-        hooks.append(layer.register_forward_pre_hook(look))
+        layer.register_forward_pre_hook(look)  # of the copy, which ends here
     network(standardize(images.clone()))
     return means, scales

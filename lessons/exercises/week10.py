@@ -14,7 +14,7 @@ from course_lib.methods.contrastive.negatives import log_mass, log_weights, rank
 from course_lib.methods.contrastive.roco import roco_logits
 from course_lib.models.layers import Queue
 from course_lib.models.teacher import ema_update
-from lessons.exercises.shared import rand, randn, small_network, unit
+from lessons.exercises.shared import QUEUE_WORDS, queue_steps, rand, randn, small_network, unit
 
 
 # ------------------------------------------------------------------------------------------------ 10.debiased
@@ -359,19 +359,7 @@ def _scramble(view):
 
 
 def _three_steps(step, query, key, rows, views, **settings):
-    """The harness: three steps of gradient descent over the query encoder; what came of them."""
-    optimizer, queue, losses, held = torch.optim.SGD(query.parameters(), lr=0.3), Queue(*rows.shape), [], False
-    queue.rows = rows.clone()
-    for view1, view2 in views:
-        loss = step(query, key, optimizer, queue, view1, view2, _scramble, **settings)
-        if loss is None or loss is Ellipsis:
-            return loss
-        held |= isinstance(loss, Tensor) and loss.requires_grad
-        losses.append(float(loss.detach() if isinstance(loss, Tensor) else loss))
-    return {"losses": losses, "keeps its graph": held, "rows": queue.rows.detach(),
-            "pointer": int(queue.pointer), "query": [p.detach().clone() for p in query.parameters()],
-            "key": [p.detach().clone() for p in key.parameters()],
-            "gradient in the key encoder": any(p.grad is not None for p in key.parameters())}
+    return queue_steps(step, query, key, rows, [(*pair, _scramble) for pair in views], **settings)
 
 
 def _logits(q, k, rows, t, temperature, alpha):
@@ -456,11 +444,7 @@ def _both_in_a_loop(query, key, optimizer, queue, view1, view2, scramble, alpha=
 step = Exercise(
     key="10.roco_step", title="One step of RoCo", minutes=12, difficulty=3,
     reference=roco_step, probes=_roco_probes, call=_three_steps, tolerance=1e-3,
-    words={"['losses']": "the losses of three steps", "['keeps its graph']": "whether the loss keeps its graph",
-           "['rows']": "the queue after three steps", "['pointer']": "the queue's pointer",
-           "['query']": "the query encoder's weights after three steps",
-           "['key']": "the key encoder's weights after three steps",
-           "['gradient in the key encoder']": "whether the key encoder got a gradient"},
+    words=QUEUE_WORDS,
     wrong={
         "alpha as a weight of the term": (
             _mistaken(logits=_weight_of_the_term),

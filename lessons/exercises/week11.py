@@ -12,7 +12,7 @@ from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.imco import extrapolate, imco_logits
 from course_lib.models.layers import Queue
 from course_lib.models.teacher import ema_update
-from lessons.exercises.shared import directions, rand, randn, small_network, unit
+from lessons.exercises.shared import QUEUE_WORDS, directions, queue_steps, rand, randn, small_network, unit
 
 
 # ------------------------------------------------------------------------------------------------ 11.score_meter
@@ -317,19 +317,7 @@ def _step_probes(generator, dtype):
 
 
 def _three_steps(step, query, key, rows, views, mixing, settings):
-    """The harness: three steps of gradient descent over the query encoder; what came of them."""
-    optimizer, queue, losses, held = torch.optim.SGD(query.parameters(), lr=0.3), Queue(*rows.shape), [], False
-    queue.rows = rows.clone()
-    for (view1, view2), (draw, b, order) in zip(views, mixing):
-        loss = step(query, key, optimizer, queue, view1, view2, draw, b, order, **settings)
-        if loss is None or loss is Ellipsis:
-            return loss
-        held |= isinstance(loss, Tensor) and loss.requires_grad
-        losses.append(float(loss.detach() if isinstance(loss, Tensor) else loss))
-    return {"losses": losses, "keeps its graph": held, "rows": queue.rows.detach(), "pointer": int(queue.pointer),
-            "query": [p.detach().clone() for p in query.parameters()],
-            "key": [p.detach().clone() for p in key.parameters()],
-            "gradient in the key encoder": any(p.grad is not None for p in key.parameters())}
+    return queue_steps(step, query, key, rows, [(*pair, *mix) for pair, mix in zip(views, mixing)], **settings)
 
 
 def _mistaken(*, views=(0, 1), encoders=(0, 1), gradient=False, length=unit, loss=mixed_loss, swap=False, early=False,
@@ -393,11 +381,7 @@ def _in_another_order(query, key, optimizer, queue, view1, view2, draw, b, order
 step = Exercise(
     key="11.imco_step", title="One step of ImCo", minutes=11, difficulty=3,
     reference=imco_step, probes=_step_probes, call=_three_steps, tolerance=1e-3,
-    words={"['losses']": "the losses of three steps", "['keeps its graph']": "whether the loss keeps its graph",
-           "['rows']": "the queue after three steps", "['pointer']": "the queue's pointer",
-           "['query']": "the query encoder's weights after three steps",
-           "['key']": "the key encoder's weights after three steps",
-           "['gradient in the key encoder']": "whether the key encoder got a gradient"},
+    words=QUEUE_WORDS,
     wrong={
         "the moved keys are enqueued": (
             _mistaken(queued=lambda q, k, draw: extrapolation(q.detach(), k, draw)[1]),

@@ -9,6 +9,7 @@ from torch import nn
 from course_lib.data.images import ImageSet, Splits
 from course_lib.evaluate.clusters import (
     assigned,
+    causes_told,
     class_shares,
     cluster_table,
     kmeans_clusters,
@@ -125,3 +126,14 @@ def test_confusions_are_shares_of_each_class():
     assert found.tolist() == [[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     # a cluster without a training image stands for no class
     assert class_shares(train, labels, torch.tensor([3, 1]), torch.tensor([0, 0]), 4)[0].tolist() == [0.5, 0.0, 0.0]
+
+
+def test_what_clusters_tell_of_causes():
+    images = gray(240, "test")
+    half = torch.arange(240) % 2
+    images.factors = {"class": images.labels, "half": half, "size": half + 0.01 * torch.rand(240),
+                      "turn": torch.where(half == 0, torch.nan, 1.0)}
+    images.kinds = {"class": "category", "half": "category", "size": "number", "turn": "number"}
+    told = causes_told(half, images)
+    assert told.keys() == {"class", "half", "size"}  # what some images lack is left out
+    assert told["half"] == pytest.approx(1) and told["size"] > 0.99 and abs(told["class"]) < 0.02
