@@ -23,7 +23,7 @@ every = pytest.mark.parametrize("key", sorted(EXERCISES))
 def test_is_complete(key):
     e = EXERCISES[key]
     week, _, name = key.partition(".")
-    assert re.fullmatch(r"\d\d|A\d", week) and name, "a key looks like 03.variance, an appendix's like A1.compare"
+    assert re.fullmatch(r"\d\d|[AP]\d", week) and name, "a key looks like 03.variance, A1.compare or P1.few_labels"
     assert e.title and e.minutes > 0 and 1 <= e.difficulty <= 5
     assert len(e.hints) == 3 and len(set(e.hints)) == 3, "three different hints"
     assert len(e.wrong) >= 4, "at least four named misconceptions"

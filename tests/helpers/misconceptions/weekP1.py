@@ -1,0 +1,175 @@
+"""Second spellings of the misconceptions of project P1, and mutants of its references that compute the same."""
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+
+# ---------------------------------------------------------------- P1.split_scenes
+def _members(scenes, some):
+    some = set(some.tolist())
+    return torch.tensor([i for i, s in enumerate(scenes.tolist()) if s in some], dtype=torch.long)
+
+
+def _ends(count, train, validation):
+    a = round(train * count)
+    return [0, a, a + round(validation * count), count]
+
+
+def _parts(scenes, order, train, validation, find=_members, ends=None):
+    ends = ends or _ends(len(order), train, validation)
+    return {name: find(scenes, order[low:high]) for name, low, high in
+            zip(("train", "validation", "test"), ends, ends[1:])}
+
+
+def _pictures(scenes, order, train, validation):
+    ends = _ends(len(scenes), train, validation)
+    return {name: torch.tensor([*range(low, high)]) for name, low, high in
+            zip(("train", "validation", "test"), ends, ends[1:])}
+
+
+def _leaky_test(scenes, order, train, validation):
+    found = _parts(scenes, order, train, validation)
+    return found | {"test": torch.cat([found["validation"], found["test"]])}
+
+
+def _firsts(scenes, some):
+    return torch.tensor([int((scenes == s).long().argmax()) for s in some], dtype=torch.long)
+
+
+def _left_over(scenes, order, train, validation):
+    a = round(train * len(order))
+    b = a + round(validation * (len(order) - a))
+    return _parts(scenes, order, train, validation, ends=[0, a, b, len(order)])
+
+
+def _backwards(scenes, order, train, validation):
+    found = _parts(scenes, order, train, validation)
+    return {"test": found["train"], "validation": found["validation"], "train": found["test"]}
+
+
+SPLIT = {
+    "by picture": _pictures,
+    "numbers of scenes": lambda *a, **k: _parts(*a, find=lambda scenes, some: some, **k),
+    "the order is not used": lambda scenes, order, train, validation: _parts(
+        scenes, torch.arange(len(order)), train, validation),
+    "test holds validation": _leaky_test,
+    "one frame of each scene": lambda *a, **k: _parts(*a, find=_firsts, **k),
+    "a share of what is left": _left_over,
+    "masks": lambda *a, **k: _parts(*a, find=lambda scenes, some: (scenes[:, None] == some).any(1), **k),
+    "the parts exchanged": _backwards,
+}
+
+
+# ---------------------------------------------------------------- P1.few_labels
+def _walk(labels, order, k, known=None):
+    taken, left = [], {c: k for c in (known if known is not None else labels.unique().tolist())}
+    for i in order.tolist():
+        if left.get(int(labels[i]), 0) > 0:
+            taken.append(i)
+            left[int(labels[i])] -= 1
+    return torch.tensor(taken, dtype=torch.long)
+
+
+def _in_places(labels, order, k):
+    inverse = torch.empty_like(order)
+    inverse[order] = torch.arange(len(order))
+    return inverse[_walk(labels, order, k)]
+
+
+def _common(labels, order, k):
+    counts = torch.bincount(labels)
+    return _walk(labels, order, k, [c for c in range(len(counts)) if counts[c] >= k])
+
+
+FEW = {
+    "the first of the order": lambda labels, order, k: order[torch.arange(k * len(set(labels.tolist())))],
+    "places in the order": _in_places,
+    "the order is not used": lambda labels, order, k: _walk(labels, torch.arange(len(labels)), k),
+    "classes counted from 0": lambda labels, order, k: _walk(labels, order, k, range(len(labels.unique()))),
+    "rare classes left out": _common,
+    "labels not put in order": lambda labels, order, k: torch.cat(
+        [order[(labels == c).nonzero().flatten()[:k]] for c in labels.unique()]),
+    "one too many": lambda labels, order, k: _walk(labels, order, k + 1),
+    "the last of the order": lambda labels, order, k: torch.cat(
+        [order[labels[order] == c][-k:] for c in labels.unique()]),
+}
+
+
+# ---------------------------------------------------------------- P1.nearest_mean
+def _loops(features, labels, queries, shift=None, asked_shift=None, unit=True, unit_means=True):
+    shift = features.mean(0) if shift is None else shift
+    asked_shift = shift if asked_shift is None else asked_shift
+    bank, asked = features - shift, queries - asked_shift
+    if unit:
+        bank, asked = bank / bank.norm(dim=1, keepdim=True), asked / asked.norm(dim=1, keepdim=True)
+    found = []
+    for c in sorted(set(labels.tolist())):
+        middle = bank[labels == c].sum(0) / (labels == c).sum()
+        found.append(asked @ (middle / middle.norm() if unit_means else middle))
+    return torch.stack(found, 1), torch.tensor(sorted(set(labels.tolist())))
+
+
+def _picked(*a, **k):
+    scores, classes = _loops(*a, **k)
+    return classes[scores.max(1).indices]
+
+
+def _one_neighbour(features, labels, queries):
+    bank, asked = (F.normalize(x - features.mean(0), dim=1) for x in (features, queries))
+    return labels[torch.cdist(asked, bank).argmin(1)]
+
+
+def _least(*a, **k):
+    scores, classes = _loops(*a, **k)
+    return classes[scores.min(1).indices]
+
+
+MEAN = {
+    "not centred": lambda features, labels, queries: _picked(features, labels, queries, shift=0 * features[0]),
+    "queries centred on their own mean": lambda features, labels, queries: _picked(
+        features, labels, queries, asked_shift=queries.sum(0) / len(queries)),
+    "lengths kept": lambda features, labels, queries: _picked(features, labels, queries, unit=False),
+    "means not made unit length": lambda features, labels, queries: _picked(
+        features, labels, queries, unit_means=False),
+    "rows of means": lambda *a, **k: _loops(*a, **k)[0].max(1).indices,
+    "the farthest": _least,
+    "the nearest picture": _one_neighbour,
+}
+
+
+# ---------------------------------------------------------------- P1.paired_interval
+def _ends_of(middle, half):
+    middle, half = float(middle), float(half)
+    return dict(low=middle - half, mean=middle, high=middle + half)
+
+
+def _error(a, b, ddof=1, power=0.5):
+    gains = (a - b).numpy()
+    return gains.std(ddof=ddof) / len(gains) ** power
+
+
+def _middle(a, b):
+    return np.mean((a - b).numpy())
+
+
+PAIR = {
+    "unpaired": lambda a, b, t: _ends_of(
+        _middle(a, b), t * np.hypot(a.numpy().std(ddof=1), b.numpy().std(ddof=1)) / len(a) ** 0.5),
+    "the spread of one draw": lambda a, b, t: _ends_of(_middle(a, b), t * _error(a, b, power=0)),
+    "divided by n": lambda a, b, t: _ends_of(_middle(a, b), t * _error(a, b, power=1)),
+    "n instead of n - 1": lambda a, b, t: _ends_of(_middle(a, b), t * _error(a, b, ddof=0)),
+    "without t": lambda a, b, t: _ends_of(_middle(a, b), _error(a, b)),
+    "the other way round": lambda a, b, t: _ends_of(-_middle(a, b), t * _error(a, b)),
+    "the variance": lambda a, b, t: _ends_of(_middle(a, b), t * np.var((a - b).numpy(), ddof=1) / len(a) ** 0.5),
+    "the extremes": lambda a, b, t: dict(
+        low=float(min(a - b)), mean=float(_middle(a, b)), high=float(max(a - b))),
+}
+
+SECOND = {"P1.split_scenes": SPLIT, "P1.few_labels": FEW, "P1.nearest_mean": MEAN, "P1.paired_interval": PAIR}
+_NORMED, _AXIS = "a mean is made unit length, so its sum does as well", "dim=1 is the default"
+EQUIVALENT = {"P1.nearest_mean": {
+    "line 8: F.normalize(features - middle, dim=1) -> F.normalize(features - middle)": _AXIS,
+    "line 10: bank[labels == c].mean(0) -> bank[labels == c].sum(0)": _NORMED,
+    "line 11: F.normalize(means, dim=1) -> F.normalize(means)": _AXIS}}
