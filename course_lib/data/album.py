@@ -66,3 +66,16 @@ def groups(names: Sequence[str], scene: Callable[[str], str]) -> Tensor:
     """
     numbers: dict[str, int] = {}
     return torch.tensor([numbers.setdefault(scene(name), len(numbers)) for name in names], dtype=torch.int64)
+
+
+def split_scenes(scenes: Tensor, order: Tensor, train: float, validation: float) -> dict[str, Tensor]:
+    """Part pictures so that no scene is torn apart.
+
+    scenes: int64 (N,), the scene of each picture. order: int64 (S,), all scenes, shuffled; the first go to training.
+    train, validation: shares of the *scenes*; testing gets the rest. -> positions of the pictures of "train",
+    "validation" and "test", int64.
+    """
+    first = round(train * len(order))
+    second = first + round(validation * len(order))
+    parts = {"train": order[:first], "validation": order[first:second], "test": order[second:]}
+    return {name: torch.isin(scenes, some).nonzero().flatten() for name, some in parts.items()}

@@ -1,4 +1,4 @@
-"""Exercises of project P1: parting by scenes, few labels, the nearest class mean, a paired interval."""
+"""Exercises of project P1: parting by scenes, few labels, reading them by ridge regression, a paired interval."""
 from __future__ import annotations
 
 import math
@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from course_lib.data.album import split_scenes
+from course_lib.evaluate.labels import few_labels
 from course_lib.exercises.spec import Exercise
 from lessons.exercises.shared import rand, randn
 
@@ -24,15 +26,6 @@ def _whole(fn, *arguments, **named):
 
 
 # ------------------------------------------------------------------------------------------------ P1.split_scenes
-def split_scenes(scenes, order, train, validation):
-    """scenes (N,): the scene of each picture; order (S,): scenes, shuffled; shares of the scenes -> three tensors of
-    positions."""
-    first = round(train * len(order))
-    second = first + round(validation * len(order))
-    parts = {"train": order[:first], "validation": order[first:second], "test": order[second:]}
-    return {name: torch.isin(scenes, some).nonzero().flatten() for name, some in parts.items()}
-
-
 def _scene_probes(generator, dtype):
     def album(scenes: int, pictures: int) -> tuple[Tensor, Tensor]:
         of = torch.cat([torch.arange(scenes), torch.randint(scenes, (pictures - scenes,), generator=generator)])
@@ -99,7 +92,7 @@ def _ranked(scenes, order, train, validation):
 
 split = Exercise(
     key="P1.split_scenes", title="Part by scenes, not by pictures", minutes=8, difficulty=2,
-    reference=split_scenes, probes=_scene_probes, call=_whole, plain=True,
+    reference="course_lib.data.album:split_scenes", probes=_scene_probes, call=_whole, plain=True,
     words={"['train']": "the positions of the training pictures", "['validation']": "those for validation",
            "['test']": "those for testing"},
     wrong={
@@ -132,18 +125,6 @@ split = Exercise(
 
 
 # ------------------------------------------------------------------------------------------------ P1.few_labels
-def few_labels(labels, order, k):
-    """labels (N,), order (N,): positions, shuffled -> positions of the first k pictures of every class in that
-    order."""
-    chosen, seen = [], {}
-    for i in order.tolist():
-        c = int(labels[i])
-        seen[c] = seen.get(c, 0) + 1
-        if seen[c] <= k:
-            chosen.append(i)
-    return torch.tensor(chosen)
-
-
 def _label_probes(generator, dtype):
     def few(count: int, classes: int) -> tuple[Tensor, Tensor]:
         labels = torch.cat([torch.arange(classes), torch.randint(classes, (count - classes,), generator=generator)])
@@ -185,7 +166,7 @@ def _sliced(labels, order, k):
 
 few = Exercise(
     key="P1.few_labels", title="The same few labels for everybody", minutes=6, difficulty=2,
-    reference=few_labels, probes=_label_probes, call=_whole, plain=True,
+    reference="course_lib.evaluate.labels:few_labels", probes=_label_probes, call=_whole, plain=True,
     words={"result": "the positions of the labelled pictures"},
     wrong={
         "the first of the order": (_first_of_all, "As many pictures as asked for, but of whatever class comes: with few "
@@ -211,92 +192,86 @@ few = Exercise(
 )
 
 
-# ------------------------------------------------------------------------------------------------ P1.nearest_mean
-def nearest_mean(features, labels, queries):
-    """Labelled features (N, D) with classes (N,), queries (M, D) -> (M,): the class whose mean direction is nearest.
-
-    Features are centred on the labelled ones' mean; labelled ones and means are made unit length. The length of a query
-    does not change which cosine is largest.
-    """
-    middle = features.mean(0)
-    bank = F.normalize(features - middle, dim=1)
-    classes = labels.unique()
-    means = torch.stack([bank[labels == c].mean(0) for c in classes])
-    return classes[((queries - middle) @ F.normalize(means, dim=1).T).argmax(1)]
-
-
-def _mean_probes(generator, dtype):
-    def some(n: int, m: int, d: int, classes: list[int], spread: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+# ------------------------------------------------------------------------------------------------ P1.ridge_scores
+def _ridge_probes(generator, dtype):
+    def some(n: int, m: int, d: int, classes: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         of = torch.tensor([classes[i % len(classes)] for i in range(n)])
         of = of[torch.randperm(n, generator=generator)]
+        spread = 0.3 + 2 * rand(generator, dtype, d)  # some dimensions vary more than others
         centres = randn(generator, dtype, max(classes) + 1, d)
-        scale = 0.2 + 5 * rand(generator, dtype, n, 1) ** 2  # lengths that a mean of raw features would follow
-        bank = (centres[of] + spread * randn(generator, dtype, n, d)) * scale + 3.0
-        return bank, of, 3.0 + 2.0 * randn(generator, dtype, m, d)
+        return (centres[of] + randn(generator, dtype, n, d)) * spread + 1.5, of, 1.0 + 2 * randn(generator, dtype, m, d)
 
-    return [some(17, 60, 3, [0, 1, 2]), some(26, 70, 4, [1, 3, 4, 8]), some(9, 50, 5, [0, 2], 2.0),
-            dict(zip(("features", "labels", "queries"), some(23, 80, 3, [0, 1, 2, 3, 5])))]
+    return [(*some(11, 6, 4, [0, 1, 2]), 0.3), (*some(13, 9, 7, [1, 3, 4, 8]), 0.05), (*some(7, 5, 10, [0, 2]), 1.5),
+            dict(zip(("features", "labels", "queries"), some(17, 8, 5, [0, 1, 2, 5])))]
 
 
-def _mean_read(features, labels, queries, centre=True, one=True, length=True, numbered=False, far=False,
-               by="cosine", own=False):
-    """`nearest_mean` with a step left out, asked for by name."""
-    middle = features.mean(0) if centre else torch.zeros_like(features[0])
-    bank, asked = features - middle, queries - (queries.mean(0) if own else middle)
-    if one:
-        bank, asked = F.normalize(bank, dim=1), F.normalize(asked, dim=1)
-    classes = labels.unique()
-    means = torch.stack([bank[labels == c].mean(0) for c in classes])
-    means = F.normalize(means, dim=1) if length else means
-    score = -torch.cdist(asked, means) if by == "distance" else asked @ means.T
-    best = (-score if far else score).argmax(1)
-    return best if numbered else classes[best]
+def _ridge(features, labels, queries, penalty=0.1, centre=True, scale=True, own=False, back=True,
+           width=True, penalized=1.0, correction=0, all_classes=False, of_queries=True):
+    """`ridge_scores` with a step left out, asked for by name."""
+    mean, std = features.mean(0), features.std(0, correction=correction) + 1e-6
+    mean, std = mean if centre else 0 * mean, std if scale else torch.ones_like(std)
+    x = (features - mean) / std
+    q = (queries - queries.mean(0)) / (queries.std(0, correction=0) + 1e-6) if own else (queries - mean) / std
+    classes = torch.arange(int(labels.max()) + 1) if all_classes else labels.unique()
+    y = (labels[:, None] == classes).to(x.dtype)
+    middle, d = y.mean(0), x.shape[1] if width else 1
+    weights = torch.linalg.solve(x @ x.T / d + penalized * penalty * torch.eye(len(x), dtype=x.dtype),
+                                 y)
+    scores = (q if of_queries else x) @ x.T / d @ weights
+    return scores + middle if back else scores
 
 
-def _neighbour(features, labels, queries):
-    middle = features.mean(0)
-    return labels[(F.normalize(queries - middle, dim=1) @ F.normalize(features - middle, dim=1).T).argmax(1)]
+def _but(**mistake):
+    return lambda *a, **k: _ridge(*a, **k, **mistake)
 
 
-def _distances(features, labels, queries):
-    """A right answer: unit vectors are nearest where their distance is least."""
-    return _mean_read(features, labels, queries, by="distance")
+def _primal(features, labels, queries, penalty=0.1):
+    """A right answer: the same regression by its D weights for each class."""
+    mean, std = features.mean(0), features.std(0, unbiased=False) + 1e-6
+    x, q = (features - mean) / std, (queries - mean) / std
+    y = F.one_hot(labels.unique(return_inverse=True)[1]).to(x.dtype)
+    d = x.shape[1]
+    weights = torch.linalg.inv(x.T @ x / d + penalty * torch.eye(d, dtype=x.dtype)) @ x.T @ (y - y.mean(0)) / d
+    return y.mean(0) + q @ weights
 
 
-mean = Exercise(
-    key="P1.nearest_mean", title="Read with the nearest class mean", minutes=9, difficulty=3,
-    reference=nearest_mean, probes=_mean_probes, plain=True,
-    words={"result": "the predicted classes"},
+ridge = Exercise(
+    key="P1.ridge_scores", title="Read few labels by ridge regression", minutes=10, difficulty=3,
+    reference="course_lib.evaluate.labels:ridge_scores", probes=_ridge_probes, tolerance=1e-4,
+    words={"result": "the scores"},
     wrong={
-        "not centred": (lambda *a, **k: _mean_read(*a, centre=False, **k),
-                        "The features are not centred. All of them point the same way (ReLU's are positive): subtract "
-                        "the mean of the labelled features from both sides."),
-        "queries centred on their own mean": (
-            lambda *a, **k: _mean_read(*a, own=True, **k),
-            "You centre the queries on *their* mean: a prediction would depend on which other test pictures there are."),
-        "lengths kept": (lambda *a, **k: _mean_read(*a, one=False, **k),
-                         "The features keep their lengths, so a few long ones make a class's mean. Unit length first, "
-                         "then the mean."),
-        "means not made unit length": (
-            lambda *a, **k: _mean_read(*a, length=False, **k),
-            "The class means keep their lengths: a class whose pictures agree gets a longer mean, and more predictions. "
-            "Make the means unit length, too."),
-        "rows of means": (lambda *a, **k: _mean_read(*a, numbered=True, **k),
-                          "You return the row of the nearest mean; the class of that row is `classes[row]`."),
-        "the farthest": (lambda *a, **k: _mean_read(*a, far=True, **k),
-                         "That is the farthest mean: a large cosine is near."),
-        "the nearest picture": (_neighbour, "That is the class of the nearest labelled *picture* (kNN with k = 1). "
-                                            "Asked for is the nearest class mean."),
+        "not centred": (_but(centre=False), "The features are scaled but not centred: subtract the mean of the labelled "
+                                            "ones, from the queries as well."),
+        "not scaled": (_but(scale=False), "The features are centred but not scaled: a dimension that varies ten times as "
+                                          "much counts ten times as much. Divide by the standard deviation."),
+        "queries by their own statistics": (
+            _but(own=True), "You standardise the queries by *their* mean and standard deviation: a score would depend on "
+                            "which other test pictures there are."),
+        "the mean is not added back": (_but(back=False), "Centred features say nothing of how frequent a class is: add "
+                                                         "y.mean(0) to the scores."),
+        "the kernel is not divided by D": (
+            _but(width=False), "Without the division by D the penalty means something else for each width: wide features "
+                               "get almost none."),
+        "no penalty": (_but(penalized=0.0), "The penalty is missing. With fewer labels than dimensions the regression then "
+                                            "fits the labels exactly, noise included."),
+        "the penalty squared into the kernel": (
+            lambda features, labels, queries, penalty=0.1: _ridge(features, labels, queries, penalty**2),
+            "The penalty itself is added to the diagonal, not its square."),
+        "a column for every number": (
+            _but(all_classes=True), "Asked for is a column for each class that occurs (`labels.unique()`), not for each "
+                                    "number up to the largest."),
+        "the labelled ones scored": (_but(of_queries=False), "These are scores of the labelled pictures themselves; asked "
+                                                             "for are those of the queries."),
     },
-    right={"by distances": _distances},
-    hints=("Four steps: centre, unit length, a mean for each class, the largest cosine.",
-           "The middle is features.mean(0), for queries as well. classes = labels.unique(); a mean is "
-           "bank[labels == c].mean(0).",
-           "middle = features.mean(0)\n"
-           "bank = F.normalize(features - middle, dim=1)\n"
-           "classes = labels.unique()\n"
-           "means = torch.stack([bank[labels == c].mean(0) for c in classes])\n"
-           "return classes[((queries - middle) @ F.normalize(means, dim=1).T).argmax(1)]"),
+    right={"by weights of the dimensions": _primal},
+    hints=("Standardise, one-hot targets, a kernel of the labelled ones, a linear system, a kernel of the queries with them.",
+           "K = x @ x.T / D; solve (K + penalty * I) w = y; the scores are q @ x.T / D @ w + y.mean(0).",
+           "mean, std = features.mean(0), features.std(0, correction=0) + 1e-6\n"
+           "x, q = (features - mean) / std, (queries - mean) / std\n"
+           "y = (labels[:, None] == labels.unique()).to(x.dtype)\n"
+           "kernel = x @ x.T / x.shape[1]\n"
+           "weights = torch.linalg.solve(kernel + penalty * torch.eye(len(x), dtype=x.dtype), y)\n"
+           "return q @ x.T / x.shape[1] @ weights + y.mean(0)"),
 )
 
 
@@ -368,4 +343,4 @@ pair = Exercise(
            'return {"low": gains.mean() - half, "mean": gains.mean(), "high": gains.mean() + half}'),
 )
 
-EXERCISES = [split, few, mean, pair]
+EXERCISES = [split, few, ridge, pair]

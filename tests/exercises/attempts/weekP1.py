@@ -67,38 +67,42 @@ return torch.tensor(out)
         ("masks", 0, "return torch.cat(chosen)",
          "m = torch.zeros(len(labels), dtype=torch.bool)\nm[torch.cat(chosen)] = True\nreturn m"),
     ]),
-    "P1.nearest_mean": Tries([
+    "P1.ridge_scores": Tries([
         """
 mu = features.mean(dim=0, keepdim=True)
-def prepare(x):
-    x = x - mu
-    return x / x.norm(dim=1, keepdim=True)
-f, q = prepare(features), prepare(queries)
+sd = features.std(dim=0, keepdim=True, correction=0)
+z = (features - mu) / (sd + 1e-6)
+zq = (queries - mu) / (sd + 1e-6)
+n, d = z.shape
 cls = torch.unique(labels)
-protos = torch.stack([f[labels == c].mean(dim=0) for c in cls])
-protos = protos / protos.norm(dim=1, keepdim=True)
-sims = q @ protos.t()
-return cls[sims.argmax(dim=1)]
+onehot = torch.stack([(labels == c).to(z.dtype) for c in cls], dim=1)
+bias = onehot.mean(dim=0)
+gram = z.mm(z.t()) / d
+alpha = torch.linalg.inv(gram + penalty * torch.eye(n, dtype=z.dtype)) @ (onehot - bias)
+return bias + (zq.mm(z.t()) / d).mm(alpha)
 """, """
-center = features.mean(0)
-z = F.normalize(features - center, dim=-1)
-w = F.normalize(queries - center, dim=-1)
-classes, which = labels.unique(return_inverse=True)
-one_hot = F.one_hot(which, len(classes)).to(z.dtype)
-means = F.normalize(one_hot.T @ z, dim=-1)
-return classes[torch.einsum("md,cd->mc", w, means).argmax(-1)]
+x = torch.cat([features, queries])
+x = (x - features.mean(0)) / (features.var(0, correction=0).sqrt() + 1e-6)
+a, b = x[:len(features)], x[len(features):]
+_, which = labels.unique(return_inverse=True)
+y = F.one_hot(which).to(x.dtype)
+m = y.mean(0)
+D = x.shape[-1]
+w = torch.linalg.solve(torch.einsum("nd,md->nm", a, a) + D * penalty * torch.eye(len(a), dtype=x.dtype), y - m)
+return torch.einsum("md,nd->mn", b, a) @ w + m
 """], [
-        ("the median", 0, "mean(dim=0) for c", "median(dim=0).values for c"),
-        ("the middle of the queries", 0, "mu = features.mean", "mu = queries.mean"),
-        ("unit length over the pictures", 0, "x.norm(dim=1, keepdim=True)\n", "x.norm(dim=0, keepdim=True)\n"),
-        ("only the bank is centred", 0, "prepare(queries)", "queries / queries.norm(dim=1, keepdim=True)"),
-        ("largest class", 0, "cls[sims.argmax(dim=1)]", "cls.max().expand(len(queries))"),
-        ("the best query of each class", 0, "sims.argmax(dim=1)", "sims.argmax(dim=0)"),
-        ("the first picture of each class", 0, "f[labels == c].mean(dim=0)", "f[labels == c][0]"),
-        ("a standard deviation as well", 0, "x = x - mu", "x = (x - mu) / features.std(dim=0)"),
-        ("the middle is subtracted twice", 1, "features - center, ", "features - 2 * center, "),
-        ("the middle is the middle class mean", 1, "center = features.mean(0)",
-         "center = torch.stack([features[labels == c].mean(0) for c in labels.unique()]).mean(0)"),
+        ("standard deviation with n - 1", 0, "correction=0", "correction=1"),
+        ("divided by N instead of D", 0, "z.t()) / d\nalpha", "z.t()) / n\nalpha"),
+        ("half the penalty", 0, "penalty * torch", "0.5 * penalty * torch"),
+        ("penalty on every entry", 0, "penalty * torch.eye(n, dtype=z.dtype)", "penalty"),
+        ("one bias for all", 0, "onehot.mean(dim=0)", "onehot.mean()"),
+        ("classes in the other order", 0, "for c in cls]", "for c in cls.flip(0)]"),
+        ("signs for targets", 0, "(labels == c).to(z.dtype)", "(2 * (labels == c) - 1).to(z.dtype)"),
+        ("the fixed penalty", 1, "D * penalty", "D * 0.1"),
+        ("penalty without D", 1, "D * penalty", "penalty"),
+        ("queries not standardised", 1, "x[len(features):]", "queries"),
+        ("argmax", 1, "@ w + m", "@ w + m).argmax(1", "return torch", "return (torch"),
+        ("softmax", 1, "@ w + m", "@ w + m).softmax(1", "return torch", "return (torch"),
     ]),
     "P1.paired_interval": Tries([
         """

@@ -97,45 +97,52 @@ FEW = {
 }
 
 
-# ---------------------------------------------------------------- P1.nearest_mean
-def _loops(features, labels, queries, shift=None, asked_shift=None, unit=True, unit_means=True):
+# ---------------------------------------------------------------- P1.ridge_scores
+def _solved(features, labels, queries, penalty=0.1, shift=None, spread=None, asked=None, add=True, d=None):
+    """By weights of the dimensions, not of the pictures."""
     shift = features.mean(0) if shift is None else shift
-    asked_shift = shift if asked_shift is None else asked_shift
-    bank, asked = features - shift, queries - asked_shift
-    if unit:
-        bank, asked = bank / bank.norm(dim=1, keepdim=True), asked / asked.norm(dim=1, keepdim=True)
-    found = []
-    for c in sorted(set(labels.tolist())):
-        middle = bank[labels == c].sum(0) / (labels == c).sum()
-        found.append(asked @ (middle / middle.norm() if unit_means else middle))
-    return torch.stack(found, 1), torch.tensor(sorted(set(labels.tolist())))
+    spread = features.std(0, correction=0) + 1e-6 if spread is None else spread
+    x = (features - shift) / spread
+    q = (queries - shift) / spread if asked is None else asked
+    y = F.one_hot(labels.unique(return_inverse=True)[1]).to(x.dtype)
+    d = d or x.shape[1]
+    inner = x.T @ x / d + penalty * torch.eye(x.shape[1], dtype=x.dtype)
+    scores = q @ torch.linalg.lstsq(inner, x.T @ y / d).solution
+    return scores + y.mean(0) if add else scores
 
 
-def _picked(*a, **k):
-    scores, classes = _loops(*a, **k)
-    return classes[scores.max(1).indices]
+def _own(features, labels, queries, penalty=0.1):
+    return _solved(features, labels, queries, penalty, asked=(queries - queries.mean(0)) / (
+        ((queries - queries.mean(0)) ** 2).mean(0).sqrt() + 1e-6))
 
 
-def _one_neighbour(features, labels, queries):
-    bank, asked = (F.normalize(x - features.mean(0), dim=1) for x in (features, queries))
-    return labels[torch.cdist(asked, bank).argmin(1)]
+def _exact(features, labels, queries, penalty=0.1):
+    x, q = ((z - features.mean(0)) / (features.std(0, correction=0) + 1e-6) for z in (features, queries))
+    y = F.one_hot(labels.unique(return_inverse=True)[1]).to(x.dtype)
+    return q @ x.T @ torch.linalg.solve(x @ x.T, y - y.mean(0)) + y.mean(0)
 
 
-def _least(*a, **k):
-    scores, classes = _loops(*a, **k)
-    return classes[scores.min(1).indices]
+def _numbered(features, labels, queries, penalty=0.1):
+    found = _solved(features, labels, queries, penalty)
+    out = found.new_zeros(len(found), int(labels.max()) + 1)
+    out[:, labels.unique()] = found
+    return out
 
 
-MEAN = {
-    "not centred": lambda features, labels, queries: _picked(features, labels, queries, shift=0 * features[0]),
-    "queries centred on their own mean": lambda features, labels, queries: _picked(
-        features, labels, queries, asked_shift=queries.sum(0) / len(queries)),
-    "lengths kept": lambda features, labels, queries: _picked(features, labels, queries, unit=False),
-    "means not made unit length": lambda features, labels, queries: _picked(
-        features, labels, queries, unit_means=False),
-    "rows of means": lambda *a, **k: _loops(*a, **k)[0].max(1).indices,
-    "the farthest": _least,
-    "the nearest picture": _one_neighbour,
+RIDGE = {
+    "not centred": lambda features, labels, queries, penalty=0.1: _solved(
+        features, labels, queries, penalty, shift=torch.zeros_like(features[0])),
+    "not scaled": lambda features, labels, queries, penalty=0.1: _solved(
+        features, labels, queries, penalty, spread=torch.ones_like(features[0])),
+    "queries by their own statistics": _own,
+    "the mean is not added back": lambda *a, **k: _solved(*a, add=False, **k),
+    "the kernel is not divided by D": lambda *a, **k: _solved(*a, d=1, **k),
+    "no penalty": _exact,
+    "the penalty squared into the kernel": lambda features, labels, queries, penalty=0.1: _solved(
+        features, labels, queries, penalty * penalty),
+    "a column for every number": _numbered,
+    "the labelled ones scored": lambda features, labels, queries, penalty=0.1: _solved(
+        features, labels, features, penalty),
 }
 
 
@@ -167,9 +174,8 @@ PAIR = {
         low=float(min(a - b)), mean=float(_middle(a, b)), high=float(max(a - b))),
 }
 
-SECOND = {"P1.split_scenes": SPLIT, "P1.few_labels": FEW, "P1.nearest_mean": MEAN, "P1.paired_interval": PAIR}
-_NORMED, _AXIS = "a mean is made unit length, so its sum does as well", "dim=1 is the default"
-EQUIVALENT = {"P1.nearest_mean": {
-    "line 8: F.normalize(features - middle, dim=1) -> F.normalize(features - middle)": _AXIS,
-    "line 10: bank[labels == c].mean(0) -> bank[labels == c].sum(0)": _NORMED,
-    "line 11: F.normalize(means, dim=1) -> F.normalize(means)": _AXIS}}
+SECOND = {"P1.split_scenes": SPLIT, "P1.few_labels": FEW, "P1.ridge_scores": RIDGE, "P1.paired_interval": PAIR}
+_EYE = "the sum takes the kernel's dtype"
+EQUIVALENT = {"P1.ridge_scores": {
+    f"line 12: torch.eye(len(x), dtype=x.dtype, device=x.device) -> torch.eye(len(x), {kept})": _EYE
+    for kept in ("device=x.device", "dtype=x.dtype")}}
