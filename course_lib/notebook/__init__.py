@@ -13,12 +13,13 @@ from course_lib.notebook.live import LiveCurves
 from course_lib.notebook.papers_map import PapersMap, explore_papers
 from course_lib.notebook.patches import correspondence_view, explore_correspondence, explore_patches, patches_view
 from course_lib.notebook.predictions import Prediction, predict
+from course_lib.notebook.report import Report
 from course_lib.notebook.toys import circle_descent, circle_figure, circle_measures, simsiam_descent, twins_descent
 from course_lib.plots.sketch import CMAP, heat
 
 __all__ = [
     "CMAP", "Choice", "Claim", "DoesNotHold", "EmbeddingMap", "FAST", "Images", "Knob", "LiveCurves", "Model",
-    "PARTNERS", "PapersMap", "Patch", "Prediction", "Slider", "Toggle", "View", "WIDE", "attention_view",
+    "PARTNERS", "PapersMap", "Patch", "Prediction", "Report", "Slider", "Toggle", "View", "WIDE", "attention_view",
     "circle_descent", "circle_figure", "circle_measures", "claim", "close_figure", "correspondence_view",
     "difference_interval", "explore_attention", "explore_correspondence", "explore_embedding", "explore_papers",
     "explore_patches", "explore_reconstruction", "finding", "head_training", "heat", "interval", "knob",

@@ -206,7 +206,7 @@ def _ridge_probes(generator, dtype):
 
 
 def _ridge(features, labels, queries, penalty=0.1, centre=True, scale=True, own=False, back=True,
-           width=True, penalized=1.0, correction=0, all_classes=False, of_queries=True):
+           width=True, correction=0, all_classes=False, of_queries=True):
     """`ridge_scores` with a step left out, asked for by name."""
     mean, std = features.mean(0), features.std(0, correction=correction) + 1e-6
     mean, std = mean if centre else 0 * mean, std if scale else torch.ones_like(std)
@@ -215,7 +215,7 @@ def _ridge(features, labels, queries, penalty=0.1, centre=True, scale=True, own=
     classes = torch.arange(int(labels.max()) + 1) if all_classes else labels.unique()
     y = (labels[:, None] == classes).to(x.dtype)
     middle, d = y.mean(0), x.shape[1] if width else 1
-    weights = torch.linalg.solve(x @ x.T / d + penalized * penalty * torch.eye(len(x), dtype=x.dtype),
+    weights = torch.linalg.solve(x @ x.T / d + penalty * torch.eye(len(x), dtype=x.dtype),
                                  y)
     scores = (q if of_queries else x) @ x.T / d @ weights
     return scores + middle if back else scores
@@ -252,8 +252,6 @@ ridge = Exercise(
         "the kernel is not divided by D": (
             _but(width=False), "Without the division by D the penalty means something else for each width: wide features "
                                "get almost none."),
-        "no penalty": (_but(penalized=0.0), "The penalty is missing. With fewer labels than dimensions the regression then "
-                                            "fits the labels exactly, noise included."),
         "the penalty squared into the kernel": (
             lambda features, labels, queries, penalty=0.1: _ridge(features, labels, queries, penalty**2),
             "The penalty itself is added to the diagonal, not its square."),
