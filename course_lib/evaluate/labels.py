@@ -25,8 +25,8 @@ def ridge_scores(features: Tensor, labels: Tensor, queries: Tensor, penalty: flo
     """Read a representation with ridge regression on the classes: no setting has to be picked on more labels.
 
     features: float (N, D), labelled, with labels int64 (N,). queries: float (M, D). -> float (M, C), a score for each
-    class of `labels.unique()`. Features are standardised by the labelled ones; the regression is solved in its dual form,
-    N x N (Saunders et al., "Ridge Regression Learning Algorithm in Dual Variables", 1998), since N is small.
+    class of `labels.unique()`. Features are standardised by the labelled ones; the regression is solved in its dual
+    form, N x N (Saunders et al., "Ridge Regression Learning Algorithm in Dual Variables", 1998), since N is small.
     """
     mean, std = features.mean(0), features.std(0, correction=0) + 1e-6
     x, q = (features - mean) / std, (queries - mean) / std

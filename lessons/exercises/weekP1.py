@@ -96,18 +96,30 @@ split = Exercise(
     words={"['train']": "the positions of the training pictures", "['validation']": "those for validation",
            "['test']": "those for testing"},
     wrong={
-        "by picture": (_by_picture, "You part the pictures. Two frames of one scene can then land on both sides of the "
-                                    "line, which is the leak: shuffle and part the *scenes*."),
-        "numbers of scenes": (_the_scenes, "These are numbers of scenes. Asked for are positions of pictures: all "
-                                           "pictures whose scene is among them (`torch.isin`)."),
-        "the order is not used": (_unshuffled, "The scenes are parted in the order of their numbers, which is often "
-                                               "the order of the dates. `order` has them shuffled."),
-        "test holds validation": (_overlapping, "Your test pictures contain those for validation: a setting picked on "
-                                                "them has seen the test."),
-        "one frame of each scene": (_one_frame, "You keep one picture of each scene; all of them belong to the part."),
-        "a share of what is left": (_of_the_rest, "`validation` is a share of *all* scenes, not of those that training "
-                                                  "left over."),
-        "masks": (_masks, "Right pictures, as masks of True and False; asked for are positions: `.nonzero().flatten()`."),
+        "by picture": (
+            _by_picture,
+            "You part the pictures. Two frames of one scene can then land on both sides of the line, which is the"
+            " leak: shuffle and part the *scenes*."),
+        "numbers of scenes": (
+            _the_scenes,
+            "These are numbers of scenes. Asked for are positions of pictures: all pictures whose scene is among "
+            "them (`torch.isin`)."),
+        "the order is not used": (
+            _unshuffled,
+            "The scenes are parted in the order of their numbers, which is often the order of the dates. `order` "
+            "has them shuffled."),
+        "test holds validation": (
+            _overlapping,
+            "Your test pictures contain those for validation: a setting picked on them has seen the test."),
+        "one frame of each scene": (
+            _one_frame,
+            "You keep one picture of each scene; all of them belong to the part."),
+        "a share of what is left": (
+            _of_the_rest,
+            "`validation` is a share of *all* scenes, not of those that training left over."),
+        "masks": (
+            _masks,
+            "Right pictures, as masks of True and False; asked for are positions: `.nonzero().flatten()`."),
         "the parts exchanged": (
             lambda *a, **k: (lambda f: {"train": f["test"], "validation": f["validation"], "test": f["train"]})(
                 split_scenes(*a, **k)),
@@ -115,8 +127,8 @@ split = Exercise(
     },
     right={"the rank of each scene": _ranked},
     hints=("Which things must never be torn apart? Part those, and then ask of each picture where it belongs.",
-           "Cut `order` at round(train * len(order)) and round(validation * len(order)) later; torch.isin(scenes, part) "
-           "is True for the pictures of a part.",
+           "Cut `order` at round(train * len(order)) and round(validation * len(order)) later; torch.isin(scenes,"
+           " part) is True for the pictures of a part.",
            "first = round(train * len(order))\n"
            "second = first + round(validation * len(order))\n"
            'parts = {"train": order[:first], "validation": order[first:second], "test": order[second:]}\n'
@@ -169,25 +181,37 @@ few = Exercise(
     reference="course_lib.evaluate.labels:few_labels", probes=_label_probes, call=_whole, plain=True,
     words={"result": "the positions of the labelled pictures"},
     wrong={
-        "the first of the order": (_first_of_all, "As many pictures as asked for, but of whatever class comes: with few "
-                                                  "labels some class may get none. Take k of *each* class."),
-        "places in the order": (_places_in_order, "You return places in `order`; the pictures' positions are the "
-                                                  "entries of `order` there."),
-        "the order is not used": (_ignoring_order, "Every draw of labels takes the same pictures: the first of the "
-                                                   "folder. Take them in `order`."),
-        "classes counted from 0": (_numbered, "Classes need not be 0, 1, 2, ...: ask `labels.unique()` which there are."),
-        "rare classes left out": (_only_full, "A class with fewer than k pictures gives what it has."),
-        "labels not put in order": (_unaligned, "`labels == c` speaks of positions in the folder, `order` is shuffled: "
-                                                "compare `labels[order]`."),
-        "one too many": (lambda labels, order, k: few_labels(labels, order, k + 1),
-                         "k + 1 pictures of a class: a slice [:k] has k entries."),
-        "the last of the order": (lambda labels, order, k: few_labels(labels, order.flip(0), k),
-                                  "You take the last pictures of each class in `order`; asked for are the first, so that "
-                                  "more labels *add* pictures."),
+        "the first of the order": (
+            _first_of_all,
+            "As many pictures as asked for, but of whatever class comes: with few labels some class may get none."
+            " Take k of *each* class."),
+        "places in the order": (
+            _places_in_order,
+            "You return places in `order`; the pictures' positions are the entries of `order` there."),
+        "the order is not used": (
+            _ignoring_order,
+            "Every draw of labels takes the same pictures: the first of the folder. Take them in `order`."),
+        "classes counted from 0": (
+            _numbered,
+            "Classes need not be 0, 1, 2, ...: ask `labels.unique()` which there are."),
+        "rare classes left out": (
+            _only_full,
+            "A class with fewer than k pictures gives what it has."),
+        "labels not put in order": (
+            _unaligned,
+            "`labels == c` speaks of positions in the folder, `order` is shuffled: compare `labels[order]`."),
+        "one too many": (
+            lambda labels, order, k: few_labels(labels, order, k + 1),
+            "k + 1 pictures of a class: a slice [:k] has k entries."),
+        "the last of the order": (
+            lambda labels, order, k: few_labels(labels, order.flip(0), k),
+            "You take the last pictures of each class in `order`; asked for are the first, so that more labels "
+            "*add* pictures."),
     },
     right={"class by class": _sliced},
     hints=("Go through the pictures in `order`. When is one taken?",
-           "labels[order] are the classes in that order; order[labels[order] == c] the pictures of class c, shuffled.",
+           "labels[order] are the classes in that order; order[labels[order] == c] the pictures of class c, "
+           "shuffled.",
            "return torch.cat([order[labels[order] == c][:k] for c in labels.unique()])"),
 )
 
@@ -240,29 +264,39 @@ ridge = Exercise(
     reference="course_lib.evaluate.labels:ridge_scores", probes=_ridge_probes, tolerance=1e-4,
     words={"result": "the scores"},
     wrong={
-        "not centred": (_but(centre=False), "The features are scaled but not centred: subtract the mean of the labelled "
-                                            "ones, from the queries as well."),
-        "not scaled": (_but(scale=False), "The features are centred but not scaled: a dimension that varies ten times as "
-                                          "much counts ten times as much. Divide by the standard deviation."),
+        "not centred": (
+            _but(centre=False),
+            "The features are scaled but not centred: subtract the mean of the labelled ones, from the queries as"
+            " well."),
+        "not scaled": (
+            _but(scale=False),
+            "The features are centred but not scaled: a dimension that varies ten times as much counts ten times "
+            "as much. Divide by the standard deviation."),
         "queries by their own statistics": (
-            _but(own=True), "You standardise the queries by *their* mean and standard deviation: a score would depend on "
-                            "which other test pictures there are."),
-        "the mean is not added back": (_but(back=False), "Centred features say nothing of how frequent a class is: add "
-                                                         "y.mean(0) to the scores."),
+            _but(own=True),
+            "You standardise the queries by *their* mean and standard deviation: a score would depend on which "
+            "other test pictures there are."),
+        "the mean is not added back": (
+            _but(back=False),
+            "Centred features say nothing of how frequent a class is: add y.mean(0) to the scores."),
         "the kernel is not divided by D": (
-            _but(width=False), "Without the division by D the penalty means something else for each width: wide features "
-                               "get almost none."),
+            _but(width=False),
+            "Without the division by D the penalty means something else for each width: wide features get almost "
+            "none."),
         "the penalty squared into the kernel": (
             lambda features, labels, queries, penalty=0.1: _ridge(features, labels, queries, penalty**2),
             "The penalty itself is added to the diagonal, not its square."),
         "a column for every number": (
-            _but(all_classes=True), "Asked for is a column for each class that occurs (`labels.unique()`), not for each "
-                                    "number up to the largest."),
-        "the labelled ones scored": (_but(of_queries=False), "These are scores of the labelled pictures themselves; asked "
-                                                             "for are those of the queries."),
+            _but(all_classes=True),
+            "Asked for is a column for each class that occurs (`labels.unique()`), not for each number up to the "
+            "largest."),
+        "the labelled ones scored": (
+            _but(of_queries=False),
+            "These are scores of the labelled pictures themselves; asked for are the queries'."),
     },
     right={"by weights of the dimensions": _primal},
-    hints=("Standardise, one-hot targets, a kernel of the labelled ones, a linear system, a kernel of the queries with them.",
+    hints=("Standardise; one-hot targets; a kernel of the labelled ones, a linear system; a kernel of queries "
+           "with them.",
            "K = x @ x.T / D; solve (K + penalty * I) w = y; the scores are q @ x.T / D @ w + y.mean(0).",
            "mean, std = features.mean(0), features.std(0, correction=0) + 1e-6\n"
            "x, q = (features - mean) / std, (queries - mean) / std\n"
@@ -314,24 +348,32 @@ pair = Exercise(
     reference=paired_interval, probes=_pair_probes, call=_numbers, plain=True,
     words={"['low']": "the lower end", "['mean']": "the mean difference", "['high']": "the upper end"},
     wrong={
-        "unpaired": (lambda a, b, t: _around(a - b, t * ((a.var() + b.var()) / len(a)) ** 0.5),
-                     "You add the two variances, as for networks that saw *different* labels. Here both saw the same "
-                     "draw, and its luck cancels in the difference: subtract first, then take the spread."),
-        "the spread of one draw": (lambda a, b, t: _around(a - b, t * (a - b).std()),
-                                   "That is the spread of single draws. The mean of n draws is surer, by sqrt(n)."),
-        "divided by n": (lambda a, b, t: _around(a - b, t * (a - b).std() / len(a)),
-                         "The standard error falls with sqrt(n), not with n."),
-        "n instead of n - 1": (lambda a, b, t: _around(a - b, t * (a - b).std(correction=0) / len(a) ** 0.5),
-                               "With few draws the standard deviation needs n - 1 (torch's default)."),
-        "without t": (lambda a, b, t: _around(a - b, (a - b).std() / len(a) ** 0.5),
-                      "One standard error each way covers the truth two times in three; t makes it 95 %."),
-        "the other way round": (lambda a, b, t: paired_interval(b, a, t),
-                                "That is what b gains over a."),
-        "the variance": (lambda a, b, t: _around(a - b, t * (a - b).var() / len(a) ** 0.5),
-                         "A variance has squared units; an interval needs the standard deviation."),
-        "the extremes": (lambda a, b, t: {"low": (a - b).min(), "mean": (a - b).mean(), "high": (a - b).max()},
-                         "Least and greatest difference of the draws: that grows with their number, and is no interval "
-                         "of the mean."),
+        "unpaired": (
+            lambda a, b, t: _around(a - b, t * ((a.var() + b.var()) / len(a)) ** 0.5),
+            "You add the two variances, as for networks that saw *different* labels. Here both saw the same draw,"
+            " and its luck cancels in the difference: subtract first, then take the spread."),
+        "the spread of one draw": (
+            lambda a, b, t: _around(a - b, t * (a - b).std()),
+            "That is the spread of single draws. The mean of n draws is surer, by sqrt(n)."),
+        "divided by n": (
+            lambda a, b, t: _around(a - b, t * (a - b).std() / len(a)),
+            "The standard error falls with sqrt(n), not with n."),
+        "n instead of n - 1": (
+            lambda a, b, t: _around(a - b, t * (a - b).std(correction=0) / len(a) ** 0.5),
+            "With few draws the standard deviation needs n - 1 (torch's default)."),
+        "without t": (
+            lambda a, b, t: _around(a - b, (a - b).std() / len(a) ** 0.5),
+            "One standard error each way covers the truth two times in three; t makes it 95 %."),
+        "the other way round": (
+            lambda a, b, t: paired_interval(b, a, t),
+            "That is what b gains over a."),
+        "the variance": (
+            lambda a, b, t: _around(a - b, t * (a - b).var() / len(a) ** 0.5),
+            "A variance has squared units; an interval needs the standard deviation."),
+        "the extremes": (
+            lambda a, b, t: {"low": (a - b).min(), "mean": (a - b).mean(), "high": (a - b).max()},
+            "Least and greatest difference of the draws: that grows with their number, and is no interval of the "
+            "mean."),
     },
     right={"sums by hand": _scipy},
     hints=("The same draw of labels was lucky or unlucky for both. What is left of the luck in a - b?",
