@@ -329,11 +329,11 @@ def _three_steps(step, student, teacher, gate, prototypes, rows, views, settings
             return loss
         held |= isinstance(loss, Tensor) and loss.requires_grad
         losses.append(float(loss.detach() if isinstance(loss, Tensor) else loss))
-    return {"losses": losses, "keeps its graph": held, "queue": queue.rows.detach(), "pointer": int(queue.pointer),
+    return {"gradient in the teacher": any(p.grad is not None for p in teacher.parameters()),  # told first
+            "losses": losses, "keeps its graph": held, "queue": queue.rows.detach(), "pointer": int(queue.pointer),
             "sums": sums.detach(), "student": [p.detach().clone() for p in student.parameters()],
             "gate": [p.detach().clone() for p in gate.parameters()], "prototypes": prototypes.detach().clone(),
-            "teacher": [p.detach().clone() for p in teacher.parameters()],
-            "gradient in the teacher": any(p.grad is not None for p in teacher.parameters())}
+            "teacher": [p.detach().clone() for p in teacher.parameters()]}
 
 
 def _hard_sums(q, f, v):
