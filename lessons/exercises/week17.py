@@ -237,8 +237,8 @@ second = Exercise(
             lambda clusters, labels, test_clusters, test_labels, k: torch.stack([
                 (_paired(_counted(clusters, labels, k))[test_clusters] == test_labels)[test_labels == c].float().mean()
                 for c in test_labels.unique()]).mean().item(),
-            "You average over classes, so that a rare class counts as much as a frequent one. Asked is the share of all "
-            "test images."),
+            "You average over classes, so that a rare class counts as much as a frequent one. Asked is the share of "
+            "all test images."),
         "the number of hits": (
             lambda clusters, labels, test_clusters, test_labels, k: float((_paired(_counted(clusters, labels, k))[
                 test_clusters] == test_labels).sum()),

@@ -206,12 +206,17 @@ def _written_out(f, v, prototypes, queue, tau=0.1):
 
 third = Exercise(
     key="18.experts", title="Experts that tell images apart", minutes=10, difficulty=3,
-    reference=experts, probes=_expert_probes,
+    reference=experts, probes=_expert_probes, gradients=True,  # into f and the prototypes; v and queue are constants
+    call=lambda fn, f, v, prototypes, queue, *rest, **named: fn(
+        f, v.detach(), prototypes, queue.detach(), *rest, **named),
     wrong={
         "no prototypes": (
             _expert(add=lambda f, mu: f + 0 * mu),
             "That is MoCo, K times. Each expert adds its own prototype, f + mu: the images of its cluster lie around "
             "it."),
+        "the prototypes detached": (
+            _expert(mu=lambda p: unit(p).detach()),
+            "The value is right, but no gradient reaches the prototypes: they learn from the loss, too."),
         "prototypes of any length": (
             _expert(mu=lambda p: p),
             "Scale the prototypes to length 1: a long one drowns f, which has length 1."),

@@ -121,7 +121,8 @@ return (by_class.argsort()[test_clusters] == test_labels).float().mean()
         ("the last image missing", 0, "zip(test_clusters, test_labels)", "zip(test_clusters[:-1], test_labels[:-1])"),
         ("divided by k", 0, "sum(hits) / len(hits)", "sum(hits) / k"),
         ("shares of each class", 0, "row, column =", "table = table / table.sum(0, keepdim=True)\nrow, column ="),
-        ("labels and clusters of test swapped", 0, "zip(test_clusters, test_labels)", "zip(test_labels, test_clusters)"),
+        ("labels and clusters of test swapped", 0, "zip(test_clusters, test_labels)",
+         "zip(test_labels, test_clusters)"),
         ("present or not in place of counts", 0, "(labels == t)).sum()", "(labels == t)).any()"),
         ("mean of the classes' accuracies", 0, "return sum(hits) / len(hits)",
          "hits = torch.tensor(hits, dtype=torch.float)\n"
@@ -186,7 +187,8 @@ return mask
         ("weighed by confidence", 0, "torch.ones(order.shape, dtype=p.dtype)", "value[order]"),
         ("the second nearest in place of all", 0, "[:, :k]", "[:, :2]"),
         ("one neighbour fewer", 0, "[:, :k]", "[:, :k - 1]"),
-        ("the margin to the second", 0, "value >= threshold", "p.topk(2, 1).values.diff(dim=1)[:, 0].neg() >= threshold"),
+        ("the margin to the second", 0, "value >= threshold",
+         "p.topk(2, 1).values.diff(dim=1)[:, 0].neg() >= threshold"),
         ("the probability of the neighbours' vote", 0, "value >= threshold",
          "p.gather(1, counts.argmax(1, keepdim=True))[:, 0] >= 1 - threshold"),
         ("the neighbours' confidence", 0, "value >= threshold", "value[order].mean(1) >= threshold"),
@@ -325,6 +327,7 @@ return float(loss)
         ("sharpened twice", 0, "target = target ** 2\n", "target = target ** 4\n"),
         ("only divided by the largest", 0, "target / target.sum(dim=1, keepdim=True)",
          "target / target.amax(dim=1, keepdim=True)"),
-        ("the peer on the strong view", 0, "told = F.softmax(peer(plain), dim=1)", "told = F.softmax(peer(strong), dim=1)"),
+        ("the peer on the strong view", 0, "told = F.softmax(peer(plain), dim=1)",
+         "told = F.softmax(peer(strong), dim=1)"),
     ]),
 }

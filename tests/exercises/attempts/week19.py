@@ -130,7 +130,8 @@ return (out[0], out[1])
         ("q from T's rows", 0, "second = p.pow(2) / shares", "second = first / first.sum(-1, keepdim=True) * p.sqrt()"),
         ("the clusters' sums squared", 0, "second = p.pow(2) / shares", "second = p.pow(2) / shares.pow(2)"),
         ("one number in each sum", 0, "p.sum(dim=0, keepdim=True)", "(p.sum(dim=0, keepdim=True) + 1)"),
-        ("the mean of each image in place of the cluster's", 0, "p.sum(dim=0, keepdim=True)", "p.mean(1, keepdim=True)"),
+        ("the mean of each image in place of the cluster's", 0, "p.sum(dim=0, keepdim=True)",
+         "p.mean(1, keepdim=True)"),
         ("q sharpened, then T of it", 0, "return first, second",
          "t = second / second.sum(0)\nreturn t / t.sum(1, keepdim=True), second"),
         ("the square forgotten in the sum, too much in the end", 0, "return first, second",
@@ -354,6 +355,7 @@ return [one(slice(i, i + batch)) for i in range(0, len(pool), batch)]
          "F.binary_cross_entropy(pointed.detach(), q[rows])"),
         ("transformed twice", 0, "transform(pool[rows])", "transform(transform(pool[rows]))"),
         ("T without the rows' scale", 0, "    T = T / T.sum(1, keepdim=True)\n", ""),
-        ("the weights cleared only once", 0, "    optimizer.zero_grad()\n", "    if not start: optimizer.zero_grad()\n"),
+        ("the weights cleared only once", 0, "    optimizer.zero_grad()\n",
+         "    if not start: optimizer.zero_grad()\n"),
     ]),
 }
