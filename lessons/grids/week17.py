@@ -25,8 +25,7 @@ from course_lib.runs.sources import begun, build_on
 K, BATCH, NEAR, STEPS, PRETEXT, PLANTED = 8, 64, 100, 400, "simclr", 0.3  # PLANTED: labels that are made wrong
 SCAN_OPTIONS = {"pretext": PRETEXT, "clusters": K, "head_lr": 10.0}
 RUC_OPTIONS = {"clusters": K, "neighbours": NEAR, "threshold": 0.8, "unclean": 3.0}
-ALL = {"selection": "confidence", "threshold": 0.0}  # every image is clean
-# what changes: options of RUC, and which wrong labels are planted
+ALL = {"selection": "confidence", "threshold": 0.0}  # every image is clean; LINES: what changes, and what is planted
 LINES = {"ruc": ({}, ""), "no-cleaning": (ALL, ""), "ruc-scattered": ({}, "scattered"),
          "no-cleaning-scattered": (ALL, "scattered")}
 
@@ -51,8 +50,8 @@ def line(name: str, seed: int) -> Run:
 @lru_cache
 def scan(seed: int) -> tuple[Made, Tensor, Tensor]:
     """SCAN, as all lines of a seed begin with it; its logits and directions of all images."""
-    made = train(line("scan", seed))
-    logits, z = (through(made.method, of, shapes().train.images) for of in (made.method.logits, made.method.embed))
+    method = (made := train(line("scan", seed))).method
+    logits, z = (through(method, of, shapes().train.images) for of in (method.logits, method.embed))
     return made, logits, directions(z)
 
 
@@ -74,8 +73,8 @@ def begin(run: Run) -> nn.Module:
 def handed_over(run: Run) -> Tensor:
     """SCAN's logits (N, K), some of them made to name another cluster."""
     logits, generator = scan(run.seed)[1], torch.Generator().manual_seed(100 + run.seed)
-    wrong = torch.randperm(len(logits), generator=generator)[:int(PLANTED * len(logits))]
-    return mislabel(logits, wrong, generator) if run.says.get("planted") else logits
+    which = torch.randperm(len(logits), generator=generator)[:int(PLANTED * len(logits))]
+    return mislabel(logits, which, generator) if run.says.get("planted") else logits
 
 
 def rows(made: Made) -> list[dict]:
@@ -89,8 +88,8 @@ def rows(made: Made) -> list[dict]:
             "trust": {name: trust_scores(k, right) for name, k in zip(SELECTIONS, (*kept, kept[0] & kept[1]))},
             "wrong": float((~right).float().mean()), "mended": float(now[~right].float().mean()),
             "spoilt": float((~now)[right].float().mean())}
-    return [cluster_row(run.says["line"], (here, there), splits, K) | more,
-            *kmeans_rows(PRETEXT, learned(PRETEXT).method, K)]
+    own = cluster_row(run.says["line"], (here, there), splits, K)
+    return [own | more, *kmeans_rows(PRETEXT, learned(PRETEXT).method, K)]
 
 
 GRID = Grid("17_ruc", runs, rows, "Lesson 17: SCAN, and RUC on the same SCAN.",

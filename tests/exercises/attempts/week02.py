@@ -462,7 +462,7 @@ return value.item()
         ("the decoder alone learns", 0, "loss = spark_loss(decoder(filled),",
          "loss = spark_loss(decoder([m.detach() for m in filled]),"),
         ("the mean of the images' losses", 0, "spark_loss(decoder(filled), images, visible)",
-         "sum(spark_loss(d[None], i[None], v[None]) for d, i, v in zip(decoder(filled), images, visible)) / len(images)"),
+         "torch.stack([spark_loss(*(x[None] for x in row)) for row in zip(decoder(filled), images, visible)]).mean()"),
         ("only the largest map", 0, "loss = spark_loss(decoder(filled),",
          "filled = [f if n == len(filled) - 1 else f * 0 for n, f in enumerate(filled)]\n"
          "loss = spark_loss(decoder(filled),"),

@@ -97,11 +97,9 @@ return q + gap, k - gap
 """, """
 return torch.lerp(k, q, 1 + draw), torch.lerp(q, k, 1 + draw)
 """, """
-a = 1.0 + draw
-mixing = torch.stack([torch.stack([torch.as_tensor(a), torch.as_tensor(1 - a)]),
-                      torch.stack([torch.as_tensor(1 - a), torch.as_tensor(a)])]).to(q.dtype)
-moved = torch.einsum("ij,jnd->ind", mixing, torch.stack([q, k]))
-return moved[0], moved[1]
+pair, other = torch.stack([q, k]), torch.stack([k, q])
+moved = pair + draw * (pair - other)
+return tuple(moved.unbind(0))
 """, """
 lam = 1 + draw
 old_q, old_k = q.clone(), k.clone()
@@ -312,7 +310,8 @@ return loss.item()
          "zip(query.parameters(), key.parameters())"),
         ("sum of the losses", 0, "return loss.item()", "return loss.item() * len(q)"),
         ("the key follows twice", 0, "queue.enqueue(keys)\n",
-         "queue.enqueue(keys)\nwith torch.no_grad():\n    for slow, fast in zip(key.parameters(), query.parameters()):\n"
+         "queue.enqueue(keys)\nwith torch.no_grad():\n    for slow, fast in zip(key.parameters(),"
+         " query.parameters()):\n"
          "        slow.mul_(momentum).add_(fast, alpha=1 - momentum)\n"),
         ("keys of view 2 by the new key encoder", 0, "queue.enqueue(keys)\n",
          "queue.enqueue(F.normalize(key(view2)).detach())\n"),

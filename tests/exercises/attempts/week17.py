@@ -226,7 +226,8 @@ K = network(plain).shape[1]
 with torch.no_grad():
     probabilities = torch.stack([f(v).softmax(-1) for f in (network, peer) for v in weak])
     y, w = F.one_hot(labels, K).to(plain.dtype), weight.view(-1, 1)
-    t = torch.where(clean.view(-1, 1), sharpen(w * peer(plain).softmax(-1) + (1 - w) * y), sharpen(probabilities.mean(0)))
+    refined = w * peer(plain).softmax(-1) + (1 - w) * y
+    t = torch.where(clean.view(-1, 1), sharpen(refined), sharpen(probabilities.mean(0)))
 a, b = mixed_losses(torch.cat([network(v) for v in weak]), torch.cat([t] * 2), torch.cat([clean] * 2))
 c = smoothed_loss(network(strong), labels, clean)
 loss = a + unclean * b + c
