@@ -229,13 +229,11 @@ third = Exercise(
             "names."),
         "the shares of the two rows exchanged": (
             _loss(mix=lambda n, b, order: (1 - b) * n + b * n[order]),
-            "b is the share of the row itself, 1 - b that of negatives[order]; you have them the other way round."),
+            "b is the share of the row itself, 1 - b that of negatives[order]; you have them the other way round (or "
+            "the permutation's inverse, which comes to the same)."),
         "the negatives extrapolated": (
             _loss(mix=lambda n, b, order: (1 + b) * n - b * n[order]),
             "You moved the negatives apart. b is between 0 and 1 and stays as it is: mixtures lie *between* two rows."),
-        "the order the other way": (
-            _loss(mix=lambda n, b, order: b * n + (1 - b) * n[order.argsort()]),
-            "You applied the permutation's inverse. The partner of row i is negatives[order[i]]."),
         "the negatives scaled to length 1": (
             _loss(mix=lambda n, b, order: unit(b * n + (1 - b) * n[order])),
             "You scaled the mixed negatives to length 1. The paper leaves them shorter, inside of the sphere."),
