@@ -7,7 +7,6 @@ query, rows sum to 1. They show where information *may* come from, not what a ne
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -53,7 +52,7 @@ def object_share(weights: Tensor, masks: Tensor) -> Tensor:
     return (weights * covered).sum((-2, -1)) / weights.sum((-2, -1)).clamp_min(1e-12)
 
 
-def pointing(maps: Tensor, factors: Mapping[str, Tensor]) -> dict[str, float]:
+def pointing(maps: Tensor, factors: dict[str, Tensor]) -> dict[str, float]:
     """Whether attention maps (N, h, w) of generated images point at the object, from the images' `factors`.
 
     share, share_others, share_mean: `object_share` of an image's own map, of another image's, of the mean map.

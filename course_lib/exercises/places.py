@@ -168,8 +168,8 @@ def in_which_step(results: Sequence[tuple[Any, Any]], tolerance: float) -> str:
     """Of pairs of results with the losses of several steps: that the first loss is wrong, if on every probe."""
     right = []
     for pair in results:
-        losses = [value.get("losses") if isinstance(value, dict) else None for value in pair]
-        if not all(isinstance(each, (list, tuple)) and len(each) > 1 for each in losses):
+        losses = [value["losses"] for value in pair if isinstance(value, dict) and "losses" in value]
+        if len(losses) < 2 or not all(isinstance(each, (list, tuple)) and len(each) > 1 for each in losses):
             return ""
         right.append(difference(losses[0][0], losses[1][0], tolerance) is None)
     return "" if any(right) else "The loss of the first step is wrong already: look at what stands before the update."
