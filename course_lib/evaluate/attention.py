@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from course_lib.data.shapes import object_masks
 from course_lib.models.layers import normalize
 
 
@@ -49,6 +50,20 @@ def object_share(weights: Tensor, masks: Tensor) -> Tensor:
         raise ValueError(f"masks of {size} pixels cannot be cut into {side} patches along a side; expected a multiple")
     covered = masks.to(weights).unflatten(-1, (side, size // side)).unflatten(-3, (side, size // side)).mean((-3, -1))
     return (weights * covered).sum((-2, -1)) / weights.sum((-2, -1)).clamp_min(1e-12)
+
+
+def pointing(maps: Tensor, factors: dict[str, Tensor]) -> dict[str, float]:
+    """Whether attention maps (N, h, w) of generated images point at the object, from the images' `factors`.
+
+    share, share_others, share_mean: `object_share` of an image's own map, of another image's, of the mean map.
+    follows_column: the correlation of the attention's mean column with the object's, 0 where all are the same.
+    """
+    masks, axis = object_masks(factors), torch.linspace(0, 1, maps.shape[-1])
+    column = (maps.sum(1) * axis).sum(1) / maps.sum((1, 2))
+    whose = {"share": maps, "share_others": maps.roll(1, 0), "share_mean": maps.mean(0).expand_as(maps)}
+    follows = torch.corrcoef(torch.stack([column, factors["pos_x"]]))[0, 1].nan_to_num(0.0)
+    return {name: float(object_share(m, masks).mean()) for name, m in whose.items()} | {
+        "follows_column": float(follows)}
 
 
 def attention_distance(maps: Tensor) -> Tensor:

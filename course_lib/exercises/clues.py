@@ -21,7 +21,7 @@ from course_lib.exercises.difference import difference
 from course_lib.exercises.evidence import Case, Evidence, called, equal, leaves_of
 from course_lib.exercises.mutants import Edit, Source, insertions, short
 from course_lib.exercises.operations import alike, changes_of, floats, listed, operations, others
-from course_lib.exercises.places import in_common, where_wrong
+from course_lib.exercises.places import in_common, in_which_step, where_wrong
 from course_lib.exercises.relations import Pair, constant, near, number, relation
 from course_lib.exercises.running import run
 
@@ -43,7 +43,7 @@ class Clues(Evidence):
             return self._parts() if any("shape" in d.reason for d in found) else ""
         for rule in (self._constant, self._draws, self._unused, self._parts, self._arguments, self._mended,
                      self._changed_reference, self._where, self._probes, self._degree, self._symmetries,
-                     self._independence, self._size):
+                     self._independence, self._steps, self._size):
             with contextlib.suppress(Exception):  # whatever one rule stumbles over, the next one may have an answer
                 if said := rule():
                     return said
@@ -277,6 +277,9 @@ class Clues(Evidence):
         if all(depends[False]) and not any(depends[True]):
             return "Each row of your result depends on its own row only; the expected one depends on the whole batch."
         return ""
+
+    def _steps(self) -> str:
+        return in_which_step([(c.mine.value, c.expected.value) for c in self.wrong], self.exercise.tolerance)
 
     def _size(self) -> str:
         """The last resort: too large or too small on every wrong probe, and by how much."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from course_lib.exercises.difference import difference
 from course_lib.exercises.relations import CLOSE, Pair
 
 
@@ -160,3 +161,15 @@ def _sizes(arguments: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[t
         if y > 0 and x >= 0:
             yield f"{a} is a multiple of {b}", math.fmod(x, y) == 0
             yield f"{a} is no multiple of {b}", math.fmod(x, y) != 0
+
+
+# ------------------------------------------------------------------------------------------------ training steps
+def in_which_step(results: Sequence[tuple[Any, Any]], tolerance: float) -> str:
+    """Of pairs of results with the losses of several steps: that the first loss is wrong, if on every probe."""
+    right = []
+    for pair in results:
+        losses = [value["losses"] for value in pair if isinstance(value, dict) and "losses" in value]
+        if len(losses) < 2 or not all(isinstance(each, (list, tuple)) and len(each) > 1 for each in losses):
+            return ""
+        right.append(difference(losses[0][0], losses[1][0], tolerance) is None)
+    return "" if any(right) else "The loss of the first step is wrong already: look at what stands before the update."

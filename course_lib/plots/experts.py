@@ -46,7 +46,7 @@ def mixture(points: Tensor, q: Tensor, centres: Tensor, evidence: Sequence[float
         left.annotate(str(number), (1.2 * point).tolist(), ha="center", va="center", fontsize=7.5)
     left.set_title(title)
     stacked(middle, q)
-    middle.set(xticks=range(len(q)), xticklabels=range(1, len(q) + 1), xlabel="point", title="who answers (q)")
+    middle.set(xticks=range(len(q)), xticklabels=range(1, len(q) + 1), xlabel="image", title="who answers (q)")
     right.plot(evidence, color=THIS)
     right.plot([step], [evidence[step]], "o", color=THIS, ms=7)
     right.set(xlabel="round of EM", title="mean log evidence")
@@ -59,9 +59,9 @@ def answering(image: Tensor, parts: Mapping[str, Tensor], title: str) -> Figure:
     figure, panels = plt.subplots(1, 1 + len(parts), figsize=(8.6, 2.2), width_ratios=(0.8, *(1,) * len(parts)))
     picture(panels[0], image, title)
     for axes, (name, values) in zip(panels[1:], parts.items()):
-        axes.bar(range(1, len(values) + 1), values.numpy(), color=CYCLE[: len(values)])
+        axes.bar(range(len(values)), values.numpy(), color=CYCLE[: len(values)])
         axes.axhline(1 / len(values), color=GREY, ls=":", lw=1)
-        axes.set(ylim=(0, 1), xlabel="expert", xticks=range(1, len(values) + 1), title=name)
+        axes.set(ylim=(0, 1), xlabel="expert", xticks=range(len(values)), title=name)
     return figure
 
 

@@ -78,7 +78,7 @@ def numbers(axes, values: Tensor, rows: Sequence[str], columns: Sequence[str], h
     axes.imshow(values.numpy(), aspect="auto", cmap=colours, vmin=low, vmax=highest)
     for (i, j), value in np.ndenumerate(values.numpy()):
         dark = abs(value) > 0.6 * highest if signed else value < 0.55 * highest
-        words = "–" if np.isnan(value) else f"{value:+.2f}" if signed else f"{value:.2f}"
+        words = "–" if np.isnan(value) else f"{value:+.2f}" if signed else f"{value:z.2f}"
         text = axes.text(j, i, words, ha="center", va="center", fontsize=8.5, color="white" if dark else "black")
         text.set_in_layout(False)  # faster, for knobs
     if frame is not None:

@@ -30,8 +30,8 @@ def mixed_masks(batch: int, grid: int, generator: torch.Generator, least: int = 
 # ------------------------------------------------------------------------------------------------ 02.mask_from_noise
 def _noise_probes(generator, dtype):
     noise = partial(rand, generator, dtype)
-    # 9 * 0.4 = 3.6, 16 * 0.4 = 6.4, 10 * 0.25 = 2.5 (a tie), 4 * 0.05: rounding, the tie and the least count
-    return [(noise(5, 9), 0.6), (noise(3, 16), 0.6), (noise(2, 10), 0.75), (noise(7, 4), 0.95),
+    # 9 * 0.4 = 3.6, 16 * 0.4 = 6.4, 10 * 0.25 = 2.5 and 9 * 0.5 = 4.5 (ties), 4 * 0.05: rounding, the least count
+    return [(noise(5, 9), 0.6), (noise(3, 16), 0.6), (noise(2, 10), 0.75), (noise(4, 9), 0.5), (noise(7, 4), 0.95),
             dict(noise=noise(6, 16), mask_ratio=0.25)]
 
 
@@ -310,6 +310,10 @@ masked_batch_norm_exercise = Exercise(
         "the mask only at the end": (
             _mask_at_the_end, "Only the output is masked: every position still counts in the mean and the variance, "
                               "also what stands at hidden ones. Sum x * visible and divide by the visible number."),
+        "the mean over all positions": (
+            lambda x, visible, weight, bias, eps=1e-5: _affine(
+                x, x.mean((0, 2, 3), keepdim=True), _visible_moments(x, visible)[1], weight, bias, eps, visible),
+            "Your mean counts the hidden positions; your variance does not. Both are over visible positions."),
         "hidden zeros in the variance": (
             _variance_of_all, "The mean is right. In the variance every hidden position adds (0 - mean)²: mask the "
                               "squares, and divide by the number of visible positions."),
@@ -425,6 +429,8 @@ def _loss_by_image(prediction, images, visible, normalized=True):
 spark_loss = Exercise(
     key="02.spark_loss", title="The error on hidden patches", minutes=8, difficulty=3,
     reference="course_lib.methods.masked.spark:spark_loss", probes=_loss_probes, gradients=True,
+    # images are data: whether a target lets a gradient through to them is no matter
+    call=lambda loss, prediction, images, *rest, **named: loss(prediction, images.detach(), *rest, **named),
     unit="patches",
     wrong={
         "visible patches count as well": (

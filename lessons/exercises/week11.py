@@ -162,11 +162,11 @@ second = Exercise(
 
 
 # ------------------------------------------------------------------------------------------------ 11.mixed_loss
-def mixed_loss(q: Tensor, k: Tensor, negatives: Tensor, draw: Tensor | float, b: Tensor | float, order: Tensor,
+def mixed_loss(q: Tensor, k: Tensor, negatives: Tensor, draw: float, b: float, order: Tensor,
                temperature: float = 0.1) -> Tensor:
     """Unit rows (N, D), (N, D), (K, D) -> scalar: InfoNCE of the extrapolated pairs with the interpolated negatives.
 
-    b: in (0, 1), a number or (K, D); order: a permutation (K,); k and negatives are constants.
+    draw, b: numbers in (0, 1); order: a permutation (K,); k and negatives are constants.
     """
     logits = imco_logits(q, k, negatives, temperature, 1 + draw, b, order)
     return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long, device=q.device))
@@ -177,7 +177,7 @@ def _loss_probes(generator, dtype):
     order = partial(torch.randperm, generator=generator)
     return [(rows(4, 3), rows(4, 3), rows(7, 3), 0.4, 0.3, order(7)),
             (rows(5, 6), rows(5, 6), rows(8, 6), number(), number(), order(8), 0.5),
-            dict(q=rows(3, 4), k=rows(3, 4), negatives=rows(6, 4), draw=0.7, b=rand(generator, dtype, 6, 4),
+            dict(q=rows(3, 4), k=rows(3, 4), negatives=rows(6, 4), draw=0.7, b=number(),
                  order=order(6), temperature=0.3)]
 
 
@@ -229,13 +229,11 @@ third = Exercise(
             "names."),
         "the shares of the two rows exchanged": (
             _loss(mix=lambda n, b, order: (1 - b) * n + b * n[order]),
-            "b is the share of the row itself, 1 - b that of negatives[order]; you have them the other way round."),
+            "b is the share of the row itself, 1 - b that of negatives[order]; you have them the other way round (or "
+            "the permutation's inverse, which comes to the same)."),
         "the negatives extrapolated": (
             _loss(mix=lambda n, b, order: (1 + b) * n - b * n[order]),
             "You moved the negatives apart. b is between 0 and 1 and stays as it is: mixtures lie *between* two rows."),
-        "the order the other way": (
-            _loss(mix=lambda n, b, order: b * n + (1 - b) * n[order.argsort()]),
-            "You applied the permutation's inverse. The partner of row i is negatives[order[i]]."),
         "the negatives scaled to length 1": (
             _loss(mix=lambda n, b, order: unit(b * n + (1 - b) * n[order])),
             "You scaled the mixed negatives to length 1. The paper leaves them shorter, inside of the sphere."),

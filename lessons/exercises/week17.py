@@ -58,7 +58,7 @@ def _in_logarithms(anchors, neighbours, weight=5.0):
 
 first = Exercise(
     key="17.scan_loss", title="Agree with a neighbour, use all clusters", minutes=7, difficulty=2,
-    reference=scan_loss, probes=_scan_probes, gradients=True,
+    reference=scan_loss, probes=_scan_probes, gradients=True, tolerance=1e-3,  # a small number in a logarithm is right
     wrong={
         "the mean of the entropies": (
             _scan(second=lambda p, q: _entropy(p).mean()),
@@ -233,6 +233,12 @@ second = Exercise(
             lambda clusters, labels, test_clusters, test_labels, k: (test_clusters == test_labels).float().mean(
                 ).item(),
             "Cluster 3 need not be class 3: numbers of clusters mean nothing. Match them first."),
+        "the mean of the classes' accuracies": (
+            lambda clusters, labels, test_clusters, test_labels, k: torch.stack([
+                (_paired(_counted(clusters, labels, k))[test_clusters] == test_labels)[test_labels == c].float().mean()
+                for c in test_labels.unique()]).mean().item(),
+            "You average over classes, so that a rare class counts as much as a frequent one. Asked is the share of "
+            "all test images."),
         "the number of hits": (
             lambda clusters, labels, test_clusters, test_labels, k: float((_paired(_counted(clusters, labels, k))[
                 test_clusters] == test_labels).sum()),
@@ -417,9 +423,9 @@ def _three_steps(step, network, peer, views, labels, clean, weight, settings):
             return loss
         held |= isinstance(loss, Tensor) and loss.requires_grad
         losses.append(float(loss.detach() if isinstance(loss, Tensor) else loss))
-    return {"losses": losses, "keeps its graph": held, "network": [p.detach().clone() for p in network.parameters()],
-            "peer": [p.detach().clone() for p in peer.parameters()],
-            "gradient in the peer": any(p.grad is not None for p in peer.parameters())}
+    return {"gradient in the peer": any(p.grad is not None for p in peer.parameters()),  # told first
+            "losses": losses, "keeps its graph": held, "network": [p.detach().clone() for p in network.parameters()],
+            "peer": [p.detach().clone() for p in peer.parameters()]}
 
 
 def _mean_of(values, which):

@@ -206,12 +206,17 @@ def _written_out(f, v, prototypes, queue, tau=0.1):
 
 third = Exercise(
     key="18.experts", title="Experts that tell images apart", minutes=10, difficulty=3,
-    reference=experts, probes=_expert_probes,
+    reference=experts, probes=_expert_probes, gradients=True,  # into f and the prototypes; v and queue are constants
+    call=lambda fn, f, v, prototypes, queue, *rest, **named: fn(
+        f, v.detach(), prototypes, queue.detach(), *rest, **named),
     wrong={
         "no prototypes": (
             _expert(add=lambda f, mu: f + 0 * mu),
             "That is MoCo, K times. Each expert adds its own prototype, f + mu: the images of its cluster lie around "
             "it."),
+        "the prototypes detached": (
+            _expert(mu=lambda p: unit(p).detach()),
+            "The value is right, but no gradient reaches the prototypes: they learn from the loss, too."),
         "prototypes of any length": (
             _expert(mu=lambda p: p),
             "Scale the prototypes to length 1: a long one drowns f, which has length 1."),
@@ -329,11 +334,11 @@ def _three_steps(step, student, teacher, gate, prototypes, rows, views, settings
             return loss
         held |= isinstance(loss, Tensor) and loss.requires_grad
         losses.append(float(loss.detach() if isinstance(loss, Tensor) else loss))
-    return {"losses": losses, "keeps its graph": held, "queue": queue.rows.detach(), "pointer": int(queue.pointer),
+    return {"gradient in the teacher": any(p.grad is not None for p in teacher.parameters()),  # told first
+            "losses": losses, "keeps its graph": held, "queue": queue.rows.detach(), "pointer": int(queue.pointer),
             "sums": sums.detach(), "student": [p.detach().clone() for p in student.parameters()],
             "gate": [p.detach().clone() for p in gate.parameters()], "prototypes": prototypes.detach().clone(),
-            "teacher": [p.detach().clone() for p in teacher.parameters()],
-            "gradient in the teacher": any(p.grad is not None for p in teacher.parameters())}
+            "teacher": [p.detach().clone() for p in teacher.parameters()]}
 
 
 def _hard_sums(q, f, v):

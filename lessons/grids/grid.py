@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from course_lib.augment.views import Augment
 from course_lib.data.images import Splits
 from course_lib.data.loading import load
+from course_lib.evaluate.clusters import kmeans_clusters, matched_scores
 from course_lib.evaluate.features import embed, raw_pixels, reinitialise
 from course_lib.evaluate.measures import effective_rank
 from course_lib.evaluate.neighbours import knn_accuracy
@@ -31,7 +33,7 @@ from course_lib.methods import build_method
 from course_lib.models.backbones import ConvNet
 from course_lib.runs.stored import Panel, StoredRun, compare_runs, read_runs, runs_folder, write_run
 from course_lib.train import checkpoint
-from course_lib.train.history import History
+from course_lib.train.history import History, record
 from course_lib.train.loop import fit
 from course_lib.train.tuning import fine_tune
 
@@ -108,15 +110,59 @@ class Made:
     beside: dict[str, nn.Module | dict] = field(default_factory=dict)
 
 
-def train(run: Run, splits: Splits | None = None, out: Path | None = None) -> Made:
-    """Build and fit; the images are `shapes()` where none are given. out: a folder to go on from if interrupted."""
+def train(run: Run, splits: Splits | None = None, out: Path | None = None,
+          watch: Callable[[nn.Module], None] | None = None) -> Made:
+    """Build and fit; the images are `shapes()` where none are given. out: a folder to go on from if interrupted.
+
+    watch is called with the method before the training and whenever losses are recorded; such a run is not resumed.
+    """
     splits = splits or shapes()
     torch.manual_seed(run.seed)
     method = run.build(run)
-    untrained = copy.deepcopy(method)
-    history = fit(method, splits.train, seed=run.seed, progress=False, out=out, resume=out is not None,
+    untrained, more = copy.deepcopy(method), {"out": out, "resume": out is not None}
+    if watch:
+        watch(method)
+        more = {"watch": lambda _: watch(method)}
+    history = fit(method, splits.train, seed=run.seed, progress=False, **more,
                   **{**run.fit, "steps": few(run.fit["steps"], 3)})
     return Made(run, method, history, splits, untrained)
+
+
+def by_hand(run: Run, step: Callable[[int], dict]) -> History:
+    """A training that is no `fit`: `step(number of the steps before)` -> its losses; every tenth is recorded."""
+    steps, began = few(run.fit["steps"], 3), time.process_time()
+    history = History(total_steps=steps, batch_size=run.fit["batch_size"], device="cpu", precision="float32", threads=1)
+    for number in range(1, steps + 1):
+        parts, history.steps = step(number - 1), number
+        if number % 10 == 1 or number == steps:
+            record(history, [(number, {k: v for k, v in parts.items() if isinstance(v, Tensor) and not v.ndim})])
+    history.seconds = time.process_time() - began
+    return history
+
+
+class Looks:
+    """Mixed into a method: in the course of its training it looks `count` times, denser at the beginning.
+
+    Look i is at the share (i / (count - 1))^2 of all steps. `look_at()`, the method's own, is kept in `looks`.
+    """
+
+    count = 11
+    look_at: Callable[[], object]
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.looks: list = []
+
+    def look(self, progress: float) -> None:
+        while len(self.looks) < self.count and progress * (self.count - 1) ** 2 >= len(self.looks) ** 2:
+            self.looks.append(self.look_at())
+
+    def on_epoch(self, epoch: int) -> None:
+        self.look(0.0)
+
+    def after_update(self, progress: float) -> None:
+        super().after_update(progress)  # pyright: ignore[reportAttributeAccessIssue]
+        self.look(progress)
 
 
 # ------------------------------------------------------------------------------------------------ measures
@@ -136,6 +182,27 @@ def controls() -> tuple[dict, dict]:
     """The rows "random encoder" (the small conv net, untrained) and "raw pixels", which every run carries."""
     return (measure("random encoder", "control", reinitialise(ConvNet(), 0).eval()),
             measure("raw pixels", "control", None))
+
+
+def cluster_row(name: str, found: tuple[Tensor, Tensor], splits: Splits, clusters: int, kind: str = "method") -> dict:
+    """A row of scores: clusters of the first training images, matched with their labels, and of the test images."""
+    train, test = found
+    return {"name": name, "kind": kind} | matched_scores(train, splits.train.labels[:len(train)], test,
+                                                         splits.test.labels, clusters)
+
+
+def kmeans_row(name: str, features: tuple[Tensor, Tensor], splits: Splits, clusters: int, seed: int = 0) -> dict:
+    """The control: k-means of features (N, D) of training images and (M, D) of test images."""
+    return cluster_row(name, kmeans_clusters(*features, clusters, seed), splits, clusters, "control")
+
+
+@lru_cache
+def kmeans_rows(name: str, network: nn.Module, clusters: int) -> list[dict]:
+    """k-means of raw pixels, of the random encoder's features and of the network's, which is called `name`."""
+    looks = {"raw pixels": raw_pixels, "random encoder": partial(embed, reinitialise(network, 0).eval()),
+             name: partial(embed, network)}
+    return [kmeans_row(f"k-means, {n}", (look(shapes().train), look(shapes().test)), shapes(), clusters)
+            for n, look in looks.items()]
 
 
 def collapse_curves(history: History, width: int) -> dict:

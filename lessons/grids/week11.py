@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 
 import torch
-from grid import SHAPES, Grid, Made, Run, controls, measure, shapes
+from grid import SHAPES, Grid, Looks, Made, Run, controls, measure, shapes
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -30,7 +30,7 @@ STEPS, BATCH, LR, TEMPERATURE, MOMENTUM, QUEUE = 800, 64, 1e-3, 0.1, 0.99, 512
 MIXTURES = {"extrapolation": ("extrapolate", "plain"), "interpolation": ("plain", "interpolate"),
             "both": ("extrapolate", "interpolate"), "neither": ("plain", "plain"), "easier": ("interpolate", "plain"),
             "harder": ("extrapolate", "plain"), "steeper": ("extrapolate", "plain")}
-LOOKS, PANEL, BINS = 11, 500, 40  # moments of training, test images, bins from -1 to 1
+PANEL, BINS = 500, 40  # test images that are looked at, bins from -1 to 1
 SAYS = {"temperature": TEMPERATURE, "momentum": MOMENTUM, "queue": QUEUE, "n": SHAPES}
 
 
@@ -46,25 +46,13 @@ def line(name: str, seed: int) -> Run:
                says={"line": name, **SAYS, **mixing}, build=build)
 
 
-class Watched(ImCo):
-    """ImCo that looks at the scores of some test images: look i at the share (i / (LOOKS - 1))^2 of all steps."""
+class Watched(Looks, ImCo):
+    """ImCo that looks at the scores of some test images."""
 
     only = ""
 
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
-        self.looks: list = []
-
-    def look(self, progress: float) -> None:
-        while len(self.looks) < LOOKS and progress * (LOOKS - 1) ** 2 >= len(self.looks) ** 2:
-            self.looks.append(queue_scores(self, shapes().test.images[:PANEL]))
-
-    def on_epoch(self, epoch: int) -> None:
-        self.look(0.0)
-
-    def after_update(self, progress: float) -> None:
-        super().after_update(progress)
-        self.look(progress)
+    def look_at(self) -> tuple:
+        return queue_scores(self, shapes().test.images[:PANEL])
 
 
 class Apart(Watched):
@@ -79,9 +67,8 @@ class Apart(Watched):
 
     def contrast(self, q: Tensor, k: Tensor, negatives: Tensor, a: Tensor) -> Tensor:
         near, far = similarities(normalize(q), k, negatives)
-        c = 2 * a * (a - 1)
-        near = near + (((1 + c) / a - 1) * (near - near.detach()) if self.only == "steeper"
-                       else -c * (1 - near.detach()))
+        c, fixed = 2 * a * (a - 1), near.detach()
+        near = near + (((1 + c) / a - 1) * (near - fixed) if self.only == "steeper" else -c * (1 - fixed))
         logits = torch.cat([near.unsqueeze(1), far], 1) / self.temperature
         return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long))
 
@@ -95,8 +82,8 @@ def build(run: Run) -> Watched:
 def score_rows(looks: list) -> dict:
     """Histograms, one after the other, means and variances of the scores at each look."""
     found = score_statistics(*map(torch.stack, zip(*looks)), bins=BINS)
-    return {f"scores_{name}": [round(float(v), 4) for v in value.flatten()]
-            for name, value in found.items() if name != "edges"}
+    return {f"scores_{name}": [round(float(v), 4) for v in value.flatten()] for name, value in found.items()
+            if name != "edges"}
 
 
 def rows(made: Made) -> list[dict]:

@@ -12,17 +12,15 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from grid import Grid, Made, Run, few, shapes
+from grid import Grid, Made, Run, cluster_row, kmeans_row, shapes, train
 from torch import Tensor, nn
 
 from course_lib.augment.pixels import standardize
 from course_lib.augment.views import TURNED_VIEWS
 from course_lib.data.images import Batch
-from course_lib.evaluate.clusters import kmeans_clusters, matched_scores
 from course_lib.evaluate.features import embed
 from course_lib.methods.clustering.mice import MiCE
 from course_lib.runs.networks import learned
-from course_lib.train.loop import fit
 
 IMAGES, STORED, ASKED = 3000, 4, 48  # training images; views of each; test images whose shares are kept, in percent
 CLUSTERS, EPOCHS, BATCH, LR, TAU, FROZEN = 8, 14, 128, 2e-3, 0.1, "moco-v2"
@@ -44,8 +42,7 @@ def line(name: str, seed: int) -> Run:
 
 @lru_cache
 def features() -> tuple[Tensor, Tensor, Tensor]:
-    """Frozen features of (views of) training and of test images, each feature standardised: (4, N, D), (N, D), (M, D).
-    """
+    """Frozen features of (views of) training and of test images, each standardised: (4, N, D), (N, D), (M, D)."""
     splits, network, g = shapes(IMAGES), learned(FROZEN).method, torch.Generator().manual_seed(0)
     with torch.no_grad():
         seen = torch.stack([torch.cat([network.evaluated(standardize(TURNED_VIEWS(part, g)))
@@ -55,9 +52,7 @@ def features() -> tuple[Tensor, Tensor, Tensor]:
 
 
 class Hidden(nn.Sequential):
-    """What is trained below the heads: a layer of 128 units."""
-
-    dim = 128
+    dim = 128  # of the layer that is trained below the heads
 
 
 class OnFeatures(MiCE):
@@ -76,32 +71,25 @@ def on_features(run: Run) -> MiCE:
 
 
 def train_watched(run: Run, out: Path | None = None) -> Made:
-    """Asks test images for their clusters before and after each epoch; not resumed, as these would be lost."""
-    splits, sizes, answers = shapes(IMAGES), [], []
-    torch.manual_seed(run.seed)
-    method = run.build(run)
+    """Asks test images for their clusters before and after each epoch."""
+    sizes, answers = [], []
 
-    def look(_=None) -> None:
+    def look(method) -> None:
         q = method.joint(features()[2]).softmax(1)
         sizes.append(q.argmax(1).bincount(minlength=CLUSTERS).tolist())
         answers.append((100 * q[:ASKED]).round().int().tolist())
 
-    look()
-    history = fit(method, splits.train, seed=run.seed, progress=False, watch=look,
-                  **{**run.fit, "steps": few(run.fit["steps"], 3)})
-    watched = {"sizes": sizes, "answers": answers[::2] if run.seed == 0 else []}
-    return Made(run, method, history, splits, beside={"watched": watched})
+    made = train(run, shapes(IMAGES), watch=look)
+    made.beside["watched"] = {"sizes": sizes, "answers": answers[::2] if run.seed == 0 else []}
+    return made
 
 
 def rows(made: Made) -> list[dict]:
-    _, train, test = features()
-    labels = made.splits.train.labels, made.splits.test.labels
-    found = [made.method.eval().joint(x) for x in (train, test)]
-    own = matched_scores(found[0].argmax(1), labels[0], found[1].argmax(1), labels[1], CLUSTERS)
-    sure = float(found[1].softmax(1).amax(1).mean())
-    pair = kmeans_clusters(train, test, CLUSTERS, made.run.seed)
-    return [{"name": made.run.says["line"], "kind": "method", **own, "sure": sure, **made.beside.pop("watched")},
-            {"name": "k-means", "kind": "control", **matched_scores(pair[0], labels[0], pair[1], labels[1], CLUSTERS)}]
+    _, learnt_from, test = features()
+    here, there = (made.method.eval().joint(x) for x in (learnt_from, test))
+    own = cluster_row(made.run.says["line"], (here.argmax(1), there.argmax(1)), made.splits, CLUSTERS)
+    return [own | {"sure": float(there.softmax(1).amax(1).mean()), **made.beside.pop("watched")},
+            kmeans_row("k-means", (learnt_from, test), made.splits, CLUSTERS, made.run.seed)]
 
 
 GRID = Grid("18_mice", runs, rows, "Lesson 18: MiCE's gates over frozen features of MoCo v2.",

@@ -7,11 +7,14 @@ import math
 import pytest
 import torch
 
+from course_lib.data.loading import load
+from course_lib.data.shapes import object_masks
 from course_lib.evaluate.attention import (
     attention_distance,
     from_mask_tokens,
     mutual_matches,
     object_share,
+    pointing,
     rollout,
     similarity,
     to_grid,
@@ -144,3 +147,14 @@ def test_attention_of_mask_tokens():
     torch.testing.assert_close(share[:, 0], torch.tensor([0.5, 1 / 3]))
     torch.testing.assert_close(far[:, 0], torch.tensor([(0.5 * step + 0.5 * across + 0.5 * across + 0.5 * step) / 2,
                                                         (2 * step + across) / 3]))
+
+
+def test_a_map_on_the_object_points():
+    """Maps that are the object's own pixels: all of them on it, and they follow its column."""
+    images = load("shapes", n=60).test
+    masks = object_masks(images.factors).float()
+    own = pointing(masks, images.factors)
+    assert own["share"] == pytest.approx(1) and own["follows_column"] > 0.95
+    assert own["share_others"] < 0.6 and own["share_mean"] < 0.6
+    flat = pointing(torch.ones_like(masks), images.factors)
+    assert flat["follows_column"] == 0 and flat["share"] == pytest.approx(float(masks.mean()), abs=1e-4)

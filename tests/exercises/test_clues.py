@@ -241,3 +241,26 @@ def test_a_mask_is_changed_along_both_axes():
 
     check = grade(exercise(count, probes), lambda visible: (visible.sum(1) * (torch.arange(len(visible)) + 1.0)).sum())
     assert check.state == "wrong" and "does not depend" not in check.message
+
+
+def test_a_training_step_is_told_where_to_look():
+    """Before the update, if the first loss is wrong."""
+    def step(w: Tensor, x: Tensor) -> tuple[Tensor, float]:
+        return w - 0.1 * x.sin() * w.cos(), (w * x).sum().item()
+
+    def three(fn, w, x):
+        losses = []
+        for row in x:
+            w, loss = fn(w, row)
+            losses.append(loss)
+        return {"losses": losses, "w": w}
+
+    def probes(generator, dtype):
+        return [(torch.randn(d, generator=generator, dtype=dtype), torch.randn(3, d, generator=generator, dtype=dtype))
+                for d in (3, 4)]
+
+    asked = Exercise("00.steps", "Steps", 5, 1, step, probes, {}, {}, call=three)
+    check = grade(asked, lambda w, x: (step(w, x)[0].tanh() / 1.3, step(w, x)[1]))
+    assert "first step" not in check.message and "losses" in check.message
+    check = grade(asked, lambda w, x: (w.tanh() / 1.3, (w.exp() * x.cos() - w / 7).sum().item()))
+    assert "first step is wrong already" in check.message

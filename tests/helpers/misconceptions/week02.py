@@ -84,6 +84,13 @@ def _plain_batch_norm(x, visible, weight, bias, eps=1e-5):
     return F.batch_norm(x * visible, None, None, weight, bias, True, eps=eps) * visible
 
 
+def _all_in_the_mean(x, visible, weight, bias, eps=1e-5):
+    rows = x.movedim(1, -1)
+    var = rows[visible[:, 0]].var(0, correction=0)
+    y = (rows - rows.flatten(0, 2).mean(0)) / (var + eps) ** 0.5 * weight + bias
+    return y.movedim(-1, 1).masked_fill(~visible, 0)
+
+
 def _zeros_squared(x, visible, weight, bias, eps=1e-5):
     values = _seen(x, visible)
     mean = values.mean(1)
@@ -233,6 +240,7 @@ SECOND = {
         "statistics over all positions": _plain_batch_norm,
         "the mask only at the end": lambda x, visible, weight, bias, eps=1e-5: visible * F.batch_norm(
             x, None, None, weight, bias, training=True, eps=eps),
+        "the mean over all positions": _all_in_the_mean,
         "hidden zeros in the variance": _zeros_squared,
         "the unbiased variance": _torch_default_variance,
         "hidden positions are not emptied again": _shifted_everywhere,

@@ -139,7 +139,6 @@ SECOND = {
         "the negatives as they are": _compared(mix=lambda n, b, other: n + 0 * other),
         "the shares of the two rows exchanged": _compared(mix=lambda n, b, other: n + b * (other - n)),
         "the negatives extrapolated": _compared(mix=lambda n, b, other: n + b * (n - other)),
-        "the order the other way": _compared(partner=lambda n, order: torch.zeros_like(n).index_copy(0, order, n)),
         "the negatives scaled to length 1": _compared(mix=lambda n, b, other: _one(b * n + (1 - b) * other)),
         "the pair scaled to length 1": _compared(pair=lambda q, k, draw: [_one(z) for z in _far(q, k, draw)]),
         "the pair moved together": _compared(pair=lambda q, k, draw: _far(q, k, draw - 1)),

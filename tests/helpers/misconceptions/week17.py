@@ -59,6 +59,13 @@ def _cluster_of_class(clusters, labels, test_clusters, test_labels, k):
     return float(torch.tensor([best[int(t)] == int(c) for c, t in zip(test_clusters, test_labels)]).double().mean())
 
 
+def _by_class(clusters, labels, test_clusters, test_labels, k):
+    names = torch.as_tensor(linear_sum_assignment(-_table(clusters, labels, k))[1])
+    hits = torch.zeros(k).index_add_(0, test_labels, (names[test_clusters] == test_labels).float())
+    count = test_labels.bincount(minlength=k)
+    return float((hits / count.clamp(min=1)).sum() / (count > 0).sum())
+
+
 # ---------------------------------------------------------------- 17.clean
 def _trusted(both=lambda a, b: a * b, sure=lambda top, threshold: ~(top < threshold), own="yes", sign=1, how="votes",
              out=lambda mask, labels: mask):
@@ -158,6 +165,7 @@ SECOND = {
         "the pairing turned round": _score(
             lambda c, t, x, y, k: {b: a for a, b in _pairs(_table(c, t, k), k).items()}),
         "numbers compared as they are": _score(lambda c, t, x, y, k: {i: i for i in range(k)}),
+        "the mean of the classes' accuracies": _by_class,
         "the number of hits": _score(lambda c, t, x, y, k: _pairs(_table(c, t, k), k), share=False),
     },
     "17.clean": {

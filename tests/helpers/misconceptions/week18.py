@@ -177,6 +177,7 @@ SECOND = {
     },
     "18.experts": {
         "no prototypes": _picked(near=lambda f, m: f),
+        "the prototypes detached": _picked(mu=lambda p: _one(p.data, 1)),
         "prototypes of any length": _picked(mu=lambda p: p),
         "prototypes scaled over the experts": _picked(mu=lambda p: _one(p, 0)),
         "the sum scaled again": _picked(near=lambda f, m: _one(f + m)),
