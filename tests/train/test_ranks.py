@@ -25,6 +25,7 @@ from course_lib import collectives
 from course_lib.augment.pixels import to_float
 from course_lib.augment.views import Augment
 from course_lib.data.images import Batch
+from course_lib.methods.clustering.deepcluster import cluster_loss
 from course_lib.methods.clustering.gatcluster import GATCluster, entropy_loss, relation_loss
 from course_lib.methods.clustering.local_aggregation import aggregation_loss
 from course_lib.methods.clustering.mice import (
@@ -67,10 +68,13 @@ from course_lib.methods.masked.spark import SparK, spark_loss, sparse
 from course_lib.methods.masked.tokenizers import VQVAE
 from course_lib.methods.metric.supcon import same_class, supcon_loss
 from course_lib.methods.pretext.drlim import pair_losses, pairs
+from course_lib.methods.pretext.exemplar import triplet_loss
 from course_lib.methods.pretext.jigsaw import jigsaw_loss
 from course_lib.methods.pretext.memory import MemoryBank
 from course_lib.methods.pretext.npid import instance_softmax, nce_loss
 from course_lib.methods.pretext.pirl import pirl_loss
+from course_lib.methods.pretext.relative_patch import position_loss
+from course_lib.methods.pretext.rotation import rotation_loss
 from course_lib.models import batch_norm, layers
 from course_lib.models.backbones import ConvNet
 from course_lib.models.patches import patchify
@@ -102,6 +106,11 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
 
 def two_views() -> tuple[Tensor, Tensor]:
     return randn(N, 5, seed=1), randn(N, 5, seed=2)
+
+
+def exemplar_whole(net: nn.Module, a: Tensor, b: Tensor) -> Tensor:
+    z = collectives.gather(torch.stack([net(a), net(b)], 1))
+    return triplet_loss(z.flatten(0, 1), torch.arange(len(z)).repeat_interleave(2), 1.0)["loss"]
 
 
 def unequal_masks(grid: int = 4) -> Tensor:
@@ -448,6 +457,13 @@ CASES = {
                           lambda net, x, labels: label_loss(net(x)[:, None], labels), local=True),
     "jigsaw": Case(lambda: (randn(N, 5), torch.arange(N) % 7), lambda net, x, which: jigsaw_loss(net(x), which)["loss"],
                    local=True),
+    "rotation": Case(lambda: (randn(N, 5), torch.arange(N) % 4),
+                     lambda net, x, turns: rotation_loss(net(x), turns)["loss"], local=True),
+    "relative patch": Case(lambda: (randn(N, 8, 5),), lambda net, x: position_loss(net(x))["loss"],
+                           lambda: nn.Linear(5, 8), local=True),
+    "deepcluster": Case(lambda: (randn(N, 5), torch.arange(N) % 7),
+                        lambda net, x, labels: cluster_loss(net(x), labels)["loss"], local=True),
+    "exemplar": Case(two_views, exemplar_whole),
     "supcon": Case(lambda: (*two_views(), torch.arange(N) % 3), supcon_both),
     "drlim": Case(two_views, drlim_whole),
     "amdim": Case(two_maps, amdim_pairs),
