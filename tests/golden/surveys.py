@@ -12,6 +12,7 @@ from course_lib.evaluate.layers import absorbed
 from course_lib.evaluate.outliers import auroc, fpr95, mahalanobis, standardised
 from course_lib.evaluate.transfer import PENALTIES, eleven_point_precision, mean_class_accuracy
 from course_lib.methods.clustering.deepcluster import whitened
+from course_lib.models.bit import StandardisedConv2d, hyperrule, hyperrule_rate, standardised_weight
 
 Arrays = Mapping[str, Tensor]
 
@@ -45,3 +46,20 @@ def ssl_transfer(z: Arrays) -> dict:
     return {"voc_ap": eleven_point_precision(z["voc_score"], z["voc_true"] > 0, tolerance=0), "wd_range": PENALTIES,
             "mean_per_class_acc": 100 * mean_class_accuracy(z["mpc_pred"], z["mpc_true"]),
             "plain_acc": 100 * float((z["mpc_pred"] == z["mpc_true"]).double().mean())}
+
+
+def bit(z: Arrays) -> dict:
+    small, medium = hyperrule(1000, 32, 32), hyperrule(100_000, 224, 224)
+    out = {f"{name}_lr": torch.tensor([hyperrule_rate(step, rule.supports, float(z["base_lr"])) or 0.0
+                                       for step in z[f"{name}_steps"].tolist()], dtype=torch.float64)
+           for name, rule in (("small", small), ("medium", medium))}
+    for rates in out.values():
+        assert not rates[-1], "the last step stored is beyond the end"
+        rates[-1] = torch.nan
+    conv = StandardisedConv2d(3, 4, 3, 1, 1, bias=False)
+    with torch.no_grad():
+        conv.weight.copy_(z["stdconv_w"])
+    return out | {"mixup_small": small.mixup, "mixup_medium": medium.mixup, "stdconv_y": conv(z["stdconv_x"]),
+                  "stdconv_w_std": standardised_weight(z["stdconv_w"]),
+                  "res_cifar": torch.tensor([small.resize, small.crop]),
+                  "res_224": torch.tensor([medium.resize, medium.crop])}

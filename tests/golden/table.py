@@ -367,6 +367,7 @@ TABLE = [
         atol=1e-5, unused={"pca*_whiten_l2": "components have any sign: see the inner products",
                 "unif_*": "drawn by NumPy's global generator: compared in tests/methods/test_deepcluster.py",
                 "images_lists_flat": "lists of each cluster's images, where ours are labels", "arranged": "so"}),
+    Row("bit.npz", "models.bit.hyperrule, hyperrule_rate, StandardisedConv2d", surveys.bit, rtol=1e-5, atol=1e-6),
     Row("linear_probes.npz", "evaluate.absorbed, float32", surveys.linear_probes, rtol=1e-5, atol=1e-5),
     Row("ssd.npz", "evaluate.standardised, mahalanobis, auroc, fpr95", surveys.ssd,
         unused={"aupr": "the area under another curve, which the library does not give"}),

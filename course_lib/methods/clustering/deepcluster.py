@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.augment.colour import sobel
-from course_lib.augment.pixels import check_images, standardize
+from course_lib.augment.pixels import standardize
 from course_lib.augment.views import SHAPES_VIEWS, Augment
 from course_lib.data.images import Batch
 from course_lib.methods.base import Method
@@ -105,14 +105,26 @@ class Assigned(PerImage):
     order: Tensor
 
 
+class OnEdges(Backbone):
+    """A backbone that sees the edges of normalised images, `sobel` of the grey one, and zeros as third channel."""
+
+    def __init__(self, network: Backbone):
+        super().__init__()
+        self.network, self.dim = network, network.dim
+
+    def forward(self, images: Tensor) -> Tensor:
+        along = sobel(images)  # (B, 2, S, S)
+        return self.network(torch.cat([along, torch.zeros_like(along[:, :1])], 1))
+
+
 class DeepCluster(Method):
     """The method: a backbone, a linear head, and a label for every image, found anew at the start of an epoch.
 
     clusters: K (10,000 for 1000 classes), at most one for four images. every: epochs from one k-means to the next (1);
     each looks at all images. components: of the whitening (256). uniform: clusters alike in an epoch; False: images as
-    they come. reset: a new head with new labels. edges: the network sees `sobel` of the grey image (and zeros as third
-    channel), also where it is evaluated. augment: of the images that are learned. recipe: for small sets and short
-    runs; the paper has SGD, 0.05 for 256 images, 200 epochs and more.
+    they come. reset: a new head with new labels. edges: the backbone is one `OnEdges`, also where it is evaluated.
+    augment: of the images that are learned. recipe: for small sets and short runs; the paper has SGD, 0.05 for 256
+    images, 200 epochs and more.
     """
 
     title = "DeepCluster"
@@ -132,21 +144,12 @@ class DeepCluster(Method):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} is {value!r}; expected a whole number from 1 up")
         self.clusters, self.every, self.components = clusters, every, components
-        self.uniform, self.reset, self.edges = uniform, reset, edges
-        self.backbone, self.head, self.memory = backbone, nn.Linear(backbone.dim, clusters), Assigned()
+        self.uniform, self.reset = uniform, reset
+        self.backbone: Backbone = OnEdges(backbone) if edges else backbone
+        self.head, self.memory = nn.Linear(backbone.dim, clusters), Assigned()
         for name, value in (("due", True), ("rounds", 0), ("settled", 0.0)):
             self.register_buffer(name, torch.tensor(value))
         self.augment = augment or Augment(image_size, scale=(0.3, 1.0), jitter_p=0.0, gray_p=0.0)
-
-    def embed(self, images: Tensor) -> Tensor:
-        return self.features(standardize(check_images(images)))
-
-    def features(self, images: Tensor) -> Tensor:
-        """Of normalised images (B, 3, S, S), or of their edges: (B, D)."""
-        if not self.edges:
-            return self.backbone(images)
-        along = sobel(images)  # (B, 2, S, S)
-        return self.backbone(torch.cat([along, torch.zeros_like(along[:, :1])], 1))
 
     def prepare(self, images: Tensor) -> None:
         """Labels of another set are refused; those of this one, of a finished run, are found anew."""
@@ -191,7 +194,7 @@ class DeepCluster(Method):
 
     def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
         images, labels = views
-        features = self.features(standardize(images))  # (B, D)
+        features = self.backbone(standardize(images))  # (B, D)
         share = torch.bincount(self.memory.labels, minlength=self.clusters) / len(self.memory)
         return {**cluster_loss(self.head(features), labels), "clusters": torch.special.entr(share).sum().exp(),
                 "settled": self.settled.clone(), "embedding": normalize(features.detach()), "views_per_image": 1}
