@@ -30,13 +30,18 @@ EPSILON, STEP = 8 / 255, 2 / 255
 
 
 class InPixels(nn.Module):
-    """A backbone of normalised images and a head as a classifier of images in [0, 1]: (B, 3, H, W) -> logits (B, K)."""
+    """A backbone and a head as a classifier of images in [0, 1]: (B, 3, H, W) -> logits (B, K).
+
+    backbone: a module of normalised images, or a method, whose `embed` is used, as in `features.embed`.
+    """
 
     def __init__(self, backbone: nn.Module, head: nn.Module):
         super().__init__()
         self.backbone, self.head = backbone, head
 
     def forward(self, images: Tensor) -> Tensor:
+        if hasattr(self.backbone, "backbone"):
+            return self.head(self.backbone.embed(images))  # pyright: ignore[reportCallIssue]
         return self.head(self.backbone(standardize(images)))
 
 
