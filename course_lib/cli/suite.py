@@ -49,7 +49,8 @@ def transfer(args: argparse.Namespace) -> int:
                   f"few shots: ± 95 % over 600 episodes of test images; fine-tuned: {LABELS} labels, {EPOCHS} epochs; "
                   f"outliers: {len(outliers):,} {outliers.name}; PGD: {ATTACKED} test images, "
                   f"{max(ATTACK['steps'])} steps of {255 * ATTACK['step']:g}/255 within "
-                  f"{255 * ATTACK['epsilon']:g}/255, {ATTACK['restarts']} restart, linear head\n(last step; {time.perf_counter() - began:.0f} s)")
+                  f"{255 * ATTACK['epsilon']:g}/255, {ATTACK['restarts']} restart, linear head\n"
+                  f"(last step; {time.perf_counter() - began:.0f} s)")
     return 0
 
 
