@@ -27,7 +27,7 @@ class evaluate:
         parser.add_argument("--suite", choices=("transfer",), help="few shots, linear probe, fine-tuning with few "
                             "labels, outliers and robustness instead")
         parser.add_argument("--outliers", metavar="SET", help="with --suite: images of another kind, as --data takes "
-                            "them (default: striped shapes for shapes, else shapes)")
+                            "them (default: halves of two test images, put together)")
         parser.add_argument("--clusters", action="store_true", help="also k-means accuracy, NMI and ARI")
         parser.add_argument("--factors", action="store_true", help="shapes: also a probe per known cause")
         parser.add_argument("--out", metavar="FILE.json", help="also write the rows to this file")

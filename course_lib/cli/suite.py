@@ -7,7 +7,7 @@ import json
 import time
 from pathlib import Path
 
-LABELS, EPOCHS, OUTLIERS = 800, 10, 1000
+LABELS, EPOCHS, OUTLIERS = 800, 20, 1000
 
 
 def transfer(args: argparse.Namespace) -> int:
@@ -68,11 +68,10 @@ def opened(args: argparse.Namespace):
 
 
 def others(args: argparse.Namespace, splits):
-    """Outliers of the size of the images, at most OUTLIERS."""
+    """Outliers of the size of the images, at most OUTLIERS: halves of two test images, or those of --outliers."""
     from course_lib.data.loading import load
-    from course_lib.data.shapes import make_shapes
+    from course_lib.evaluate.outliers import spliced
 
     if args.outliers is None:
-        style = "striped" if splits.train.name.startswith("shapes") else "calm"
-        return make_shapes(OUTLIERS, seed=3_000_000, style=style, size=splits.test.size, split="test")
+        return spliced(splits.test, OUTLIERS)
     return load(args.outliers, size=splits.test.size, root=args.data_root, limit=OUTLIERS).test

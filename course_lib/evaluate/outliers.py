@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from course_lib.data.images import ImageSet
 from course_lib.evaluate.measures import check_features
 from course_lib.models.layers import normalize
 
@@ -91,6 +92,21 @@ def _scores(*given: Tensor) -> list[Tensor]:
             raise ValueError(f"scores have shape {tuple(scores.shape)} or are not finite; expected (M,), one number "
                              "for each image")
     return [scores.double() for scores in given]
+
+
+def spliced(images: ImageSet, count: int, seed: int = 0) -> ImageSet:
+    """Outliers of any set: `count` pictures whose left half is one image's and whose right half another's.
+
+    Colours and textures are those of the set, what they make together is not. ValueError for fewer than two images.
+    """
+    if len(images) < 2 or count < 1:
+        raise ValueError(f"{count} outliers of {len(images)} images; expected one or more, of two images or more")
+    generator = torch.Generator().manual_seed(seed)
+    left = torch.randint(len(images), (count,), generator=generator)
+    right = (left + 1 + torch.randint(len(images) - 1, (count,), generator=generator)) % len(images)  # another one
+    made, half = images.images[left].clone(), images.images.shape[3] // 2
+    made[..., half:] = images.images[right][..., half:]
+    return ImageSet(made, name=f"halves of two {images.name or 'pictures'}", split=images.split)
 
 
 def outlier_scores(train: Tensor, test: Tensor, outliers: Tensor) -> dict[str, float]:

@@ -26,7 +26,7 @@ def test_the_table_of_a_run(tmp_path, capsys, short):
     assert main(["evaluate", str(run), "--device", "cpu", "--suite", "transfer", "--out", str(out)]) == 0
     said = capsys.readouterr().out
     for word in ("rotation", "random encoder", "raw pixels", "PGD: 200 test images, 10 steps of 0.25/255 within 1/255, "
-                 "1 restart", "60 shapes (independent, striped)", "fine-tuned: 800 labels, 1 epochs"):
+                 "1 restart", "60 halves of two shapes (independent, calm)", "fine-tuned: 800 labels, 1 epochs"):
         assert word in said
     rows = json.loads(out.read_text(encoding="utf-8"))["rows"]
     assert [row["kind"] for row in rows] == ["method", "control", "control"] and "fine_tuned" in rows[0]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from course_lib.data.images import ImageSet
 from course_lib.evaluate import auroc, fpr95, mahalanobis, outlier_scores, standardised
-from course_lib.evaluate.outliers import euclidean
+from course_lib.evaluate.outliers import euclidean, spliced
 from helpers.draws import randn
 
 
@@ -68,6 +69,18 @@ def test_outliers_are_told_and_the_control_is_beside():
     train = randn(300, 6) * torch.tensor([5.0, 5, 5, 1, 1, 1])
     found = outlier_scores(train, randn(80, 6, seed=1) * torch.tensor([5.0, 5, 5, 1, 1, 1]), randn(80, 6, seed=2) + 3)
     assert set(found) == {"auroc", "fpr95", "auroc_euclidean"} and found["auroc"] > 0.8
+
+
+def test_halves_are_of_two_images():
+    images = torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1).expand(5, 3, 4, 6)
+    found = spliced(ImageSet(images, name="five"), 40)
+    left, right = found.images[:, 0, 0, 0], found.images[:, 0, 0, 5]
+    assert bool((left != right).all()) and len(left.unique()) == len(right.unique()) == 5
+    assert torch.equal(found.images[..., 2], left.view(-1, 1, 1).expand(40, 3, 4))
+    assert found.name == "halves of two five"
+    assert torch.equal(found.images[..., 3], right.view(-1, 1, 1).expand(40, 3, 4))
+    with pytest.raises(ValueError, match="9 outliers of 1 images"):
+        spliced(ImageSet(images[:1]), 9)
 
 
 def test_what_does_not_fit_is_a_sentence():
