@@ -50,6 +50,7 @@ from course_lib.methods.contrastive.roco import roco_loss
 from course_lib.methods.contrastive.simclr import nt_xent
 from course_lib.methods.contrastive.simclr_v2 import distillation_loss
 from course_lib.methods.contrastive.simsiam import simsiam_loss
+from course_lib.methods.contrastive.sskd import sskd_loss
 from course_lib.methods.contrastive.swav import swav_loss
 from course_lib.methods.contrastive.unmix import unmix_loss
 from course_lib.methods.contrastive.vicreg import vicreg_loss
@@ -111,6 +112,12 @@ def two_views() -> tuple[Tensor, Tensor]:
 def exemplar_whole(net: nn.Module, a: Tensor, b: Tensor) -> Tensor:
     z = collectives.gather(torch.stack([net(a), net(b)], 1))
     return triplet_loss(z.flatten(0, 1), torch.arange(len(z)).repeat_interleave(2), 1.0)["loss"]
+
+
+def sskd_whole(net: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    student = net(x).flatten(0, 1)
+    teacher = 3 * student.detach().sin()
+    return sskd_loss(student, student * 2 + 1, teacher, teacher.roll(1, 1), labels)["loss"]
 
 
 def unequal_masks(grid: int = 4) -> Tensor:
@@ -464,6 +471,7 @@ CASES = {
     "deepcluster": Case(lambda: (randn(N, 5), torch.arange(N) % 7),
                         lambda net, x, labels: cluster_loss(net(x), labels)["loss"], local=True),
     "exemplar": Case(two_views, exemplar_whole),
+    "sskd": Case(lambda: (randn(N, 4, 5), torch.arange(N) % 5), sskd_whole),
     "supcon": Case(lambda: (*two_views(), torch.arange(N) % 3), supcon_both),
     "drlim": Case(two_views, drlim_whole),
     "amdim": Case(two_maps, amdim_pairs),

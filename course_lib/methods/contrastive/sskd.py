@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from course_lib.collectives import gather
 from course_lib.models.layers import normalize
 from course_lib.precision import check_positive, in_float32
 
@@ -74,11 +75,14 @@ def sskd_loss(student: Tensor, student_z: Tensor, teacher: Tensor, teacher_z: Te
     """Logits (4B, K) and projections (4B, E) of both networks, labels int64 (B,) -> "loss" and its four parts.
 
     The four turns of an image stand beside each other, the upright one first. weights: of the parts, 0 leaves one out.
+    The batch is that of all ranks.
     ValueError where the rows are not four for each label.
     """
     if not len(student) == len(teacher) == len(student_z) == len(teacher_z) == TURNS * len(labels):
         raise ValueError(f"{len(student)} and {len(teacher)} rows of logits, {len(student_z)} and {len(teacher_z)} of "
                          f"projections for {len(labels)} labels; expected {TURNS} for each label, its four turns")
+    student, student_z, teacher, teacher_z, labels = (
+        gather(x.contiguous()) for x in (student, student_z, teacher, teacher_z, labels))
     (s, s_turned), (t, t_turned) = (_apart(x) for x in (student, teacher))
     own, told = similarities(student_z), similarities(teacher_z)
     rows = kept_rows(t_turned, labels.repeat_interleave(TURNS - 1), share_turned)
