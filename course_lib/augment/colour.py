@@ -21,6 +21,16 @@ def grayscale(images: Tensor) -> Tensor:
     return torch.add(r * 0.2989, g, alpha=0.587).add_(b, alpha=0.114).unsqueeze(1)
 
 
+def sobel(images: Tensor) -> Tensor:
+    """How the grey image, the mean of the channels, falls to the right and downwards: (B, C, H, W) -> (B, 2, H, W).
+
+    Sobel's 3 x 3 filters, zeros beyond the edge.
+    """
+    right = torch.tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]], dtype=images.dtype)
+    filters = torch.stack([right, right.T])[:, None].to(images.device)
+    return F.conv2d(images.mean(1, keepdim=True), filters, padding=1)
+
+
 def adjust_brightness(images: Tensor, factor: Tensor | float) -> Tensor:
     """factor * image, clipped to [0, 1]."""
     return (images * _factor(factor, images)).clamp_(0, 1)

@@ -10,18 +10,36 @@ from course_lib.cli.common import data_arguments, measure, trained
 
 
 class evaluate:
-    """Measure a checkpoint: kNN, linear probe and rank, next to raw pixels and a random encoder."""
+    """Measure a checkpoint: kNN, linear probe and rank, next to raw pixels and a random encoder.
+
+    examples:
+      course evaluate out/shapes
+      course evaluate out/shapes --suite transfer                        (week 23's table on the run's own images)
+      course evaluate out/shapes --suite transfer --data fashion-mnist   (on images that it was not trained on)
+      course evaluate byol --suite transfer --data shapes                (a learned network of this course)
+    """
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("checkpoint", help="a run's folder, or its last.pt")
+        parser.add_argument("checkpoint", help="a run's folder, or its last.pt; with --suite also the name of a "
+                            "learned network")
         data_arguments(parser, "those of the run")
+        parser.add_argument("--suite", choices=("transfer",), help="few shots, linear probe, fine-tuning with few "
+                            "labels, outliers and robustness instead")
+        parser.add_argument("--outliers", metavar="SET", help="with --suite: images of another kind, as --data takes "
+                            "them (default: halves of two test images, put together)")
         parser.add_argument("--clusters", action="store_true", help="also k-means accuracy, NMI and ARI")
         parser.add_argument("--factors", action="store_true", help="shapes: also a probe per known cause")
         parser.add_argument("--out", metavar="FILE.json", help="also write the rows to this file")
 
     @staticmethod
     def run(args: argparse.Namespace) -> int:
+        if args.suite is not None:
+            from course_lib.cli.suite import transfer
+
+            return transfer(args)
+        if args.outliers is not None:
+            raise ValueError("--outliers belongs to --suite transfer: add it, or leave --outliers out")
         method, splits = trained(args)
         rows = measure(method, splits, method.settings["method"], args.device, args.out and Path(args.out),
                        clusters=args.clusters, factors=args.factors)

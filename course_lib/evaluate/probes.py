@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_lib.evaluate.measures import check_features, check_labels, few_threads
 
@@ -109,12 +109,42 @@ def linear_probe(train: LabelledFeatures, validation: LabelledFeatures, test: La
                        tried, converged)
 
 
-def _standardiser(train: Tensor, seed: int = 0) -> Callable[[Tensor], np.ndarray]:
-    """A map of features to float32 arrays of mean 0 and variance 1 on `train`, wide ones projected to COMPONENTS."""
-    train = train.float()
+def linear_head(train: LabelledFeatures, validation: LabelledFeatures, *,
+                settings: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0), max_iter: int = 200) -> nn.Linear:
+    """The classifier of `linear_probe` as a layer of the features as they are, (N, D) -> logits (N, classes).
+
+    For what needs gradients of it, such as an attack. A class without training images is never named. Wide features are
+    not projected.
+    """
+    x, x_held = (check_features(pair[0]).detach().cpu().float() for pair in (train, validation))
+    y, y_held = (check_labels(pair[1], len(pair[0])).cpu() for pair in (train, validation))
+    if len(y.unique()) < 2:
+        raise ValueError("The training labels hold a single class: a classifier needs at least two.")
+    mean, std = _moments(x)
+    model, *_ = _logistic_path((((x - mean) / std).numpy(), y.numpy()), (((x_held - mean) / std).numpy(),
+                                                                         y_held.numpy()), settings, max_iter)
+    weight, bias = torch.from_numpy(model.coef_).float(), torch.from_numpy(model.intercept_).float()
+    if len(weight) == 1:  # of two classes scikit-learn keeps the second one's logit
+        weight, bias = torch.cat([torch.zeros_like(weight), weight]), torch.cat([torch.zeros_like(bias), bias])
+    head = nn.Linear(x.shape[1], int(torch.cat([y, y_held]).max()) + 1)
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.fill_(-1e6)
+        head.weight[model.classes_] = weight / std
+        head.bias[model.classes_] = bias - weight @ (mean / std)
+    return head
+
+
+def _moments(train: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each dimension; 1 where one is constant."""
     mean, std = train.mean(dim=0), train.std(dim=0, correction=0)
     # a dimension that is constant but for rounding must not be blown up to variance 1
-    std = torch.where(std > 1e-6 * (1e-6 + mean.abs()), std, torch.ones_like(std))
+    return mean, torch.where(std > 1e-6 * (1e-6 + mean.abs()), std, torch.ones_like(std))
+
+
+def _standardiser(train: Tensor, seed: int = 0) -> Callable[[Tensor], np.ndarray]:
+    """A map of features to float32 arrays of mean 0 and variance 1 on `train`, wide ones projected to COMPONENTS."""
+    mean, std = _moments(train := train.float())
     axes = None
     if train.shape[1] > WIDE and len(train) > COMPONENTS:
         with torch.random.fork_rng(devices=[]):

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from course_lib.augment.pixels import check_images
 from course_lib.models.batch_norm import BatchNorm2d
+from course_lib.models.bit import StandardisedConv2d, group_norm
 from course_lib.models.layers import Backbone, ConvBackbone
 from course_lib.models.vit import ViT
 
@@ -33,24 +34,25 @@ def layer_norm(width: int) -> nn.GroupNorm:
     return nn.GroupNorm(1, width)
 
 
-NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": BatchNorm2d, "layer": layer_norm}
+NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": BatchNorm2d, "layer": layer_norm, "group": group_norm}
 
 
 def norm_of(kind: str) -> Callable[[int], nn.Module]:
     """width -> a norm of that kind. ValueError for an unknown one."""
     if kind not in NORMS:
-        raise ValueError(f"norm is {kind!r}; expected {' or '.join(NORMS)}")
+        raise ValueError(f"norm is {kind!r}; expected {', '.join(NORMS)}")
     return NORMS[kind]
 
 
 class ConvNet(ConvBackbone):
     """A plain conv net of about 0.3 M parameters for CPUs: stages of 3x3 convolutions, each halving the resolution.
 
-    depth (1..5) is the number of stages, so the total stride, and SparK's patch, is 2^depth. norm: "batch" or "layer".
+    depth (1..5) is the number of stages, so the total stride, and SparK's patch, is 2^depth. norm: "batch", "layer"
+    or "group". standardized: convolutions standardise their filters, as BiT's do, whose norm is "group".
     """
 
     def __init__(self, depth: int = 3, widths: tuple[int, ...] = (32, 64, 128, 256, 256), convs: int = 1,
-                 norm: str = "batch"):
+                 norm: str = "batch", standardized: bool = False):
         super().__init__()
         if not 1 <= depth <= len(widths):
             raise ValueError(f"depth must be between 1 and {len(widths)}, got {depth}")
@@ -62,7 +64,7 @@ class ConvNet(ConvBackbone):
             layers: list[nn.Module] = []
             for i in range(convs + 1):
                 stride = 2 if i == 0 else 1
-                conv = nn.Conv2d(before, width, 3, stride, 1, bias=False)
+                conv = (StandardisedConv2d if standardized else nn.Conv2d)(before, width, 3, stride, 1, bias=False)
                 layers += [conv, norm_of(norm)(width), nn.ReLU(inplace=True)]
                 before = width
             blocks.append(nn.Sequential(*layers))
@@ -82,7 +84,7 @@ class ResNet(ConvBackbone):
     """torchvision's ResNet without its classifier; up to 64 pixels with a 3x3 stride-1 stem and no max-pool.
 
     zero_init_residual: the last norm of each residual branch starts at 0, and so each block as the identity. norm:
-    "batch" or "layer".
+    "batch", "layer" or "group".
     `export()` gives a state dict that torchvision's model of the same name loads (strict=False: no fc; for the small
     stem conv1 is 3x3).
     """

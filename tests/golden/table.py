@@ -25,7 +25,7 @@ from course_lib.models.batch_norm import BatchNorm2d
 from course_lib.models.patches import patchify
 from course_lib.optim import LARS, cosine, ema_momentum, parameter_groups, warmup_cosine
 from golden import beit_dmae as masked_b
-from golden import clustering, contrastive, dense_metric, information, mixing, mutual, negatives, pretext
+from golden import clustering, contrastive, dense_metric, information, mixing, mutual, negatives, pretext, surveys
 from golden import dino_ibot as distilled
 from golden import mae_simmim as pixels
 from golden import mice_gatcluster as clustered
@@ -363,6 +363,16 @@ TABLE = [
         unused={"T": "of the first case; each has its own in its name", "K": "the number of columns less one"}),
     Row("supcon.npz", "methods.metric.supcon.supcon_loss", pretext.supcon),
     Row("supcon_modes.npz", "methods.metric.supcon.supcon_loss, float32", pretext.supcon_modes, rtol=1e-4),
+    Row("deepcluster.npz", "methods.clustering.deepcluster.whitened, float32", surveys.deepcluster, rtol=1e-4,
+        atol=1e-5, unused={"pca*_whiten_l2": "components have any sign: see the inner products",
+                "unif_*": "drawn by NumPy's global generator: compared in tests/methods/test_deepcluster.py",
+                "images_lists_flat": "lists of each cluster's images, where ours are labels", "arranged": "so"}),
+    Row("bit.npz", "models.bit.hyperrule, hyperrule_rate, StandardisedConv2d", surveys.bit, rtol=1e-5, atol=1e-6),
+    Row("linear_probes.npz", "evaluate.absorbed, float32", surveys.linear_probes, rtol=1e-5, atol=1e-5),
+    Row("ssd.npz", "evaluate.standardised, mahalanobis, auroc, fpr95", surveys.ssd,
+        unused={"aupr": "the area under another curve, which the library does not give"}),
+    Row("ssl_transfer.npz", "evaluate.eleven_point_precision, mean_class_accuracy", surveys.ssl_transfer,
+        unused={"sklearn_average_precision_for_contrast": "the area under the curve, which is another number"}),
     Row("sela.npz", "methods.clustering.sela.transport_plan, labels_of, label_times", pretext.sela),
     Row("sela_sinkhorn.npz", "methods.clustering.sela.transport_plan, labels_of", pretext.sela_plans),
     Row("local_aggregation.npz", "methods.clustering.local_aggregation.aggregation_loss, memory.MemoryBank",

@@ -141,5 +141,5 @@ def test_layer_norm_looks_at_one_image_alone(name):
     net, images = build_backbone(name, 32, norm="layer").train(), torch.rand(4, 3, 32, 32)
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in net.modules())
     torch.testing.assert_close(net(images)[:2], net(images[:2]), atol=1e-5, rtol=1e-4)
-    with pytest.raises(ValueError, match="norm is 'group'; expected batch or layer"):
-        build_backbone(name, 32, norm="group")
+    with pytest.raises(ValueError, match="norm is 'instance'; expected batch, layer, group"):
+        build_backbone(name, 32, norm="instance")

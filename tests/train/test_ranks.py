@@ -25,6 +25,7 @@ from course_lib import collectives
 from course_lib.augment.pixels import to_float
 from course_lib.augment.views import Augment
 from course_lib.data.images import Batch
+from course_lib.methods.clustering.deepcluster import cluster_loss
 from course_lib.methods.clustering.gatcluster import GATCluster, entropy_loss, relation_loss
 from course_lib.methods.clustering.local_aggregation import aggregation_loss
 from course_lib.methods.clustering.mice import (
@@ -49,6 +50,7 @@ from course_lib.methods.contrastive.roco import roco_loss
 from course_lib.methods.contrastive.simclr import nt_xent
 from course_lib.methods.contrastive.simclr_v2 import distillation_loss
 from course_lib.methods.contrastive.simsiam import simsiam_loss
+from course_lib.methods.contrastive.sskd import sskd_loss
 from course_lib.methods.contrastive.swav import swav_loss
 from course_lib.methods.contrastive.unmix import unmix_loss
 from course_lib.methods.contrastive.vicreg import vicreg_loss
@@ -67,10 +69,13 @@ from course_lib.methods.masked.spark import SparK, spark_loss, sparse
 from course_lib.methods.masked.tokenizers import VQVAE
 from course_lib.methods.metric.supcon import same_class, supcon_loss
 from course_lib.methods.pretext.drlim import pair_losses, pairs
+from course_lib.methods.pretext.exemplar import triplet_loss
 from course_lib.methods.pretext.jigsaw import jigsaw_loss
 from course_lib.methods.pretext.memory import MemoryBank
 from course_lib.methods.pretext.npid import instance_softmax, nce_loss
 from course_lib.methods.pretext.pirl import pirl_loss
+from course_lib.methods.pretext.relative_patch import position_loss
+from course_lib.methods.pretext.rotation import rotation_loss
 from course_lib.models import batch_norm, layers
 from course_lib.models.backbones import ConvNet
 from course_lib.models.patches import patchify
@@ -102,6 +107,17 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
 
 def two_views() -> tuple[Tensor, Tensor]:
     return randn(N, 5, seed=1), randn(N, 5, seed=2)
+
+
+def exemplar_whole(net: nn.Module, a: Tensor, b: Tensor) -> Tensor:
+    z = collectives.gather(torch.stack([net(a), net(b)], 1))
+    return triplet_loss(z.flatten(0, 1), torch.arange(len(z)).repeat_interleave(2), 1.0)["loss"]
+
+
+def sskd_whole(net: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    student = net(x).flatten(0, 1)
+    teacher = 3 * student.detach().sin()
+    return sskd_loss(student, student * 2 + 1, teacher, teacher.roll(1, 1), labels)["loss"]
 
 
 def unequal_masks(grid: int = 4) -> Tensor:
@@ -448,6 +464,14 @@ CASES = {
                           lambda net, x, labels: label_loss(net(x)[:, None], labels), local=True),
     "jigsaw": Case(lambda: (randn(N, 5), torch.arange(N) % 7), lambda net, x, which: jigsaw_loss(net(x), which)["loss"],
                    local=True),
+    "rotation": Case(lambda: (randn(N, 5), torch.arange(N) % 4),
+                     lambda net, x, turns: rotation_loss(net(x), turns)["loss"], local=True),
+    "relative patch": Case(lambda: (randn(N, 8, 5),), lambda net, x: position_loss(net(x))["loss"],
+                           lambda: nn.Linear(5, 8), local=True),
+    "deepcluster": Case(lambda: (randn(N, 5), torch.arange(N) % 7),
+                        lambda net, x, labels: cluster_loss(net(x), labels)["loss"], local=True),
+    "exemplar": Case(two_views, exemplar_whole),
+    "sskd": Case(lambda: (randn(N, 4, 5), torch.arange(N) % 5), sskd_whole),
     "supcon": Case(lambda: (*two_views(), torch.arange(N) % 3), supcon_both),
     "drlim": Case(two_views, drlim_whole),
     "amdim": Case(two_maps, amdim_pairs),
