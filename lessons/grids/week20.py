@@ -24,7 +24,7 @@ from course_lib.models.backbones import ConvNet
 from course_lib.models.layers import normalize
 
 STEPS, BATCH, LR, CANDIDATES = 400, 64, 1e-3, 1000
-STRENGTHS = (0.0, 0.1, 0.3, 0.5, 0.7, 1.0, 1.6)
+STRENGTHS = (0.0, 0.1, 0.3, 0.6, 1.0, 1.6)
 TEMPERATURES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # of the critic, picked on validation images
 
 

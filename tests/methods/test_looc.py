@@ -63,6 +63,17 @@ def test_the_loss_equals_its_definition(heads, n, d, length, temperature):
     assert float(parts["loss"]) == pytest.approx(sum(wanted) / heads, rel=1e-9)
 
 
+def test_without_queues_the_batchs_other_keys_are_the_negatives():
+    q, k, _ = outputs(3, 4, 5, 6)
+    keys, parts = normalize(k), looc_loss(q, k, None, 0.3)
+    for i in range(3):
+        rows = [looc_loss(q[:, r:r + 1], k[:, :, r:r + 1], keys[range(3), range(3)][:, [m for m in range(4) if m != r]],
+                          0.3)[f"head_{i}"] for r in range(4)]
+        assert float(parts[f"head_{i}"]) == pytest.approx(float(sum(rows)) / 4)
+    k = k.requires_grad_()
+    assert torch.autograd.gradcheck(lambda q, k: looc_loss(q, k, None, 0.5)["loss"], [q.requires_grad_(), k])
+
+
 def test_the_sign_table():
     assert sign_table(2).tolist() == [[1, 0, 0], [-1, 1, -1], [-1, -1, 1]]
     assert sign_table(1).tolist() == [[1, 0], [-1, 1]]
@@ -171,10 +182,20 @@ def test_a_run_by_name_is_rebuilt(tmp_path):
     assert checkpoint.load_method(tmp_path / "last.pt").left_out == ("colour",)
 
 
-def test_resume_is_bit_exact(tmp_path):
+def test_without_a_queue_there_is_no_key_encoder_and_the_loss_falls():
+    method = build(queue=0)
+    history = fit(method, images(64), steps=20, **{**SMALL, "batch_size": 16}, lr=0.01, log_every=1)
+    assert method.keys is None and not method.queues
+    assert sum(history.curves["loss"][-5:]) < sum(history.curves["loss"][:5])
+    with pytest.raises(ValueError, match="LooC without a queue compares images .* got 1"):
+        method.loss(views(method, 1))
+
+
+@pytest.mark.parametrize("queue", [0, 16])
+def test_resume_is_bit_exact(tmp_path, queue):
     settings = {**SMALL, "steps": 6, "log_every": 1, "lr": 0.01}
-    whole, again = build(), build(seed=7)
+    whole, again = build(queue=queue), build(seed=7, queue=queue)
     fit(whole, images(), out=tmp_path / "whole", **settings)
-    fit(build(), images(), out=tmp_path / "cut", watch=Stop(3), **settings)
+    fit(build(queue=queue), images(), out=tmp_path / "cut", watch=Stop(3), **settings)
     fit(again, images(), out=tmp_path / "cut", resume=True, **settings)
     assert same(state(whole), state(again))

@@ -29,21 +29,24 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.augment.pixels import standardize
-from course_lib.augment.views import TURNED_VIEWS, Augment
+from course_lib.augment.views import SHAPES_VIEWS, Augment
 from course_lib.data.images import Batch
 from course_lib.methods.base import Method
 from course_lib.methods.contrastive.moco import shuffled_keys
+from course_lib.methods.contrastive.simclr import projection_head
 from course_lib.models.batch_norm import split_batch_norm
 from course_lib.models.layers import Backbone, Queue, normalize
 from course_lib.models.teacher import EMA
 from course_lib.optim import Group, parameter_groups
-from course_lib.precision import check_positive, in_float32
+from course_lib.precision import check_positive, check_several, in_float32
 
 PLACE = {"turn": 0.0, "shift": 0.0, "zoom": (1.0, 1.0)}  # an Augment without them
 COLOUR = {"jitter_p": 0.0, "gray_p": 0.0, "solarize_p": 0.0}
 COMMON = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "flip": 0.0, "blur_p": 0.0}
 OFF = {"place": PLACE, "common": COMMON, "colour": COLOUR}  # in the order in which they are applied
 KINDS = ("colour", "place")  # that can be left out
+# for generated shapes: their views, not mirrored, and moved by up to a quarter of the side
+MOVED_VIEWS = replace(SHAPES_VIEWS, flip=0.0, shift=0.25)
 
 
 def sign_table(n: int) -> Tensor:
@@ -71,50 +74,55 @@ def shared_seeds(n: int, generator: torch.Generator) -> Tensor:
 
 
 @in_float32
-def looc_loss(q: Tensor, k: Tensor, queues: Tensor, temperature: float = 0.2) -> dict[str, Tensor]:
+def looc_loss(q: Tensor, k: Tensor, queues: Tensor | None, temperature: float = 0.2) -> dict[str, Tensor]:
     """Raw queries (H, N, D) and keys (H, H, N, D), queues (H, K, D) of unit rows -> "loss", "accuracy", "head_0", ...
 
     q[i] is head i's embedding of the query, k[i, j] head i's of key view j; H = n + 1. Keys and queues are constants.
-    The mean over this rank's queries; "accuracy": how often the positive wins, over all heads. ValueError for a
-    temperature that is not above 0.
+    queues=None: head i's negatives are its embeddings of key view i of the batch's other images, and gradients reach
+    the keys. The mean over this rank's queries, and without queues over its keys; "accuracy": how often the positive
+    wins, over all heads. ValueError for a temperature that is not above 0.
     """
     check_positive("temperature", temperature)
-    q, k, queues = normalize(q), normalize(k.detach()), queues.detach()
-    signs = sign_table(len(q) - 1).to(q.device)
+    heads = torch.arange(len(q), device=q.device)
+    q, k = normalize(q), normalize(k if queues is None else k.detach())
     own = torch.einsum("ind,ijnd->inj", q, k)  # (H, N, H)
-    own = own.masked_fill((signs == 0)[:, None], -torch.inf)
-    logits = torch.cat([own, torch.einsum("ind,ikd->ink", q, queues)], 2) / temperature  # (H, N, H + K)
-    positive = logits.diagonal(dim1=0, dim2=2).T  # (H, N): key view i in head i
-    each = (logits.logsumexp(2) - positive).mean(1)  # (H,)
-    right = (logits.argmax(2) == torch.arange(len(q), device=q.device)[:, None]).to(q.dtype).mean()
+    own = own.masked_fill((sign_table(len(q) - 1).to(q.device) == 0)[:, None], -torch.inf)
+    if queues is None:
+        others = torch.einsum("ind,imd->inm", q, k[heads, heads])
+        others = others.masked_fill(torch.eye(q.shape[1], dtype=torch.bool, device=q.device), -torch.inf)
+    else:
+        others = torch.einsum("ind,ikd->ink", q, queues.detach())
+    logits = torch.cat([own, others], 2) / temperature  # (H, N, H + K)
+    each = (logits.logsumexp(2) - logits.diagonal(dim1=0, dim2=2).T).mean(1)  # (H,): key view i is head i's positive
+    right = (logits.argmax(2) == heads[:, None]).to(q.dtype).mean()
     return {"loss": each.mean(), "accuracy": right, **{f"head_{i}": part for i, part in enumerate(each)}}
 
 
 class Heads(nn.Module):
-    """A two-layer head for each space: features (N, dim) -> (H, N, out)."""
+    """A two-layer head for each space, SimCLR's, whose batch norm steadies short runs: (N, dim) -> (H, N, out)."""
 
     def __init__(self, number: int, dim: int, hidden: int, out: int):
         super().__init__()
-        self.each = nn.ModuleList(nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, out))
-                                  for _ in range(number))
+        self.each = nn.ModuleList(projection_head(dim, hidden, out) for _ in range(number))
 
     def forward(self, features: Tensor) -> Tensor:
         return torch.stack([head(features) for head in self.each])
 
 
 class LooC(Method):
-    """The method over MoCo v2: query encoder, key encoder (its moving average), and a queue for each head.
+    """The method over MoCo v2 (query encoder, key encoder, a queue for each head), or over SimCLR (queue=0).
 
-    left_out: the augmentations that a head of their own may keep, of "colour" and "place"; (): MoCo v2 with the same
-    views. hidden, out, queue (of each head; 16384 in the paper), momentum, temperature, splits: see MoCo; the keys'
-    batch is always shuffled. augment: of all views; crop and flip are drawn anew for each.
+    left_out: the augmentations that a head of their own may keep, of "colour" and "place"; (): all is forgotten.
+    hidden, out, queue (of each head; 16384 in the paper), momentum, temperature, splits: see MoCo; the keys' batch is
+    always shuffled. queue=0: one network, and the keys of the batch's other images as negatives, which short runs need.
+    augment: of all views; crop and flip are drawn anew for each.
     """
 
     title = "LooC"
     week = 20
-    recipe = {"lr": 3e-3, "weight_decay": 1e-4, "batch_size": 128}
-    explored = ("heads", "keys", "queues")
-    shapes_options = {"augment": TURNED_VIEWS}
+    recipe = {"lr": 1e-3, "weight_decay": 1e-4, "batch_size": 128}
+    explored = ("heads",)
+    shapes_options = {"augment": MOVED_VIEWS, "queue": 0}
 
     def __init__(self, backbone: Backbone, image_size: int = 32, left_out: tuple[str, ...] = KINDS, hidden: int = 512,
                  out: int = 64, queue: int = 512, momentum: float = 0.99, temperature: float = 0.2, splits: int = 2,
@@ -128,9 +136,9 @@ class LooC(Method):
         check_positive("temperature", temperature)
         self.left_out, self.momentum, self.temperature = left_out, momentum, temperature
         self.backbone, self.heads = backbone, Heads(1 + len(left_out), backbone.dim, hidden, out)
-        self.keys = EMA(split_batch_norm(nn.Sequential(self.backbone, self.heads), splits))
-        self.queues = nn.ModuleList(Queue(queue, out) for _ in range(1 + len(left_out)))
-        self.augment = augment or replace(TURNED_VIEWS, size=image_size)
+        self.keys = EMA(split_batch_norm(nn.Sequential(self.backbone, self.heads), splits)) if queue else None
+        self.queues = nn.ModuleList(Queue(queue, out) for _ in range(1 + len(left_out)) if queue)
+        self.augment = augment or Augment(image_size, turn=30.0)
 
     def view(self, images: Tensor, seeds: dict[str, int], device: torch.device) -> Tensor:
         """One view of each image, its place, crop and colour drawn from a seed each; all else of `augment` off."""
@@ -150,29 +158,33 @@ class LooC(Method):
                   for _ in made[1:]]
         return made[0], made[1:], orders
 
-    @torch.no_grad()
     def encode_keys(self, views: list[Tensor], orders: list[Tensor]) -> Tensor:
         """Key views, (N, 3, H, W) each -> (H, H, N, out) of length 1: head, key view, image; a pass for each view."""
-        # the images in front, so that `shuffled_keys` can put them back in order
-        encoder = lambda x: self.keys(x).transpose(0, 1)  # noqa: E731
-        return torch.stack([shuffled_keys(encoder, standardize(v), o) for v, o in zip(views, orders)]).permute(2, 0, 1, 3)
+        keys = self.keys or nn.Sequential(self.backbone, self.heads)
+        encoder = lambda x: keys(x).transpose(0, 1)  # noqa: E731: images in front, for `shuffled_keys`
+        each = [shuffled_keys(encoder, standardize(view), order) for view, order in zip(views, orders)]
+        return torch.stack(each).permute(2, 0, 1, 3)
 
     def loss(self, views: tuple[Tensor, list[Tensor], list[Tensor]], progress: float = 0.0) -> dict[str, Any]:
         query, key_views, orders = views
+        if not self.queues:
+            check_several(query, "LooC without a queue")
         q = self.heads(self.backbone(standardize(query)))  # (H, N, out)
         k = self.encode_keys(key_views, orders)
-        parts = looc_loss(q, k, torch.stack([queue.rows for queue in self.queues]), self.temperature)
+        queues = torch.stack([queue.rows for queue in self.queues]) if self.queues else None
+        parts = looc_loss(q, k, queues, self.temperature)
         if self.training:  # after the logits: no key is its own query's negative
             for i, queue in enumerate(self.queues):
                 queue.enqueue(k[i, i])
         return {**parts, "embedding": normalize(q[0].detach()), "views_per_image": 2 + len(self.left_out)}
 
     def embed_head(self, images: Tensor, head: int) -> Tensor:
-        """Unit embeddings of one head, (N, out); images (N, 3, H, W) are standardised, the module in the mode it is in."""
+        """Unit embeddings of one head, (N, out), of standardised images (N, 3, H, W)."""
         return normalize(self.heads(self.backbone(images))[head])
 
     def after_update(self, progress: float) -> None:
-        self.keys.update(nn.Sequential(self.backbone, self.heads), self.momentum)
+        if self.keys is not None:
+            self.keys.update(nn.Sequential(self.backbone, self.heads), self.momentum)
 
     def param_groups(self, weight_decay: float) -> list[Group]:
         return parameter_groups(self, weight_decay, exempt=False)
