@@ -17,7 +17,7 @@ from course_lib.evaluate.probes import ProbeResult, linear_probe
 
 
 def four_rotations(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Square images (N, C, H, H) -> (4N, C, H, H), all turned by 0, then by 90, 180, 270 degrees; labels int64 (4N,)."""
+    """Square images (N, C, H, H) -> (4N, C, H, H), all by 0, then by 90, 180, 270 degrees; labels int64 (4N,)."""
     if images.ndim != 4 or images.shape[2] != images.shape[3]:
         raise ValueError(f"images are {tuple(images.shape)}; expected square ones, (N, C, H, H)")
     turned = torch.cat([torch.rot90(images, quarter, (2, 3)) for quarter in range(4)])

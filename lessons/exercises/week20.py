@@ -28,8 +28,8 @@ def _bound(scores, *, dim=1, count=None, sign=1, joint=None, total=None, base=1.
     own = scores.diagonal() if joint is None else joint(scores)
     others = scores.logsumexp(dim) if total is None else total(scores)
     each = own - others
-    value = (each.mean() if mean else each.sum()) + sign * math.log(len(scores) if count is None else count(len(scores)))
-    return value / base
+    number = len(scores) if count is None else count(len(scores))
+    return ((each.mean() if mean else each.sum()) + sign * math.log(number)) / base
 
 
 def _without_own(scores):
@@ -80,10 +80,10 @@ bound = Exercise(
         "the mean under the logarithm": lambda scores: (
             scores.diagonal() - scores.exp().mean(1).log()).mean(),
         "log_softmax and trace": lambda scores: scores.log_softmax(1).trace() / len(scores) + math.log(len(scores))},
-    hints=("Each row is a multiple choice among N candidates; the right one stands on the diagonal. What is its loss, and "
-           "what is the loss of guessing?",
-           "scores.log_softmax(dim=1).diagonal() holds the logarithms of the partners' probabilities; their mean is minus "
-           "the loss. Guessing has the loss log N.",
+    hints=("Each row is a multiple choice among N candidates; the right one stands on the diagonal. What is its loss, "
+           "and what is the loss of guessing?",
+           "scores.log_softmax(dim=1).diagonal() holds the logarithms of the partners' probabilities; their mean is "
+           "minus the loss. Guessing has the loss log N.",
            "n = len(scores)\n"
            "loss = F.cross_entropy(scores, torch.arange(n, device=scores.device))\n"
            "return math.log(n) - loss"),
@@ -119,8 +119,8 @@ signs = Exercise(
     wrong={
         "head 0 pushes the others away": (
             _signs(lambda t, n: _set(t, (0, slice(1, None)), -1)),
-            "Head 0 has -1 at k_1, k_2, ... They share *more* with the query than k_0 does, and it is not told anything "
-            "about them: 0."),
+            "Head 0 has -1 at k_1, k_2, ... They share *more* with the query than k_0 does, and it is told nothing about "
+            "them: 0."),
         "all key views are positives of head 0": (
             _signs(lambda t, n: _set(t, (0, slice(None)), 1)),
             "In the loss of the paper head 0 has one positive, k_0. The others share a parameter with the query, which "
@@ -131,7 +131,8 @@ signs = Exercise(
             "In head i the key views of the *other* augmentations are negatives, too: all but k_i."),
         "no negatives of the same image": (
             lambda n: torch.eye(n + 1, dtype=torch.long),
-            "Then head i need not keep augmentation i: nothing tells k_i from the other key views. Those are negatives."),
+            "Then head i need not keep augmentation i: nothing tells k_i from the other key views. These are "
+            "negatives."),
         "k_0 is not compared": (
             _signs(lambda t, n: _set(t, (slice(1, None), 0), 0)),
             "In head i also k_0 is a negative: it does not share augmentation i with the query."),
@@ -228,7 +229,8 @@ loss = Exercise(
             "The queue's rows are missing among the negatives: q[i] @ queues[i].T."),
         "keys of head 0": (
             _changed(key=lambda k, i, j: k[0, j]),
-            "You compare every head's query with head 0's keys. Head i has its own embedding of each key view: k[i, j]."),
+            "You compare every head's query with head 0's keys. Head i has its own embedding of each key view: "
+            "k[i, j]."),
         "head and key view exchanged": (
             _changed(key=lambda k, i, j: k[j, i]),
             "k[i, j] is head i's embedding of key view j; you took k[j, i]."),
@@ -260,10 +262,10 @@ loss = Exercise(
         "softmax": lambda q, k, queues, temperature=0.2: torch.stack([-torch.cat(
             [torch.einsum("nd,jnd->nj", q[i], k[i] if i else k[0, :1]), q[i] @ queues[i].T], 1).div(
                 temperature).softmax(1)[:, i].log().mean() for i in range(len(q))]).mean()},
-    hints=("Go through the heads one by one. Each is InfoNCE: which column is the positive, and which negatives does the "
-           "sign table add to the queue?",
-           "Head i >= 1: logits = [q_i . k_i0, ..., q_i . k_in, q_i . queue_i] / temperature, and the answer is column i. "
-           "Head 0: the column of k_0 and its queue.",
+    hints=("Go through the heads one by one. Each is InfoNCE: which column is the positive, and which negatives does "
+           "the sign table add to the queue?",
+           "Head i >= 1: logits = [q_i . k_i0, ..., q_i . k_in, q_i . queue_i] / temperature, and the answer is column "
+           "i. Head 0: the column of k_0 and its queue.",
            "losses = []\n"
            "for i in range(len(q)):\n"
            "    seen = k[i] if i > 0 else k[i, :1]\n"
@@ -337,7 +339,8 @@ def _mistaken(*, keys=None, gradient=False, lengths=(True, True), by="key", queu
         q = unit(query(view)) if lengths[0] else query(view)
         with torch.set_grad_enabled(gradient):
             encoder = key if by == "key" else query
-            k = torch.stack([encoder(each) for each in key_views], 1) if keys is None else keys(encoder, view, key_views)
+            many = keys or (lambda encoder, view, views: torch.stack([encoder(each) for each in views], 1))
+            k = many(encoder, view, key_views)
         k = unit(k) if lengths[1] else k
 
         def enqueue():
@@ -427,8 +430,8 @@ step = Exercise(
     },
     right={"one thing after another": _mistaken()},
     hints=("MoCo's step (lesson 05) with n + 1 key views, and a queue for each head. Which key goes into which queue?",
-           "q = normalised query(view), (H, N, D). Under torch.no_grad() a pass of `key` for each key view, stacked along "
-           "dim=1: (H, H, N, D). Then contrast(q, k, queues), optimizer, momentum, queues[i].enqueue(k[i, i]).",
+           "q = normalised query(view), (H, N, D). Under torch.no_grad() a pass of `key` for each key view, stacked "
+           "along dim=1: (H, H, N, D). Then contrast(q, k, queues), optimizer, momentum, queues[i].enqueue(k[i, i]).",
            "q = F.normalize(query(view), dim=-1)\n"
            "with torch.no_grad():\n"
            "    k = torch.stack([F.normalize(key(each), dim=-1) for each in key_views], dim=1)\n"

@@ -161,7 +161,10 @@ class LooC(Method):
     def encode_keys(self, views: list[Tensor], orders: list[Tensor]) -> Tensor:
         """Key views, (N, 3, H, W) each -> (H, H, N, out) of length 1: head, key view, image; a pass for each view."""
         keys = self.keys or nn.Sequential(self.backbone, self.heads)
-        encoder = lambda x: keys(x).transpose(0, 1)  # noqa: E731: images in front, for `shuffled_keys`
+
+        def encoder(images: Tensor) -> Tensor:
+            return keys(images).transpose(0, 1)  # images in front, for `shuffled_keys`
+
         each = [shuffled_keys(encoder, standardize(view), order) for view, order in zip(views, orders)]
         return torch.stack(each).permute(2, 0, 1, 3)
 
