@@ -119,7 +119,7 @@ signs = Exercise(
     wrong={
         "head 0 pushes the others away": (
             _signs(lambda t, n: _set(t, (0, slice(1, None)), -1)),
-            "Head 0 has -1 at k_1, k_2, ... They share *more* with the query than k_0 does, and it is told nothing about "
+            "Head 0 has -1 at k_1, k_2, ... They share *more* with the query than k_0 does, and it is told nothing of "
             "them: 0."),
         "all key views are positives of head 0": (
             _signs(lambda t, n: _set(t, (0, slice(None)), 1)),
