@@ -3,6 +3,7 @@
     python lessons/grids/week20b.py   # what is missing in lessons/runs/20_looc (half a minute of one core each)
 
 All lines see views of one kind; what changes is which heads there are. Without any, it is SimCLR with one direction.
+Kept beside the records: the first seed's network with both heads.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from course_lib.augment.pixels import standardize, to_float
 from course_lib.evaluate.probes import factor_probe
 from course_lib.methods.contrastive.looc import MOVED_VIEWS, LooC
 
-STEPS, BATCH, LR = 300, 64, 1e-3
-LINES = {"none": (), "colour": ("colour",), "place": ("place",), "both": ("colour", "place")}
+STEPS, BATCH, LR = 200, 64, 1e-3
+LINES = {"both": ("colour", "place"), "none": ()}
 
 
 def runs() -> list[Run]:
@@ -41,6 +42,8 @@ def through(method: LooC, images: Tensor, head: int) -> Tensor:
 def rows(made: Made) -> list[dict]:
     method, splits = made.method.eval(), shapes()
     assert isinstance(method, LooC)
+    if made.run.id == "both-s0":
+        made.beside["both.pt"] = method
     seen = [{"name": f"head {head}", "kind": "head",
              "factors": factor_probe(through(method, splits.train.images, head), splits.train,
                                      through(method, splits.test.images, head), splits.test, limit=3000)}
