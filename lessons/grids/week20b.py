@@ -1,9 +1,9 @@
-"""Make the stored runs of lesson 20 on LooC: one head for each augmentation that is left out.
+"""Make the stored runs of lesson 20 on LooC: a head for each augmentation that is left out.
 
     python lessons/grids/week20b.py   # what is missing in lessons/runs/20_looc (half a minute of one core each)
 
-All lines see views of one kind; what changes is which heads there are. Without any, it is SimCLR with one direction.
-Kept beside the records: the first seed's network with both heads.
+The control is in each network: head 0, which may keep neither, beside the others on the same backbone. Kept beside
+the records: the first seed's network.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from course_lib.evaluate.probes import factor_probe
 from course_lib.methods.contrastive.looc import MOVED_VIEWS, LooC
 
 STEPS, BATCH, LR = 200, 64, 1e-3
-LINES = {"both": ("colour", "place"), "none": ()}
+LINES = {"both": ("colour", "place")}
 
 
 def runs() -> list[Run]:
