@@ -18,7 +18,7 @@ from course_lib.augment.pixels import standardize, to_float
 from course_lib.evaluate.probes import factor_probe
 from course_lib.methods.contrastive.looc import MOVED_VIEWS, LooC
 
-STEPS, BATCH, LR = 200, 64, 1e-3
+STEPS, BATCH, LR = 150, 64, 1e-3
 LINES = {"both": ("colour", "place")}
 
 
@@ -46,7 +46,7 @@ def rows(made: Made) -> list[dict]:
         made.beside["both.pt"] = method
     seen = [{"name": f"head {head}", "kind": "head",
              "factors": factor_probe(through(method, splits.train.images, head), splits.train,
-                                     through(method, splits.test.images, head), splits.test, limit=3000)}
+                                     through(method, splits.test.images, head), splits.test, limit=2000)}
             for head in range(1 + len(method.left_out))]
     return [measure(made.run.says["line"], "method", method.evaluated), *seen, *controls()]
 

@@ -120,7 +120,7 @@ SECOND = {
         "head 0 pushes the others away": _entries(lambda i, j, n: 1 if i == j else -1),
         "all key views are positives of head 0": _entries(lambda i, j, n: 1 if i in (0, j) else -1),
         "only k_0 is a negative": lambda n: _entries(
-            lambda i, j, n: 1 if i == j else -1 if i and not j else 0)(n) if n > 1 else torch.tensor([[-1, 0], [1, -1]]),
+            lambda i, j, n: 1 if i == j else -1 if i and not j else 0)(n) if n > 1 else -_entries(_plain)(1),
         "no negatives of the same image": _entries(lambda i, j, n: int(i == j)),
         "k_0 is not compared": _entries(lambda i, j, n: 0 if i and not j else _plain(i, j, n)),
         "k_0 is a positive everywhere": _entries(lambda i, j, n: 1 if not j else _plain(i, j, n)),
