@@ -37,6 +37,7 @@ METHODS = {
     "mochi": "contrastive.mochi:MoCHi",
     "imco": "contrastive.imco:ImCo",
     "unmix": "contrastive.unmix:UnMix",
+    "looc": "contrastive.looc:LooC",
     "lenses": "contrastive.lenses:Lenses",
     "pixpro": "dense.pixpro:PixPro",
     "vader": "dense.vader:VADeR",

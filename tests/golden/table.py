@@ -26,6 +26,7 @@ from course_lib.models.patches import patchify
 from course_lib.optim import LARS, cosine, ema_momentum, parameter_groups, warmup_cosine
 from golden import beit_dmae as masked_b
 from golden import clustering, contrastive, dense_metric, information, mixing, mutual, negatives, pretext, surveys
+from golden import clustering, contrastive, dense_metric, good_views, information, mixing, mutual, negatives, pretext
 from golden import dino_ibot as distilled
 from golden import mae_simmim as pixels
 from golden import mice_gatcluster as clustered
@@ -356,6 +357,9 @@ TABLE = [
     Row("dim.npz", "methods.information.dim.information_loss, Donsker-Varadhan", mutual.dim_textbook, rtol=1e-5,
         unused={"dv_official_*": "it raises an error (NaN), or masks places: test_dim.py"}),
     Row("paper_relic.npz", "methods.contrastive.relic.relic_loss, log_likeness, divergence", mutual.relic),
+    Row("paper_looc.npz", "methods.contrastive.looc.looc_loss, sign_table", good_views.looc),
+    Row("infomin_pycontrast.npz", "methods.contrastive.moco.moco_logits, info_nce", good_views.infomin,
+        unused={"labels": "all 0: the positive's column"}),
     Row("npid_nce.npz", "methods.pretext.npid.nce_loss, memory.MemoryBank", pretext.npid_nce),
     Row("npid_softmax.npz", "methods.pretext.npid.instance_softmax, memory.MemoryBank", pretext.npid_softmax),
     Row("pirl.npz", "methods.pretext.pirl.pirl_loss, memory.MemoryBank", pretext.pirl),

@@ -1,0 +1,43 @@
+"""Scores without labels: rotations, the probe on them, rank correlation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from course_lib.evaluate.label_free import four_rotations, rank_correlation, rotation_probe
+
+
+def test_all_images_are_turned_by_quarters_and_labelled():
+    images = torch.rand(3, 2, 4, 4)
+    turned, labels = four_rotations(images)
+    assert turned.shape == (12, 2, 4, 4) and labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    assert torch.equal(turned[:3], images)
+    for r in range(4):  # a quarter turn against the clock: row i becomes column i, read from below
+        assert torch.equal(turned[4, :, 3 - r], images[1, :, :, r])
+    assert torch.equal(turned[7], images[1].flip((1, 2)))
+    with pytest.raises(ValueError, match=r"expected square ones, \(N, C, H, H\)"):
+        four_rotations(torch.rand(2, 3, 4, 5))
+
+
+def test_a_direction_can_be_read_and_its_absence_too():
+    generator = torch.Generator().manual_seed(0)
+    slope = torch.linspace(0, 1, 6)[:, None].expand(6, 6)
+
+    def draw(n, up):
+        return (up * slope + torch.rand(n, 1, 6, 6, generator=generator)).float()
+
+    flat = lambda images: images.flatten(1)  # noqa: E731
+    lit = rotation_probe(flat, *(draw(n, 2.0) for n in (60, 40, 40)))
+    plain = rotation_probe(flat, *(draw(n, 0.0) for n in (60, 40, 40)))
+    assert lit.accuracy > 0.95 and plain.accuracy < 0.45 and lit.train_size == 240
+
+
+def test_rank_correlation_counts_ranks_only():
+    assert rank_correlation([1, 2, 3, 4], [0.1, 0.2, 5.0, 9.0]) == pytest.approx(1)
+    assert rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
+    ranks = [(1, 2.5), (2, 1), (3, 4), (4, 2.5)]  # ties share their rank
+    mean = 2.5
+    cov = sum((a - mean) * (b - mean) for a, b in ranks)
+    spread = [sum((r[i] - mean) ** 2 for r in ranks) for i in (0, 1)]
+    assert rank_correlation([1, 2, 3, 4], [5, 0, 9, 5]) == pytest.approx(cov / (spread[0] * spread[1]) ** 0.5)
