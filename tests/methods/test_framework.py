@@ -10,7 +10,8 @@ import torch
 from course_lib.data.images import Batch
 from course_lib.methods import build_method
 from course_lib.methods.information.amdim import nce
-from course_lib.methods.information.framework import ASPECTS, PAPERS, Compared, contrast, cosine, losses, once, paper_of
+from course_lib.methods.information.extraction import Compared
+from course_lib.methods.information.framework import ASPECTS, PAPERS, contrast, cosine, losses, once, paper_of
 from course_lib.models.layers import normalize
 from course_lib.train.loop import fit
 from helpers.draws import randn
