@@ -3,7 +3,7 @@
     python lessons/grids/week24.py   # what is missing in lessons/runs/24_framework
 
 All lines have the same images, steps, batch, learning rate and seeds. Switches: the same views, of which two share a
-flip where the augmentation is "amdim". Encoders: turned and shifted views. CMC: crops and flips alone.
+flip where the augmentation is "amdim". CPC: a picture recoloured as a whole, or each patch by itself. CMC: crops alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import lru_cache, partial
 import torch
 from grid import Grid, Made, Run, few, shapes
 
-from course_lib.augment.views import SHAPES_VIEWS, TURNED_VIEWS, Augment
+from course_lib.augment.views import SHAPES_VIEWS, Augment
 from course_lib.data.images import ImageSet
 from course_lib.evaluate.features import embed, raw_pixels
 from course_lib.evaluate.measures import effective_rank
@@ -30,6 +30,7 @@ CROPS = Augment(scale=(0.8, 1.0), jitter_p=0.0, gray_p=0.0)  # CMC's: channels a
 START, END = PAPERS["SimCLR"], PAPERS["YADIM"]
 SWITCHES = {name: START[:place] + END[place:place + 1] + START[place + 1:]
             for place, name in enumerate(ASPECTS) if START[place] != END[place]}
+PATCHES = {"patch": 16, "step": 8, "rows": (1, 2)}
 DEEPER = {"depth": 4, "widths": (32, 64, 128, 128)}
 ENCODERS = {"convnet": {}, "deeper convnet": DEEPER, "amdim-net": {}}
 
@@ -48,22 +49,26 @@ def build(run: Run) -> torch.nn.Module:
     return build_method(run.method, run.backbone, 32, backbone_options=options, **run.options)
 
 
-def line(name: str, seed: int, method: str, options: dict, augment: Augment = SHAPES_VIEWS, **says: str) -> Line:
-    fit = {"steps": STEPS, "batch_size": BATCH, "lr": LR, "device": "cpu"}
+def line(name: str, seed: int, method: str, options: dict, augment: Augment = SHAPES_VIEWS, lr: float = LR,
+         **says: str) -> Line:
+    fit = {"steps": STEPS, "batch_size": BATCH, "lr": lr, "device": "cpu"}
     return Line(f"{name.replace(' ', '-')}-s{seed}", seed, method, {"augment": augment, **options}, fit,
                 {"line": name, **options, **says}, build=build)
 
 
 def runs() -> list[Run]:
     lines = {"simclr": START, **SWITCHES, "yadim": END}
-    first = ("simclr", "augmentation", "extraction", "yadim")  # what was stored first
-    return [*(line(name, seed, "framework", dict(zip(ASPECTS, lines[name]))) for seed in SEEDS for name in first),
-            *(line(f"{method} {encoder}", seed, method, {}, TURNED_VIEWS, network=encoder) for seed in SEEDS
-              for method in ("yadim", "amdim") for encoder in ENCODERS),
-            *(line(name, seed, "framework", dict(zip(ASPECTS, lines[name]))) for seed in SEEDS
-              for name in lines if name not in first),
-            *(line(f"cmc {space}", seed, "cmc", {"space": space, "negatives": 512, "softmax": True}, CROPS)
-              for seed in SEEDS for space in ("lab", "rgb"))]
+    first, normed = ("simclr", "augmentation", "extraction", "yadim"), {"norm": True}
+    made = [line(name, seed, "framework", dict(zip(ASPECTS, lines[name]))) for seed in SEEDS for name in first]
+    made += [line("yadim normed", seed, "framework", dict(zip(ASPECTS, END)) | normed) for seed in SEEDS]
+    made += [line(f"cpc {name}", seed, "cpc", {**PATCHES, "patch_augment": own}, views, 1e-3) for seed in SEEDS
+             for name, own, views in (("one colour", False, SHAPES_VIEWS), ("own colours", True, CROPS))]
+    made += [line(f"{method} {net}", seed, method, options, network=net) for seed in SEEDS
+             for method, options in (("yadim", normed), ("amdim", {})) for net in ENCODERS]
+    made += [line(name, seed, "framework", dict(zip(ASPECTS, lines[name]))) for seed in SEEDS
+             for name in lines if name not in first]
+    return made + [line(f"cmc {space}", seed, "cmc", {"space": space, "negatives": 512, "softmax": True}, CROPS)
+                   for seed in SEEDS for space in ("lab", "rgb")]
 
 
 @lru_cache

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.augment.pixels import standardize, to_float
-from course_lib.augment.views import TURNED_VIEWS, Augment, official_crop, two_views
+from course_lib.augment.views import Augment, official_crop, two_views
 from course_lib.collectives import gather, world_size
 from course_lib.data.images import Batch
 from course_lib.methods.base import TwoViewMethod
@@ -182,7 +182,6 @@ class MapMethod(TwoViewMethod):
 
     week = 24
     recipe = {"lr": 1e-3, "weight_decay": 1e-5, "batch_size": 64, "betas": (0.8, 0.999)}
-    shapes_options = {"augment": TURNED_VIEWS}  # two views share their flip, and so the object's place gives them away
     backbone: ConvBackbone
     pairs: Pairs
 

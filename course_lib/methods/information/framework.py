@@ -63,6 +63,7 @@ from course_lib.methods.information.extraction import (
     rows_below,
 )
 from course_lib.models.backbones import mean_of_positions
+from course_lib.models.batch_norm import BatchNorm2d
 from course_lib.models.layers import Backbone, normalize
 from course_lib.models.teacher import EMA
 from course_lib.optim import ema_momentum
@@ -154,14 +155,14 @@ def check_choices(**choices: str) -> None:
 
 
 class LastMap(nn.Module):
-    """A backbone's maps -> the last one alone, in a list; with a head, the head's vector of its mean."""
+    """A backbone's maps -> the last one alone, normed, in a list; with a head, the head's vector of its mean."""
 
-    def __init__(self, head: nn.Module | None = None):
+    def __init__(self, head: nn.Module | None = None, norm: nn.Module | None = None):
         super().__init__()
-        self.head = head
+        self.head, self.norm = head, norm or nn.Identity()
 
     def forward(self, maps: list[Tensor]) -> Any:
-        return maps[-1:] if self.head is None else self.head(mean_of_positions(maps[-1]))
+        return [self.norm(maps[-1])] if self.head is None else self.head(mean_of_positions(maps[-1]))
 
 
 class Represented(nn.Module):
@@ -187,8 +188,9 @@ class Framework(TwoViewMethod):
     augmentation: simclr, moco, byol, amdim or cpc. encoder: one, or momentum (candidates are of a copy that follows).
     extraction: projection, queue, prediction, scales, last map or rows below. similarity: scaled dot, tenth dot, cosine
     or cosine/T. loss: nce, regulated, distance or minus. temperature: T. clip: of the regulated loss (20 for scales,
-    else 10). momentum: the copy's; for predictions it rises to 1, as in BYOL. queue: its length. augment, other: how
-    views look, but not how many there are. Heads are those of the papers' own files, with their defaults.
+    else 10). momentum: the copy's; for predictions it rises to 1, as in BYOL. queue: its length. norm: a batch norm on
+    the last map, see YADIM. augment, other: how views look, but not how many there are. Heads are those of the papers'
+    own files, with their defaults.
     """
 
     title = "Five choices"
@@ -199,7 +201,7 @@ class Framework(TwoViewMethod):
     def __init__(self, backbone: Backbone, image_size: int = 32, augmentation: str = "amdim", encoder: str = "one",
                  extraction: str = "last map", similarity: str = "scaled dot", loss: str = "regulated",
                  temperature: float = 0.2, clip: float | None = None, momentum: float = 0.99, queue: int = 512,
-                 augment: Augment | None = None, other: Augment | None = None):
+                 augment: Augment | None = None, other: Augment | None = None, norm: bool = False):
         super().__init__()
         self.choices = (augmentation, encoder, extraction, similarity, loss)
         check_choices(**dict(zip(ASPECTS, self.choices)))
@@ -207,6 +209,7 @@ class Framework(TwoViewMethod):
         clip = (20.0 if extraction == "scales" else 10.0) if clip is None else clip
         check_positive("clip", clip)
         self.backbone, self.size, self.momentum, self.pairs = backbone, image_size, momentum, ()
+        self.norm = norm
         look = AUGMENTATIONS[augmentation](image_size)
         first, second = look if isinstance(look, tuple) else (look, look)
         self.augment, self.other = augment or first, other or augment or second
@@ -238,7 +241,7 @@ class Framework(TwoViewMethod):
         check_maps(backbone, f"extraction {name!r}")
         scales = Scales(backbone, size) if name == "scales" else None
         self.pairs = ((0, 0),) if scales is None else pairs_of("01,02,11", 1 + len(scales.local))
-        return scales or LastMap(), cells_and_maps(self.pairs)
+        return scales or LastMap(norm=BatchNorm2d(backbone.dim) if self.norm else None), cells_and_maps(self.pairs)
 
     def views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Two views (B, 3, H, W), or one as patches (B, h, w, 3, p, p), and draws (P, 2, B) of the source cells."""
