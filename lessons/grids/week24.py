@@ -58,13 +58,13 @@ def line(name: str, seed: int, method: str, options: dict, augment: Augment = SH
 
 def runs() -> list[Run]:
     lines = {"simclr": START, **SWITCHES, "yadim": END}
-    first, normed = ("simclr", "augmentation", "extraction", "yadim"), {"norm": True}
+    first, nets = ("simclr", "augmentation", "extraction", "yadim"), list(ENCODERS)
     made = [line(name, seed, "framework", dict(zip(ASPECTS, lines[name]))) for seed in SEEDS for name in first]
-    made += [line("yadim normed", seed, "framework", dict(zip(ASPECTS, END)) | normed) for seed in SEEDS]
+    made += [line(f"{method} {net}", seed, method.split("-")[0], options, network=net) for seed in SEEDS
+             for method, options, some in (("yadim", {"norm": True}, nets), ("yadim-bare", {}, nets[1:2]),
+                                           ("amdim", {}, nets)) for net in some]
     made += [line(f"cpc {name}", seed, "cpc", {**PATCHES, "patch_augment": own}, views, 1e-3) for seed in SEEDS
              for name, own, views in (("one colour", False, SHAPES_VIEWS), ("own colours", True, CROPS))]
-    made += [line(f"{method} {net}", seed, method, options, network=net) for seed in SEEDS
-             for method, options in (("yadim", normed), ("amdim", {})) for net in ENCODERS]
     made += [line(name, seed, "framework", dict(zip(ASPECTS, lines[name]))) for seed in SEEDS
              for name in lines if name not in first]
     return made + [line(f"cmc {space}", seed, "cmc", {"space": space, "negatives": 512, "softmax": True}, CROPS)
