@@ -1,9 +1,9 @@
-"""Make the stored runs of lesson 24: from SimCLR to YADIM one switch at a time, three encoders, CMC's channels.
+"""Make the stored runs of lesson 24: from SimCLR to YADIM one switch at a time, CPC's colours, three encoders.
 
     python lessons/grids/week24.py   # what is missing in lessons/runs/24_framework
 
 All lines have the same images, steps, batch, learning rate and seeds. Switches: the same views, of which two share a
-flip where the augmentation is "amdim". CPC: a picture recoloured as a whole, or each patch by itself. CMC: crops alone.
+flip where the augmentation is "amdim". CPC: a picture recoloured as a whole, or each patch by itself.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from course_lib.methods.information.framework import ASPECTS, PAPERS
 
 STEPS, BATCH, LR, SEEDS = 120, 64, 3e-3, (0, 1, 2)
 BANK, QUERIES = 4000, 1000  # of the images
-CROPS = Augment(scale=(0.8, 1.0), jitter_p=0.0, gray_p=0.0)  # CMC's: channels are its views, colours stay
+CROPS = Augment(scale=(0.8, 1.0), jitter_p=0.0, gray_p=0.0)  # patches are recoloured by themselves
 START, END = PAPERS["SimCLR"], PAPERS["YADIM"]
-SWITCHES = {name: START[:place] + END[place:place + 1] + START[place + 1:]
-            for place, name in enumerate(ASPECTS) if START[place] != END[place]}
+SWITCHES = {name: START[:place] + END[place:place + 1] + START[place + 1:] for place, name in enumerate(ASPECTS)
+            if name in ("augmentation", "extraction")}  # two of the four that differ
 PATCHES = {"patch": 16, "step": 8, "rows": (1, 2)}
 DEEPER = {"depth": 4, "widths": (32, 64, 128, 128)}
 ENCODERS = {"convnet": {}, "deeper convnet": DEEPER, "amdim-net": {}}
@@ -57,18 +57,14 @@ def line(name: str, seed: int, method: str, options: dict, augment: Augment = SH
 
 
 def runs() -> list[Run]:
-    lines = {"simclr": START, **SWITCHES, "yadim": END}
-    first, nets = ("simclr", "augmentation", "extraction", "yadim"), list(ENCODERS)
-    made = [line(name, seed, "framework", dict(zip(ASPECTS, lines[name]))) for seed in SEEDS for name in first]
+    lines, nets = {"simclr": START, **SWITCHES, "yadim": END}, list(ENCODERS)
+    made = [line(name, seed, "framework", dict(zip(ASPECTS, choices))) for seed in SEEDS
+            for name, choices in lines.items()]
     made += [line(f"{method} {net}", seed, method.split("-")[0], options, network=net) for seed in SEEDS
              for method, options, some in (("yadim", {"norm": True}, nets), ("yadim-bare", {}, nets[1:2]),
                                            ("amdim", {}, nets)) for net in some]
-    made += [line(f"cpc {name}", seed, "cpc", {**PATCHES, "patch_augment": own}, views, 1e-3) for seed in SEEDS
-             for name, own, views in (("one colour", False, SHAPES_VIEWS), ("own colours", True, CROPS))]
-    made += [line(name, seed, "framework", dict(zip(ASPECTS, lines[name]))) for seed in SEEDS
-             for name in lines if name not in first]
-    return made + [line(f"cmc {space}", seed, "cmc", {"space": space, "negatives": 512, "softmax": True}, CROPS)
-                   for seed in SEEDS for space in ("lab", "rgb")]
+    return made + [line(f"cpc {name}", seed, "cpc", {**PATCHES, "patch_augment": own}, views, 1e-3) for seed in SEEDS
+                   for name, own, views in (("one colour", False, SHAPES_VIEWS), ("own colours", True, CROPS))]
 
 
 @lru_cache
