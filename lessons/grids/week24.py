@@ -1,4 +1,4 @@
-"""Make the stored runs of lesson 24: from SimCLR to YADIM one switch at a time, CPC's colours, three encoders.
+"""Make the stored runs of lesson 24: from SimCLR to YADIM one switch at a time, CPC's colours, two encoders.
 
     python lessons/grids/week24.py   # what is missing in lessons/runs/24_framework
 
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache, partial
 
 import torch
 from grid import Grid, Made, Run, few, shapes
+from networks import DEEPER
 
 from course_lib.augment.views import SHAPES_VIEWS, Augment
 from course_lib.data.images import ImageSet
@@ -31,17 +31,7 @@ START, END = PAPERS["SimCLR"], PAPERS["YADIM"]
 SWITCHES = {name: START[:place] + END[place:place + 1] + START[place + 1:] for place, name in enumerate(ASPECTS)
             if name in ("augmentation", "extraction")}  # two of the four that differ
 PATCHES = {"patch": 16, "step": 8, "rows": (1, 2)}
-DEEPER = {"depth": 4, "widths": (32, 64, 128, 128)}
-ENCODERS = {"convnet": {}, "deeper convnet": DEEPER, "amdim-net": {}}
-
-
-@dataclass
-class Line(Run):
-    """A run over one of several encoders."""
-
-    @property
-    def backbone(self) -> str:
-        return "amdim-net" if self.says.get("network") == "amdim-net" else "convnet"
+ENCODERS = {"convnet": {}, "deeper convnet": DEEPER}
 
 
 def build(run: Run) -> torch.nn.Module:
@@ -50,9 +40,9 @@ def build(run: Run) -> torch.nn.Module:
 
 
 def line(name: str, seed: int, method: str, options: dict, augment: Augment = SHAPES_VIEWS, lr: float = LR,
-         **says: str) -> Line:
+         **says: str) -> Run:
     fit = {"steps": STEPS, "batch_size": BATCH, "lr": lr, "device": "cpu"}
-    return Line(f"{name.replace(' ', '-')}-s{seed}", seed, method, {"augment": augment, **options}, fit,
+    return Run(f"{name.replace(' ', '-')}-s{seed}", seed, method, {"augment": augment, **options}, fit,
                 {"line": name, **options, **says}, build=build)
 
 
