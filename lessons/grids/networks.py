@@ -50,6 +50,7 @@ VIT = {"patch": 4, "dim": 96, "depth": 3, "heads": 3, "stem": (32, 64), "positio
        "layer_scale": None, "key_bias": True}
 PATCHES, CLASS = {**VIT, "pool": "mean"}, {**VIT, "pool": "class"}  # what is evaluated
 DECODER = {"width": 96, "depth": 2, "heads": 4}
+DEEPER = {"depth": 4, "widths": (32, 64, 128, 128)}  # each place of its last map, 2x2, sees the whole picture
 DISTILLED = {"std": None, "crops": 0}
 
 
@@ -61,6 +62,7 @@ class Plan:
     fit: dict = field(default_factory=dict)
     options: dict = field(default_factory=dict)
     vit: dict | None = None
+    convnet: dict | None = None  # its options, where they are not the usual ones
 
     @property
     def backbone(self) -> str:
@@ -71,6 +73,10 @@ SHAPES = {
     "vicreg": Plan(2000), "simclr": Plan(4000), "moco": Plan(4000), "moco-v2": Plan(4000), "byol": Plan(6000),
     "simsiam": Plan(8000), "swav": Plan(3500), "barlow-twins": Plan(4000), "align-uniform": Plan(2000),
     "roco": Plan(4000), "imco": Plan(4000), "looc": Plan(1500, {"batch_size": 64}),
+    "roco": Plan(4000), "imco": Plan(4000),
+    "amdim": Plan(800, {"batch_size": 64, "lr": 3e-3}, convnet=DEEPER),
+    "yadim": Plan(800, {"batch_size": 64, "lr": 3e-3}, convnet=DEEPER),
+    "cpc": Plan(300, {"batch_size": 64}, {"patch": 16, "step": 8, "rows": (1, 2)}),
     "spark": Plan(2500, {"batch_size": 128}),
     "mae": Plan(2000, {"batch_size": 128}, DECODER, PATCHES),
     "simmim": Plan(2000, {"batch_size": 128}, {"std": 0.1}, PATCHES),
@@ -107,7 +113,7 @@ def build(name: str, on: str, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     if begins(name, plan):
         return build_on(name, 32, **{**own, **plan.options})
-    return build_method(name, plan.backbone, 32, backbone_options=plan.vit, **{**own, **plan.options})
+    return build_method(name, plan.backbone, 32, backbone_options=plan.vit or plan.convnet, **{**own, **plan.options})
 
 
 def begins(name: str, plan: Plan) -> bool:
@@ -135,6 +141,7 @@ def make(name: str, on: str, seed: int, splits: Splits, out: Path, steps: int, s
     rows = measures(method, None if begins(name, plan) else build(name, on, seed), name, seed, splits)
     settings = {**method.recipe, **plan.fit, "images": len(splits.train), **plan.options,
                 **{f"vit_{k}": v for k, v in (plan.vit or {}).items()},
+                **{f"convnet_{k}": v for k, v in (plan.convnet or {}).items()},
                 "views_per_second": history.views_per_second, **spent}
     run = StoredRun.from_history(name, splits.train.name, history, id=f"{on}-{name}-s{seed}", backbone=plan.backbone,
                                  augmentation=repr(method.augment), seed=seed, settings=settings, scores=rows,

@@ -183,3 +183,15 @@ def test_resume_is_bit_exact(tmp_path):
     fit(build(directions=1), images(), out=tmp_path / "cut", watch=Stop(3), **settings)
     fit(again, images(), out=tmp_path / "cut", resume=True, **settings)
     assert same(state(whole), state(again))
+
+
+def test_patches_are_recoloured_by_themselves():
+    """Of a grey picture of one value, patches differ only if each has an augmentation of its own."""
+    batch = Batch(torch.full((4, 3, 16, 16), 128, dtype=torch.uint8), torch.arange(4), None)
+    spread = {}
+    for own in (False, True):
+        method = build(patch_augment=own)
+        patches = method.views(batch, torch.Generator().manual_seed(0))
+        assert patches.shape == (4, 7, 7, 3, 4, 4)
+        spread[own] = float(patches.mean((3, 4, 5)).flatten(1).std(1).max())
+    assert spread[False] < 1e-5 < 0.02 < spread[True]

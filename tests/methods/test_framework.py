@@ -10,7 +10,8 @@ import torch
 from course_lib.data.images import Batch
 from course_lib.methods import build_method
 from course_lib.methods.information.amdim import nce
-from course_lib.methods.information.framework import ASPECTS, PAPERS, Compared, contrast, cosine, losses, once, paper_of
+from course_lib.methods.information.extraction import Compared
+from course_lib.methods.information.framework import ASPECTS, PAPERS, contrast, cosine, losses, once, paper_of
 from course_lib.models.layers import normalize
 from course_lib.train.loop import fit
 from helpers.draws import randn
@@ -161,3 +162,14 @@ def test_resume_is_bit_exact(name, tmp_path):
     fit(framework(*PAPERS[name]), images(), out=tmp_path / "cut", watch=Stop(3), **settings)
     fit(again, images(), out=tmp_path / "cut", resume=True, **settings)
     assert same(state(whole), state(again))
+
+
+def test_yadim_s_batch_norm_is_the_same_here():
+    torch.manual_seed(1)
+    own = build_method("yadim", "convnet", 16, backbone_options=SMALL_NET, norm=True)
+    ours = build_method("framework", "convnet", 16, backbone_options=SMALL_NET, norm=True)
+    ours.backbone.load_state_dict(own.backbone.state_dict())
+    a, b = both_views("YADIM", own, ours)
+    torch.testing.assert_close(ours.loss(b)["loss"], own.loss(a)["loss"])
+    with torch.no_grad():
+        assert own.maps(a[0])[0].mean((0, 2, 3)).abs().max() < 1e-5, "no direction that all places share"

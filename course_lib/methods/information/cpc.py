@@ -15,14 +15,16 @@ losses are added. The grid turned by quarters gives four directions, each with n
 
 What other implementations get wrong: height and width swapped in the label (the loss then stays at log(B H W));
 targets taken from the context, which has seen them; batch norm in the encoder, whose statistics tell which patches
-belong together (here layer norm: the backbone's option norm); and in Lightning-Bolts (there is no official training
-code) one W for all distances, a sum in which distance k counts k - 1 times, and a context network that pads columns
-after they were convolved, so that the outer ones see themselves alone. The paper's augmentations of single patches are
-left out here; that it has four directions is recalled, not looked up.
+belong together (here layer norm: the backbone's option norm); one colour for all patches of a picture, by which they
+know each other (`patch_augment` recolours each by itself); and in Lightning-Bolts (there is no official training code)
+one W for all distances, a sum in which distance k counts k - 1 times, and a context network that pads columns after
+they were convolved, so that the outer ones see themselves alone. The paper's own augmentations of single patches are
+not known here; that it has four directions is recalled, not looked up.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -37,6 +39,8 @@ from course_lib.methods.base import Method
 from course_lib.methods.information.amdim import amdim_view
 from course_lib.models.layers import Backbone, normalize
 from course_lib.precision import check_positive, in_float32
+
+CROPS = Augment(scale=(0.8, 1.0), jitter_p=0.0, gray_p=0.0)
 
 
 # ------------------------------------------------------------------------------------------------ patches and labels
@@ -123,8 +127,9 @@ class CPC(Method):
 
     patch, step: pixels (a quarter and an eighth of the picture: 7x7 patches). rows: how far below, such as 3 or 1,2,3.
     directions: 1 (downwards) to 4. out: width of the predictions (64). hidden, blocks: of the context networks (256 and
-    5). scale: of the scores (0.1). augment: of the picture, before it is cut. A convnet or resnet that is asked for by
-    name gets layer norms. recipe: for short runs.
+    5). scale: of the scores (0.1). augment: of the picture, before it is cut. patch_augment: then each patch is
+    recoloured by itself, as strongly as in `SHAPES_VIEWS`. A convnet or resnet that is asked for by name gets layer
+    norms. recipe: for short runs.
     """
 
     title = "CPC v2"
@@ -132,12 +137,12 @@ class CPC(Method):
     recipe = {"lr": 1e-3, "batch_size": 32}
     convnet_options = {"norm": "layer"}
     resnet_options = {"norm": "layer"}
-    shapes_options = {"augment": SHAPES_VIEWS}
+    shapes_options = {"augment": CROPS, "patch_augment": True}
     explored = ("predictors",)
 
     def __init__(self, backbone: Backbone, image_size: int = 32, patch: int | None = None, step: int | None = None,
                  rows: int | tuple[int, ...] = (3,), directions: int = 4, out: int = 64, hidden: int = 64,
-                 blocks: int = 5, scale: float = 0.1, augment: Augment | None = None):
+                 blocks: int = 5, scale: float = 0.1, augment: Augment | None = None, patch_augment: bool = False):
         super().__init__()
         self.patch = patch or max(1, image_size // 4)
         self.step = step or max(1, self.patch // 2)
@@ -153,10 +158,15 @@ class CPC(Method):
         self.predictors = nn.ModuleList(Predictor(backbone.dim, out, hidden, blocks, len(self.rows))
                                         for _ in range(directions))
         self.augment = augment or amdim_view(image_size)
+        self.recolour = replace(SHAPES_VIEWS, size=self.patch, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0)
+        self.patch_augment = patch_augment
 
     def views(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The patches of one view of each image: (B, h, w, 3, patch, patch)."""
-        return cut(self.augment(batch.images, generator), self.patch, self.step)
+        patches = cut(self.augment(batch.images, generator), self.patch, self.step)
+        if not self.patch_augment:
+            return patches
+        return self.recolour(patches.flatten(0, 2), generator).unflatten(0, patches.shape[:3])
 
     def encode(self, patches: Tensor) -> Tensor:
         """Patches (B, h, w, 3, patch, patch) -> a map of their vectors, (B, D, h, w)."""

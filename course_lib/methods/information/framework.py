@@ -27,54 +27,48 @@ learning rate, MoCo's split batch norm, each recipe.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from course_lib.augment.pixels import standardize
 from course_lib.augment.views import Augment, byol_views, moco_view, two_views
-from course_lib.collectives import gather, world_size
+from course_lib.collectives import world_size
 from course_lib.data.images import Batch
 from course_lib.methods.base import TwoViewMethod
 from course_lib.methods.contrastive.byol import BYOL
 from course_lib.methods.contrastive.moco import MoCoV2
-from course_lib.methods.contrastive.simclr import SimCLR, partners, simclr_views
+from course_lib.methods.contrastive.simclr import SimCLR, simclr_views
 from course_lib.methods.contrastive.simsiam import SimSiam
 from course_lib.methods.information.amdim import (
-    Pairs,
     Scales,
     amdim_view,
     check_maps,
-    drawn_cells,
     flipped_once,
     nce,
     pairs_of,
     regulated_nce,
     scaled_dots,
 )
-from course_lib.methods.information.cpc import CPC, by_patch, cut, labels_below
+from course_lib.methods.information.cpc import CPC, cut
+from course_lib.methods.information.extraction import (
+    Encode,
+    Extract,
+    all_views,
+    cells_and_maps,
+    key_and_queue,
+    predicted,
+    rows_below,
+)
 from course_lib.models.backbones import mean_of_positions
-from course_lib.models.layers import Backbone, Queue, normalize
+from course_lib.models.batch_norm import BatchNorm2d
+from course_lib.models.layers import Backbone, normalize
 from course_lib.models.teacher import EMA
 from course_lib.optim import ema_momentum
 from course_lib.precision import check_positive, check_several, in_float32
 
-Encode = Callable[[Tensor], Any]  # images (B, 3, H, W) or patches (B, h, w, 3, p, p) -> vectors (B, d), or maps
-
-
-class Compared(NamedTuple):
-    """Anchors (A, d), candidates (C, d), and what each is for whom, (A, C) bool; what is neither does not count."""
-
-    anchors: Tensor
-    candidates: Tensor
-    positive: Tensor
-    negative: Tensor
-    weight: float = 1.0
-
-
-Extract = Callable[[Encode, Encode, Sequence[Tensor]], Iterable[Compared]]
 Similarity = Callable[[Tensor, Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -102,71 +96,6 @@ def once(encode: Encode) -> Encode:
         return seen[id(view)][1]
 
     return remembered
-
-
-# ------------------------------------------------------------------------------------------------ 3 extraction
-def own_and_others(n: int, places: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """For each of n images, which of n * places candidates are its own, and which are not: (n, n * places) bool."""
-    own = torch.eye(n, dtype=torch.bool, device=device).repeat_interleave(places, 1)
-    return own, ~own
-
-
-def all_views(online: Encode, target: Encode, views: Sequence[Tensor]) -> Iterable[Compared]:
-    """SimCLR: each of 2N vectors with all others; its positive is the other view of its image."""
-    both = torch.cat([*views[:2]])  # through the network at once
-    z, k = (torch.cat([gather(part) for part in encode(both).chunk(2)]) for encode in (online, target))  # (2N, d)
-    partner, others = partners(len(z) // 2, z.device)
-    positive = torch.zeros_like(others).scatter(1, partner[:, None], True)
-    yield Compared(z, k, positive, others & ~positive)
-
-
-def key_and_queue(queue: Queue) -> Extract:
-    """MoCo: the first view's query with the second's key, and the negatives of a queue; keys are constants."""
-    def extract(online: Encode, target: Encode, views: Sequence[Tensor]) -> Iterable[Compared]:
-        q, k = online(views[0]), normalize(target(views[1]).detach())  # (N, d) each
-        own, _ = own_and_others(len(q), 1, q.device)
-        queued = own.new_ones(len(q), len(queue.rows))
-        yield Compared(q, torch.cat([k, queue.rows]), torch.cat([own, ~queued], 1), torch.cat([own & False, queued], 1))
-    return extract
-
-
-def predicted(predictor: nn.Module) -> Extract:
-    """BYOL, SimSiam: a prediction from each view with the other's vector, which is a constant."""
-    def extract(online: Encode, target: Encode, views: Sequence[Tensor]) -> Iterable[Compared]:
-        vectors = [online(view) for view in views[:2]]
-        for z, view in zip(vectors, (views[1], views[0])):
-            p, k = gather(predictor(z)), gather(target(view).detach())  # (N, d) each
-            yield Compared(p, k, *own_and_others(len(p), 1, p.device), weight=0.5)
-    return extract
-
-
-def cells_and_maps(pairs: Pairs) -> Extract:
-    """AMDIM, YADIM: one cell of a map of each image with all cells of a map of the other view, both ways."""
-    def extract(online: Encode, target: Encode, views: Sequence[Tensor]) -> Iterable[Compared]:
-        for (source, aim), draw in zip(pairs, views[-1]):
-            for way in (0, 1):
-                cells = gather(drawn_cells(online(views[way])[source], draw[way]))  # (N, d)
-                maps = gather(target(views[1 - way])[aim])  # (N, d, h, w)
-                masks = own_and_others(len(maps), maps.shape[2] * maps.shape[3], maps.device)
-                yield Compared(cells, by_patch(maps), *masks, weight=0.5)
-    return extract
-
-
-def rows_below(predictors: nn.ModuleList, rows: Sequence[int]) -> Extract:
-    """CPC: what the rows above a place predict of it, with all places; the mean of all views and directions."""
-    def extract(online: Encode, target: Encode, views: Sequence[Tensor]) -> Iterable[Compared]:
-        for view in views[:-1]:
-            for quarter, predictor in enumerate(predictors):
-                predictions = predictor(online(view)[-1].rot90(quarter, (2, 3)))[1]
-                targets = gather(predictor(target(view)[-1].rot90(quarter, (2, 3)))[0])  # (N, d, h, w)
-                n, _, height, width = targets.shape
-                for k, prediction in zip(rows, predictions):
-                    labels = labels_below(n, height, width, k).to(targets.device)
-                    anchors, candidates = by_patch(gather(prediction)[:, :, :-k]), by_patch(targets)
-                    places = torch.arange(len(candidates), device=targets.device)
-                    positive = labels[:, None] == places  # (A, C)
-                    yield Compared(anchors, candidates, positive, ~positive, 1 / len(predictors) / len(views[:-1]))
-    return extract
 
 
 # ------------------------------------------------------------------------------------------------ 4 and 5
@@ -226,14 +155,14 @@ def check_choices(**choices: str) -> None:
 
 
 class LastMap(nn.Module):
-    """A backbone's maps -> the last one alone, in a list; with a head, the head's vector of its mean."""
+    """A backbone's maps -> the last one alone, normed, in a list; with a head, the head's vector of its mean."""
 
-    def __init__(self, head: nn.Module | None = None):
+    def __init__(self, head: nn.Module | None = None, norm: nn.Module | None = None):
         super().__init__()
-        self.head = head
+        self.head, self.norm = head, norm or nn.Identity()
 
     def forward(self, maps: list[Tensor]) -> Any:
-        return maps[-1:] if self.head is None else self.head(mean_of_positions(maps[-1]))
+        return [self.norm(maps[-1])] if self.head is None else self.head(mean_of_positions(maps[-1]))
 
 
 class Represented(nn.Module):
@@ -259,8 +188,9 @@ class Framework(TwoViewMethod):
     augmentation: simclr, moco, byol, amdim or cpc. encoder: one, or momentum (candidates are of a copy that follows).
     extraction: projection, queue, prediction, scales, last map or rows below. similarity: scaled dot, tenth dot, cosine
     or cosine/T. loss: nce, regulated, distance or minus. temperature: T. clip: of the regulated loss (20 for scales,
-    else 10). momentum: the copy's; for predictions it rises to 1, as in BYOL. queue: its length. augment, other: how
-    views look, but not how many there are. Heads are those of the papers' own files, with their defaults.
+    else 10). momentum: the copy's; for predictions it rises to 1, as in BYOL. queue: its length. norm: a batch norm on
+    the last map, see YADIM. augment, other: how views look, but not how many there are. Heads are those of the papers'
+    own files, with their defaults.
     """
 
     title = "Five choices"
@@ -271,7 +201,7 @@ class Framework(TwoViewMethod):
     def __init__(self, backbone: Backbone, image_size: int = 32, augmentation: str = "amdim", encoder: str = "one",
                  extraction: str = "last map", similarity: str = "scaled dot", loss: str = "regulated",
                  temperature: float = 0.2, clip: float | None = None, momentum: float = 0.99, queue: int = 512,
-                 augment: Augment | None = None, other: Augment | None = None):
+                 augment: Augment | None = None, other: Augment | None = None, norm: bool = False):
         super().__init__()
         self.choices = (augmentation, encoder, extraction, similarity, loss)
         check_choices(**dict(zip(ASPECTS, self.choices)))
@@ -279,6 +209,7 @@ class Framework(TwoViewMethod):
         clip = (20.0 if extraction == "scales" else 10.0) if clip is None else clip
         check_positive("clip", clip)
         self.backbone, self.size, self.momentum, self.pairs = backbone, image_size, momentum, ()
+        self.norm = norm
         look = AUGMENTATIONS[augmentation](image_size)
         first, second = look if isinstance(look, tuple) else (look, look)
         self.augment, self.other = augment or first, other or augment or second
@@ -310,7 +241,7 @@ class Framework(TwoViewMethod):
         check_maps(backbone, f"extraction {name!r}")
         scales = Scales(backbone, size) if name == "scales" else None
         self.pairs = ((0, 0),) if scales is None else pairs_of("01,02,11", 1 + len(scales.local))
-        return scales or LastMap(), cells_and_maps(self.pairs)
+        return scales or LastMap(norm=BatchNorm2d(backbone.dim) if self.norm else None), cells_and_maps(self.pairs)
 
     def views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Two views (B, 3, H, W), or one as patches (B, h, w, 3, p, p), and draws (P, 2, B) of the source cells."""

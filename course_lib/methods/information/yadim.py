@@ -14,32 +14,39 @@ have one list of operations there (one flip, a shift or crop, colours, grey), so
 views were also cut into CPC's patches is not known. Here they are not.
 
 What other implementations get wrong: pooled vectors compared, which makes it a SimCLR without a head; sqrt(d) left
-out.
+out; a last map that ends in a ReLU compared as it is: no coordinate is negative then, so all inner products are
+positive, and the direction that images have in common outweighs what tells them apart. AMDIM's own encoder ends in a
+batch norm, and so do resnets' and the convnet's maps here with norm=True.
 """
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_lib.augment.pixels import standardize
-from course_lib.augment.views import Augment
+from course_lib.augment.views import SHAPES_VIEWS, Augment
 from course_lib.methods.information.amdim import MapMethod
+from course_lib.models.batch_norm import BatchNorm2d
 from course_lib.models.layers import ConvBackbone
 
 
 class YADIM(MapMethod):
     """The method over any convolutional backbone, without a head.
 
-    clip: c (10; inf for none). regulariser: the weight of mean(s^2) (0.05). augment: of both views, whose flip is drawn
-    once. recipe: for short runs.
+    clip: c (10; inf for none). regulariser: the weight of mean(s^2) (0.05). norm: a batch norm on the last map before
+    it is compared; what is evaluated comes before it. augment: of both views, whose flip is drawn once. recipe: for
+    short runs.
     """
 
     title = "YADIM"
     pairs = ((0, 0),)
+    shapes_options = {"augment": SHAPES_VIEWS, "norm": True}
+    explored = ("norm",)
 
     def __init__(self, backbone: ConvBackbone, image_size: int = 32, clip: float = 10.0, regulariser: float = 0.05,
-                 augment: Augment | None = None, other: Augment | None = None):
+                 augment: Augment | None = None, other: Augment | None = None, norm: bool = False):
         super().__init__(backbone, image_size, clip, regulariser, augment, other)
+        self.norm = BatchNorm2d(backbone.dim) if norm else nn.Identity()
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        return [self.backbone.stages(standardize(images))[-1]]
+        return [self.norm(self.backbone.stages(standardize(images))[-1])]
