@@ -204,3 +204,39 @@ def probed(encoder: Callable[[Tensor], Tensor], count: int, generator: torch.Gen
                                         for n, test in ((2000, False), (1000, True)))
     z, z_asked = encoder(x), encoder(asked)
     return [linear_probe(z, known[:, place], z_asked, truth[:, place]) for place in range(count)]
+
+
+# ------------------------------------------------------------------------------------------------ the best critic
+def best_scores(nats: float, n: int, generator: torch.Generator, dim: int = 4) -> Tensor:
+    """n Gaussian pairs of that information, scored by the best critic there is, r: (n, n)."""
+    rho = mi.gaussian_correlation(nats, dim)
+    return mi.gaussian_scores(*mi.correlated_gaussians(n, rho, dim, generator), rho)
+
+
+def best_readings(nats: float, n: int, scale: float = 1.0, shift: float = 0.0, batches: int = 40) -> dict[str, Tensor]:
+    """What each estimator reads of batches of n pairs, (batches,): of scale * r + shift, and NWJ of 1 more."""
+    generator = torch.Generator().manual_seed(0)
+    scores = [scale * best_scores(nats, n, generator) + shift for _ in range(batches)]
+    return {name: torch.stack([estimate(s + (name == "NWJ")) for s in scores])
+            for name, estimate in ESTIMATORS.items()}
+
+
+def pulls(nats: float, n: int, at: float = 0.5, batches: int = 40) -> dict[str, Tensor]:
+    """How each estimator pulls at the scale of a critic that is too timid, at * r: its derivative, (batches,)."""
+    generator, found = torch.Generator().manual_seed(0), {name: [] for name in ESTIMATORS}
+    for _ in range(batches):
+        scores = best_scores(nats, n, generator)
+        for name, estimate in ESTIMATORS.items():
+            scale = torch.tensor(at, requires_grad=True)
+            found[name] += torch.autograd.grad(estimate(scale * scores + (name == "NWJ")), scale)
+    return {name: torch.stack(values) for name, values in found.items()}
+
+
+def bias_of_gradient(n: int, momentum: float, nats: float = 2.0, at: float = 0.5, batches: int = 2000) -> float:
+    """The mean over batches of n pairs of MINE's derivative by the scale of at * r; momentum 0: the plain one."""
+    generator, average, total = torch.Generator().manual_seed(0), None, 0.0
+    for _ in range(batches):
+        scale = torch.tensor(at, requires_grad=True)
+        value, average = mi.mine(scale * best_scores(nats, n, generator), average, momentum)
+        total += float(torch.autograd.grad(value, scale)[0])
+    return total / batches
