@@ -85,8 +85,8 @@ def moved(curves: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], steps: 
 def dots(panels: Mapping[str, Mapping[str, Sequence[float]]], levels: Mapping[str, float] | None = None,
          colours: Mapping[str, str] | None = None) -> Figure:
     """Panels of dots, one for each seed, with a bar at the mean: title -> line -> values. levels: a dashed line."""
-    figure, all_axes = plt.subplots(1, len(panels), figsize=(WIDTH + 0.6, 0.9 + 0.42 * len(next(iter(panels.values())))),
-                                    sharey=True, squeeze=False)
+    height = 0.9 + 0.42 * len(next(iter(panels.values())))
+    figure, all_axes = plt.subplots(1, len(panels), figsize=(WIDTH + 0.6, height), sharey=True, squeeze=False)
     for axes, (title, lines) in zip(all_axes[0], panels.items()):
         for place, (name, values) in enumerate(lines.items()):
             colour = (colours or {}).get(name, THIS)

@@ -471,7 +471,7 @@ fourth = Exercise(
             "The first reading is right, and no weight moves: optimizer.step() after backward()."),
         "in evaluation mode": (
             _stepping(before=lambda encoder: encoder.eval()),
-            "encoder.eval() makes batch norm use its running statistics. Train in training mode, as the network comes."),
+            "encoder.eval() makes batch norm use its running statistics. Train as the network comes."),
         "the graph is kept": (
             _stepping(returns=lambda r: r),
             "You return a tensor with its whole computation. reading.item()."),

@@ -45,7 +45,8 @@ def runs() -> list[Run]:
         *(toy("gaussians", f"gaussians-{name}", seed, STEPS, BATCH, trained_by=name) for name in READERS),
         *(toy("halves", f"halves-{start}", seed, 600, 128, scrambled=start) for start in (0.0, 0.7)),
         *(toy("rows", f"rows-{weight}", seed, 1000, 64, penalty=weight) for weight in (0.0, 1.0)),
-        *(line("dim", f"dim-{name}", seed, 300, {"estimator": "infonce", **options}) for name, options in LINES.items()),
+        *(line("dim", f"dim-{name}", seed, 300, {"estimator": "infonce", **options})
+          for name, options in LINES.items()),
         *(line("relic", f"relic-{alpha}", seed, 150, {"alpha": alpha}) for alpha in ALPHAS))]
 
 
