@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +74,7 @@ def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Pictures (1797, 8, 8) in [0, 1], labels (1797,), and which of them to train and to test with."""
     from sklearn.datasets import load_digits
 
-    data = load_digits()
+    data: Any = load_digits()
     order = torch.randperm(len(data.target), generator=torch.Generator().manual_seed(0))
     return (torch.tensor(data.images / 16, dtype=torch.float32), torch.tensor(data.target, dtype=torch.long),
             order[:1200], order[1200:])
