@@ -84,6 +84,8 @@ SHAPES = {
     "ruc": Plan(600, {"batch_size": 64, "optimizer": "adamw", "lr": 3e-3},
                 {"labels_from": "scan", "clusters": 8, "threshold": 0.8, "unclean": 3.0}),
     "mice": Plan(1500, {"lr": 3e-3}, {"pretext": "moco-v2", "tau": 0.1}),
+    "npid": Plan(3000, {"batch_size": 128}, {"negatives": 0, "warm": True}),
+    "pirl": Plan(2000, {"batch_size": 128}, {"negatives": 1024, "cross_entropy": True, "warm": True}),
     "gatcluster": Plan(4000, {"batch_size": 128}, {"pool": 2048, "passes": 2}),
 }
 ON_PHOTOGRAPHS = {name: replace(plan, steps=3 * plan.steps) for name, plan in SHAPES.items() if name in PHOTOGRAPHS}
