@@ -206,9 +206,9 @@ def _step_probes(generator, dtype):
         return dict(network=small_network(seed, dtype, width, 6, out), rows=directions(generator, dtype, n, out),
                     batches=batches, **more)
 
-    seeds = torch.randint(2**30, (2,), generator=generator).tolist()
+    seeds = torch.randint(2**30, (3,), generator=generator).tolist()
     return [probe(seeds[0], 12, 7, 4, 4, 3, temperature=0.5, momentum=0.7),
-            probe(seeds[1], 10, 6, 5, 5, 4, temperature=0.3, momentum=0.2)]
+            probe(seeds[1], 10, 6, 5, 5, 4, temperature=0.3, momentum=0.2), probe(seeds[2], 11, 8, 3, 4, 5)]
 
 
 def _three_steps(step, network, rows, batches, **settings):

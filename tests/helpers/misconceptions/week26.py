@@ -144,4 +144,10 @@ SECOND = {
         "no temperature": _two(heat=False),
     },
 }
-EQUIVALENT: dict[str, dict[str, str]] = {}
+EQUIVALENT = {
+    "26.move_rows": {
+        "line 3: F.normalize(z, dim=1) -> F.normalize(z)": "dim=1 is its default",
+        "line 4: F.normalize(moved, dim=1) -> F.normalize(moved)": "dim=1 is its default"},
+    "26.npid_step": {
+        "line 4: F.normalize(network(view), dim=1) -> F.normalize(network(view))": "dim=1 is its default"},
+}
