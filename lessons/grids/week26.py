@@ -1,8 +1,8 @@
 """Make the stored runs of lesson 26: seven ideas of the years before SimCLR, the same encoder, images and minutes.
 
-    python lessons/grids/week26.py   # what is missing in lessons/runs/26_before_simclr (about 10 minutes of one core)
+    python lessons/grids/week26.py   # what is missing in lessons/runs/26_before_simclr (about 5 minutes of one core)
 
-Steps differ so that each line takes about as long as NPID's 500: a step of SimCLR sees two views of each image.
+Steps differ so that each line takes about as long as NPID's 320: a step of SimCLR sees two views of each image.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from course_lib.models.backbones import ConvNet
 
 IMAGES, BANK, BATCH, LR = 1000, 4000, 64, 1e-3
 SOFTMAX, SOME = {"negatives": 0, "warm": True}, {"negatives": 512, "cross_entropy": True, "warm": True}
-# line -> method, steps, options; "cold" and "plain" are the controls of NPID and PIRL
-LINES = {"npid": ("npid", 500, SOFTMAX), "npid-cold": ("npid", 500, {**SOFTMAX, "warm": False}),
-         "pirl": ("pirl", 250, SOME), "pirl-plain": ("pirl", 250, {**SOME, "lam": 0.0}),
-         "simclr": ("simclr", 300, {}), "drlim": ("drlim", 300, {}), "jigsaw": ("jigsaw", 500, {}),
-         "local-aggregation": ("local-aggregation", 450, {"share": 0.5, "background": 256, "warm": True}),
-         "sela": ("sela", 400, {"clusters": 64, "times": 10})}
+# line -> method, steps, options; "cold" and "plain" are the controls of NPID and PIRL, "4000" has as many images
+LINES = {"npid": ("npid", 320, SOFTMAX), "npid-cold": ("npid", 320, {**SOFTMAX, "warm": False}),
+         "pirl": ("pirl", 160, SOME), "pirl-plain": ("pirl", 160, {**SOME, "lam": 0.0}),
+         "simclr": ("simclr", 200, {}), "drlim": ("drlim", 200, {}), "jigsaw": ("jigsaw", 320, {}),
+         "local-aggregation": ("local-aggregation", 300, {"share": 0.5, "background": 256, "warm": True}),
+         "sela": ("sela", 260, {"clusters": 64, "times": 6}), "npid-4000": ("npid", 320, SOFTMAX)}
 
 
 def runs() -> list[Run]:
@@ -39,17 +39,21 @@ def line(name: str, seed: int) -> Run:
     method, steps, own = LINES[name]
     return Run(f"{name}-s{seed}", seed, method, {"augment": SHAPES_VIEWS, **own},
                fit={"steps": steps, "batch_size": BATCH, "lr": LR, "device": "cpu", "threads": 1},
-               says={"line": name, "n": IMAGES, "bank": BANK, **own})
+               says={"line": name, "n": images_of(name), "bank": BANK, **own})
+
+
+def images_of(name: str) -> int:
+    return BANK if name.endswith("4000") else IMAGES
 
 
 @lru_cache
-def images() -> Splits:
+def images(number: int) -> Splits:
     """To train with: the first of the images that kNN looks its neighbours up in."""
-    return replace(shapes(BANK), train=shapes(BANK).train.select(torch.arange(few(IMAGES, 128))))
+    return replace(shapes(BANK), train=shapes(BANK).train.select(torch.arange(few(number, 128))))
 
 
 def train_few(run: Run, out: Path | None = None) -> Made:
-    return train(run, images(), out)
+    return train(run, images(run.says["n"]), out)
 
 
 def row(name: str, kind: str, encoder: torch.nn.Module | None) -> dict:
