@@ -56,13 +56,17 @@ DISTILLED = {"std": None, "crops": 0}
 
 @dataclass(frozen=True)
 class Plan:
-    """How a network is trained: steps, what else `fit` is given beside the method's recipe, options of the method."""
+    """How a network is trained: steps, what else `fit` is given beside the method's recipe, options of the method.
+
+    images: how many of the training images, the first ones; None: all.
+    """
 
     steps: int
     fit: dict = field(default_factory=dict)
     options: dict = field(default_factory=dict)
     vit: dict | None = None
     convnet: dict | None = None  # its options, where they are not the usual ones
+    images: int | None = None
 
     @property
     def backbone(self) -> str:
@@ -90,6 +94,9 @@ SHAPES = {
     "ruc": Plan(600, {"batch_size": 64, "optimizer": "adamw", "lr": 3e-3},
                 {"labels_from": "scan", "clusters": 8, "threshold": 0.8, "unclean": 3.0}),
     "mice": Plan(1500, {"lr": 3e-3}, {"pretext": "moco-v2", "tau": 0.1}),
+    # a bank's row is met once in an epoch: of 1000 images 45 times in as many steps as 20,000 would be met twice
+    "npid": Plan(700, {"batch_size": 64}, {"negatives": 0, "warm": True}, images=1000),
+    "pirl": Plan(400, {"batch_size": 64}, {"negatives": 512, "cross_entropy": True, "warm": True}, images=1000),
     "gatcluster": Plan(4000, {"batch_size": 128}, {"pool": 2048, "passes": 2}),
     "dim": Plan(2000, {}, {"estimator": "infonce"}),
 }
@@ -125,6 +132,7 @@ def begins(name: str, plan: Plan) -> bool:
 def make(name: str, on: str, seed: int, splits: Splits, out: Path, steps: int, store: Path) -> StoredRun:
     """Train in pieces, each resumed from the one before, and look at the same test images after each."""
     plan = PLANS[on][name]
+    train = splits.train if plan.images is None else splits.train.select(torch.arange(plan.images))
     method, looks = build(name, on, seed), out / "looks.pt"
     numbers = torch.linspace(0, len(splits.test) - 1, min(PANEL, len(splits.test))).round().long()
     panel = splits.test.select(numbers)
@@ -132,7 +140,7 @@ def make(name: str, on: str, seed: int, splits: Splits, out: Path, steps: int, s
     history, whole, began = None, not out.exists(), time.process_time()
     # the first steps move most, so the looks are close together there
     for stop in sorted({max(1, round(steps * (i / (CHECKPOINTS - 1)) ** 2)) for i in range(1, CHECKPOINTS)}):
-        history = fit(method, splits.train, steps=stop, schedule_steps=steps, seed=seed, device="cpu", threads=1,
+        history = fit(method, train, steps=stop, schedule_steps=steps, seed=seed, device="cpu", threads=1,
                       progress=False, out=out, resume=True, **plan.fit)
         if stop not in seen:
             seen[stop] = embed(method, panel)
@@ -140,7 +148,7 @@ def make(name: str, on: str, seed: int, splits: Splits, out: Path, steps: int, s
     assert history is not None
     spent = {"cpu_seconds": round(time.process_time() - began)} if whole else {}  # unknown after an interruption
     rows = measures(method, None if begins(name, plan) else build(name, on, seed), name, seed, splits)
-    settings = {**method.recipe, **plan.fit, "images": len(splits.train), **plan.options,
+    settings = {**method.recipe, **plan.fit, "images": len(train), **plan.options,
                 **{f"vit_{k}": v for k, v in (plan.vit or {}).items()},
                 **{f"convnet_{k}": v for k, v in (plan.convnet or {}).items()},
                 "views_per_second": history.views_per_second, **spent}

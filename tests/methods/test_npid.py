@@ -152,6 +152,21 @@ def test_a_bank_of_another_data_set_is_a_sentence():
         method.prepare(images(seed=7).images)
 
 
+@pytest.mark.parametrize("name", ["npid", "pirl", "local-aggregation"])
+def test_a_warm_bank_begins_as_what_the_network_makes_of_each_image(name):
+    banks = []
+    for warm in (True, True, False):
+        torch.manual_seed(0)
+        method = build_method(name, "convnet", 16, backbone_options=TINY, out=6, negatives=5, warm=warm)
+        method.prepare(images().images)
+        banks.append(method.memory)
+    first, again, random = (memory.rows for memory in banks)
+    assert torch.equal(first, again) and not first.requires_grad
+    torch.testing.assert_close(first.norm(dim=1), torch.ones(len(first)))
+    assert float(first.mean(0).norm()) > 2 * float(random.mean(0).norm())  # all alike, as an untrained network's are
+    assert int(banks[0].updates) == 0 and not bool(banks[0].known)
+
+
 def test_bad_options_are_sentences():
     for wrong in (-1, 2.5, True):
         with pytest.raises(ValueError, match="negatives is .*; expected a whole number from 0 up"):

@@ -30,7 +30,7 @@ from course_lib.data.images import Batch
 from course_lib.methods.base import Method
 from course_lib.methods.clustering.shared import PerImage, check_clusters
 from course_lib.methods.masked.tokenizers import kmeans
-from course_lib.methods.pretext.memory import MemoryBank, draw_rows
+from course_lib.methods.pretext.memory import MemoryBank, draw_rows, first_look
 from course_lib.methods.pretext.npid import check_bank_options, nce_loss
 from course_lib.models.layers import Backbone, normalize
 from course_lib.precision import in_float32
@@ -69,8 +69,8 @@ class LocalAggregation(Method):
 
     share: of the training that is NPID's (0.05). clusters: of each k-means (30,000 for 1.28 million; None:
     one for 40 images). clusterings: H (10). background: k (4096), all rows where there are fewer. out, negatives,
-    temperature, memory: as NPID's (128, 4096, 0.07, 0.5); negatives are of the first share only. augment: of the one
-    view. recipe: for small sets and short runs; the paper has SGD, 0.03 for 128 images, 200 epochs.
+    temperature, memory, warm: as NPID's (128, 4096, 0.07, 0.5); negatives are of the first share only. augment: of
+    the one view. recipe: for small sets and short runs; the paper has SGD, 0.03 for 128 images, 200 epochs.
     """
 
     title = "Local Aggregation"
@@ -81,7 +81,8 @@ class LocalAggregation(Method):
 
     def __init__(self, backbone: Backbone, image_size: int = 32, share: float = 0.2, clusters: int | None = None,
                  clusterings: int = 3, background: int = 512, out: int = 128, negatives: int = 512,
-                 temperature: float = 0.1, memory: float = 0.5, augment: Augment | None = None):
+                 temperature: float = 0.1, memory: float = 0.5, warm: bool = False,
+                 augment: Augment | None = None):
         super().__init__()
         check_bank_options(negatives, temperature, 1)
         if clusters is not None:
@@ -94,13 +95,14 @@ class LocalAggregation(Method):
         self.backbone, self.head = backbone, nn.Linear(backbone.dim, out)
         self.memory, self.near = MemoryBank(out, memory), Groups()
         self.share, self.clusters, self.clusterings, self.background = share, clusters, clusterings, background
-        self.negatives, self.temperature = negatives, temperature
+        self.negatives, self.temperature, self.warm = negatives, temperature, warm
         self.augment = augment or moco_v1_view(image_size)
 
     def prepare(self, images: Tensor) -> None:
         if self.clusters is not None:
             check_clusters(self.clusters, len(images))
-        self.memory.prepare(images)
+        look = first_look(self.augment, lambda x: self.head(self.backbone(x))) if self.warm else None
+        self.memory.prepare(images, look)
 
     def views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """One view (B, 3, H, W), the images' numbers (B,), and NPID's rows, own first (B, 1 + K)."""

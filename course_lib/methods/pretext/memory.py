@@ -5,11 +5,14 @@ Aggregation).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from course_lib.augment.pixels import standardize
+from course_lib.augment.views import Augment
 from course_lib.collectives import gather
 from course_lib.data.images import Batch
 from course_lib.methods.clustering.shared import PerImage
@@ -21,8 +24,9 @@ class MemoryBank(PerImage):
     """The rows (N, D), of length 1, and what belongs to them; all are persistent buffers, the same on each rank.
 
     A row follows its image's embedding: m <- normalize(momentum * m + (1 - momentum) * z), once in an epoch, so rows
-    are up to an epoch old: see `age`. They are random directions at first, drawn when `fit` calls `prepare`. (The
-    official NPID starts with vectors that only have a length of about 1; PIRL's with these.)
+    are up to an epoch old: see `age`. They are random directions at first, drawn when `fit` calls `prepare`, or what
+    the untrained network makes of each image. (The official NPID starts with vectors that only have a length of about
+    1; PIRL's with these.)
     """
 
     rows: Tensor     # (N, D)
@@ -41,8 +45,11 @@ class MemoryBank(PerImage):
         for name, value in (("updates", 0), ("log_z", 0.0), ("known", False), ("content", 0)):
             self.register_buffer(name, torch.tensor(value))
 
-    def prepare(self, images: Tensor) -> None:
-        """A row for each of the images, uint8 (N, 3, H, W); ValueError if there are rows, and of another set."""
+    def prepare(self, images: Tensor, look: Callable[[Tensor], Tensor] | None = None) -> None:
+        """A row for each of the images, uint8 (N, 3, H, W); ValueError if there are rows, and of another set.
+
+        look: images (B, 3, H, W) -> embeddings (B, D), with which the rows begin; None: random directions.
+        """
         content = images[:: max(1, len(images) // 64)].sum(dtype=torch.int64).to(self.content.device)
         if len(self):
             self.check(len(images), "the memory bank's rows")
@@ -50,8 +57,12 @@ class MemoryBank(PerImage):
                 raise ValueError(f"the memory bank's rows are those of another data set, also of {len(images)} images. "
                                  "Train on the images that they were found in, or begin a new run")
             return
-        drawn = torch.randn(len(images), self.dim, generator=torch.Generator().manual_seed(0))
-        self.fill(rows=F.normalize(drawn, dim=1).to(self.log_z), content=content,
+        if look is None:
+            first = torch.randn(len(images), self.dim, generator=torch.Generator().manual_seed(0))
+        else:
+            with torch.no_grad():
+                first = torch.cat([look(part) for part in images.split(128)]).float()
+        self.fill(rows=F.normalize(first, dim=1).to(self.log_z), content=content,
                   written=torch.zeros(len(images), dtype=torch.int64, device=content.device))
 
     def of(self, batch: Batch) -> int:
@@ -102,3 +113,9 @@ class MemoryBank(PerImage):
 def draw_rows(count: int, k: int, total: int, generator: torch.Generator, device: torch.device) -> Tensor:
     """k rows of `total` for each of `count` images, with repetition and perhaps the image's own: int64 (count, k)."""
     return torch.randint(total, (count, k), generator=generator, device=generator.device).to(device)
+
+
+def first_look(augment: Augment, embed: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """For `MemoryBank.prepare`: images (B, 3, H, W) -> the embeddings (B, D) of a view of each, drawn by one seed."""
+    generator = torch.Generator().manual_seed(0)
+    return lambda images: embed(standardize(augment(images, generator)))

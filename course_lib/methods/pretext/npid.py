@@ -35,7 +35,7 @@ from course_lib.augment.pixels import standardize
 from course_lib.augment.views import SHAPES_VIEWS, Augment, moco_v1_view
 from course_lib.data.images import Batch
 from course_lib.methods.base import Method
-from course_lib.methods.pretext.memory import MemoryBank, draw_rows
+from course_lib.methods.pretext.memory import MemoryBank, draw_rows, first_look
 from course_lib.models.layers import Backbone, normalize
 from course_lib.precision import check_positive, in_float32
 
@@ -75,8 +75,10 @@ class NPID(Method):
     """The method: a backbone, a linear head, and the memory bank, which `fit` fills by `prepare`.
 
     out: the embedding's width (128). negatives: K, rows drawn for each image (4096 of 1.28 million; 0: the softmax
-    over all). temperature: tau (0.07, on CIFAR 0.1). memory: the old row's share when it moves (0.5). augment: of the
-    one view, MoCo v1's. recipe: for small sets and short runs; the release has SGD, 0.03 for 256 images, 200 epochs.
+    over all). temperature: tau (0.07, on CIFAR 0.1). memory: the old row's share when it moves (0.5). warm: rows begin
+    as the untrained network's embeddings, not as random directions (ours: on few images the noise is learned first).
+    augment: of the one view, MoCo v1's. recipe: for small sets and short runs; the release has SGD, 0.03 for 256
+    images, 200 epochs.
     """
 
     title = "NPID"
@@ -86,16 +88,18 @@ class NPID(Method):
     explored = ("head",)
 
     def __init__(self, backbone: Backbone, image_size: int = 32, out: int = 128, negatives: int = 512,
-                 temperature: float = 0.1, memory: float = 0.5, augment: Augment | None = None):
+                 temperature: float = 0.1, memory: float = 0.5, warm: bool = False,
+                 augment: Augment | None = None):
         super().__init__()
         check_bank_options(negatives, temperature, 0)
         self.backbone, self.head = backbone, nn.Linear(backbone.dim, out)
         self.memory = MemoryBank(out, memory)
-        self.negatives, self.temperature = negatives, temperature
+        self.negatives, self.temperature, self.warm = negatives, temperature, warm
         self.augment = augment or moco_v1_view(image_size)
 
     def prepare(self, images: Tensor) -> None:
-        self.memory.prepare(images)
+        look = first_look(self.augment, lambda x: self.head(self.backbone(x))) if self.warm else None
+        self.memory.prepare(images, look)
 
     def views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """One view (B, 3, H, W), the images' numbers (B,), and the rows that are compared, own first (B, 1 + K)."""

@@ -30,7 +30,7 @@ from course_lib.data.images import Batch
 from course_lib.methods.base import Method
 from course_lib.methods.contrastive.moco import info_nce
 from course_lib.methods.pretext.jigsaw import cut, in_order, patch_side, random_offsets
-from course_lib.methods.pretext.memory import MemoryBank, draw_rows
+from course_lib.methods.pretext.memory import MemoryBank, draw_rows, first_look
 from course_lib.methods.pretext.npid import check_bank_options, nce_loss
 from course_lib.models.layers import Backbone, normalize
 from course_lib.precision import in_float32
@@ -67,8 +67,8 @@ class PIRL(Method):
     lam: the weight of the pieces' term (0.5; 0 is NPID, 1 leaves the memory to follow a head that learns nothing).
     grid, patch: cells along a side (3) and pixels of a patch, as Jigsaw's. out: the embedding's width (128).
     negatives: K, rows drawn for each image and term (32,000). temperature: tau (0.07). memory: the old row's share when
-    it moves (0.5). cross_entropy: a softmax in place of NCE. augment: of the picture; other: of that which is cut.
-    recipe: for small sets and short runs; the paper has SGD, 0.12 for 1024 images, 800 epochs.
+    it moves (0.5). cross_entropy: a softmax in place of NCE. warm: as NPID's. augment: of the picture; other: of that
+    which is cut. recipe: for small sets and short runs; the paper has SGD, 0.12 for 1024 images, 800 epochs.
     """
 
     title = "PIRL"
@@ -79,8 +79,8 @@ class PIRL(Method):
 
     def __init__(self, backbone: Backbone, image_size: int = 32, lam: float = 0.5, grid: int = 2,
                  patch: int | None = None, out: int = 128, negatives: int = 512, temperature: float = 0.1,
-                 memory: float = 0.5, cross_entropy: bool = False, augment: Augment | None = None,
-                 other: Augment | None = None):
+                 memory: float = 0.5, cross_entropy: bool = False, warm: bool = False,
+                 augment: Augment | None = None, other: Augment | None = None):
         super().__init__()
         check_bank_options(negatives, temperature, 1)
         if not 0 <= lam <= 1:
@@ -91,11 +91,13 @@ class PIRL(Method):
         self.piece_head = PieceHead(backbone.dim, grid * grid, out)
         self.memory = MemoryBank(out, memory)
         self.lam, self.negatives, self.temperature, self.cross_entropy = lam, negatives, temperature, cross_entropy
+        self.warm = warm
         self.augment = augment or moco_v1_view(image_size)
         self.other = other or augment or Augment(image_size, scale=(0.6, 1.0), jitter=(0.4, 0.4, 0.4, 0.4))
 
     def prepare(self, images: Tensor) -> None:
-        self.memory.prepare(images)
+        look = first_look(self.augment, lambda x: self.image_head(self.backbone(x))) if self.warm else None
+        self.memory.prepare(images, look)
 
     def views(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The picture (B, 3, H, W), its pieces in a random order (B, c, 3, p, p), and the rows that each meets."""
