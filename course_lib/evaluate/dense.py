@@ -118,6 +118,12 @@ def answers(maps: Maps, pairs: Pairs) -> Tensor:
     return cells[0][cosines.argmax(2)]
 
 
+def best_map(maps: dict[str, Maps], pairs: Pairs) -> tuple[str, Maps]:
+    """The map by which most points are found, with its name: ask it of validation pictures."""
+    name = max(maps, key=lambda name: float(within(answers(maps[name], pairs), pairs).float().mean()))
+    return name, maps[name]
+
+
 def cell_cosines(maps: Maps, first: Tensor, second: Tensor) -> Tensor:
     """Two views (B, 3, S, S) of each image -> cosines of the cells of the one with those of the other, (B, L, L)."""
     cells = cells_of_view(len(first))
@@ -154,16 +160,17 @@ def pixel_vectors(maps: Maps, images: Tensor) -> Tensor:
 def segment(maps: Maps, few: Tensor, few_masks: Tensor, images: Tensor, strength: float = 0.1) -> Tensor:
     """Logistic regression on the pixels of a few labelled pictures -> which pixels of others are the object's.
 
-    few (n, 3, S, S), few_masks (n, S, S) bool, images (N, 3, S, S) -> bool (N, S, S). strength: scikit-learn's C,
-    the same for all networks, as five pictures leave none to pick it on. Features are standardised on the few.
+    few (n, 3, S, S), few_masks (n, S, S) bool, images (N, 3, S, S) -> bool (N, S, S). Every second pixel along each
+    side is learned from. strength: scikit-learn's C, the same for all networks, as five pictures leave none to pick it
+    on. Features are standardised on the few.
     """
     from sklearn.linear_model import LogisticRegression
 
-    rows = pixel_vectors(maps, few).flatten(0, 2)
+    rows = pixel_vectors(maps, few)[:, ::2, ::2].flatten(0, 2)
     mean, std = rows.mean(0), rows.std(0).clamp_min(1e-6)
     with few_threads(rows.numel()):
         model = LogisticRegression(C=strength, max_iter=200).fit(((rows - mean) / std).numpy(),
-                                                                 few_masks.flatten().numpy())
+                                                                 few_masks[:, ::2, ::2].flatten().numpy())
     weights = torch.from_numpy(model.coef_[0]).float() / std
     bias = float(model.intercept_[0]) - float(weights @ mean)
     return torch.cat([pixel_vectors(maps, part) @ weights + bias > 0 for part in images.split(200)])

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from course_lib.augment.geometry import cell_centres
 from course_lib.exercises.spec import Exercise
-from course_lib.methods.dense.pixpro import consistency, propagate
+from course_lib.methods.dense.pixpro import consistency
 from course_lib.models.teacher import ema_update
 from lessons.exercises.shared import rand, randn
 
@@ -39,8 +39,7 @@ def _carry_probes(generator, dtype):
             dict(points=draw(2, 9), first=corners(2, (1,)), second=corners(2, (0,)))]
 
 
-def _moved(*, origin=True, scale=True, other=True, unmirror=False, swap=False, size=None, inside=None, back=False,
-           axes=None, absolute=False):
+def _moved(*, origin=True, scale=True, other=True, unmirror=False, inside=None, back=False, axes=None):
     """The right one, or with one thing changed."""
     def answer(points, first, second):
         if back:
@@ -53,10 +52,7 @@ def _moved(*, origin=True, scale=True, other=True, unmirror=False, swap=False, s
         low, wide = first[:, None, :2], first[:, None, 2:] - first[:, None, :2]
         image = (low if origin else 0) + points * (wide if scale else 1)
         low, wide = second[:, None, :2], second[:, None, 2:] - second[:, None, :2]
-        wide = wide.abs() if absolute else wide
         there = (image - low) / (wide if other else 1)
-        if size:
-            there = there * size
         return there, (inside or (lambda t, i: ((t >= 0) & (t <= 1)).all(-1)))(there, image)
 
     return answer
@@ -92,18 +88,12 @@ first = Exercise(
             _moved(unmirror=True),
             "You sorted the corners, so mirrored views are treated as if they were not. Leave x1 above x2: a negative "
             "width turns the place round by itself."),
-        "the width made positive": (
-            _moved(absolute=True),
-            "You took the absolute value of view 2's width. Of a mirrored view it is negative, and has to be."),
         "from view 2 to view 1": (
             _moved(back=True),
             "That is the way back, from view 2 to view 1."),
         "x and y exchanged": (
             _moved(axes=[1, 0, 3, 2]),
             "Points are x, y, and corners are x1, y1, x2, y2: you read them as y, x."),
-        "corners read as x1, x2, y1, y2": (
-            _moved(axes=[0, 2, 1, 3]),
-            "The order of the corners is x1, y1, x2, y2: a point, and a second point."),
         "one coordinate is enough": (
             _moved(inside=lambda t, i: ((t >= 0) & (t <= 1)).any(-1)),
             "The places are right. View 2 shows a point if *both* its coordinates are in [0, 1]: all, not any."),
@@ -111,16 +101,6 @@ first = Exercise(
             _moved(inside=lambda t, i: ((i >= 0) & (i <= 1)).all(-1)),
             "The places are right. Every point of view 1 is in the image; ask whether it is in view 2: whether its "
             "place there is between 0 and 1."),
-        "no upper edge": (
-            _moved(inside=lambda t, i: (t >= 0).all(-1)),
-            "The places are right. A place above 1 is outside of view 2, too."),
-        "no lower edge": (
-            _moved(inside=lambda t, i: (t <= 1).all(-1)),
-            "The places are right. A place below 0 is outside of view 2, too."),
-        "places forced into the view": (
-            lambda points, first, second: (lambda t, s: (t.clamp(0, 1), s))(*_moved()(points, first, second)),
-            "You clamp places into the view. A point that view 2 does not show is no point on its edge: leave its "
-            "place as it is; the second result says that it is outside."),
     },
     right={"a loop": _looped,
            "in_view": lambda points, first, second: (lambda t: (t, (t == t.clamp(0, 1)).all(2)))(
@@ -156,14 +136,13 @@ def _positives_probes(generator, dtype):
 
 
 def _near(*, choose=torch.maximum, side=lambda p: math.isqrt(p.shape[1]), unit=None, distance=torch.cdist,
-          compare=torch.lt, threshold=lambda t: t, size=lambda c: (c[:, 2:] - c[:, :2]).norm(dim=1)):
+          compare=torch.lt, size=lambda c: (c[:, 2:] - c[:, :2]).norm(dim=1)):
     """The right one, or with one thing changed."""
-    def answer(p, q, first, second, threshold_=0.7, **given):
-        limit = threshold(given.get("threshold", threshold_))
+    def answer(p, q, first, second, threshold=0.7):
         cell = choose(*(size(c) / side(p) for c in (first, second))) if unit is None else unit(p)
-        return compare(distance(p, q), limit * cell[:, None, None])
+        return compare(distance(p, q), threshold * cell[:, None, None])
 
-    return lambda p, q, first, second, threshold=0.7: answer(p, q, first, second, threshold=threshold)
+    return answer
 
 
 second = Exercise(
@@ -177,9 +156,6 @@ second = Exercise(
         "the first view's cell": (
             _near(choose=lambda a, b: a),
             "You measure in cells of the first view only. Take the larger of the two."),
-        "the mean of the cells": (
-            _near(choose=lambda a, b: (a + b) / 2),
-            "You measure in the mean of the two diagonals. Take the larger one."),
         "the diagonal of the view": (
             _near(side=lambda p: 1),
             "You measure in diagonals of the whole view, so nearly all are pairs. A cell's diagonal is the view's "
@@ -194,27 +170,15 @@ second = Exercise(
         "the cell's width": (
             _near(size=lambda c: (c[:, 2] - c[:, 0]).abs()),
             "You measure in the width of a cell. The paper takes its diagonal."),
-        "width without its sign": (
-            _near(size=lambda c: c[:, 2] - c[:, 0]),
-            "The width of a mirrored view is negative, and so is your limit. And it is the diagonal that counts: the "
-            "norm of corner 2 minus corner 1."),
         "squared distances": (
             _near(distance=lambda p, q: torch.cdist(p, q) ** 2),
             "Your distances are squared, the diagonal is not."),
         "far ones": (
             _near(compare=torch.ge),
             "You marked the pairs that are too far apart. Near ones are positive: smaller than the threshold."),
-        "the largest of both differences": (
-            _near(distance=lambda p, q: (p[:, :, None] - q[:, None]).abs().amax(-1)),
-            "You take the larger of the two differences. Here it is the straight distance, the root of the sum of "
-            "squares: torch.cdist."),
         "transposed": (
             lambda *a, **k: _near()(*a, **k).mT,
             "Rows are the cells of the first view, columns those of the second. Yours is transposed."),
-        "nearest cell only": (
-            lambda p, q, first, second, threshold=0.7: F.one_hot(torch.cdist(p, q).argmin(2), q.shape[1]).bool(),
-            "You pair each cell with its nearest, however far that is. All cells within the threshold are pairs, and "
-            "where views do not overlap there are none."),
     },
     right={"by broadcasting": lambda p, q, first, second, threshold=0.7: (
                (p[:, :, None] - q[:, None]).square().sum(-1).sqrt()
@@ -235,6 +199,12 @@ second = Exercise(
 
 
 # ------------------------------------------------------------------------------------------------ 27.propagate
+def propagate(maps: Tensor, values: Tensor, gamma: float = 2.0) -> Tensor:
+    """Maps (B, D, h, w), their transformed values alike -> (B, D, h, w): each place a sum over those like it."""
+    x, v = (m.flatten(2) / m.flatten(2).norm(dim=1, keepdim=True) for m in (maps, values))  # (B, D, L)
+    return (v @ (x.mT @ x).clamp(min=0) ** gamma).view_as(maps)
+
+
 def _propagate_probes(generator, dtype):
     draw = lambda *shape: randn(generator, dtype, *shape)  # noqa: E731
     return [(draw(2, 5, 3, 2), draw(2, 5, 3, 2)), (draw(3, 4, 2, 4), draw(3, 4, 2, 4), 1.0),
@@ -268,7 +238,7 @@ def _one_by_one(maps, values, gamma=2.0):
 
 third = Exercise(
     key="27.propagate", title="Propagate yourself", minutes=10, difficulty=3, tolerance=1e-4,
-    reference="course_lib.methods.dense.pixpro:propagate", probes=_propagate_probes, gradients=True,
+    reference=propagate, probes=_propagate_probes, gradients=True,
     wrong={
         "a softmax": (
             _spread(weigh=lambda s, g: (g * s).softmax(1)),
@@ -278,9 +248,6 @@ third = Exercise(
             _spread(weigh=lambda s, g: (lambda w: w / w.sum(1, keepdim=True))(s.clamp(min=0) ** g)),
             "You scale the weights to the sum 1. They stay as they are; the loss takes cosines, so the length of y "
             "does not matter there."),
-        "negative cosines count": (
-            _spread(weigh=lambda s, g: s.abs() ** g),
-            "Places of opposite direction count in your sum. max(cos, 0) first: what is unlike gives nothing."),
         "not clamped": (
             _spread(weigh=lambda s, g: s ** g),
             "A negative cosine to an even power is positive again: clamp at 0 before the power."),
@@ -288,9 +255,6 @@ third = Exercise(
             _spread(weigh=lambda s, g: s.clamp(min=0)),
             "The cosines are not raised to the power gamma: with a larger gamma only places that are much alike "
             "count."),
-        "clamped after the power": (
-            _spread(weigh=lambda s, g: (s ** g).clamp(min=0)),
-            "You clamp after the power, when negative cosines have become positive already (gamma = 2)."),
         "the place itself left out": (
             _spread(weigh=lambda s, g: _alone(s.clamp(min=0) ** g)),
             "A place also gathers from itself, with the weight cos = 1."),
@@ -304,21 +268,9 @@ third = Exercise(
         "length over the places": (
             _spread(norm=lambda x: F.normalize(x, dim=2)),
             "You scaled each channel over the places. A place's vector runs along the channels, dim 1."),
-        "the maps' own vectors added up": (
-            lambda maps, values, gamma=2.0: _spread()(maps, maps, gamma) + 0 * values.sum(),
-            "You add up the maps themselves. The similarities come from maps, what is added up are the values."),
-        "y scaled to length 1": (
-            _spread(after=lambda y: F.normalize(y, dim=1)),
-            "y is scaled to length 1 here. The loss does that later; return the plain sum."),
-        "the map added": (
-            lambda maps, values, gamma=2.0: maps + _spread()(maps, values, gamma),
-            "There is no residual connection: y is the sum alone."),
         "similarities detached": (
             _spread(weigh=lambda s, g: s.detach().clamp(min=0) ** g),
             "The values are right, but no gradient reaches the similarities: do not detach them."),
-        "a mean over the places": (
-            _spread(after=lambda y: y / (y.shape[2] * y.shape[3])),
-            "You take the mean over the places. It is a sum."),
     },
     right={"place by place": _one_by_one,
            "bmm": lambda maps, values, gamma=2.0: (lambda x, v: torch.bmm(
@@ -392,37 +344,29 @@ def _three_steps(step, networks: tuple, more: dict):
             "gradient in the target": any(p.grad is not None for p in target.parameters())}
 
 
-def _mistaken(*, smooth=lambda x, t: propagate(x, t(x)), keys=lambda net, a, b: (net(a), net(b)), crossed=(1, 0),
-              turned=True, factor=-2.0, ways=(1, 1), clear=True, learn=True, follow="after", back=False,
-              returns=lambda loss: loss.item(), momentum_=lambda m: m, source=None, grad=False,
-              pairs=lambda p: p, agree=consistency):
+def _mistaken(*, smooth=lambda x, t: propagate(x, t(x)), crossed=(1, 0), turned=True, factor=-2.0, ways=(1, 1),
+              clear=True, follow="after", returns=lambda loss: loss.item(), momentum_=lambda m: m,
+              source=lambda online, target: target, pairs=lambda p: p):
     """A step with one thing changed."""
     def step(online, transform, target, optimizer, view1, view2, positive, momentum=0.99):
         x1, x2 = online(view1), online(view2)
         y = smooth(x1, transform), smooth(x2, transform)
-        with torch.set_grad_enabled(grad):
-            k = keys(source(online, target) if source else target, view1, view2)
+        with torch.no_grad():
+            k = [source(online, target)(view) for view in (view1, view2)]
         if follow == "before":
             ema_update(target, online, momentum_(momentum))
         a = pairs(positive)
-        loss = factor * (ways[0] * agree(y[0], k[crossed[0]], a)
-                         + ways[1] * agree(y[1], k[crossed[1]], a.mT if turned else a))
+        loss = factor * (ways[0] * consistency(y[0], k[crossed[0]], a)
+                         + ways[1] * consistency(y[1], k[crossed[1]], a.mT if turned else a))
         if clear:
             optimizer.zero_grad()
         loss.backward()
-        if learn:
-            optimizer.step()
+        optimizer.step()
         if follow == "after":
-            ema_update(*((online, target) if back else (target, online)), momentum_(momentum))
+            ema_update(target, online, momentum_(momentum))
         return returns(loss)
 
     return step
-
-
-def _agree(y, keys, positive):
-    """Agreement without a stop-gradient, and over all pairs of the batch at once."""
-    cosines = F.normalize(y.flatten(2), dim=1).mT @ F.normalize(keys.flatten(2), dim=1)
-    return (cosines * positive).sum() / positive.sum()
 
 
 def _stacked(online, transform, target, optimizer, view1, view2, positive, momentum=0.99):
@@ -474,9 +418,6 @@ step = Exercise(
         "no transform": (
             _mistaken(smooth=lambda x, t: propagate(x, x) + 0 * t(x)),
             "The values that are gathered are transform(x), not x itself."),
-        "keys are propagated, too": (
-            _mistaken(keys=lambda net, a, b: tuple(propagate(k, k) for k in (net(a), net(b)))),
-            "Only the online map is propagated. The target's map stays as it is."),
         "keys of the online network": (
             _mistaken(source=lambda online, target: online),
             "Your keys come from the online network. They come from the target, its moving average."),
@@ -486,34 +427,18 @@ step = Exercise(
         "the target stands still": (
             _mistaken(follow="never"),
             "The target never moves: ema_update(target, online, momentum) after the optimizer's step."),
-        "the online network follows": (
-            _mistaken(back=True),
-            "ema_update changes its first argument: yours pulls the online network to the target."),
-        "one minus the momentum": (
-            _mistaken(momentum_=lambda m: 1 - m),
-            "momentum is the share that the target *keeps*. You gave 1 - momentum."),
         "momentum fixed": (
             _mistaken(momentum_=lambda m: 0.99),
             "You always use 0.99. The momentum is an argument."),
         "gradients not cleared": (
             _mistaken(clear=False),
             "backward adds to .grad: from the second step on, old gradients are followed, too. optimizer.zero_grad()."),
-        "no step of the optimizer": (
-            _mistaken(learn=False),
-            "Gradients are computed and nothing follows them: optimizer.step() is missing."),
         "the loss keeps its graph": (
             _mistaken(returns=lambda loss: loss),
             "You return a tensor that holds the whole graph. Return loss.item()."),
         "all cells are pairs": (
             _mistaken(pairs=torch.ones_like),
             "You compare all cells with all. Only the pairs in `positive` count."),
-        "the mean over all pairs of the batch": (
-            _mistaken(agree=_agree),
-            "You divide by the pairs of the whole batch, so an image with a large overlap counts more. First each "
-            "image's mean over its own pairs, then the mean over all images: `consistency` does that."),
-        "a gradient in the target": (
-            _mistaken(grad=True, agree=lambda y, k, a: consistency(y, k, a) + 0 * k.sum()),
-            "The target got a gradient. It learns only by following: compute its keys under torch.no_grad()."),
     },
     right={"written out": _stacked},
     hints=("Two online maps, propagated; two maps of the target, the other way round; the three lines of every step; "

@@ -109,7 +109,10 @@ def watched(run: Run, out: Path | None = None) -> Made:
     made.run = run
     if run.seed == 0:
         cosines = torch.stack([cosines for _, cosines in seen.values()])  # (looks, PANEL, L, L)
-        made.beside[f"{run.says['line']}.pt"] = {"steps": list(seen), "cosines": (cosines.clamp(0, 1) * 255).byte()}
+        made.beside[f"{run.says['line']}.pt"] = {
+            "steps": list(seen), "cosines": (cosines.clamp(0, 1) * 255).byte(),
+            **{view: (255 * getattr(some, view)[:PANEL]).byte() for view in ("first", "second")},
+            **{name: getattr(some, name)[:PANEL] for name in ("corners1", "corners2")}}
     run.says |= {"looks": list(seen), "found_at": [right for right, _ in seen.values()]}
     return made
 
