@@ -69,7 +69,8 @@ def shares(rows: Mapping[str, Mapping[str, float]], title: str = "points found w
         axes.barh(range(len(rows)), values, color=[NETWORKS.get(name, GREY) for name in rows])
         for place, value in enumerate(values):
             axes.text(value + 1, place, f"{value:.0f}", va="center", fontsize=9)
-        axes.set(yticks=range(len(rows)), yticklabels=list(rows), xlim=(0, 100), title=kind, xlabel=title)
+        axes.set(yticks=range(len(rows)), yticklabels=list(rows), xlim=(0, 100), title=kind)
+    panels[0, len(kinds) // 2].set_xlabel(title)
     panels[0, 0].invert_yaxis()
     return figure
 
@@ -141,7 +142,7 @@ def propagated(x: Tensor, panels: Mapping[str, Tensor], place: tuple[int, int], 
 def dense_drawing() -> Figure:
     """VADeR and PixPro as a drawing: two views, two maps, and which places are compared."""
     figure, axes = plt.subplots(figsize=(8.6, 2.7))
-    axes.set(xlim=(0, 10.4), ylim=(0, 3.1))
+    axes.set(xlim=(0, 10.4), ylim=(-0.35, 3.0))
     axes.axis("off")
     for x, y, text, colour in ((0.8, 2.4, "view 1", FIRST), (0.8, 0.7, "view 2", SECOND),
                                (2.8, 2.4, "network", THIS), (2.8, 0.7, "moving average\nof the network", GREY),
@@ -168,7 +169,7 @@ def by_line(panels: Mapping[str, Mapping[str, Sequence[float]]], marks: Mapping[
             axes.plot([100 * v for v in values], [row] * len(values), "o", color=colour, alpha=0.7, ms=5, clip_on=False)
             axes.plot([100 * sum(values) / len(values)] * 2, [row - 0.3, row + 0.3], color=colour)
         for name, value in marks.get(label, {}).items():
-            axes.axvline(100 * value, color=NETWORKS[name], ls=":", lw=1.8, label=name)
+            axes.axvline(100 * value, color=NETWORKS[name.split(",")[0]], ls=":", lw=1.8, label=name)
         axes.set(xlabel=label, yticks=range(len(lines)), yticklabels=list(lines))
     grid[0, 0].invert_yaxis()
     if marks:

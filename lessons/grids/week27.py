@@ -28,10 +28,11 @@ from course_lib.models.backbones import ConvNet
 STEPS, BATCH, LR, PICTURES, PANEL = 200, 64, 3e-3, 500, 8
 LOOKS = (0, 10, 30, 60, 100, 200)  # steps at which it is asked for points; of seed 0 the first pairs are kept
 VADER = {"points": 8, "queue": 1024}
-PIXPRO = {"stage": 1, "hidden": 256, "out": 64}
+PIXPRO = {"hidden": 256, "out": 64}
 LINES: dict[str, tuple[str, dict]] = {
     "vader": ("vader", VADER), "any-point": ("vader", VADER), "mirror-forgotten": ("vader", VADER),
-    "simclr": ("simclr", {}), "pixpro": ("pixpro", PIXPRO)}
+    "simclr": ("simclr", {}), "pixpro": ("pixpro", PIXPRO),
+    "pixpro-alone": ("pixpro", {**PIXPRO, "gamma": 100.0})}  # each cell gathers only from itself
 
 
 def wrong_pairs(line: str, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

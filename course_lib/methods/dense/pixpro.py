@@ -90,7 +90,7 @@ class PixPro(TwoViewMethod):
     title = "PixPro"
     week = 27
     recipe = {"lr": 1e-3, "batch_size": 64}
-    shapes_options = {"augment": CROPPED_VIEWS, "stage": 1, "hidden": 256, "out": 64}
+    shapes_options = {"augment": CROPPED_VIEWS, "hidden": 256, "out": 64}
     explored = ("projector", "transform")
     backbone: ConvBackbone
 
