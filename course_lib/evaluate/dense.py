@@ -18,6 +18,8 @@ from torch.nn import functional as F
 from course_lib.augment.geometry import cell_centres, in_view
 from course_lib.augment.pixels import standardize, to_float
 from course_lib.augment.views import Augment
+from course_lib.data.images import ImageSet
+from course_lib.data.shapes import object_masks
 from course_lib.evaluate.features import evaluating
 from course_lib.evaluate.measures import few_threads
 from course_lib.evaluate.patches import patch_vectors
@@ -174,3 +176,20 @@ def segment(maps: Maps, few: Tensor, few_masks: Tensor, images: Tensor, strength
     weights = torch.from_numpy(model.coef_[0]).float() / std
     bias = float(model.intercept_[0]) - float(weights @ mean)
     return torch.cat([pixel_vectors(maps, part) @ weights + bias > 0 for part in images.split(200)])
+
+
+def score_maps(maps: dict[str, Maps], validation: Pairs, test: Pairs, few: ImageSet, judged: ImageSet) -> dict:
+    """Shares of the points of test pairs found, of all and of the object's, and mIoU from a few labelled pictures.
+
+    "map" is the map that finds most points of the validation pairs; "found", "object" and "iou" are its own, and
+    "maps" holds the same of every map. test has `inside`; few and judged are generated images with their factors.
+    """
+    by_map = {}
+    for name, look in maps.items():
+        right = within(answers(look, test), test)
+        guess = segment(look, few.images, object_masks(few.factors), judged.images)
+        by_map[name] = {"validation": float(within(answers(look, validation), validation).float().mean()),
+                        "found": float(right.float().mean()), "object": float(right[test.inside].float().mean()),
+                        "iou": mean_iou(guess, object_masks(judged.factors))}
+    best = max(by_map, key=lambda name: by_map[name]["validation"])
+    return {"map": best, **by_map[best], "maps": by_map}

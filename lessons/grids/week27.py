@@ -28,11 +28,11 @@ from course_lib.models.backbones import ConvNet
 STEPS, BATCH, LR, PICTURES, PANEL = 200, 64, 3e-3, 500, 8
 LOOKS = (0, 10, 30, 60, 100, 200)  # steps at which it is asked for points; of seed 0 the first pairs are kept
 VADER = {"points": 8, "queue": 1024}
-PIXPRO = {"hidden": 256, "out": 64}
+PIXPRO = {"stage": 1, "hidden": 256, "out": 64}  # the map of 8 x 8 cells
+SHOWN = ("vader", "mirror-forgotten", "simclr", "pixpro")  # lines of which cosines are kept
 LINES: dict[str, tuple[str, dict]] = {
     "vader": ("vader", VADER), "any-point": ("vader", VADER), "mirror-forgotten": ("vader", VADER),
-    "simclr": ("simclr", {}), "pixpro": ("pixpro", PIXPRO),
-    "pixpro-alone": ("pixpro", {**PIXPRO, "gamma": 100.0})}  # each cell gathers only from itself
+    "simclr": ("simclr", {}), "pixpro": ("pixpro", PIXPRO)}
 
 
 def wrong_pairs(line: str, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -67,18 +67,8 @@ def pairs(split: str) -> dense.Pairs:
 
 
 def measured(name: str, kind: str, maps: dict[str, dense.Maps]) -> dict:
-    """Of each map the shares found, and mIoU from five labelled pictures; the first numbers: the map picked."""
-    by_map, train_set, test = {}, shapes().train.head(5), shapes().test.head(100)
-    for layer, look in maps.items():
-        right = dense.within(dense.answers(look, pairs("test")), pairs("test"))
-        guess = dense.segment(look, train_set.images, object_masks(train_set.factors), test.images)
-        by_map[layer] = {
-            "validation": float(dense.within(dense.answers(look, pairs("validation")), pairs("validation")).float()
-                                .mean()),
-            "found": float(right.float().mean()), "object": float(right[pairs("test").inside].float().mean()),
-            "iou": dense.mean_iou(guess, object_masks(test.factors))}
-    best = max(by_map, key=lambda layer: by_map[layer]["validation"])
-    return {"name": name, "kind": kind, "map": best, **by_map[best], "maps": by_map}
+    return {"name": name, "kind": kind} | dense.score_maps(maps, pairs("validation"), pairs("test"),
+                                                           shapes().train.head(5), shapes().test.head(100))
 
 
 @lru_cache
@@ -108,18 +98,19 @@ def watched(run: Run, out: Path | None = None) -> Made:
     made = train(replace(run, build=begun, fit={**run.fit, "watch": lambda history: history.steps in LOOKS
                                                 and look(history.steps)}), out=out)
     made.run = run
-    if run.seed == 0:
+    if run.seed == 0 and run.says["line"] in SHOWN:
         cosines = torch.stack([cosines for _, cosines in seen.values()])  # (looks, PANEL, L, L)
         made.beside[f"{run.says['line']}.pt"] = {
             "steps": list(seen), "cosines": (cosines.clamp(0, 1) * 255).byte(),
             **{view: (255 * getattr(some, view)[:PANEL]).byte() for view in ("first", "second")},
             **{name: getattr(some, name)[:PANEL] for name in ("corners1", "corners2")}}
-    run.says |= {"looks": list(seen), "found_at": [right for right, _ in seen.values()]}
+    made.beside["looks"] = {"looks": list(seen), "found_at": [right for right, _ in seen.values()]}
     return made
 
 
 def rows(made: Made) -> list[dict]:
-    return [measured(made.run.says["line"], "method", dense.maps_of(made.method)), *controls()]
+    return [measured(made.run.says["line"], "method", dense.maps_of(made.method)) | made.beside.pop("looks"),
+            *controls()]
 
 
 GRID = Grid("27_dense", runs, rows, "Lesson 27: what is compared; and wrong pairs.", show=("found", "object", "iou"),
