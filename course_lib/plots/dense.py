@@ -223,7 +223,7 @@ def segmentations(images: Tensor, truth: Tensor, guesses: Mapping[str, Tensor]) 
 @drawn
 def kin(photo: Tensor, maps: Mapping[str, Tensor], place: tuple[int, int], clicks: int) -> Figure:
     """A photograph (3, S, S), the place picked (row, column of `clicks`), and networks' cosines (h, w) with it."""
-    figure, panels = plt.subplots(1, 1 + len(maps), figsize=(WIDTH + 0.8, 2.4))
+    figure, panels = plt.subplots(1, 1 + len(maps), figsize=(WIDTH + 0.8, 1.9))
     size = photo.shape[-1]
     patch = size / clicks
     picture(panels[0], photo, "photograph")
