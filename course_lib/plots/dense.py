@@ -27,7 +27,7 @@ def _dots(axes, places: Tensor, size: int, colour, **look) -> None:
 
 def _joined(figure, left, right, start: Tensor, end: Tensor, size: int, right_one: bool) -> None:
     colour = BLUE if right_one else ORANGE
-    a, b = ((size * place - 0.5).tolist() for place in (start, end))
+    a, b = ((float(size * place[0] - 0.5), float(size * place[1] - 0.5)) for place in (start, end))
     figure.add_artist(ConnectionPatch(a, b, "data", "data", axesA=left, axesB=right, color=colour, lw=1.3,
                                       ls="-" if right_one else (0, (3, 1.5))))
     _dots(left, start[None], size, colour, ms=4)
