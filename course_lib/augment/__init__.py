@@ -12,11 +12,12 @@ from course_lib.augment.mixing import mix_reversed, random_mix, region
 from course_lib.augment.pixels import MEAN, STD, standardize, to_float
 from course_lib.augment.textures import patch_negatives, texture_negatives
 from course_lib.augment.views import (
-    SHAPES_VIEWS, TURNED_VIEWS, Augment, byol_views, many_views, moco_v1_view, moco_view, two_views,
+    CROPPED_VIEWS, SHAPES_VIEWS, TURNED_VIEWS, Augment, byol_views, many_views, moco_v1_view, moco_view, two_views,
 )
 
 __all__ = [
-    "Augment", "MEAN", "RATIOS", "SHAPES_VIEWS", "STD", "TURNED_VIEWS", "add_block", "adjust_brightness",
+    "Augment", "CROPPED_VIEWS", "MEAN", "RATIOS", "SHAPES_VIEWS", "STD", "TURNED_VIEWS", "add_block",
+    "adjust_brightness",
     "adjust_contrast", "adjust_hue", "adjust_saturation", "affine", "block_mask", "byol_views", "coarse_mask",
     "enlarge", "gaussian_blur", "grayscale", "hidden_count", "hide_blocks", "ibot_masks", "kept_count", "many_views",
     "mask_from_noise", "mix_reversed", "moco_v1_view", "moco_view", "patch_mask", "patch_negatives", "random_masking",

@@ -111,6 +111,9 @@ class Augment:
 # for generated shapes: colour says nothing about the class, and smaller crops slow most methods down
 SHAPES_VIEWS = Augment(scale=(0.8, 1.0), jitter=(0.4, 0.4, 0.4, 0.5), jitter_p=1.0, gray_p=0.3)
 
+# the same colours; a place of one view is hardly ever at the same place of the other
+CROPPED_VIEWS = replace(SHAPES_VIEWS, scale=(0.3, 0.8))
+
 # the same colours; two views share neither place nor angle, and their sizes only roughly
 TURNED_VIEWS = replace(SHAPES_VIEWS, scale=(1.0, 1.0), ratio=(1.0, 1.0), turn=180.0, shift=0.2, zoom=(0.8, 1.2))
 

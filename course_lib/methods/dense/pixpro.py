@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 from course_lib.augment.geometry import cell_centres
 from course_lib.augment.pixels import standardize
-from course_lib.augment.views import Augment, byol_views
+from course_lib.augment.views import CROPPED_VIEWS, Augment, byol_views
 from course_lib.data.images import Batch
 from course_lib.methods.base import TwoViewMethod
 from course_lib.models.batch_norm import BatchNorm2d
@@ -90,6 +90,7 @@ class PixPro(TwoViewMethod):
     title = "PixPro"
     week = 27
     recipe = {"lr": 1e-3, "batch_size": 64}
+    shapes_options = {"augment": CROPPED_VIEWS, "hidden": 256, "out": 64}
     explored = ("projector", "transform")
     backbone: ConvBackbone
 

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from course_lib.augment.geometry import in_view
 from course_lib.augment.pixels import standardize
-from course_lib.augment.views import Augment, moco_view
+from course_lib.augment.views import CROPPED_VIEWS, Augment, moco_view
 from course_lib.data.images import Batch
 from course_lib.methods.base import TwoViewMethod
 from course_lib.methods.contrastive.moco import moco_logits
@@ -98,7 +98,8 @@ class VADeR(TwoViewMethod):
 
     title = "VADeR"
     week = 27
-    recipe = {"lr": 1e-3, "batch_size": 64}
+    recipe = {"lr": 3e-3, "batch_size": 64}
+    shapes_options = {"augment": CROPPED_VIEWS, "points": 8, "queue": 1024}
     explored = ("decoder",)
     backbone: ConvBackbone
 
