@@ -26,6 +26,7 @@ from course_lib.evaluate.reconstruction import (
     average_distance, colour_error_by_distance, distance_map, error_by_distance, fill_blurred, fill_mean, fill_nearest,
     fill_plane, hidden_error, hidden_errors,
 )
+from course_lib.evaluate.retrieval import retrieval
 from course_lib.evaluate.scores import queue_scores, score_statistics
 from course_lib.evaluate.scoring import COLUMNS, PERCENT, missing_lines, score, table, unmeasurable
 from course_lib.evaluate.smoothing import (
@@ -43,7 +44,7 @@ __all__ = [
     "guessed_counterparts", "hidden_error", "hidden_errors", "kmeans_clusters", "knn", "knn_accuracy",
     "knn_predict", "knn_votes", "linear_probe", "lower_bound", "matched_scores", "mislabel", "missing_lines",
     "mutual_matches", "object_share", "pair_measures", "partition_scores", "patch_vectors", "patches_of",
-    "queue_scores", "rankme", "raw_pixels", "reinitialise", "rollout", "same_word", "score", "score_clusters",
+    "queue_scores", "rankme", "raw_pixels", "reinitialise", "retrieval", "rollout", "same_word", "score", "score_clusters",
     "score_statistics", "shared_bits", "similarity", "table", "to_grid", "trust_scores", "uniformity",
     "unmeasurable", "unscorable",
 ]
