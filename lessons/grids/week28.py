@@ -33,8 +33,8 @@ from course_lib.models.poincare import distance
 from course_lib.runs.sources import build_on
 
 FIT = {"steps": 300, "batch_size": 128, "lr": 3e-3, "weight_decay": 1e-4}
-TREE_FIT = {"steps": 250, "batch_size": 64, "lr": 3e-4}
-TREE = {"pretext": "simclr", "out": 2, "clusters": (24, 8, 3), "weight": 1.0}
+TREE_FIT = {"steps": 250, "batch_size": 64, "lr": 1e-3}
+TREE = {"pretext": "simclr", "out": 2, "clusters": (24, 8, 3), "weight": 0.5}
 FLAT = 1e-4  # a curvature so small that the ball is a plane: distances are twice those of a ruler
 LABELLED = ("supcon", "supcon-inside", "cross-entropy", "simclr")
 TREES = {"ball": {}, "plane": {"curvature": FLAT}, "rim": {"radius": 1.0}}
