@@ -187,7 +187,7 @@ def _loss_probes(generator, dtype):
     draw = lambda n, d, c, size, *sizes: (_inside(generator, dtype, n, d, c=c, size=size),  # noqa: E731
                                           _nested(generator, n, *sizes))
     alone = draw(4, 2, 1.0, 0.5, 4, 2)
-    return [draw(12, 2, 1.0, 0.6, 4, 2), (*draw(16, 3, 1.0, 0.4, 8, 4, 2), 0.2, 0.5),
+    return [draw(13, 2, 1.0, 0.6, 4, 2), (*draw(17, 3, 1.0, 0.4, 8, 4, 2), 0.2, 0.5),
             (*draw(9, 2, 0.5, 0.6, 3), 0.1, 2.0, 0.5), alone,
             dict(zip(("x", "labels"), draw(12, 4, 2.0, 0.5, 6, 3)), c=2.0)]
 
