@@ -159,3 +159,17 @@ def recalls(panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], ks: S
     axes[0][0].set_ylabel("Recall@k (%)")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
     return figure
+
+
+@drawn
+def losses(values: Sequence[float], epoch: int, floors: Mapping[str, float]) -> Figure:
+    """The loss of each step; a dotted line after each `epoch` steps, dashed ones at `floors`."""
+    figure, axes = plt.subplots(figsize=(WIDTH - 2, 2.3))
+    axes.plot(range(1, len(values) + 1), values, color=THIS, lw=1)
+    for step in range(epoch, len(values), epoch):
+        axes.axvline(step + 0.5, color=GREY, ls=":", lw=0.8)
+    for name, value in floors.items():
+        axes.axhline(value, color=BLACK, ls="--", lw=1, label=name)
+    axes.set(xlabel="step", ylabel="loss", ylim=(0, None))
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", fontsize=8)
+    return figure

@@ -165,7 +165,7 @@ way = Exercise(
 
 
 # ------------------------------------------------------------------------------------------------ 28.tree_loss
-def tree_loss(x: Tensor, labels: Tensor, omega: float = 0.1, weight: float = 1.0, c: float = 1.0) -> Tensor:
+def tree_loss(x: Tensor, labels: Tensor, omega: float = 0.1, weight: float = 0.5, c: float = 1.0) -> Tensor:
     """Points (N, D) of the ball, labels (N, M), finest level first -> scalar: the log-ratio loss, mean over triples."""
     d = distance(x[:, None], x[None], c)
     same = labels[:, None] == labels  # (N, N, M)
@@ -187,7 +187,7 @@ def _loss_probes(generator, dtype):
     draw = lambda n, d, c, size, *sizes: (_inside(generator, dtype, n, d, c=c, size=size),  # noqa: E731
                                           _nested(generator, n, *sizes))
     alone = draw(4, 2, 1.0, 0.5, 4, 2)
-    return [draw(13, 2, 1.0, 0.6, 4, 2), (*draw(17, 3, 1.0, 0.4, 8, 4, 2), 0.2, 0.5),
+    return [draw(13, 2, 1.0, 0.6, 4, 2), (*draw(17, 3, 1.0, 0.4, 8, 4, 2), 0.2, 0.8),
             (*draw(9, 2, 0.5, 0.6, 3), 0.1, 2.0, 0.5), alone,
             dict(zip(("x", "labels"), draw(12, 4, 2.0, 0.5, 6, 3)), c=2.0)]
 
@@ -212,8 +212,8 @@ def _first_level(labels):
 def _ratio(*, far=_balls, levels=_levels, itself=False, others=False, sign=1, cost=torch.square, mean=True,
            use=(True, True, True), detach=False):
     """The right one, or with one thing changed."""
-    def answer(x, labels, omega=0.1, weight=1.0, c=1.0):
-        omega, weight, c = (v if u else o for v, u, o in zip((omega, weight, c), use, (0.1, 1.0, 1.0)))
+    def answer(x, labels, omega=0.1, weight=0.5, c=1.0):
+        omega, weight, c = (v if u else o for v, u, o in zip((omega, weight, c), use, (0.1, 0.5, 1.0)))
         d, eye = far(x.detach() if detach else x, c), torch.eye(len(x), dtype=torch.bool)
         fine = labels[:, None, 0] == labels[:, 0]
         positives = fine if itself else fine & ~eye
@@ -227,7 +227,7 @@ def _ratio(*, far=_balls, levels=_levels, itself=False, others=False, sign=1, co
     return answer
 
 
-def _looped(x, labels, omega=0.1, weight=1.0, c=1.0):
+def _looped(x, labels, omega=0.1, weight=0.5, c=1.0):
     """A right answer: triple by triple, and by logarithms of similarities."""
     s, levels, terms = (-_balls(x, c)).exp(), labels.shape[1], []
     for j in range(len(x)):

@@ -32,16 +32,15 @@ from course_lib.models.layers import normalize
 from course_lib.runs.networks import learned
 from course_lib.train.history import History, record
 
-FIT = {"steps": 250, "batch_size": 64, "lr": 3e-3, "weight_decay": 1e-4}
-LABELLED = ("supcon", "cross-entropy", "supcon-inside", "simclr")
+FIT = {"steps": 150, "batch_size": 64, "lr": 3e-3, "weight_decay": 1e-4}
+LABELLED = ("supcon", "cross-entropy", "supcon-inside")
 TREE = {"steps": 300, "batch_size": 64, "lr": 0.01, "clusters": (24, 8, 3), "weight": 0.5}
 FLAT = 1e-4  # a curvature so small that the ball is a plane: distances are twice those of a ruler
-TREES = {f"{name}-{out}": {"out": out, **how} for out in (2, 16)
-         for name, how in {"ball": {"c": 1.0}, "plane": {"c": FLAT}, "rim": {"c": 1.0, "radius": 1.0}}.items()}
+TREES = {"ball-2": {"c": 1.0}, "plane-2": {"c": FLAT}, "rim-2": {"c": 1.0, "radius": 1.0}}  # in 2 dimensions
 
 
 class WithLabels(SupCon):
-    """SupCon's views of the same images; the loss may be cross-entropy, or NT-Xent, which hides the labels."""
+    """SupCon's views of the same images; the loss may be cross-entropy, of a linear head."""
 
     def __init__(self, line: str):
         super().__init__(ConvNet(), augment=SHAPES_VIEWS, inside=line == "supcon-inside")
@@ -50,26 +49,26 @@ class WithLabels(SupCon):
     def loss(self, views: tuple[Tensor, Tensor, Tensor], progress: float = 0.0) -> dict:
         a, b, labels = views
         if self.line != "cross-entropy":
-            return super().loss((a, b, torch.arange(len(labels)) if self.line == "simclr" else labels), progress)
+            return super().loss(views, progress)
         z = self.backbone(standardize(torch.cat([a, b])))
         return {"loss": F.cross_entropy(self.linear(z), labels.repeat(2)), "embedding": normalize(z.detach())}
 
 
 class Map(nn.Module):
-    """A linear map of frozen features to the ball."""
+    """A linear map of frozen features to two dimensions."""
 
     augment = None
 
-    def __init__(self, out: int):
+    def __init__(self):
         super().__init__()
-        self.linear = nn.Linear(learned("simclr").method.evaluated.dim, out)
+        self.linear = nn.Linear(features()[0].shape[1], 2)
 
 
 def runs() -> list[Run]:
     labelled = [Run(f"{line}-s{seed}", seed, "supcon", {}, FIT, {"line": line, "n": SHAPES},
                     build=lambda run: WithLabels(run.says["line"])) for line in LABELLED for seed in (0, 1, 2)]
     return [Run(f"{line}-s{seed}", seed, "hyperbolic", options, {"steps": TREE["steps"]},
-                {**TREE, **options, "line": line, "n": SHAPES, "frozen": "simclr"}, build=lambda run: Map(run.options["out"]))
+                {**TREE, **options, "out": 2, "line": line, "n": SHAPES, "frozen": "simclr"}, build=lambda run: Map())
             for line, options in TREES.items() for seed in (0, 1, 2)] + labelled
 
 
@@ -89,15 +88,11 @@ def timed(run: Run, out: Path | None = None) -> Made:
         method, steps = run.build(run), few(TREE["steps"], 3)
         history = History(total_steps=steps, batch_size=TREE["batch_size"], device="cpu", precision="float32", threads=1)
         losses = learn_map(method.linear, features()[0], TREE["clusters"], steps=steps, batch=TREE["batch_size"],
-                            lr=TREE["lr"], weight=TREE["weight"], seed=run.seed, **_space(run))
+                            lr=TREE["lr"], weight=TREE["weight"], seed=run.seed, **run.options)
         record(history, [(step, {"loss": torch.tensor(loss)}) for step, loss in enumerate(losses, 1) if step % 10 == 1])
         history.steps, made = steps, Made(run, method, history, shapes())
     made.history.seconds = time.process_time() - began
     return made
-
-
-def _space(run: Run) -> dict:
-    return {key: value for key, value in run.options.items() if key != "out"}
 
 
 def measured(name: str, look) -> dict:
@@ -117,7 +112,7 @@ def rows(made: Made) -> list[dict]:
     if made.run.method == "supcon":
         row = measured(str(made.run.says["line"]), partial(embed, made.method.eval()))
     else:
-        x, d = in_ball(made.method.linear, features()[1], **_space(made.run))
+        x, d = in_ball(made.method.linear, features()[1], **made.run.options)
         row = {"name": str(made.run.says["line"]), "radius": float(x.norm(dim=1).mean()), **by_level(d, shapes().test)}
     return [row | {"kind": "method"}, *controls()]
 

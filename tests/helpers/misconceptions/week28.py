@@ -71,9 +71,9 @@ WAY = {
 def _anchors(*, similar=lambda a, b, c: (-distance(a, b, c)).exp(), level=lambda labels, j: (labels != labels[j]).sum(1),
              itself=False, everyone=False, flip=False, cost=lambda e: e ** 2, total=False, fixed=(), cut=False):
     """An anchor after the other, by logarithms of similarities."""
-    def answer(x, labels, omega=0.1, weight=1.0, c=1.0):
+    def answer(x, labels, omega=0.1, weight=0.5, c=1.0):
         omega, weight, c = (default if name in fixed else value for name, value, default in
-                            (("omega", omega, 0.1), ("weight", weight, 1.0), ("c", c, 1.0)))
+                            (("omega", omega, 0.1), ("weight", weight, 0.5), ("c", c, 1.0)))
         terms = []
         for j in range(len(x)):
             rest = torch.arange(len(x)) != j
