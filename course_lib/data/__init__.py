@@ -8,7 +8,7 @@ from course_lib.data.shapes import (
 )
 
 __all__ = [
-    "Batch", "Batches", "CLASSES", "DataError", "FACTOR_KINDS", "FAMILIES", "ImageSet", "RELATIONS", "SPLITS", "STYLES", "Splits",
-    "TEXTURES", "TORCHVISION_SETS", "draw", "draw_causes", "hierarchy", "load", "make_shapes", "object_masks", "order_of",
-    "render", "sample_photographs", "sample_tiles",
+    "Batch", "Batches", "CLASSES", "DataError", "FACTOR_KINDS", "FAMILIES", "ImageSet", "RELATIONS", "SPLITS", "STYLES",
+    "Splits", "TEXTURES", "TORCHVISION_SETS", "draw", "draw_causes", "hierarchy", "load", "make_shapes",
+    "object_masks", "order_of", "render", "sample_photographs", "sample_tiles",
 ]

@@ -44,7 +44,7 @@ __all__ = [
     "guessed_counterparts", "hidden_error", "hidden_errors", "kmeans_clusters", "knn", "knn_accuracy",
     "knn_predict", "knn_votes", "linear_probe", "lower_bound", "matched_scores", "mislabel", "missing_lines",
     "mutual_matches", "object_share", "pair_measures", "partition_scores", "patch_vectors", "patches_of",
-    "queue_scores", "rankme", "raw_pixels", "reinitialise", "retrieval", "rollout", "same_word", "score", "score_clusters",
-    "score_statistics", "shared_bits", "similarity", "table", "to_grid", "trust_scores", "uniformity",
+    "queue_scores", "rankme", "raw_pixels", "reinitialise", "retrieval", "rollout", "same_word", "score",
+    "score_clusters", "score_statistics", "shared_bits", "similarity", "table", "to_grid", "trust_scores", "uniformity",
     "unmeasurable", "unscorable",
 ]

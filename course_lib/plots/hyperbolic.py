@@ -67,7 +67,7 @@ def ways(points: Tensor, straight: Tensor, names: Sequence[str], lengths: Mappin
         axes.plot(*point, "o", color=BLACK, ms=6)
         axes.annotate(name, tuple(point.tolist()), textcoords="offset points", xytext=(6, 4), fontsize=10)
     bars = figure.add_axes((0.63, 0.24, 0.33, 0.6))
-    for row, (name, pair) in enumerate(lengths.items()):
+    for row, pair in enumerate(lengths.values()):
         for shift, value, colour in zip((-0.18, 0.18), pair, (THIS, GREY)):
             bars.barh(row + shift, value, 0.34, color=colour)
             bars.text(value + 0.1, row + shift, f"{value:.2f}", va="center", fontsize=8)
@@ -101,7 +101,7 @@ def tree(axes: Axes, points: Tensor, parents: Sequence[int], depth: Sequence[int
 @drawn
 def trees(panels: Sequence[tuple[str, Tensor, float | None]], parents: Sequence[int], depth: Sequence[int],
           pairs: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
-    """(title, points, curvature) of a panel each; on the right distances in the tree against those of each embedding."""
+    """(title, points, curvature) of a panel each; on the right distances in the tree against each embedding's."""
     figure, axes = plt.subplots(1, len(panels) + 1, figsize=(WIDTH + 0.8, 2.9))
     for place, (title, points, c) in zip(axes, panels):
         tree(place, points, parents, depth, c, title)

@@ -56,7 +56,7 @@ add = Exercise(
             "denominator."),
         "x and y exchanged": (
             _plus(swap=True),
-            "You computed y (+) x. The sum does not commute: the factor with |y|^2 belongs to x, that with |x|^2 to y."),
+            "You computed y (+) x. The sum does not commute: the factor with |y|^2 is x's, that with |x|^2 is y's."),
         "curvature left out": (
             _plus(curved=False),
             "It is right for c = 1 only: c stands beside each inner product and squared length."),
@@ -299,7 +299,7 @@ loss = Exercise(
     },
     right={"triple by triple": _looped},
     hints=("With s = exp(-d) the left ratio needs no logarithm. And how many levels do two images *not* share?",
-           "d is (N, N). apart = (labels[:, None] != labels).sum(2) counts the levels at which two images differ: M for "
+           "d is (N, N). apart = (labels[:, None] != labels).sum(2) counts levels at which two images differ: M for "
            "another of the coarsest clusters, 0 for positives. goal = weight * log(1 / omega) * apart. Errors "
            "(N, N, N): d_jl - d_jk - goal_jl, for positives k and negatives l.",
            "d = distance(x[:, None], x[None], c)\n"
@@ -447,8 +447,8 @@ step = Exercise(
             "You cluster the points of the disc. The tree is made of the backbone's features, the first output."),
         "features in training mode": (
             _mistaken(train=True),
-            "The network was in training mode for the features, so batch norm used all images' statistics and moved its "
-            "averages. network.eval() first, network.train() afterwards."),
+            "The network was in training mode for the features, so batch norm used all images' statistics and moved "
+            "its averages. network.eval() first, network.train() afterwards."),
         "a tree for each batch": (
             _mistaken(fresh=True),
             "You make a tree for each batch. It is made once an epoch, of all images."),
@@ -474,8 +474,8 @@ step = Exercise(
     },
     right={"features in pieces": _other_epoch},
     hints=("What is made once, of all images, and what is made for each batch? In which mode is the network each time?",
-           "network.eval(), no_grad: features, _ = network(images). labels = torch.stack of cut(features, size) for each "
-           "size, along dim 1. network.train(). Then for rows of torch.arange(N).split(batch): points, "
+           "network.eval(), no_grad: features, _ = network(images). labels = torch.stack of cut(features, size) for "
+           "each size, along dim 1. network.train(). Then for rows of torch.arange(N).split(batch): points, "
            "tree_loss(points, labels[rows]), one update.",
            "network.eval()\n"
            "with torch.no_grad():\n"

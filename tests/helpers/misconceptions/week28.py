@@ -18,7 +18,8 @@ def _parts(change):
         n = {"xy": _inner(a, b), "x2": _inner(a, a), "y2": _inner(b, b), "c": c, "two": 2, "cc": c * c, "sign": -1}
         n |= change(n, a, b)
         below = n.get("below", 1 + n["two"] * n["c"] * n["xy"] + n["cc"] * n["x2"] * n["y2"])
-        return (a + n["two"] * n["c"] * n["xy"] * a + n["c"] * n["y2"] * a + b + n["sign"] * n["c"] * n["x2"] * b) / below
+        above = a + n["two"] * n["c"] * n["xy"] * a + n["c"] * n["y2"] * a + b + n["sign"] * n["c"] * n["x2"] * b
+        return above / below
 
     return answer
 
@@ -68,8 +69,9 @@ WAY = {
 
 
 # ---------------------------------------------------------------- 28.tree_loss
-def _anchors(*, similar=lambda a, b, c: (-distance(a, b, c)).exp(), level=lambda labels, j: (labels != labels[j]).sum(1),
-             itself=False, everyone=False, flip=False, cost=lambda e: e ** 2, total=False, fixed=(), cut=False):
+def _anchors(*, similar=lambda a, b, c: (-distance(a, b, c)).exp(),
+             level=lambda labels, j: (labels != labels[j]).sum(1), itself=False, everyone=False, flip=False,
+             cost=lambda e: e ** 2, total=False, fixed=(), cut=False):
     """An anchor after the other, by logarithms of similarities."""
     def answer(x, labels, omega=0.1, weight=0.5, c=1.0):
         omega, weight, c = (default if name in fixed else value for name, value, default in
@@ -113,8 +115,8 @@ LOSS = {
 
 
 # ---------------------------------------------------------------- 28.metric_epoch
-def _round(*, levels=lambda k: k, output=0, mode="eval", tree="whole", take="own", learn="train", zero=True, update=True,
-           give="floats"):
+def _round(*, levels=lambda k: k, output=0, mode="eval", tree="whole", take="own", learn="train", zero=True,
+           update=True, give="floats"):
     """The labels in a list of columns, batches by slices."""
     def answer(network, optimizer, images, cut, sizes, batch=32):
         from lessons.exercises.week28 import tree_loss
