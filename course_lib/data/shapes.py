@@ -24,6 +24,8 @@ STYLES = ("calm", "striped")
 # n rotations leave the shape unchanged, so its angle is known up to 1/n of a circle; 0: it has no angle
 _SYMMETRY = torch.tensor([0, 4, 3, 5, 4, 0, 2, 1])
 TEXTURES = ("plain", "stripes", "dots")
+# what shapes have in common -> the shapes: the upper level of `hierarchy`
+FAMILIES = {"round": ("disc", "ring", "crescent"), "pointed": ("square", "triangle", "star"), "long": ("cross", "bar")}
 
 
 def make_shapes(n: int = 20000, seed: int = 0, relation: str = "independent", style: str = "calm",
@@ -60,6 +62,16 @@ def make_shapes(n: int = 20000, seed: int = 0, relation: str = "independent", st
     causes.pop("phase")
     return ImageSet(images, causes["class"].long(), CLASSES, {k: causes[k] for k in FACTOR_KINDS}, dict(FACTOR_KINDS),
                     name=f"shapes ({relation}, {style})", split=split)
+
+
+def hierarchy(images: ImageSet) -> Tensor:
+    """The tree that images of `make_shapes` sit in: int64 (N, 3), family 0..2, shape 0..7, variant 0..23.
+
+    A variant is a shape with a texture, 3 * shape + texture; families are those of FAMILIES.
+    """
+    family = [list(FAMILIES).index(next(f for f, names in FAMILIES.items() if c in names)) for c in CLASSES]
+    shape, texture = images.factors["class"].long(), images.factors["texture"].long()
+    return torch.stack([torch.tensor(family)[shape], shape, len(TEXTURES) * shape + texture], 1)
 
 
 def draw_causes(n: int, generator: torch.Generator, relation: str = "independent") -> dict[str, Tensor]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+from course_lib.models.poincare import distance, exp0
 
 
 def hyperbolicity(distances: Tensor, base: int = 0) -> tuple[float, float]:
@@ -24,3 +28,50 @@ def distortion(embedded: Tensor, true: Tensor) -> float:
     pairs = torch.triu_indices(len(true), len(true), 1)
     ratio = (embedded / true)[pairs[0], pairs[1]].double()
     return float((ratio * ratio.mean() / ratio.square().mean() - 1).abs().mean())
+
+
+def tree_distances(parents: list[int]) -> Tensor:
+    """Edges between any two nodes, (N, N); parents[i] is below i, and -1 for the root, which is node 0."""
+    n = len(parents)
+    d = torch.zeros(n, n)
+    for node in range(1, n):
+        d[node, :node] = d[:node, node] = d[parents[node], :node] + 1
+    return d
+
+
+def embed_tree(true: Tensor, c: float, start: Tensor | None = None, steps: int = 300, lr: float = 0.1,
+               seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Points whose distances are those of a tree but for a factor: `true` (N, N) -> points (N, 2), distances (N, N).
+
+    c: the curvature is -c; 0 is the plane. The mean of (d / (factor * true) - 1)^2 over pairs is made small by Adam,
+    whose rate falls to 0; the factor is learned, too. start: points of the plane to begin with, such as the plane's own
+    embedding (they are scaled so that an edge is about 1 long); else random ones. In the ball points are exp0 of what
+    is learned.
+    """
+    n, generator = len(true), torch.Generator().manual_seed(seed)
+    i, j = torch.triu_indices(n, n, 1)
+
+    def placed(u: Tensor) -> Tensor:
+        return exp0(u, c) if c else u
+
+    def between(u: Tensor) -> Tensor:
+        x = placed(u)
+        return distance(x[i], x[j], c) if c else ((x[i] - x[j]).square().sum(1) + 1e-12).sqrt()
+
+    if start is None:
+        u = 0.1 * torch.randn(n, 2, generator=generator)
+    else:
+        length = float(((start[i] - start[j]).norm(dim=1) / true[i, j]).mean())
+        u = start / length / (2 if c else 1)  # from the origin, |u| in the tangent space is half of the distance
+    u, factor = u.clone().requires_grad_(), torch.zeros(()).requires_grad_()
+    optimizer = torch.optim.Adam([u, factor], lr=lr)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2
+        loss = (between(u) / (factor.exp() * true[i, j]) - 1).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        d = torch.zeros(n, n)
+        d[i, j] = d[j, i] = between(u)
+        return placed(u).detach(), d

@@ -10,7 +10,7 @@ import torch
 from course_lib.data.images import Batch
 from course_lib.evaluate.trees import distortion, hyperbolicity
 from course_lib.methods import build_method
-from course_lib.methods.metric.hyperbolic import level_negatives, log_ratio_loss, ward_levels
+from course_lib.methods.metric.hyperbolic import in_ball, learn_map, level_negatives, log_ratio_loss, ward_levels
 from course_lib.models import poincare as ball
 from helpers.draws import randn
 from helpers.tiny import images
@@ -139,3 +139,16 @@ def test_the_release_s_radius_is_the_same_for_all():
 def test_bad_settings_get_a_sentence(options, what):
     with pytest.raises(ValueError, match=what):
         build(**options)
+
+
+def test_a_map_of_frozen_features_learns_and_repeats():
+    features = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    again = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        linear = torch.nn.Linear(5, 2)
+        losses = learn_map(linear, features, (8, 4, 2), steps=40, batch=20, lr=0.05)
+        again.append(losses)
+    assert again[0] == again[1] and sum(losses[-5:]) < 0.6 * sum(losses[:5])
+    x, d = in_ball(linear, features, 0.5, radius=1.0)
+    assert x.norm(dim=1).std() < 1e-5 and torch.allclose(d, ball.distance(x[:, None], x, 0.5))

@@ -1,0 +1,55 @@
+"""Recall@k and MAP@R against their definition, the tree of the shapes, and trees in the plane and in the disc."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from course_lib.data.shapes import CLASSES, FAMILIES, hierarchy, make_shapes
+from course_lib.evaluate.retrieval import retrieval
+from course_lib.evaluate.trees import distortion, embed_tree, hyperbolicity, tree_distances
+from helpers.draws import randn
+
+
+def test_recall_and_map_equal_their_definition():
+    z, labels = randn(12, 3), torch.tensor([0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 0, 1])  # 3 is alone in its class
+    d = torch.cdist(z, z)
+    recall, precision = {1: [], 2: [], 4: []}, []
+    for query in range(12):
+        order = sorted((j for j in range(12) if j != query), key=lambda j: float(d[query, j]))
+        hits = [bool(labels[j] == labels[query]) for j in order]
+        if not (many := sum(hits)):
+            continue
+        for k in recall:
+            recall[k].append(any(hits[:k]))
+        precision.append(sum(sum(hits[:r + 1]) / (r + 1) for r in range(many) if hits[r]) / many)
+    got = retrieval(d, labels, (1, 2, 4))
+    assert len(precision) == 11 and got["map@r"] == pytest.approx(sum(precision) / 11)
+    for k, values in recall.items():
+        assert got[f"recall@{k}"] == pytest.approx(sum(values) / 11)
+
+
+def test_retrieval_of_perfect_distances_is_1_and_bad_input_is_told():
+    labels = torch.tensor([0, 1, 0, 1, 2, 2])
+    perfect = retrieval((labels[:, None] != labels).float(), labels, (1, 2))
+    assert set(perfect.values()) == {1.0}
+    for distances, names, ks in ((torch.zeros(6, 5), labels, (1,)), (torch.zeros(6, 6), labels, (6,)),
+                                 (torch.full((6, 6), torch.nan), labels, (1,)), (torch.zeros(6, 6), range(6), (1,))):
+        with pytest.raises(ValueError):
+            retrieval(distances, torch.as_tensor(names), ks)
+
+
+def test_the_tree_of_the_shapes_is_nested():
+    tree = hierarchy(make_shapes(600))
+    assert [len(level.unique()) for level in tree.T] == [3, 8, 24]
+    assert sorted(shape for shapes in FAMILIES.values() for shape in shapes) == sorted(CLASSES)
+    assert len(tree.unique(dim=0)) == 24
+
+
+def test_a_tree_in_the_disc_is_less_than_half_as_distorted_as_in_the_plane():
+    true = tree_distances([-1, 0, 0, 0, *(1, 1, 1, 2, 2, 2, 3, 3), *(node for node in range(4, 12) for _ in range(3))])
+    assert hyperbolicity(true)[0] == 0 and float(true.max()) == 6 and torch.equal(true, true.T)
+    flat, d = embed_tree(true, 0.0)
+    _, curved = embed_tree(true, 1.0, flat)
+    _, longer = embed_tree(true, 0.0, flat)
+    assert distortion(curved, true) < 0.5 * min(distortion(d, true), distortion(longer, true))
