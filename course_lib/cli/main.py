@@ -135,6 +135,7 @@ COMMANDS = (
     Command("cluster", "sort your own pictures into groups: a CSV and a picture sheet",
             "course_lib.cli.grouping:cluster"),
     Command("networks", "make the learned networks that lessons look into", "course_lib.cli.main:Networks"),
+    Command("paths", "print ways through the course, and what a lesson needs", "course_lib.cli.paths:Paths"),
     Command("papers", "search the reading list", "course_lib.cli.commands:papers"),
     Command("doctor", "check the environment and say how to fix it", "course_lib.cli.doctor"),
 )

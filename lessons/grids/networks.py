@@ -77,7 +77,6 @@ SHAPES = {
     "vicreg": Plan(2000), "simclr": Plan(4000), "moco": Plan(4000), "moco-v2": Plan(4000), "byol": Plan(6000),
     "simsiam": Plan(8000), "swav": Plan(3500), "barlow-twins": Plan(4000), "align-uniform": Plan(2000),
     "roco": Plan(4000), "imco": Plan(4000), "looc": Plan(1500, {"batch_size": 64}),
-    "roco": Plan(4000), "imco": Plan(4000),
     "amdim": Plan(800, {"batch_size": 64, "lr": 3e-3}, convnet=DEEPER),
     "yadim": Plan(800, {"batch_size": 64, "lr": 3e-3}, convnet=DEEPER),
     "cpc": Plan(300, {"batch_size": 64}, {"patch": 16, "step": 8, "rows": (1, 2)}),
