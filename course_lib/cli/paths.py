@@ -41,7 +41,7 @@ def graph(folder: Path | None = None) -> dict[str, list[str]]:
 
 
 def before(number: str, of: dict[str, list[str]]) -> list[str]:
-    """All that a lesson needs, also by way of others, in the order of the weeks. ValueError for one that needs itself."""
+    """All that a lesson needs, also by way of others, in order. ValueError for one that needs itself."""
     found: set[str] = set()
     ahead = list(of[number])
     while ahead:
@@ -71,7 +71,7 @@ def paths_table(of: dict[str, list[str]]) -> str:
 
 
 def mermaid(of: dict[str, list[str]]) -> str:
-    """The prerequisites as a Mermaid graph: an arrow from what is needed to what needs it, without those that follow."""
+    """The prerequisites as a Mermaid graph: arrows to what needs a lesson, without those that follow from others."""
     lines = []
     for number, needed in of.items():
         indirect = {n for one in needed for n in before(one, of)}

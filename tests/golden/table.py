@@ -26,7 +26,16 @@ from course_lib.models.patches import patchify
 from course_lib.optim import LARS, cosine, ema_momentum, parameter_groups, warmup_cosine
 from golden import beit_dmae as masked_b
 from golden import (
-    clustering, contrastive, dense_metric, good_views, information, mixing, mutual, negatives, pretext, surveys,
+    clustering,
+    contrastive,
+    dense_metric,
+    good_views,
+    information,
+    mixing,
+    mutual,
+    negatives,
+    pretext,
+    surveys,
 )
 from golden import dino_ibot as distilled
 from golden import mae_simmim as pixels
