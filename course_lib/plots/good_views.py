@@ -25,7 +25,7 @@ def regimes() -> Figure:
     for y, (task, more) in enumerate(bars.values()):
         axes.barh(y, task, color=THIS, height=0.6)
         axes.barh(y, more, left=task, color="#cccccc", height=0.6)
-        axes.text(task + more + 0.04, y, ("the task cannot be learned from the pair", "nothing else to go by",
+        axes.text(max(1.0, task + more) + 0.04, y, ("the task cannot be learned from the pair", "nothing else to go by",
                                           "something else may be easier to match")[y], va="center", fontsize=9)
     axes.axvline(1.0, color=BLACK, ls=":", lw=1.4)
     axes.text(1.0, -0.62, "what the task needs", ha="center", fontsize=9)
@@ -68,8 +68,9 @@ def ceiling(numbers: Sequence[int], lines: Mapping[str, Sequence[float]], chosen
     for name, values in lines.items():
         axes.plot(numbers, values, "o-", ms=4, color=THIS if name == chosen else "#bbbbbb",
                   zorder=3 if name == chosen else 1)
-        axes.annotate(name, (numbers[-1], values[-1]), xytext=(6, -3), textcoords="offset points", fontsize=8,
-                      color=THIS if name == chosen else GREY)
+        if name in (chosen, list(lines)[0], list(lines)[-1]):  # the others lie too close for names
+            axes.annotate(name, (numbers[-1], values[-1]), xytext=(6, -3), textcoords="offset points", fontsize=8,
+                          color=THIS if name == chosen else GREY)
     axes.plot(numbers, [math.log(n) for n in numbers], color=BLACK, ls="--", lw=1.2)
     axes.annotate("log N", (numbers[-2], math.log(numbers[-2])), xytext=(-34, 4), textcoords="offset points",
                   fontsize=9)

@@ -164,4 +164,6 @@ SECOND = {
     },
 }
 
-EQUIVALENT: dict[str, dict[str, str]] = {}
+EQUIVALENT = {
+    "20.bound": {"line 4: pairs(scores) -> nothing": "it only refuses scores that are not square"},
+}
