@@ -85,7 +85,7 @@ SHAPES = {
                 {"labels_from": "scan", "clusters": 8, "threshold": 0.8, "unclean": 3.0}),
     "mice": Plan(1500, {"lr": 3e-3}, {"pretext": "moco-v2", "tau": 0.1}),
     "gatcluster": Plan(4000, {"batch_size": 128}, {"pool": 2048, "passes": 2}),
-    "dim": Plan(2000, {}, {"estimator": "infonce"}),
+    "dim": Plan(1200, {}, {"estimator": "infonce"}),
 }
 ON_PHOTOGRAPHS = {name: replace(plan, steps=3 * plan.steps) for name, plan in SHAPES.items() if name in PHOTOGRAPHS}
 PLANS = {"shapes": SHAPES, "photographs": ON_PHOTOGRAPHS}
