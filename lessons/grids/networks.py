@@ -101,6 +101,7 @@ SHAPES = {
     "vader": Plan(1500), "pixpro": Plan(2500),
     "supcon": Plan(2000),
     "hyperbolic": Plan(600, {"lr": 1e-3}, {"pretext": "simclr", "out": 2, "clusters": (24, 8, 3), "weight": 0.5}),
+    "dim": Plan(1200, {}, {"estimator": "infonce"}),
 }
 ON_PHOTOGRAPHS = {name: replace(plan, steps=3 * plan.steps) for name, plan in SHAPES.items() if name in PHOTOGRAPHS}
 PLANS = {"shapes": SHAPES, "photographs": ON_PHOTOGRAPHS}
