@@ -138,7 +138,7 @@ def shares(cosines: Sequence[float], pulls: Mapping[str, Sequence[float]], losse
                  label=f"{name}: loss {losses[name]:.2f}")
     axes.axhline(0, color=BLACK, lw=0.8)
     axes.set(xticks=range(len(cosines)), xticklabels=[f"{v:.1f}" for v in cosines], ylim=(-0.75, 0.75),
-             xlabel="cosine of each positive with the anchor", ylabel="pull (times temperature)")
+             xlabel="cosine of each positive with the anchor", ylabel="pull × τ")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, fontsize=9, frameon=False)
     return figure
