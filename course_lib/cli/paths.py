@@ -1,4 +1,4 @@
-"""Ways through the course: what each lesson needs, by its own first cell, and paths for a group, a weekend, practice."""
+"""Ways through the course: what each lesson needs, by its first cell, and paths for a group, a weekend, practice."""
 
 from __future__ import annotations
 
