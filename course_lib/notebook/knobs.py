@@ -163,7 +163,7 @@ class Knob:
             lines = widgets.VBox([w for w in self._widgets.values() if w not in grids])
             # A grid to click goes beside the rest, so that the figure below stays in view.
             beside = widgets.HBox([lines, *grids], layout={"flex_flow": "row wrap", "grid_gap": "0 2em"})
-            self._box = widgets.VBox([*title, beside])
+            self._box = widgets.VBox([*title, beside], layout={"margin": "0 0 8px 0"})  # the figure is close below
         return self._box
 
     def _moved(self, name: str, value: Any) -> None:
