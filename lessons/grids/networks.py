@@ -70,7 +70,7 @@ class Plan:
 SHAPES = {
     "vicreg": Plan(2000), "simclr": Plan(4000), "moco": Plan(4000), "moco-v2": Plan(4000), "byol": Plan(6000),
     "simsiam": Plan(8000), "swav": Plan(3500), "barlow-twins": Plan(4000), "align-uniform": Plan(2000),
-    "roco": Plan(4000), "imco": Plan(4000), "looc": Plan(1500, {"batch_size": 64}),
+    "roco": Plan(4000), "imco": Plan(4000),
     "spark": Plan(2500, {"batch_size": 128}),
     "mae": Plan(2000, {"batch_size": 128}, DECODER, PATCHES),
     "simmim": Plan(2000, {"batch_size": 128}, {"std": 0.1}, PATCHES),
