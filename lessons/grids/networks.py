@@ -80,6 +80,7 @@ SHAPES = {
     "amdim": Plan(800, {"batch_size": 64, "lr": 3e-3}, convnet=DEEPER),
     "yadim": Plan(800, {"batch_size": 64, "lr": 3e-3}, convnet=DEEPER),
     "cpc": Plan(300, {"batch_size": 64}, {"patch": 16, "step": 8, "rows": (1, 2)}),
+    "roco": Plan(4000), "imco": Plan(4000),
     "spark": Plan(2500, {"batch_size": 128}),
     "mae": Plan(2000, {"batch_size": 128}, DECODER, PATCHES),
     "simmim": Plan(2000, {"batch_size": 128}, {"std": 0.1}, PATCHES),
