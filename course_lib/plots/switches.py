@@ -135,7 +135,7 @@ def patch_roles(image: Tensor, grid: tuple[int, int], at: tuple[int, int], rows:
             target = (r, c) == (at[0] + rows, at[1])
             colour = RED if target else THIS if (r, c) == at else SKY if r <= at[0] else "none"
             axes.add_patch(Rectangle((c + 0.04, r + 0.04), 0.92, 0.92, fc=colour, ec="white", alpha=0.55))
-            axes.text(c + 0.5, r + 0.5, r * width + c, ha="center", va="center", fontsize=8,
+            axes.text(c + 0.5, r + 0.5, str(r * width + c), ha="center", va="center", fontsize=8,
                       weight="bold" if target else "normal")
     axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], aspect="equal", title=formula)
     axes.set_xlabel("pale blue: what the context sees; blue: who predicts; red: the right one;\nall others, of all "

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.exercises.spec import Exercise
-from course_lib.methods.information.amdim import nce as nce_of
-from course_lib.methods.information.amdim import prediction_loss
 from lessons.exercises.shared import randn
 
 
 # ------------------------------------------------------------------------------------------------ 24.nce
 def nce(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """Scores (A, C) -> scalar: the mean over all positives of how little each stands out of its row's negatives."""
-    return nce_of(scores, positive, negative)
+    rest = scores.masked_fill(~negative, -torch.inf).logsumexp(1, keepdim=True)
+    each = torch.logaddexp(scores, rest) - scores
+    return torch.where(positive, each, 0.0).sum() / positive.sum()
 
 
 def _nce_probes(generator, dtype):
@@ -156,7 +156,10 @@ first = Exercise(
 # ------------------------------------------------------------------------------------------------ 24.map_loss
 def map_loss(sources: Tensor, targets: Tensor, clip: float = 20.0, weight: float = 0.05) -> Tensor:
     """Vectors (N, d) find their image's among maps (N, d, h, w) -> scalar: NCE of clipped scores, and a regulariser."""
-    return sum(prediction_loss(sources, targets, clip, weight), torch.zeros((), dtype=sources.dtype))
+    n, d = sources.shape
+    scores = sources @ targets.flatten(2).transpose(1, 2).flatten(0, 1).T / math.sqrt(d)  # (N, N * L), image by image
+    own = torch.eye(n, dtype=torch.bool, device=scores.device).repeat_interleave(scores.shape[1] // n, 1)
+    return nce(clip * torch.tanh(scores / clip), own, ~own) + weight * scores.square().mean()
 
 
 def _map_probes(generator, dtype):
@@ -184,7 +187,7 @@ def _maps(sources, targets, clip=20.0, weight=0.05, *, flat=None, scale=None, be
         below = clipped.logsumexp(1, keepdim=True)
         loss = (below - clipped)[own].mean()
     else:
-        loss = nce_of(clipped, own, other)
+        loss = nce(clipped, own, other)
     seen = {"before": scores, "after": clipped, "own": scores[own]}[punished]
     size = seen.square() if square else seen.abs()
     return (loss * (places if summed else 1)) + weight * size.mean()
