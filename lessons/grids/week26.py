@@ -1,8 +1,8 @@
-"""Make the stored runs of lesson 26: seven ideas of the years before SimCLR, the same encoder, images and minutes.
+"""Make the stored runs of lesson 26: ideas of the years before SimCLR, the same encoder, images and computing.
 
     python lessons/grids/week26.py   # what is missing in lessons/runs/26_before_simclr (about 5 minutes of one core)
 
-Steps differ so that each line takes about as long as NPID's 320: a step of SimCLR sees two views of each image.
+Steps differ by what a step computes: a step of SimCLR sees two views of each image, one of NPID one.
 """
 
 from __future__ import annotations
