@@ -86,7 +86,6 @@ SHAPES = {
     "mice": Plan(1500, {"lr": 3e-3}, {"pretext": "moco-v2", "tau": 0.1}),
     "gatcluster": Plan(4000, {"batch_size": 128}, {"pool": 2048, "passes": 2}),
     "supcon": Plan(2000),
-    "hyperbolic": Plan(600, {"lr": 1e-3}, {"pretext": "simclr", "out": 2, "clusters": (24, 8, 3), "weight": 0.5}),
 }
 ON_PHOTOGRAPHS = {name: replace(plan, steps=3 * plan.steps) for name, plan in SHAPES.items() if name in PHOTOGRAPHS}
 PLANS = {"shapes": SHAPES, "photographs": ON_PHOTOGRAPHS}
