@@ -80,7 +80,6 @@ SHAPES = {
     "amdim": Plan(800, {"batch_size": 64, "lr": 3e-3}, convnet=DEEPER),
     "yadim": Plan(800, {"batch_size": 64, "lr": 3e-3}, convnet=DEEPER),
     "cpc": Plan(300, {"batch_size": 64}, {"patch": 16, "step": 8, "rows": (1, 2)}),
-    "roco": Plan(4000), "imco": Plan(4000),
     "spark": Plan(2500, {"batch_size": 128}),
     "mae": Plan(2000, {"batch_size": 128}, DECODER, PATCHES),
     "simmim": Plan(2000, {"batch_size": 128}, {"std": 0.1}, PATCHES),
@@ -98,10 +97,8 @@ SHAPES = {
     "npid": Plan(700, {"batch_size": 64}, {"negatives": 0, "warm": True}, images=1000),
     "pirl": Plan(400, {"batch_size": 64}, {"negatives": 512, "cross_entropy": True, "warm": True}, images=1000),
     "gatcluster": Plan(4000, {"batch_size": 128}, {"pool": 2048, "passes": 2}),
-    "dim": Plan(2000, {}, {"estimator": "infonce"}),
     "vader": Plan(1500), "pixpro": Plan(2500),
     "supcon": Plan(2000),
-    "hyperbolic": Plan(600, {"lr": 1e-3}, {"pretext": "simclr", "out": 2, "clusters": (24, 8, 3), "weight": 0.5}),
     "dim": Plan(1200, {}, {"estimator": "infonce"}),
 }
 ON_PHOTOGRAPHS = {name: replace(plan, steps=3 * plan.steps) for name, plan in SHAPES.items() if name in PHOTOGRAPHS}
