@@ -174,10 +174,11 @@ class LooC(Method):
             check_several(query, "LooC without a queue")
         q = self.heads(self.backbone(standardize(query)))  # (H, N, out)
         k = self.encode_keys(key_views, orders)
-        queues = torch.stack([queue.rows for queue in self.queues]) if self.queues else None
+        memories: list[Any] = list(self.queues)  # nn.ModuleList does not say of what
+        queues = torch.stack([queue.rows for queue in memories]) if memories else None
         parts = looc_loss(q, k, queues, self.temperature)
         if self.training:  # after the logits: no key is its own query's negative
-            for i, queue in enumerate(self.queues):
+            for i, queue in enumerate(memories):
                 queue.enqueue(k[i, i])
         return {**parts, "embedding": normalize(q[0].detach()), "views_per_image": 2 + len(self.left_out)}
 
