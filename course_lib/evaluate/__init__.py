@@ -31,7 +31,7 @@ from course_lib.evaluate.reconstruction import (
     average_distance, colour_error_by_distance, distance_map, error_by_distance, fill_blurred, fill_mean, fill_nearest,
     fill_plane, hidden_error, hidden_errors,
 )
-from course_lib.evaluate.retrieval import retrieval
+from course_lib.evaluate.ranking import retrieval
 from course_lib.evaluate.robustness import InPixels, pgd_accuracy, pgd_step, projected
 from course_lib.evaluate.scores import queue_scores, score_statistics
 from course_lib.evaluate.scoring import COLUMNS, PERCENT, missing_lines, score, table, unmeasurable

@@ -81,7 +81,7 @@ def rows(made: Made) -> list[dict]:
             row("random encoder", "control", partial(embed, made.untrained.eval())), pixels()]
 
 
-GRID = Grid("24_framework", runs, rows, "Lesson 24: five switches, three encoders, channels as views.",
+GRID = Grid("24_framework", runs, rows, "Lesson 24: five switches, two encoders.",
             show=("knn",))
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from course_lib.evaluate.features import embed, raw_pixels, reinitialise
 from course_lib.evaluate.measures import cluster_scores
 from course_lib.evaluate.neighbours import knn_accuracy
-from course_lib.evaluate.retrieval import by_level
+from course_lib.evaluate.ranking import by_level
 from course_lib.methods.metric.hyperbolic import in_ball, learn_map
 from course_lib.methods.metric.supcon import same_class, supcon_loss
 from course_lib.models.backbones import ConvNet

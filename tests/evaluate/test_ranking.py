@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from course_lib.data.shapes import CLASSES, FAMILIES, hierarchy, make_shapes
-from course_lib.evaluate.retrieval import retrieval
+from course_lib.evaluate.ranking import retrieval
 from course_lib.evaluate.trees import distortion, embed_tree, hyperbolicity, tree_distances
 from helpers.draws import randn
 
