@@ -6,8 +6,8 @@
     python course.py doctor               what is installed, what is missing, and how to mend it
     python course.py setup                set-up only
     python course.py COMMAND --help       train, evaluate, embed, look, cluster, export: with images of your own;
-                                          lab, guide: lessons; papers: the reading list; networks: those that
-                                          lessons look into
+                                          lab, guide, paths: lessons; papers: the reading list; networks: those
+                                          that lessons look into
 
 Options of this file, before or after the command:
     --cpu-torch    take the smaller build of PyTorch without CUDA, from PyTorch's own index

@@ -101,8 +101,8 @@ return torch.einsum("md,nd->mn", b, a) @ w + m
         ("the fixed penalty", 1, "D * penalty", "D * 0.1"),
         ("penalty without D", 1, "D * penalty", "penalty"),
         ("queries not standardised", 1, "x[len(features):]", "queries"),
-        ("argmax", 1, "@ w + m", "@ w + m).argmax(1", "return torch", "return (torch"),
-        ("softmax", 1, "@ w + m", "@ w + m).softmax(1", "return torch", "return (torch"),
+        ("argmax", 1, "@ w + m", "@ w + m).argmax(1)", "return torch", "return (torch"),
+        ("softmax", 1, "@ w + m", "@ w + m).softmax(1)", "return torch", "return (torch"),
     ]),
     "P1.paired_interval": Tries([
         """
