@@ -11,9 +11,9 @@ _TOKEN = re.compile(rf"{_NAMED}|\\(?:[a-zA-Z]+|.)|\d+(?:\.\d+)?|\S", re.DOTALL)
 _GREEK = {"epsilon": "ϵ", "varepsilon": "ε", "phi": "ϕ", "varphi": "φ", "theta": "θ", "lambda": "λ", "ell": "ℓ"}
 _SIGNS = {
     "cdot": "·", "times": "×", "neq": "≠", "ne": "≠", "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥", "ll": "≪",
-    "leftarrow": "←", "rightarrow": "→", "to": "→", "mapsto": "↦", "in": "∈", "notin": "∉", "odot": "⊙", "otimes": "⊗",
+    "leftarrow": "←", "rightarrow": "→", "to": "→", "mapsto": "↦", "in": "∈", "notin": "∉", "odot": "⊙", "oplus": "⊕",
     "ast": "∗", "circ": "∘", "ldots": "…", "dots": "…", "cdots": "⋯", "approx": "≈", "sim": "∼", "propto": "∝",
-    "pm": "±", "gg": "≫",
+    "otimes": "⊗", "pm": "±", "gg": "≫",
     "infty": "∞", "partial": "∂", "nabla": "∇", "forall": "∀", "mid": "∣", "lvert": "|", "rvert": "|", "vert": "|",
     "lVert": "‖", "rVert": "‖", "Vert": "‖", "|": "‖", "{": "{", "}": "}", "langle": "⟨", "rangle": "⟩", "top": "⊤",
     "equiv": "≡", "cup": "∪", "cap": "∩", "subset": "⊂", "setminus": "∖", "perp": "⊥", "lfloor": "⌊", "rfloor": "⌋",

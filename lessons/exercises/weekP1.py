@@ -318,7 +318,7 @@ def paired_interval(a, b, t):
 def _pair_probes(generator, dtype):
     def pair(n: int) -> tuple[Tensor, Tensor]:
         luck = rand(generator, dtype, n)
-        return 0.3 + 0.4 * luck + 0.1 * rand(generator, dtype, n), 0.2 + 0.5 * luck
+        return 0.3 + 0.4 * luck + 0.1 * rand(generator, dtype, n), 0.32 + 0.5 * luck
 
     return [(*pair(5), 2.776), (*pair(10), 2.262), (*pair(3), 4.303), dict(zip("abt", (*pair(8), 2.365)))]
 
