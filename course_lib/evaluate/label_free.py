@@ -11,18 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from course_lib.evaluate.probes import ProbeResult, linear_probe
-
-
-def four_rotations(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Square images (N, C, H, H) -> (4N, C, H, H), all by 0, then by 90, 180, 270 degrees; labels int64 (4N,)."""
-    if images.ndim != 4 or images.shape[2] != images.shape[3]:
-        raise ValueError(f"images are {tuple(images.shape)}; expected square ones, (N, C, H, H)")
-    turned = torch.cat([torch.rot90(images, quarter, (2, 3)) for quarter in range(4)])
-    return turned, torch.arange(4, device=images.device).repeat_interleave(len(images))
+from course_lib.methods.pretext.rotation import four_turns
 
 
 def rotation_probe(embed: Callable[[Tensor], Tensor], train: Tensor, validation: Tensor, test: Tensor) -> ProbeResult:
@@ -32,7 +24,7 @@ def rotation_probe(embed: Callable[[Tensor], Tensor], train: Tensor, validation:
     """
     parts = []
     for images in (train, validation, test):
-        turned, labels = four_rotations(images)
+        turned, labels = four_turns(images)
         parts.append((embed(turned), labels))
     return linear_probe(*parts)
 

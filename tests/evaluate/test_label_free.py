@@ -5,19 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from course_lib.evaluate.label_free import four_rotations, rank_correlation, rotation_probe
-
-
-def test_all_images_are_turned_by_quarters_and_labelled():
-    images = torch.rand(3, 2, 4, 4)
-    turned, labels = four_rotations(images)
-    assert turned.shape == (12, 2, 4, 4) and labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
-    assert torch.equal(turned[:3], images)
-    for r in range(4):  # a quarter turn against the clock: row i becomes column i, read from below
-        assert torch.equal(turned[4, :, 3 - r], images[1, :, :, r])
-    assert torch.equal(turned[7], images[1].flip((1, 2)))
-    with pytest.raises(ValueError, match=r"expected square ones, \(N, C, H, H\)"):
-        four_rotations(torch.rand(2, 3, 4, 5))
+from course_lib.evaluate.label_free import rank_correlation, rotation_probe
 
 
 def test_a_direction_can_be_read_and_its_absence_too():
