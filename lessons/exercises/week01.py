@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from course_lib.data.images import Batch
 from course_lib.exercises.spec import Exercise
-from lessons.exercises.shared import randn, unit
+from lessons.exercises.shared import BASIC, STEP_WORDS, descend, noted_steps, randn, unit, update_mistakes
 
 
 # ------------------------------------------------------------------------------------------------ 01.knn
@@ -316,12 +316,8 @@ def _steps(step, weight: Tensor, images: Tensor):
     method = _Line(weight)
     optimizer = torch.optim.SGD(method.parameters(), lr=0.5, momentum=0.5)
     generator = torch.Generator().manual_seed(3)
-    losses = [step(method, Batch(part, torch.arange(len(part))), optimizer, generator) for part in images]
-    if any(loss is None or loss is Ellipsis for loss in losses):
-        return losses[0]
-    held = {"keeps its graph": True} if any(isinstance(x, Tensor) and x.requires_grad for x in losses) else {}
-    losses = [loss.detach() if isinstance(loss, Tensor) else loss for loss in losses]
-    return {"losses": losses, **held, "weights": method.weight.detach().clone()}
+    batches = [Batch(part, torch.arange(len(part))) for part in images]
+    return noted_steps(step, [(method, batch, optimizer, generator) for batch in batches], method.parameters())
 
 
 def _step_probes(generator, dtype):
@@ -333,40 +329,19 @@ def _loss(method, batch, generator):
     return method.loss(method.views(batch, generator))["loss"]
 
 
-def _never_cleared(method, batch, optimizer, generator):
-    loss = _loss(method, batch, generator)
-    loss.backward()
-    optimizer.step()
-    return loss.item()
+def _with(loss=_loss, order="clear backward step", back=Tensor.item):
+    """A step with one thing changed."""
+    return lambda method, batch, optimizer, generator: descend(
+        loss(method, batch, generator), optimizer, order, back)
 
 
-def _step_first(method, batch, optimizer, generator):
-    loss = _loss(method, batch, generator)
-    optimizer.step()
-    optimizer.zero_grad()
-    loss.backward()
-    return loss.item()
+def _same_views(method, batch, generator):
+    return _loss(method, batch, generator.manual_seed(0))
 
 
-def _cleared_too_late(method, batch, optimizer, generator):
-    loss = _loss(method, batch, generator)
-    loss.backward()
-    optimizer.zero_grad()
-    optimizer.step()
-    return loss.item()
-
-
-def _same_views(method, batch, optimizer, generator):
-    return _plain_step(method, batch, optimizer, generator.manual_seed(0))
-
-
-def _one_view(method, batch, optimizer, generator):
+def _one_view(method, batch, generator):
     a, _ = method.views(batch, generator)
-    loss = method.loss((a, a))["loss"]
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.item()
+    return method.loss((a, a))["loss"]
 
 
 def _one_part(method, batch, optimizer, generator):
@@ -385,22 +360,6 @@ def _times_batch(method, batch, optimizer, generator):
     return loss.item()
 
 
-def _keeps_graph(method, batch, optimizer, generator):
-    loss = _loss(method, batch, generator)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss
-
-
-def _plain_step(method, batch, optimizer, generator):
-    loss = _loss(method, batch, generator)
-    loss.backward()
-    optimizer.step()
-    optimizer.zero_grad()  # before the next backward: here as good as at the top
-    return loss.item()
-
-
 def _by_hand(method, batch, optimizer, generator):
     loss = _loss(method, batch, generator)
     parameters = list(method.parameters())
@@ -413,27 +372,14 @@ def _by_hand(method, batch, optimizer, generator):
 training_step_exercise = Exercise(
     key="01.training_step", title="One training step", minutes=6, difficulty=2,
     reference=training_step, probes=_step_probes, call=_steps,
-    words={"['losses']": "the returned losses", "['weights']": "the weights after three steps"},
+    words=STEP_WORDS,
     wrong={
-        "gradients never cleared": (
-            _never_cleared,
-            "backward *adds* to .grad. Without optimizer.zero_grad() each step follows the sum of all gradients so "
-            "far. "
-            "The first step is right, which is why this one hides so well."),
-        "the step before the gradient": (
-            _step_first,
-            "optimizer.step() uses the gradients that are there: those of the batch before. "
-            "The order is loss, zero_grad, backward, step."),
-        "no gradient left for the step": (
-            _cleared_too_late,
-            "The weights never move: when optimizer.step() comes, the gradients have been cleared, or have not been "
-            "computed yet. Clear *before* backward, step after it."),
         "the same views at every step": (
-            _same_views,
+            _with(_same_views),
             "The generator is seeded inside the step, so each image is cropped and coloured the same way every time, "
             "and the network can learn those few views by heart. Seed once, outside; here only draw from it."),
         "a view compared with itself": (
-            _one_view,
+            _with(_one_view),
             "Both views are the same tensor, so the first term of the loss is 0 from the start and teaches nothing. "
             "method.views returns a pair of two different views; give it to method.loss as it is."),
         "the gradient of one part": (
@@ -444,12 +390,9 @@ training_step_exercise = Exercise(
             _times_batch,
             "Your gradient is N times as long: the loss is a mean over images already, do not multiply it by the size "
             "of the batch."),
-        "the loss keeps its graph": (
-            _keeps_graph,
-            "You return the tensor with the whole computation behind it. A list of such losses keeps every batch in "
-            "memory. Return a number: loss.item()."),
+        **update_mistakes(_with, [*BASIC, "the step comes before backward"]),
     },
-    right={"cleared after the step": _plain_step, "gradients asked for by name": _by_hand},
+    right={"cleared after the step": _with(order="backward step clear"), "gradients asked for by name": _by_hand},
     hints=("Four things in order: two views, a loss, its gradient, a step. One more keeps gradients from adding up.",
            'views = method.views(batch, generator); loss = method.loss(views)["loss"]',
            "views = method.views(batch, generator)\n"

@@ -17,7 +17,7 @@ from course_lib.methods.masked.spark import spark_loss as library_loss
 from course_lib.models.backbones import ConvNet
 from course_lib.models.batch_norm import BatchNorm2d
 from course_lib.models.patches import normalize_patches, patchify
-from lessons.exercises.shared import rand, randn
+from lessons.exercises.shared import STEP_WORDS, descend, noted_steps, rand, randn, seeded, update_mistakes
 
 
 def mixed_masks(batch: int, grid: int, generator: torch.Generator, least: int = 1) -> Tensor:
@@ -494,21 +494,12 @@ def spark_step(encoder, mask_tokens, projections, decoder, optimizer, images, vi
 def _three_updates(step, images: Tensor, visible: Tensor):
     """Three updates of a very small SparK by `step`: the losses, and the weights at the end."""
     draw = partial(randn, torch.Generator().manual_seed(5), images.dtype)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
-        encoder, decoder = ConvNet(depth=2, widths=(4, 6)), LightDecoder(4, 8)
-        projections = torch.nn.ModuleList([torch.nn.Conv2d(6, 8, 1), torch.nn.Conv2d(4, 4, 3, padding=1)])
-    tokens = torch.nn.ParameterList([draw(1, 6, 1, 1), draw(1, 4, 1, 1)])
-    parts = torch.nn.ModuleList([encoder, decoder, projections, tokens]).to(images.dtype)
+    parts = encoder, tokens, projections, decoder = seeded(5, images.dtype, lambda: torch.nn.ModuleList([
+        ConvNet(depth=2, widths=(4, 6)), torch.nn.ParameterList([draw(1, 6, 1, 1), draw(1, 4, 1, 1)]),
+        torch.nn.ModuleList([torch.nn.Conv2d(6, 8, 1), torch.nn.Conv2d(4, 4, 3, padding=1)]), LightDecoder(4, 8)]))
     optimizer = torch.optim.SGD(parts.parameters(), lr=0.05, momentum=0.5)
-    losses = [step(encoder, tokens, projections, decoder, optimizer, *pair) for pair in zip(images, visible)]
-    if any(loss is None or loss is Ellipsis for loss in losses):
-        return losses[0]
-    noted = {"a loss that keeps its graph": any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)}
-    losses = [loss.detach() if isinstance(loss, Tensor) else loss for loss in losses]
-    noted["a rounded loss"] = all(isinstance(loss, float) and loss == round(loss, 4) for loss in losses)
-    weights = torch.cat([w.detach().flatten() for w in parts.parameters()])
-    return {"losses": losses, "weights": weights, **{what: True for what, found in noted.items() if found}}
+    fixed = encoder, tokens, projections, decoder, optimizer
+    return noted_steps(step, [(*fixed, *pair) for pair in zip(images, visible)], parts.parameters())
 
 
 def _step_probes(generator, dtype):
@@ -520,19 +511,16 @@ def _step_probes(generator, dtype):
 
 
 def _step(shown=lambda images, seen: images * enlarge(seen, images.shape[-1]), layers=sparse,
-          fill=lambda seen, x, token: torch.where(enlarge(seen, x.shape[-1]), x, token), order=reversed,
-          used=lambda dense: dense, scored=lambda visible: visible, normalized=True, acts="clear backward step",
+          fill=lambda seen, x, token: torch.where(enlarge(seen, x.shape[-1]), x, token), sequence=reversed,
+          used=lambda dense: dense, scored=lambda visible: visible, normalized=True, order="clear backward step",
           back=lambda loss: loss.item()):
     def step(encoder, mask_tokens, projections, decoder, optimizer, images, visible):
         seen = visible.unsqueeze(1)
         with layers(encoder, seen):
             maps = encoder.stages(shown(images, seen))
-        dense = [project(fill(seen, x, token)) for token, project, x in zip(mask_tokens, projections, order(maps))]
+        dense = [project(fill(seen, x, token)) for token, project, x in zip(mask_tokens, projections, sequence(maps))]
         loss = library_loss(decoder(used(dense)), images, scored(visible), normalized)
-        do = {"clear": optimizer.zero_grad, "backward": loss.backward, "step": optimizer.step}
-        for act in acts.split():
-            do[act]()
-        return back(loss)
+        return descend(loss, optimizer, order, back)
 
     return step
 
@@ -556,8 +544,7 @@ def _all_within_sparse(encoder, mask_tokens, projections, decoder, optimizer, im
 spark_step_exercise = Exercise(
     key="02.spark_step", title="One training step", minutes=10, difficulty=4,
     reference=spark_step, probes=_step_probes, call=_three_updates, tolerance=2e-4,
-    words={"['losses']": "the returned losses", "['weights']": "the weights after three steps",
-           "['a loss that keeps its graph']": "the graph behind the loss", "['a rounded loss']": "the rounding"},
+    words=STEP_WORDS,
     wrong={
         "the encoder runs as an ordinary network": (
             _step(layers=lambda *_: nullcontext()),
@@ -595,24 +582,7 @@ spark_step_exercise = Exercise(
                 encoder, tokens, projections, decoder, optimizer,
                 images * enlarge(visible.unsqueeze(1), images.shape[-1]), visible),
             "The loss compares with the masked image, in which every hidden patch is 0. The target is `images`."),
-        "gradients never cleared": (
-            _step(acts="backward step"),
-            "backward adds to the gradients of the step before. optimizer.zero_grad() first."),
-        "the weights never move": (
-            _step(acts="backward clear step"),
-            "After three steps the weights are those of the beginning: optimizer.step() finds no gradient, or is "
-            "never called. The order is zero_grad, backward, step."),
-        "the step comes before backward": (
-            _step(acts="step clear backward"),
-            "Each update uses the gradient of the batch before, and the first one none. The order is zero_grad, "
-            "backward, step."),
-        "the loss is rounded": (
-            _step(back=lambda loss: round(loss.item(), 3)),
-            "Return the loss as it is: loss.item(). Round where you print."),
-        "the loss keeps its graph": (
-            _step(back=lambda loss: loss),
-            "You return the tensor with the whole computation behind it, which keeps every batch in memory. Return a "
-            "number: loss.item()."),
+        **update_mistakes(_step),
     },
     right={"all inside the context, cleared at the end": _all_within_sparse},
     hints=("Five acts: mask and encode, fill the holes of every map, draw, score, update. The lists of embeddings and "

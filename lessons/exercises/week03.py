@@ -8,7 +8,18 @@ from torch.optim import Optimizer
 
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.vicreg import covariance_loss, invariance_loss, variance_loss, vicreg_loss
-from lessons.exercises.shared import randn, three_updates
+from lessons.exercises.shared import (
+    BASIC,
+    VIEW_WORDS,
+    evaluated,
+    randn,
+    second_held,
+    shifted_views,
+    three_updates,
+    two_view_step,
+    unit_length,
+    update_mistakes,
+)
 
 
 # ------------------------------------------------------------------------------------------------ 03.variance
@@ -299,45 +310,17 @@ def _step_probes(generator, dtype):
         with torch.no_grad():
             for p in network.parameters():
                 p.copy_(0.6 * randn(generator, torch.float64, *p.shape))
-        images = randn(generator, dtype, 3, n, inputs)
-        views = [tuple(x + shift + 0.4 * randn(generator, dtype, n, inputs) for shift in (0.0, 0.5)) for x in images]
-        return dict(network=network.to(dtype), views=views, weights=weights)
+        return dict(network=network.to(dtype), views=shifted_views(generator, dtype, n, inputs), weights=weights)
 
     return [probe(12, 5, 7, 4, invariance=10.0, variance=25.0, covariance=4.0),
             probe(9, 4, 6, 3, invariance=25.0, variance=5.0, covariance=2.0)]
 
 
-def _stepping(embeddings=None, loss=None, order="zbs"):
-    """A training step of which one part is done otherwise: embeddings(network, first, second), loss(a, b, weights)."""
-    embeddings = embeddings or (lambda network, first, second: (network(first), network(second)))
-    loss = loss or (lambda a, b, weights: vicreg_loss(a, b, **weights)["loss"])
-
-    def step(network, optimizer, first, second, weights):
-        value = loss(*embeddings(network, first, second), weights)
-        for action in order:
-            {"z": optimizer.zero_grad, "b": value.backward, "s": optimizer.step}[action]()
-        return value.item()
-
-    return step
-
-
-def _without_gradient(network, first, second):
-    a = network(first)
-    with torch.no_grad():
-        return a, network(second)
+_stepping = two_view_step(lambda a, b, weights: vicreg_loss(a, b, **weights)["loss"])
 
 
 def _in_one_batch(network, first, second):
     return network(torch.cat([first, second])).chunk(2)
-
-
-def _evaluated(network, first, second):
-    network.eval()
-    return network(first), network(second)
-
-
-def _unit_length(network, first, second):
-    return F.normalize(network(first), dim=1), F.normalize(network(second), dim=1)
 
 
 def _plain_sum(a, b, weights):
@@ -376,20 +359,9 @@ step = Exercise(
     key="03.step", title="One training step", minutes=7, difficulty=3, reference=training_step, probes=_step_probes,
     call=lambda step, network, views, weights: three_updates(step, network, views, weights),
     wrong={
-        "old gradients are kept": (
-            _stepping(order="bs"),
-            "The first step is right, the later ones are not: backward() adds to the gradients that are there. "
-            "optimizer.zero_grad() belongs before it, in every step."),
-        "the weights do not move": (
-            _stepping(order="zb"),
-            "The loss is right and no weight has moved: zero_grad(), then backward(), then optimizer.step(), which "
-            "needs the gradients still there."),
-        "the step before the gradient": (
-            _stepping(order="sb"),
-            "optimizer.step() uses the gradients that are there when it is called: yours are those of earlier batches. "
-            "backward() first."),
+        **update_mistakes(_stepping, [*BASIC[:2], "the step comes before backward"]),
         "the second view without a gradient": (
-            _stepping(_without_gradient),
+            _stepping(second_held),
             "The loss is right, the update is not: no gradient flows through the second view. VICReg has no "
             "stop-gradient; both views pull at the same network."),
         "both views in one batch": (
@@ -417,11 +389,11 @@ step = Exercise(
             _stepping(loss=lambda a, b, weights: vicreg_loss(a, b, **weights)["invariance"]),
             "With the invariance alone you train the collapse of part 1. What is minimised is the entry \"loss\"."),
         "embeddings of length 1": (
-            _stepping(_unit_length),
+            _stepping(unit_length),
             "No normalisation in VICReg: scaled to length 1, the standard deviation of a dimension is about the root "
             "of 1/D and can never reach 1."),
         "in evaluation mode": (
-            _stepping(_evaluated),
+            _stepping(evaluated),
             "network.eval() makes batch norm use its running statistics and stop updating them. Train in training "
             "mode, as the network comes."),
     },
@@ -435,9 +407,7 @@ step = Exercise(
            "loss.backward()\n"
            "optimizer.step()\n"
            "return loss.item()"),
-    words={"['loss']": "the loss", "['weights']": "the network's weights"} | {
-        f"['loss'][{i}]": f"the loss of step {i + 1}" for i in range(3)} | {
-        f"['weights'][{i}]": f"the network's weights after step {i + 1}" for i in range(3)},
+    words=VIEW_WORDS,
 )
 
 

@@ -10,7 +10,21 @@ from torch.nn import functional as F
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.simclr import nt_xent as loss_of
 from course_lib.methods.contrastive.simclr import partners
-from lessons.exercises.shared import directions, rand, randn, unit
+from lessons.exercises.shared import (
+    BASIC,
+    blank,
+    descend,
+    directions,
+    numbers,
+    rand,
+    randn,
+    seeded,
+    small_network,
+    steps,
+    unit,
+    update_mistakes,
+    weights_of,
+)
 
 
 # ------------------------------------------------------------------------------------------------ 04.nt_xent
@@ -350,13 +364,10 @@ def simclr_step(backbone: nn.Module, head: nn.Module, optimizer: torch.optim.Opt
 
 
 def _networks(seed: int, dtype: torch.dtype, inputs: int, width: int, out: int) -> tuple[nn.Module, nn.Module]:
-    """A backbone and a head with batch norm, drawn from a seed of their own."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        backbone = nn.Sequential(nn.Linear(inputs, width, bias=False), nn.BatchNorm1d(width), nn.Tanh())
-        head = nn.Sequential(nn.Linear(width, width, bias=False), nn.BatchNorm1d(width), nn.Tanh(),
-                             nn.Linear(width, out))
-        return backbone.to(dtype), head.to(dtype)
+    """A backbone and a head with batch norm, drawn from seeds of their own."""
+    backbone = seeded(seed, dtype, lambda: nn.Sequential(
+        nn.Linear(inputs, width, bias=False), nn.BatchNorm1d(width), nn.Tanh()))
+    return backbone, small_network(seed + 1, dtype, width, width, out)
 
 
 def _noisy(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -374,29 +385,21 @@ def _three_steps(step, backbone: nn.Module, head: nn.Module, batches: Tensor, se
     """The harness: three steps with gradient descent over backbone and head; what both hold then."""
     optimizer = torch.optim.SGD([*backbone.parameters(), *head.parameters()], lr=0.5)
     source = torch.Generator().manual_seed(seed)
-    losses = [step(backbone, head, optimizer, images, _noisy, source, temperature) for images in batches]
-    if any(isinstance(loss, dict) for loss in losses):
-        raise TypeError('the step must return a number; this is a dict, as nt_xent returns it: take its "loss"')
-    if any(loss is None or loss is Ellipsis for loss in losses):
-        return losses[0]
-    held = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
-    weights = {name: [p.detach().clone() for p in network.parameters()]
-               for name, network in (("backbone", backbone), ("head", head))}
-    return {"losses": [float(loss) for loss in losses], "keeps its graph": held, **weights}
+    def number_from(*given):
+        loss = step(*given)
+        if isinstance(loss, dict):
+            raise TypeError('the step must return a number; this is a dict, as nt_xent returns it: take its "loss"')
+        return loss
+
+    found = steps(number_from, [(backbone, head, optimizer, images, _noisy, source, temperature) for images in batches])
+    return found if blank(found) else {**found, "backbone": weights_of(backbone), "head": weights_of(head)}
 
 
-def _learn(loss: Tensor, optimizer: torch.optim.Optimizer) -> float:
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.item()
-
-
-def _with(loss=None, draw=None, update=_learn):
+def _with(loss=None, draw=None, order="clear backward step", back=Tensor.item, sign=1):
     """A step with one thing changed. loss: (backbone, head, view1, view2, temperature) -> scalar."""
     def step(backbone, head, optimizer, images, augment, generator, temperature):
         views = draw(images, augment, generator) if draw else (augment(images, generator), augment(images, generator))
-        return update((loss or _together)(backbone, head, *views, temperature), optimizer)
+        return descend(sign * (loss or _together)(backbone, head, *views, temperature), optimizer, order, back)
     return step
 
 
@@ -455,7 +458,7 @@ def _evaluating(backbone, head, view1, view2, temperature):
 
 def _loss_afterwards(backbone, head, optimizer, images, augment, generator, temperature):
     views = augment(images, generator), augment(images, generator)
-    _learn(_together(backbone, head, *views, temperature), optimizer)
+    descend(_together(backbone, head, *views, temperature), optimizer)
     return _together(backbone, head, *views, temperature).item()
 
 
@@ -471,37 +474,6 @@ def _image_itself(images, augment, generator):
 def _same_again(images, augment, generator):
     fixed = torch.Generator().manual_seed(0)
     return augment(images, fixed), augment(images, fixed)
-
-
-def _not_cleared(loss, optimizer):
-    loss.backward()
-    optimizer.step()
-    return loss.item()
-
-
-def _never_stepped(loss, optimizer):
-    optimizer.zero_grad()
-    loss.backward()
-    return loss.item()
-
-
-def _uphill(loss, optimizer):
-    optimizer.zero_grad()
-    (-loss).backward()
-    optimizer.step()
-    return loss.item()
-
-
-def _graph_kept(loss, optimizer):
-    _learn(loss, optimizer)
-    return loss
-
-
-def _cleared_after(loss, optimizer):
-    """A right answer: gradients cleared at the end, before the next backward."""
-    _not_cleared(loss, optimizer)
-    optimizer.zero_grad()
-    return loss.detach()
 
 
 def _doubled(backbone, head, optimizer, images, augment, generator, temperature):
@@ -582,23 +554,13 @@ step = Exercise(
         "the temperature forgotten": (
             _with(_default_temperature),
             "The step is given a temperature; pass it on to the loss, which falls back to its default otherwise."),
-        "gradients never cleared": (
-            _with(update=_not_cleared),
-            "backward *adds* to .grad: from the second step on, the optimizer follows the sum of all gradients so far. "
-            "optimizer.zero_grad() before backward."),
-        "nothing moves": (
-            _with(update=_never_stepped),
-            "No weight has moved. Is optimizer.step() there, and does nothing clear the gradients between backward and "
-            "step?"),
         "uphill": (
-            _with(update=_uphill),
+            _with(sign=-1, back=lambda loss: -loss.item()),
             "The weights move the wrong way: you make the loss larger."),
-        "the loss keeps its graph": (
-            _with(update=_graph_kept),
-            "You return the tensor with the whole computation behind it; a list of such losses keeps every batch in "
-            "memory. Return a number: loss.item()."),
+        **update_mistakes(_with, BASIC),
     },
-    right={"the images twice in one batch": _doubled, "cleared after the step": _with(update=_cleared_after)},
+    right={"the images twice in one batch": _doubled,
+           "cleared after the step": _with(order="backward step clear", back=Tensor.detach)},
     hints=("How many times is augment called? How many times the network?",
            "torch.cat the two views, send them through backbone and head, and .chunk(2) what comes out. Then the three "
            "lines of every training step.",
@@ -634,14 +596,6 @@ def _standing_probes(generator, dtype):
         return a, (0.3 + rand(generator, dtype, n, 1)) * (a + apart * randn(generator, dtype, n, d))
 
     return [pair(5, 3, 0.8), pair(8, 2, 0.6), pair(3, 6, 1.5), dict(zip("ab", pair(7, 4, 1.0)))]
-
-
-def _numbers(function, *arguments, **keywords):
-    """Numbers and tensors of one element alike."""
-    out = function(*arguments, **keywords)
-    if not isinstance(out, dict):
-        return out
-    return {key: float(v) if isinstance(v, (int, float, Tensor)) else v for key, v in out.items()}
 
 
 def _stood(found=None, others=None, z_of=None):
@@ -690,7 +644,7 @@ def _by_sums(a, b):
 
 readings = Exercise(
     key="04.standing", title="How does the game stand?", minutes=8, difficulty=3,
-    reference=standing, probes=_standing_probes, call=_numbers, tolerance=1e-4,
+    reference=standing, probes=_standing_probes, call=numbers, tolerance=1e-4,
     words={"['found']": "the share found", "['partners']": "the mean cosine of partners",
            "['others']": "the mean cosine of other images"},
     wrong={

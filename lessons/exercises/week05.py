@@ -1,7 +1,6 @@
 """Exercises of week 5, MoCo: the loss against a queue, the queue, a training step, what a stored key is worth."""
 from __future__ import annotations
 
-import copy
 import re
 from functools import partial
 
@@ -13,7 +12,20 @@ from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.moco import moco_logits
 from course_lib.models.layers import enqueue as put_in_line
 from course_lib.models.teacher import ema_update
-from lessons.exercises.shared import directions, randn, small_network, unit
+from lessons.exercises.shared import (
+    BASIC,
+    blank,
+    descend,
+    directions,
+    has_gradient,
+    keeps_graph,
+    plain,
+    randn,
+    two_encoders,
+    unit,
+    update_mistakes,
+    weights_of,
+)
 
 
 # ------------------------------------------------------------------------------------------------ 05.info_nce
@@ -284,36 +296,34 @@ def moco_step(query: nn.Module, key: nn.Module, optimizer: torch.optim.Optimizer
 
 def _step_probes(generator, dtype):
     """The key encoder starts as a copy, as in the paper: whether it moves last or first is then the same."""
-    seeds = torch.randint(2**30, (2,), generator=generator).tolist()
-    wide, narrow = small_network(seeds[0], dtype, 4, 6, 3), small_network(seeds[1], dtype, 5, 7, 2)
-    return [dict(query=wide, key=copy.deepcopy(wide).requires_grad_(False), rows=directions(generator, dtype, 16, 3),
+    wide, narrow = two_encoders(generator, dtype, (4, 6, 3), (5, 7, 2))
+    return [dict(**wide, rows=directions(generator, dtype, 16, 3),
                  pointer=0, views=randn(generator, dtype, 4, 2, 8, 4), momentum=0.7, temperature=0.5),
-            dict(query=narrow, key=copy.deepcopy(narrow), rows=directions(generator, dtype, 15, 2), pointer=12,
+            dict(**narrow, rows=directions(generator, dtype, 15, 2), pointer=12,
                  views=randn(generator, dtype, 4, 2, 6, 5), momentum=0.4, temperature=0.3)]
 
 
 def _four_steps(step, query, key, rows, pointer, views, momentum, temperature):
     """The harness: four steps of gradient descent over the query encoder; what came of them."""
-    optimizer, losses, held = torch.optim.SGD(query.parameters(), lr=0.3), [], False
-    for view1, view2 in views:
-        out = step(query, key, optimizer, rows, pointer, view1, view2, momentum, temperature)
+    optimizer, losses = torch.optim.SGD(query.parameters(), lr=0.3), []
+    for pair in views:
+        out = step(query, key, optimizer, rows, pointer, *pair, momentum, temperature)
         if isinstance(out, tuple) and len(out) == 2 and isinstance(out[1], tuple):
             raise TypeError("the step must return three things, (loss, rows, pointer); this returns two, of which the "
                             "second is a pair. A star unpacks it: return loss.item(), *enqueue(...)")
-        if not isinstance(out, tuple) or len(out) != 3 or any(part is None or part is Ellipsis for part in out):
+        if not isinstance(out, tuple) or len(out) != 3 or any(map(blank, out)):
             return out
         loss, rows, pointer = out
-        held |= isinstance(loss, Tensor) and loss.requires_grad
-        losses.append(float(loss.detach() if isinstance(loss, Tensor) else loss))
-    return {"losses": losses, "keeps its graph": held, "queue keeps its graph": rows.requires_grad,
-            "rows": rows.detach(), "pointer": int(pointer), "query": [p.detach().clone() for p in query.parameters()],
-            "statistics": [b.detach().clone() for b in key.buffers()],
-            "gradient in the key encoder": any(p.grad is not None for p in key.parameters())}
+        losses.append(loss)
+    return {"losses": [float(loss) for loss in plain(losses)], "keeps its graph": keeps_graph(losses),
+            "queue keeps its graph": rows.requires_grad, "rows": rows.detach(), "pointer": int(pointer),
+            "query": weights_of(query), "statistics": [b.detach().clone() for b in key.buffers()],
+            "gradient in the key encoder": has_gradient(key)}
 
 
-def _mistaken(*, first=0, second=1, teacher="key", gradient=False, scaled=True, clear=True, early=False, queued="key",
-              loss=info_nce, follow=ema_update, order=("learn", "follow"), returns="number", pointer=True, dim=-1,
-              evaluates=False):
+def _mistaken(*, first=0, second=1, teacher="key", gradient=False, scaled=True, early=False, queued="key",
+              loss=info_nce, follow=ema_update, order="clear backward step follow", back=Tensor.item, pointer=True,
+              dim=-1, evaluates=False):
     """A step with one thing changed. queued="view1": that view's keys; pointer=1: it moves by one."""
     moves = pointer
 
@@ -329,15 +339,8 @@ def _mistaken(*, first=0, second=1, teacher="key", gradient=False, scaled=True, 
         new = (new[0], (pointer + 1) % len(rows)) if moves == 1 and moves is not True else new
         seen = new[0] if early else rows
         value = loss(q, k, seen, temperature)
-        for move in order:
-            if move == "follow":
-                follow(key, query, momentum)
-            else:
-                if clear:
-                    optimizer.zero_grad()
-                value.backward()
-                optimizer.step()
-        return (value.item() if returns == "number" else value, new[0] if queued else rows,
+        number = descend(value, optimizer, order, back, follow=lambda: follow(key, query, momentum))
+        return (number, new[0] if queued else rows,
                 new[1] if queued and moves else pointer)
 
     return step
@@ -375,17 +378,11 @@ def _key_graph_dropped(query, key, optimizer, rows, pointer, view1, view2, momen
     q, k = unit(query(view1)), unit(key(view2))
     loss = info_nce(q, k, rows, temperature)
     new = put_in_line(rows, pointer, k.detach())
-    _learn(loss, optimizer)
+    descend(loss, optimizer)
     with torch.no_grad():
         for t, o in zip(key.parameters(), query.parameters()):
             t.mul_(momentum).add_(o, alpha=1 - momentum)
     return loss.item(), *new
-
-
-def _learn(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
 
 
 step = Exercise(
@@ -411,14 +408,10 @@ step = Exercise(
             "You put the *queries* into the queue. They come from an encoder that changes fast; the queue holds keys, "
             "k, of the slow one."),
         "the key encoder never moves": (
-            _mistaken(order=("learn",)),
+            _mistaken(order="clear backward step"),
             "Nothing complains, but the key encoder is what it was at the start. Move every parameter of `key` in "
             "place, after the optimizer's step (`p = ...` only gives a new tensor the name p). You will meet this bug "
             "again."),
-        "the query encoder never learns": (
-            _mistaken(order=("follow",)),
-            "The query encoder's weights are those of the start. optimizer.zero_grad(), loss.backward(), "
-            "optimizer.step(), in this order: a step before backward finds no gradient."),
         "the weights exchanged": (
             _mistaken(follow=lambda key, query, momentum: ema_update(key, query, 1 - momentum)),
             "momentum is what the key encoder *keeps*: key <- m * key + (1 - m) * query. With the two exchanged, 0.99 "
@@ -427,7 +420,7 @@ step = Exercise(
             _mistaken(follow=lambda key, query, momentum: ema_update(key, query, 0.0)),
             "The key encoder becomes the query encoder in every step: that is momentum 0, whatever you are given."),
         "the key encoder one step behind": (
-            _mistaken(order=("follow", "learn")),
+            _mistaken(order="follow clear backward step"),
             "You moved the key encoder between the loss and the optimizer's step, so it follows the query encoder of "
             "the step before. The optimizer's step comes first."),
         "the query encoder is moved": (
@@ -474,18 +467,11 @@ step = Exercise(
             _mistaken(scaled=False),
             "Queries and keys are scaled to length 1 before anything else, so that inner products are cosines: "
             "F.normalize(..., dim=1)."),
-        "gradients never cleared": (
-            _mistaken(clear=False),
-            "backward *adds* to .grad: from the second step on, the optimizer follows the sum of all gradients so far. "
-            "optimizer.zero_grad() before backward."),
         "a gradient into the key encoder": (
             _mistaken(gradient=True, loss=_both_learn),
             "The loss also sends a gradient into the key encoder. Its output is a constant: torch.no_grad(), and the "
             "moving average moves it."),
-        "the loss keeps its graph": (
-            _mistaken(returns="tensor"),
-            "You return the tensor with the whole computation behind it; a list of such losses keeps every batch in "
-            "memory. Return a number: loss.item()."),
+        **update_mistakes(_mistaken, BASIC, after="follow"),
     },
     right={"the key encoder first, as in the official code": _as_in_the_code,
            "keys detached later": _key_graph_dropped},

@@ -11,7 +11,18 @@ from torch.nn import functional as F
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.byol import regression_loss
 from course_lib.models.teacher import ema_update
-from lessons.exercises.shared import randn, small_network, unit
+from lessons.exercises.shared import (
+    BASIC,
+    blank,
+    descend,
+    has_gradient,
+    randn,
+    small_network,
+    steps,
+    unit,
+    update_mistakes,
+    weights_of,
+)
 
 
 # ------------------------------------------------------------------------------------------------ 06.regression_loss
@@ -108,7 +119,7 @@ def _state(net: nn.Module) -> dict:
 def _two_updates(fn, target: nn.Module, online: nn.Module, momentum: float):
     """The harness: one update, the online network takes a step, another update; what both networks hold then."""
     trainable, returned = [p.requires_grad for p in target.parameters()], fn(target, online, momentum)
-    if returned is None or returned is Ellipsis:
+    if blank(returned):
         return returned
     with torch.no_grad():
         for parameter in online.parameters():
@@ -332,24 +343,14 @@ def _step_probes(generator, dtype):
 def _three_steps(step, online: nn.Module, predictor: nn.Module, target: nn.Module, views: Tensor, momentum: float):
     """The harness: three steps with gradient descent over online network and predictor; what all hold then."""
     optimizer = torch.optim.SGD([*online.parameters(), *predictor.parameters()], lr=0.3)
-    losses = [step(online, predictor, target, optimizer, view1, view2, momentum) for view1, view2 in views]
-    if any(loss is None or loss is Ellipsis for loss in losses):
-        return losses[0]
-    held = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
-    weights = {name: [p.detach().clone() for p in network.parameters()]
-               for name, network in (("online", online), ("predictor", predictor), ("target", target))}
+    found = steps(step, [(online, predictor, target, optimizer, *pair, momentum) for pair in views])
+    if blank(found):
+        return found
     # which view passes first is free, and shows in running statistics unless both views hold the same rows
     rows = views.sort(dim=2).values
     statistics = [b.detach().clone() for b in target.buffers()] if torch.equal(rows[:, 0], rows[:, 1]) else []
-    return {"losses": [float(loss) for loss in losses], "keeps its graph": held, **weights, "statistics": statistics,
-            "gradient in the target": any(p.grad is not None for p in target.parameters())}
-
-
-def _learn(loss: Tensor, optimizer: torch.optim.Optimizer) -> float:
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.item()
+    return {**found, "online": weights_of(online), "predictor": weights_of(predictor), "target": weights_of(target),
+            "statistics": statistics, "gradient in the target": has_gradient(target)}
 
 
 def _four(online, predictor, target, view1, view2):
@@ -359,121 +360,43 @@ def _four(online, predictor, target, view1, view2):
         return p1, p2, target(view1), target(view2)
 
 
-def _own_view(online, predictor, target, optimizer, view1, view2, momentum):
-    p1, p2, z1, z2 = _four(online, predictor, target, view1, view2)
-    loss = _learn(regression_loss(p1, z1) + regression_loss(p2, z2), optimizer)
-    ema_update(target, online, momentum)
-    return loss
+def _crossed(p1, p2, z1, z2):
+    return regression_loss(p1, z2) + regression_loss(p2, z1)
 
 
-def _one_way(online, predictor, target, optimizer, view1, view2, momentum):
-    p1, _, _, z2 = _four(online, predictor, target, view1, view2)
-    loss = _learn(regression_loss(p1, z2), optimizer)
-    ema_update(target, online, momentum)
-    return loss
+def _with(loss=_crossed, outputs=_four, order="clear backward step follow", back=Tensor.item):
+    """A step with one thing changed. loss: p1, p2, z1, z2 -> scalar; outputs: networks and views -> those four."""
+    def step(online, predictor, target, optimizer, view1, view2, momentum):
+        return descend(loss(*outputs(online, predictor, target, view1, view2)), optimizer, order, back,
+                      follow=lambda: ema_update(target, online, momentum))
+
+    return step
 
 
-def _averaged(online, predictor, target, optimizer, view1, view2, momentum):
-    p1, p2, z1, z2 = _four(online, predictor, target, view1, view2)
-    loss = _learn((regression_loss(p1, z2) + regression_loss(p2, z1)) / 2, optimizer)
-    ema_update(target, online, momentum)
-    return loss
-
-
-def _target_first(online, predictor, target, optimizer, view1, view2, momentum):
-    p1, p2, z1, z2 = _four(online, predictor, target, view1, view2)
-    ema_update(target, online, momentum)
-    return _learn(regression_loss(p1, z2) + regression_loss(p2, z1), optimizer)
-
-
-def _asleep(online, predictor, target, optimizer, view1, view2, momentum):
-    p1, p2, z1, z2 = _four(online, predictor, target, view1, view2)
-    return _learn(regression_loss(p1, z2) + regression_loss(p2, z1), optimizer)
-
-
-def _not_cleared(online, predictor, target, optimizer, view1, view2, momentum):
-    p1, p2, z1, z2 = _four(online, predictor, target, view1, view2)
-    loss = regression_loss(p1, z2) + regression_loss(p2, z1)
-    loss.backward()
-    optimizer.step()
-    ema_update(target, online, momentum)
-    return loss.item()
-
-
-def _predictor_twice(online, predictor, target, optimizer, view1, view2, momentum):
+def _predictor_twice(online, predictor, target, view1, view2):
     p1, p2, z1, z2 = _four(online, predictor, target, view1, view2)
     with torch.no_grad():
-        z1, z2 = predictor(z1), predictor(z2)
-    loss = _learn(regression_loss(p1, z2) + regression_loss(p2, z1), optimizer)
-    ema_update(target, online, momentum)
-    return loss
+        return p1, p2, predictor(z1), predictor(z2)
 
 
-def _no_predictor(online, predictor, target, optimizer, view1, view2, momentum):
-    p1, p2, z1, z2 = _four(online, nn.Identity(), target, view1, view2)
-    loss = _learn(regression_loss(p1, z2) + regression_loss(p2, z1), optimizer)
-    ema_update(target, online, momentum)
-    return loss
-
-
-def _no_target(online, predictor, target, optimizer, view1, view2, momentum):
+def _no_target(online, predictor, target, view1, view2):
     a, b = online(view1), online(view2)
-    loss = _learn(regression_loss(predictor(a), b) + regression_loss(predictor(b), a), optimizer)
-    ema_update(target, online, momentum)
-    return loss
+    return predictor(a), predictor(b), a, b
 
 
-def _no_stop(online, predictor, target, optimizer, view1, view2, momentum):
-    p1, p2, z1, z2 = predictor(online(view1)), predictor(online(view2)), target(view1), target(view2)
-    loss = _learn(_squares(unit(p1), unit(z2)) + _squares(unit(p2), unit(z1)), optimizer)
-    ema_update(target, online, momentum)
-    return loss
+def _with_graph(online, predictor, target, view1, view2):
+    return predictor(online(view1)), predictor(online(view2)), target(view1), target(view2)
 
 
-def _one_batch(online, predictor, target, optimizer, view1, view2, momentum):
+def _together(online, predictor, target, view1, view2):
     both = torch.cat([view1, view2])
-    p, z = predictor(online(both)), target(both).detach().roll(len(view1), 0)
-    loss = _learn(2 * regression_loss(p, z), optimizer)
-    ema_update(target, online, momentum)
-    return loss
-
-
-def _graph_kept(online, predictor, target, optimizer, view1, view2, momentum):
-    p1, p2, z1, z2 = _four(online, predictor, target, view1, view2)
-    loss = regression_loss(p1, z2) + regression_loss(p2, z1)
-    _learn(loss, optimizer)
-    ema_update(target, online, momentum)
-    return loss
-
-
-def _no_optimizer_step(online, predictor, target, optimizer, view1, view2, momentum):
-    p1, p2, z1, z2 = _four(online, predictor, target, view1, view2)
-    loss = regression_loss(p1, z2) + regression_loss(p2, z1)
-    optimizer.zero_grad()
-    loss.backward()
-    ema_update(target, online, momentum)
-    return loss.item()
-
-
-def _two_optimizer_steps(online, predictor, target, optimizer, view1, view2, momentum):
-    p1, p2, z1, z2 = _four(online, predictor, target, view1, view2)
-    loss = _learn(regression_loss(p1, z2) + regression_loss(p2, z1), optimizer)
-    optimizer.step()
-    ema_update(target, online, momentum)
-    return loss
+    return *predictor(online(both)).chunk(2), *target(both).detach().chunk(2)
 
 
 def _evaluated_target(online, predictor, target, optimizer, view1, view2, momentum):
     target.eval()
     loss = byol_step(online, predictor, target, optimizer, view1, view2, momentum)
     target.train()
-    return loss
-
-
-def _arguments_swapped(online, predictor, target, optimizer, view1, view2, momentum):
-    p1, p2, z1, z2 = predictor(online(view1)), predictor(online(view2)), target(view1), target(view2)
-    loss = _learn(regression_loss(z2, p1) + regression_loss(z1, p2), optimizer)
-    ema_update(target, online, momentum)
     return loss
 
 
@@ -496,13 +419,6 @@ def _asked_for(online, predictor, target, optimizer, view1, view2, momentum):
     return loss.detach()
 
 
-def _cleared_after(online, predictor, target, optimizer, view1, view2, momentum):
-    """A right answer: gradients cleared at the end, before the next backward."""
-    loss = _not_cleared(online, predictor, target, optimizer, view1, view2, momentum)
-    optimizer.zero_grad()
-    return loss
-
-
 step = Exercise(
     key="06.byol_step", title="One step of BYOL", minutes=12, difficulty=3,
     reference=byol_step, probes=_step_probes, call=_three_steps, tolerance=1e-3,
@@ -514,71 +430,61 @@ step = Exercise(
            "['gradient in the target']": "whether the target got a gradient"},
     wrong={
         "each view predicts itself": (
-            _own_view,
+            _with(lambda p1, p2, z1, z2: _crossed(p1, p2, z2, z1)),
             "p1 is made of view 1 and z1, too: nothing has to be ignored to predict that. The prediction of one view "
             "goes with the target of the *other*: p1 with z2, p2 with z1."),
         "one direction only": (
-            _one_way,
+            _with(lambda p1, p2, z1, z2: regression_loss(p1, z2)),
             "The second direction is missing: view 2 predicts the target of view 1 as well."),
         "the mean of the two directions": (
-            _averaged,
+            _with(lambda *four: _crossed(*four) / 2),
             "BYOL adds the two directions (SimSiam averages them): the loss is between 0 and 8, and published learning "
             "rates belong to the sum."),
         "the target moves before the optimizer": (
-            _target_first,
+            _with(order="follow clear backward step"),
             "You moved the target first, so it follows the online network of the step before. The optimizer's step "
             "comes first, then the update."),
         "the target never moves": (
-            _asleep,
+            _with(order="clear backward step"),
             "The loss falls and nothing complains, but the target is what it was: call update(target, online, m) "
             "after the optimizer's step. This is one of the bugs that you will hunt later."),
-        "gradients never cleared": (
-            _not_cleared,
-            "backward *adds* to .grad: from the second step on, the optimizer follows the sum of all gradients so far. "
-            "optimizer.zero_grad() before backward."),
         "a predictor behind the target": (
-            _predictor_twice,
+            _with(outputs=_predictor_twice),
             "The target has no predictor: its projection is what is predicted. With one on both sides the asymmetry is "
             "gone, and with it what keeps BYOL from collapse."),
         "no predictor": (
-            _no_predictor,
+            _with(outputs=lambda online, predictor, *rest: _four(online, nn.Identity(), *rest)),
             "The online output goes through the predictor before it is compared: predictor(online(view1))."),
         "the online network as its own target": (
-            _no_target,
+            _with(outputs=_no_target),
             "What is predicted comes from `target`, the slow network, not from `online`. (With a predictor and a stop "
             "of the gradient that is SimSiam, next week.)"),
         "a gradient into the target": (
-            _no_stop,
+            _with(lambda p1, p2, z1, z2: _squares(unit(p1), unit(z2)) + _squares(unit(p2), unit(z1)), _with_graph),
             "The weights are right, but the target got gradients: an optimizer that held it would move it. Compute its "
             "output with torch.no_grad(), or use regression_loss, which detaches it."),
         "both views in one batch": (
-            _one_batch,
+            _with(outputs=_together),
             "Both views went through the networks together, so batch norm mixed their statistics. In the official code "
             "each view passes by itself."),
-        "the loss keeps its graph": (
-            _graph_kept,
-            "You return the tensor with the whole computation behind it; a list of such losses keeps every batch in "
-            "memory. Return a number: loss.item()."),
-        "no step of the optimizer": (
-            _no_optimizer_step,
-            "Gradients are computed and nothing follows them: optimizer.step() is missing, the online network and the "
-            "predictor stay as they were."),
+        **update_mistakes(_with, BASIC, after="follow"),
         "two steps of the optimizer": (
-            _two_optimizer_steps,
+            _with(order="clear backward step step follow"),
             "optimizer.step() is called twice: the same gradient is followed two times."),
         "the target in evaluation mode": (
             _evaluated_target,
             "Your target normalises by its running statistics (eval()). In BYOL it is in training mode, like the "
             "online network: each batch by its own mean and variance, and its running statistics follow."),
         "the arguments of the loss swapped": (
-            _arguments_swapped,
+            _with(lambda p1, p2, z1, z2: _crossed(z1, z2, p1, p2), _with_graph),
             "regression_loss(prediction, target): you gave the target's output first. Then the prediction is the "
             "constant, and the gradient goes into the target."),
         "0.99 whatever is given": (
             _momentum_unused,
             "Your target keeps 0.99 of itself at every momentum: pass the argument `momentum` on."),
     },
-    right={"gradients by name": _asked_for, "cleared after the step": _cleared_after},
+    right={"gradients by name": _asked_for,
+           "cleared after the step": _with(order="backward step follow clear", back=Tensor.detach)},
     hints=("Two predictions, two targets, a loss; then the three lines of every training step; and one more line.",
            "p1 = predictor(online(view1)) goes with z2 = target(view2), p2 with z1. The update comes last.",
            "p1, p2 = predictor(online(view1)), predictor(online(view2))\n"

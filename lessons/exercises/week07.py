@@ -9,7 +9,18 @@ from torch.nn import functional as F
 
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.simsiam import negative_cosine, simsiam_loss
-from lessons.exercises.shared import rand, randn, small_network, unit
+from lessons.exercises.shared import (
+    STEP_WORDS,
+    blank,
+    descend,
+    rand,
+    randn,
+    small_network,
+    steps,
+    unit,
+    update_mistakes,
+    weights_of,
+)
 
 
 # ------------------------------------------------------------------------------------------------ 07.negative_cosine
@@ -204,31 +215,26 @@ def _step_probes(generator, dtype):
 def _three_steps(step, encoder: nn.Module, predictor: nn.Module, views: Tensor):
     """The harness: three steps of gradient descent over encoder and predictor; what both hold then."""
     optimizer = torch.optim.SGD([*encoder.parameters(), *predictor.parameters()], lr=0.3)
-    losses = [step(encoder, predictor, optimizer, view1, view2) for view1, view2 in views]
-    if any(loss is None or loss is Ellipsis for loss in losses):
-        return losses[0]
-    held = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
-    weights = {name: torch.cat([p.detach().flatten() for p in network.parameters()])
-               for name, network in (("encoder", encoder), ("predictor", predictor))}
-    numbers = dict(zip(("first loss", "second loss", "third loss"), map(float, losses)))
-    return {**numbers, **weights, "keeps its graph": held}
-
-
-def _learn(loss: Tensor, optimizer: torch.optim.Optimizer) -> float:
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.item()
+    found = steps(step, [(encoder, predictor, optimizer, *pair) for pair in views])
+    return found if blank(found) else {**found, "encoder": weights_of(encoder), "predictor": weights_of(predictor)}
 
 
 def _half(p: Tensor, z: Tensor) -> Tensor:
     return negative_cosine(p, z) / 2
 
 
-def _stepped(loss):
-    """A step whose loss is loss(predictor, z1, z2); all else is right."""
-    return lambda encoder, predictor, optimizer, view1, view2: _learn(
-        loss(predictor, encoder(view1), encoder(view2)), optimizer)
+def _loss(predictor, z1, z2):
+    return simsiam_loss(predictor(z1), predictor(z2), z1, z2)
+
+
+def _each_alone(encoder, view1, view2):
+    return encoder(view1), encoder(view2)
+
+
+def _stepped(loss=_loss, encode=_each_alone, order="clear backward step", back=Tensor.item):
+    """A step with one thing changed: loss(predictor, z1, z2), encode(encoder, view1, view2), the update's order."""
+    return lambda encoder, predictor, optimizer, view1, view2: descend(
+        loss(predictor, *encode(encoder, view1, view2)), optimizer, order, back)
 
 
 def _loss_of(encoder, predictor, view1, view2) -> Tensor:
@@ -273,47 +279,30 @@ def _predictor_frozen(encoder, predictor, optimizer, view1, view2):
     return loss.item()
 
 
-def _step_first(encoder, predictor, optimizer, view1, view2):
-    loss = _loss_of(encoder, predictor, view1, view2)
-    optimizer.step()
-    optimizer.zero_grad()
-    loss.backward()
-    return loss.item()
-
-
-def _before_first(encoder, predictor, optimizer, view1, view2):
-    """The update comes before backward: it follows the last batch's gradient."""
-    optimizer.step()
-    loss = _loss_of(encoder, predictor, view1, view2)
-    optimizer.zero_grad()
-    loss.backward()
-    return loss.item()
-
-
-def _rounded(encoder, predictor, optimizer, view1, view2):
-    return round(simsiam_step(encoder, predictor, optimizer, view1, view2), 4)
-
-
 def _negative_returned(encoder, predictor, optimizer, view1, view2):
     return -simsiam_step(encoder, predictor, optimizer, view1, view2)
 
 
-def _not_cleared(encoder, predictor, optimizer, view1, view2):
-    loss = _loss_of(encoder, predictor, view1, view2)
-    loss.backward()
+def _before_first(encoder, predictor, optimizer, view1, view2):
+    """The update comes before the loss: it follows the last batch's gradient."""
     optimizer.step()
-    return loss.item()
+    return _stepped(order="clear backward")(encoder, predictor, optimizer, view1, view2)
 
 
-def _one_batch(encoder, predictor, optimizer, view1, view2):
-    z1, z2 = encoder(torch.cat([view1, view2])).chunk(2)
-    return _learn(simsiam_loss(predictor(z1), predictor(z2), z1, z2), optimizer)
+def _one_batch(encoder, view1, view2):
+    return encoder(torch.cat([view1, view2])).chunk(2)
 
 
-def _graph_kept(encoder, predictor, optimizer, view1, view2):
-    loss = _loss_of(encoder, predictor, view1, view2)
-    _learn(loss, optimizer)
-    return loss
+def _in_evaluation(encoder, view1, view2):
+    encoder.eval()
+    found = _each_alone(encoder, view1, view2)
+    encoder.train()
+    return found
+
+
+@torch.no_grad()
+def _encoder_frozen(encoder, view1, view2):
+    return _each_alone(encoder, view1, view2)
 
 
 def _one_view(encoder, predictor, optimizer, view1, view2):
@@ -321,35 +310,8 @@ def _one_view(encoder, predictor, optimizer, view1, view2):
 
 
 def _loss_afterwards(encoder, predictor, optimizer, view1, view2):
-    _learn(_loss_of(encoder, predictor, view1, view2), optimizer)
+    descend(_loss_of(encoder, predictor, view1, view2), optimizer)
     return _loss_of(encoder, predictor, view1, view2).item()
-
-
-def _two_optimizer_steps(encoder, predictor, optimizer, view1, view2):
-    loss = _learn(_loss_of(encoder, predictor, view1, view2), optimizer)
-    optimizer.step()
-    return loss
-
-
-def _in_evaluation(encoder, predictor, optimizer, view1, view2):
-    encoder.eval()
-    z1, z2 = encoder(view1), encoder(view2)
-    encoder.train()
-    return _learn(simsiam_loss(predictor(z1), predictor(z2), z1, z2), optimizer)
-
-
-def _encoder_frozen(encoder, predictor, optimizer, view1, view2):
-    with torch.no_grad():
-        z1, z2 = encoder(view1), encoder(view2)
-    return _learn(simsiam_loss(predictor(z1), predictor(z2), z1, z2), optimizer)
-
-
-def _cleared_too_late(encoder, predictor, optimizer, view1, view2):
-    loss = _loss_of(encoder, predictor, view1, view2)
-    loss.backward()
-    optimizer.zero_grad()
-    optimizer.step()
-    return loss.item()
 
 
 def _two_passes(encoder, predictor, optimizer, view1, view2):
@@ -365,21 +327,12 @@ def _two_passes(encoder, predictor, optimizer, view1, view2):
     return loss.detach()
 
 
-def _cleared_after(encoder, predictor, optimizer, view1, view2):
-    """A right answer: gradients cleared at the end, before the next backward."""
-    loss = _not_cleared(encoder, predictor, optimizer, view1, view2)
-    optimizer.zero_grad()
-    return loss
-
-
 step = Exercise(
     key="07.step", title="One step of SimSiam", minutes=8, difficulty=3,
     reference=simsiam_step, probes=_step_probes, call=_three_steps, tolerance=1e-5,
-    words={"['first loss']": "the first step's loss", "['second loss']": "the second step's loss",
-           "['third loss']": "the third step's loss",
-           "['encoder']": "the encoder's weights after three steps",
-           "['predictor']": "the predictor's weights after three steps",
-           "['keeps its graph']": "the kind of what you return (a number, without a graph)"},
+    words=STEP_WORDS | {
+        "['encoder']": "the encoder's weights after three steps",
+        "['predictor']": "the predictor's weights after three steps"},
     wrong={
         "each view predicts itself": (
             _stepped(lambda h, z1, z2: _half(h(z1), z1) + _half(h(z2), z2)),
@@ -407,25 +360,14 @@ step = Exercise(
             "simsiam_loss stops z1 and z2, its last two arguments: you gave the predictions there, so the predictor "
             "never learns."),
         "the encoder without gradient": (
-            _encoder_frozen,
+            _stepped(encode=_encoder_frozen),
             "No gradient reaches the encoder (no_grad, or z detached on its way to the predictor): only the predictor "
             "learns. The stop is for z as a *target*."),
-        "gradients never cleared": (
-            _not_cleared,
-            "backward *adds* to .grad: from the second step on, the optimizer follows the sum of all gradients so far. "
-            "optimizer.zero_grad() before backward."),
-        "gradients cleared between backward and step": (
-            _cleared_too_late,
-            "When optimizer.step() comes, the gradients have just been cleared, so it has nothing to follow and no "
-            "weight moves. Clear first, then backward, then step."),
         "both views in one batch": (
-            _one_batch,
+            _stepped(encode=_one_batch),
             "Both views went through the encoder together, so batch norm mixed their statistics. In the official code "
             "each view passes alone."),
-        "the loss keeps its graph": (
-            _graph_kept,
-            "You return the tensor with the whole computation behind it; a list of such losses keeps every batch in "
-            "memory. Return a number: loss.item()."),
+        **update_mistakes(_stepped),
         "the same view twice": (
             _one_view,
             "One view is used twice and the other never: a picture is compared with itself, and nothing has to be "
@@ -439,11 +381,11 @@ step = Exercise(
             "The sign is turned: the optimizer descends, so what it gets must be negative_cosine as it is. Yours "
             "drives the views apart."),
         "two steps of the optimizer": (
-            _two_optimizer_steps,
+            _stepped(order="clear backward step step"),
             "The update is twice as large as it should be: optimizer.step() is called twice, or the loss is doubled on "
             "its way to backward()."),
         "the encoder in evaluation mode": (
-            _in_evaluation,
+            _stepped(encode=_in_evaluation),
             "Your encoder normalises by its running statistics (eval()). In training, each batch is normalised by its "
             "own mean and variance."),
         "the predictor in evaluation mode": (
@@ -470,23 +412,16 @@ step = Exercise(
             _predictor_frozen,
             "The encoder's weights are right after the first step, and the predictor's never move: no gradient reaches "
             "them, or it is cleared before optimizer.step()."),
-        "the update before backward": (
-            _step_first,
-            "optimizer.step() stands between the loss and backward(), and changes in place the weights that backward() "
-            "still needs. The order is zero_grad, backward, step."),
         "the update at the start": (
             _before_first,
             "The optimizer steps before this batch has a gradient, so every update follows the batch before it. The "
             "order is zero_grad, backward, step."),
-        "the loss rounded": (
-            _rounded,
-            "The weights are right; the number you return is rounded. Return loss.item() as it is, and round when you "
-            "print."),
         "the sign of the returned loss": (
             _negative_returned,
             "The weights are right; the number you return has the wrong sign. Return the loss that you followed."),
     },
-    right={"targets of a second pass": _two_passes, "cleared after the step": _cleared_after},
+    right={"targets of a second pass": _two_passes,
+           "cleared after the step": _stepped(order="backward step clear", back=Tensor.detach)},
     hints=("Two projections, two predictions, a loss; then the three lines of every training step. Which of the four "
            "matrices is computed from which?",
            "z1, z2 = encoder(view1), encoder(view2); p1 = predictor(z1). Your simsiam_loss does the stop. Clear the "

@@ -13,7 +13,18 @@ from course_lib.methods.contrastive.swav import normalize_rows
 from course_lib.methods.contrastive.swav import queue_codes as library_queue_codes
 from course_lib.methods.contrastive.swav import swav_loss as library_swav_loss
 from course_lib.models.layers import sinkhorn as library_sinkhorn
-from lessons.exercises.shared import directions, rand, randn, unit
+from lessons.exercises.shared import (
+    BASIC,
+    blank,
+    descend,
+    directions,
+    keeps_graph,
+    numbers,
+    rand,
+    randn,
+    unit,
+    update_mistakes,
+)
 
 
 # ------------------------------------------------------------------------------------------------ 08.sinkhorn
@@ -213,7 +224,7 @@ def _in_bits(scores: Tensor) -> float:
 
 names = Exercise(
     key="08.in_use", title="Names in use", minutes=4, difficulty=2, reference=in_use, probes=_in_use_probes,
-    call=lambda fn, *a, **k: _number(fn(*a, **k)), tolerance=1e-4,
+    call=numbers, tolerance=1e-4,
     wrong={
         "prototypes with an image are counted": (
             lambda scores: float((_names(scores) > 0).sum()),
@@ -275,12 +286,6 @@ names = Exercise(
            "entropy = torch.special.entr(shares).sum()\n"
            "return float(entropy.exp())"),
 )
-
-
-def _number(result):
-    """A number and a tensor of one element alike."""
-    return float(result) if isinstance(result, (int, float)) or isinstance(result, Tensor) and result.numel() == 1 \
-        else result
 
 
 # ------------------------------------------------------------------------------------------------ 08.swav_loss
@@ -414,7 +419,7 @@ def _updates(step, weight: Tensor, inputs: Tensor, hold=HOLD):
         optimizer.zero_grad()
         F.cross_entropy(prototypes(x @ encoder) / 0.5, torch.arange(len(x)) % len(weight)).backward()
         got = step(prototypes, optimizer, held) if held else step(prototypes, optimizer)
-        if got is None or got is Ellipsis:
+        if blank(got):
             return got
         returned.append(got.detach().clone() if isinstance(got, Tensor) else got)
         seen.append(prototypes.weight.detach().clone())
@@ -678,19 +683,18 @@ def _steps(step, inputs: Tensor, weight: Tensor, mix: Tensor, epsilon: float):
     for (view1, view2), hold in zip(inputs, HOLD):
         more = (True,) if hold else ()
         loss = step(encoder, prototypes, optimizer, view1.clone(), view2.clone(), codes, *more)
-        if loss is None or loss is Ellipsis:
+        if blank(loss):
             return loss
         losses.append(loss)
         encoders.append(encoder.weight.detach().clone())
         named.append(prototypes.weight.detach().clone())
-    held = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
-    return {"losses": ["tensors that keep their graph"] if held else [float(loss) for loss in losses],
+    return {"losses": ["tensors that keep their graph"] if keeps_graph(losses) else [float(loss) for loss in losses],
             "encoder": encoders, "prototypes": named}
 
 
-def _variant(scale=True, swap=True, balance=None, clear=True, hold=True, rows=True, detach=True, both=True,
-             temperature=0.1, joint=False, value=lambda loss: loss.item(), updates=1, along=1, views=(0, 1), cut=None,
-             pairs=None, before=lambda score: score, after=lambda score: score):
+def _variant(scale=True, swap=True, balance=None, rows=True, detach=True, both=True, temperature=0.1, joint=False,
+             order="clear backward step", hold=True, back=Tensor.item, along=1, views=(0, 1), cut=None, pairs=None,
+             before=lambda score: score, after=lambda score: score):
     """A step in which one thing is otherwise."""
 
     def answer(encoder, prototypes, optimizer, view1, view2, codes, held=False):
@@ -704,16 +708,11 @@ def _variant(scale=True, swap=True, balance=None, clear=True, hold=True, rows=Tr
         who = pairs or ([(0, 1), (1, 0)] if swap else [(0, 0), (1, 1)])
         terms = [_entropy(scores[a], q[b], temperature) for a, b in who[: 2 if both else 1]]
         loss = sum(terms) / len(terms)
-        if clear:
-            optimizer.zero_grad()
-        loss.backward()
-        if held and hold:
-            prototypes.weight.grad = None
-        for _ in range(updates):
-            optimizer.step()
+        number = descend(loss, optimizer, order, back, step=lambda: (
+            _hold(prototypes, held and hold), optimizer.step()))
         if rows:
             normalize_rows(prototypes)
-        return value(loss)
+        return number
 
     return answer
 
@@ -730,15 +729,6 @@ def _step_beside(encoder, prototypes, optimizer, view1, view2, codes, hold=False
 
 def _otherwise_held(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
     return swav_step(encoder, prototypes, optimizer, view1, view2, codes, not hold)
-
-
-def _cleared_late(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
-    scores = [prototypes(unit(encoder(view), 1)) for view in (view1, view2)]
-    loss = library_swav_loss(scores, [codes(score) for score in scores])
-    loss.backward()
-    optimizer.zero_grad()
-    prototype_step(prototypes, optimizer, hold)
-    return loss.item()
 
 
 def _codes_of_z(encoder, prototypes, optimizer, view1, view2, codes, hold=False):
@@ -821,13 +811,6 @@ step = Exercise(
             _variant(detach=False),
             "The loss also pulls the codes towards the predictions. Codes are targets: detach them (swav_loss of "
             "exercise 3 does)."),
-        "gradients never cleared": (
-            _variant(clear=False),
-            "optimizer.zero_grad() is missing: the gradients of all earlier steps add up."),
-        "nothing moves": (
-            _cleared_late,
-            "No weight ever moves. Either nobody takes the step (prototype_step), or zero_grad() stands between "
-            "backward() and the step and throws away what was just computed. Order: zero_grad, backward, step."),
         "hold is ignored": (
             _variant(hold=False),
             "`hold` has no effect: while it is True the prototypes stand still, also for momentum and decay. Hand it "
@@ -836,7 +819,7 @@ step = Exercise(
             _otherwise_held,
             "The prototypes stand still when hold is False and move when it is True. Hand `hold` on as it is."),
         "two updates": (
-            _variant(updates=2),
+            _variant(order="clear backward step step"),
             "The optimizer steps twice. prototype_step contains the step of everything: no optimizer.step() beside "
             "it."),
         "a step beside prototype_step": (
@@ -896,13 +879,10 @@ step = Exercise(
             _codes_of_z,
             "`codes` takes (N, K): rows are images. You handed it the transposed scores, so images and prototypes "
             "changed places."),
-        "the loss keeps its graph": (
-            _variant(value=lambda loss: loss),
-            "Return a number: loss.item(). The tensor keeps the whole graph of its step in memory, and a list of them "
-            "fills it."),
+        **update_mistakes(_variant, BASIC),
     },
     right={"one forward for both views": _one_forward, "written out": _variant(), "a detached tensor": _variant(
-        value=lambda loss: loss.detach())},
+        back=lambda loss: loss.detach())},
     hints=("In order: embeddings of length 1, scores, codes, loss; then clear, backward, and the update that you have "
            "written.",
            "scores = [prototypes(F.normalize(encoder(view), dim=1)) for view in (view1, view2)]; codes(score) for "

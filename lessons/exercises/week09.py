@@ -8,7 +8,20 @@ from torch.optim import Optimizer
 
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.barlow_twins import barlow_twins_loss, cross_correlation, off_diagonal
-from lessons.exercises.shared import rand, randn, three_updates
+from lessons.exercises.shared import (
+    BASIC,
+    VIEW_WORDS,
+    evaluated,
+    numbers,
+    rand,
+    randn,
+    second_held,
+    shifted_views,
+    three_updates,
+    two_view_step,
+    unit_length,
+    update_mistakes,
+)
 
 
 # ------------------------------------------------------------------------------------------------ 09.cross_correlation
@@ -339,40 +352,12 @@ def _step_probes(generator, dtype):
         with torch.no_grad():
             for p in network.parameters():
                 p.copy_(0.6 * randn(generator, torch.float64, *p.shape))
-        images = randn(generator, dtype, 3, n, inputs)
-        views = [tuple(x + shift + 0.4 * randn(generator, dtype, n, inputs) for shift in (0.0, 0.5)) for x in images]
-        return dict(network=network.to(dtype), views=views, lambd=lambd)
+        return dict(network=network.to(dtype), views=shifted_views(generator, dtype, n, inputs), lambd=lambd)
 
     return [probe(13, 5, 8, 4, 0.3), probe(10, 4, 7, 3, 1.2)]
 
 
-def _stepping(embeddings=None, loss=None, order="zbs"):
-    """A training step of which one part is done otherwise: embeddings(network, first, second), loss(a, b, lambd)."""
-    embeddings = embeddings or (lambda network, first, second: (network(first), network(second)))
-    loss = loss or (lambda a, b, lambd: barlow_twins_loss(a, b, lambd)["loss"])
-
-    def step(network, optimizer, first, second, lambd):
-        value = loss(*embeddings(network, first, second), lambd)
-        for action in order:
-            {"z": optimizer.zero_grad, "b": value.backward, "s": optimizer.step}[action]()
-        return value.item()
-
-    return step
-
-
-def _without_gradient(network, first, second):
-    a = network(first)
-    with torch.no_grad():
-        return a, network(second)
-
-
-def _evaluated(network, first, second):
-    network.eval()
-    return network(first), network(second)
-
-
-def _unit_length(network, first, second):
-    return F.normalize(network(first), dim=1), F.normalize(network(second), dim=1)
+_stepping = two_view_step(lambda a, b, lambd: barlow_twins_loss(a, b, lambd)["loss"])
 
 
 def _loss_after(network, optimizer, first, second, lambd):
@@ -448,22 +433,12 @@ step = Exercise(
     key="09.step", title="One training step", minutes=6, difficulty=2, reference=barlow_step, probes=_step_probes,
     call=lambda step, network, views, lambd: three_updates(step, network, views, lambd), tolerance=1e-4,
     wrong={
-        "old gradients are kept": (
-            _stepping(order="bs"),
-            "The first step is right, the later ones are not: backward() adds to the gradients that are there. "
-            "optimizer.zero_grad() belongs before it, in every step."),
-        "the weights do not move": (
-            _stepping(order="zb"),
-            "The loss is right and no weight has moved: zero_grad(), backward(), then optimizer.step()."),
-        "the step before the gradient": (
-            _stepping(order="sb"),
-            "optimizer.step() uses the gradients that are there when it is called: yours are those of earlier batches. "
-            "backward() first."),
+        **update_mistakes(_stepping, [*BASIC[:2], "the step comes before backward"]),
         "two steps of the optimizer": (
-            _stepping(order="zbss"),
+            _stepping(order="clear backward step step"),
             "optimizer.step() is called twice: the same gradient is followed two times."),
         "the second view without a gradient": (
-            _stepping(_without_gradient),
+            _stepping(second_held),
             "The loss is right, the update is not: no gradient flows through one of the views. Barlow Twins has no "
             "stop-gradient; both views pull at the same network."),
         "both views in one batch": (
@@ -499,7 +474,7 @@ step = Exercise(
                 barlow_twins_loss(a, b, lambd))),
             "Lambda weighs the repetition, not the agreement. Both are weighed in the entry \"loss\"."),
         "embeddings of length 1": (
-            _stepping(_unit_length),
+            _stepping(unit_length),
             "No vector is scaled to length 1 here: the loss standardises each dimension over the batch, not each image "
             "over its dimensions."),
         "the charge within each view": (
@@ -527,7 +502,7 @@ step = Exercise(
             "You clear the gradients of some parameters only; in the others those of earlier batches stay. "
             "optimizer.zero_grad() clears all."),
         "in evaluation mode": (
-            _stepping(_evaluated),
+            _stepping(evaluated),
             "network.eval() makes batch norm use its running statistics and stop updating them. Train in training "
             "mode, as the network comes."),
     },
@@ -540,11 +515,9 @@ step = Exercise(
            "loss.backward()\n"
            "optimizer.step()\n"
            "return loss.item()"),
-    words={"['loss']": "the loss", "['weights']": "the network's weights"} | {
-        f"['loss'][{i}]": f"the loss of step {i + 1}" for i in range(3)} | {
+    words=VIEW_WORDS | {
         f"['weights'][{i}][{j}]": f"{part} after step {i + 1}" for i in range(3) for j, part in enumerate((
-            "the first layer's weight", "batch norm's scale", "batch norm's shift", "the last layer's weight"))} | {
-        f"['weights'][{i}]": f"the network's weights after step {i + 1}" for i in range(3)},
+            "the first layer's weight", "batch norm's scale", "batch norm's shift", "the last layer's weight"))},
 )
 
 
@@ -566,14 +539,6 @@ def _meter_probes(generator, dtype):
         return tuple(copies + 0.3 * randn(generator, dtype, 2, n, d))
 
     return [_two_views(11, 4, generator, dtype), noisy(9, 6), dict(zip("ab", _two_views(8, 3, generator, dtype)))]
-
-
-def _as_numbers(meters, a, b):
-    """The harness: a meter may be a tensor or a number."""
-    got = meters(a, b)
-    if not isinstance(got, dict):
-        return got
-    return {name: float(x) if isinstance(x, Tensor) and x.numel() == 1 else x for name, x in got.items()}
 
 
 def _metered(**parts):
@@ -600,7 +565,7 @@ def _size(matrices) -> Tensor:
 
 meters_exercise = Exercise(
     key="09.meters", title="Three meters", minutes=8, difficulty=3, reference=meters, probes=_meter_probes,
-    call=_as_numbers,
+    call=numbers,
     words={"['agreement']": "the agreement", "['across']": "the redundancy across views",
            "['within']": "the redundancy within views"},
     wrong={

@@ -1,7 +1,6 @@
 """Exercises of week 10, whom to push away: negatives debiased, weighed by hardness, picked by rank; a step of RoCo."""
 from __future__ import annotations
 
-import copy
 import math
 from functools import partial
 
@@ -14,7 +13,17 @@ from course_lib.methods.contrastive.negatives import log_mass, log_weights, rank
 from course_lib.methods.contrastive.roco import roco_logits
 from course_lib.models.layers import Queue
 from course_lib.models.teacher import ema_update
-from lessons.exercises.shared import QUEUE_WORDS, queue_steps, rand, randn, small_network, unit
+from lessons.exercises.shared import (
+    BASIC,
+    QUEUE_WORDS,
+    descend,
+    queue_steps,
+    rand,
+    randn,
+    two_encoders,
+    unit,
+    update_mistakes,
+)
 
 
 # ------------------------------------------------------------------------------------------------ 10.debiased
@@ -346,11 +355,10 @@ def roco_step(query: nn.Module, key: nn.Module, optimizer: torch.optim.Optimizer
 
 
 def _roco_probes(generator, dtype):
-    seeds = torch.randint(2**30, (2,), generator=generator).tolist()
-    wide, narrow = small_network(seeds[0], dtype, 4, 6, 3), small_network(seeds[1], dtype, 5, 7, 4)
-    return [dict(query=wide, key=copy.deepcopy(wide).requires_grad_(False), rows=unit(randn(generator, dtype, 16, 3)),
+    wide, narrow = two_encoders(generator, dtype, (4, 6, 3), (5, 7, 4))
+    return [dict(**wide, rows=unit(randn(generator, dtype, 16, 3)),
                  views=randn(generator, dtype, 3, 2, 8, 4), alpha=1.7, momentum=0.7, temperature=0.5),
-            dict(query=narrow, key=copy.deepcopy(narrow), rows=unit(randn(generator, dtype, 18, 4)),
+            dict(**narrow, rows=unit(randn(generator, dtype, 18, 4)),
                  views=randn(generator, dtype, 3, 2, 9, 5))]
 
 
@@ -372,8 +380,8 @@ def _pair_of_keys(key, view2, scrambled):
 
 
 def _mistaken(*, source=0, made=_scramble, by="key", gradient=False, lengths=(True, True, True), logits=_logits,
-              keys=_pair_of_keys, queued=lambda k, t, q: k, follow=ema_update, clear=True, early=False, learn=True,
-              returns="number", views=(0, 1)):
+              keys=_pair_of_keys, queued=lambda k, t, q: k, follow=ema_update, early=False, order="clear backward step",
+              back=Tensor.item, views=(0, 1)):
     """A step with one thing changed."""
     def step(query, key, optimizer, queue, view1, view2, scramble, alpha=2.0, momentum=0.99, temperature=0.2):
         pair = view1, view2
@@ -386,16 +394,12 @@ def _mistaken(*, source=0, made=_scramble, by="key", gradient=False, lengths=(Tr
         if early:
             queue.enqueue(queued(k, t, q))
         value = F.cross_entropy(logits(q, k, queue.rows, t, temperature, alpha), torch.zeros(len(q), dtype=torch.long))
-        if clear:
-            optimizer.zero_grad()
-        value.backward()
-        if learn:
-            optimizer.step()
+        number = descend(value, optimizer, order, back)
         if follow:
             follow(key, query, momentum)
         if not early:
             queue.enqueue(queued(k, t, q))
-        return value.item() if returns == "number" else value
+        return number
 
     return step
 
@@ -509,16 +513,7 @@ step = Exercise(
         "the key encoder never follows": (
             _mistaken(follow=None),
             "The key encoder stays as it was: move it towards the query encoder after the optimizer's step."),
-        "the query encoder never learns": (
-            _mistaken(learn=False),
-            "The query encoder's weights are those of the start: zero_grad, backward, step."),
-        "gradients never cleared": (
-            _mistaken(clear=False),
-            "backward *adds* to .grad: optimizer.zero_grad() before it."),
-        "the loss keeps its graph": (
-            _mistaken(returns="tensor"),
-            "You return the tensor with its whole computation; a list of such losses keeps every batch in memory. "
-            "Return loss.item()."),
+        **update_mistakes(_mistaken, BASIC),
     },
     right={"the loss written out, query by query": _both_in_a_loop},
     hints=("MoCo's step (lesson 05) with one more logit for each query. Who encodes the scrambled view, and with which "

@@ -1,7 +1,6 @@
 """Exercises of week 11, watch the scores: a meter for them, pairs moved apart, the loss of both mixtures, a step."""
 from __future__ import annotations
 
-import copy
 from functools import partial
 
 import torch
@@ -12,7 +11,18 @@ from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.imco import extrapolate, imco_logits
 from course_lib.models.layers import Queue
 from course_lib.models.teacher import ema_update
-from lessons.exercises.shared import QUEUE_WORDS, directions, queue_steps, rand, randn, small_network, unit
+from lessons.exercises.shared import (
+    BASIC,
+    QUEUE_WORDS,
+    descend,
+    directions,
+    queue_steps,
+    rand,
+    randn,
+    two_encoders,
+    unit,
+    update_mistakes,
+)
 
 
 # ------------------------------------------------------------------------------------------------ 11.score_meter
@@ -300,17 +310,16 @@ def imco_step(query: nn.Module, key: nn.Module, optimizer: torch.optim.Optimizer
 
 
 def _step_probes(generator, dtype):
-    seeds = torch.randint(2**30, (2,), generator=generator).tolist()
-    wide, narrow = small_network(seeds[0], dtype, 4, 6, 3), small_network(seeds[1], dtype, 5, 7, 4)
+    wide, narrow = two_encoders(generator, dtype, (4, 6, 3), (5, 7, 4))
 
     def mixing(length):
         return [(float(rand(generator, dtype, 1)), float(rand(generator, dtype, 1)),
                  torch.randperm(length, generator=generator)) for _ in range(3)]
 
-    return [dict(query=wide, key=copy.deepcopy(wide).requires_grad_(False), rows=directions(generator, dtype, 16, 3),
+    return [dict(**wide, rows=directions(generator, dtype, 16, 3),
                  views=randn(generator, dtype, 3, 2, 8, 4), mixing=mixing(16),
                  settings=dict(momentum=0.7, temperature=0.5)),
-            dict(query=narrow, key=copy.deepcopy(narrow), rows=directions(generator, dtype, 18, 4),
+            dict(**narrow, rows=directions(generator, dtype, 18, 4),
                  views=randn(generator, dtype, 3, 2, 9, 5), mixing=mixing(18), settings={})]
 
 
@@ -319,9 +328,10 @@ def _three_steps(step, query, key, rows, views, mixing, settings):
 
 
 def _mistaken(*, views=(0, 1), encoders=(0, 1), gradient=False, length=unit, loss=mixed_loss, swap=False, early=False,
-              queued=lambda q, k, draw: k, clear=True, learn=True, follow=ema_update, first=False, returns="number"):
+              queued=lambda q, k, draw: k, order="clear backward step", follow=ema_update,
+              back=Tensor.item):
     """A step with one thing changed."""
-    def step(query, key, optimizer, queue, view1, view2, draw, b, order, momentum=0.99, temperature=0.1):
+    def step(query, key, optimizer, queue, view1, view2, draw, b, mixed, momentum=0.99, temperature=0.1):
         pair, two = (view1, view2), (query, key)
         q = length(two[encoders[0]](pair[views[0]]))
         with torch.set_grad_enabled(gradient):
@@ -329,19 +339,13 @@ def _mistaken(*, views=(0, 1), encoders=(0, 1), gradient=False, length=unit, los
         if early:
             queue.enqueue(k.detach())
         draw, b = (b, draw) if swap else (draw, b)
-        value = loss(q, k, queue.rows, draw, b, order, temperature)
-        if clear:
-            optimizer.zero_grad()
-        value.backward()
-        if first:
-            follow(key, query, momentum)
-        if learn:
-            optimizer.step()
-        if follow and not first:
+        value = loss(q, k, queue.rows, draw, b, mixed, temperature)
+        number = descend(value, optimizer, order, back, follow=lambda: follow(key, query, momentum))
+        if follow and "follow" not in order:
             follow(key, query, momentum)
         if not early:
             queue.enqueue(queued(q, k.detach(), draw))
-        return value.item() if returns == "number" else value
+        return number
 
     return step
 
@@ -423,18 +427,9 @@ step = Exercise(
             _mistaken(follow=lambda key, query, momentum: ema_update(key, query, 1 - momentum)),
             "The key encoder keeps the share `momentum` of itself and takes 1 - momentum of the query encoder."),
         "the key encoder follows too early": (
-            _mistaken(first=True),
+            _mistaken(order="clear backward follow step"),
             "The key encoder followed the query encoder before the optimizer's step. Here it follows after it."),
-        "the query encoder never learns": (
-            _mistaken(learn=False),
-            "The query encoder's weights are those of the start: zero_grad, backward, step."),
-        "gradients never cleared": (
-            _mistaken(clear=False),
-            "backward *adds* to .grad: optimizer.zero_grad() before it."),
-        "the loss keeps its graph": (
-            _mistaken(returns="tensor"),
-            "You return the tensor with its whole computation; a list of such losses keeps every batch in memory. "
-            "Return loss.item()."),
+        **update_mistakes(_mistaken, BASIC),
     },
     right={"another order, all written out": _in_another_order},
     hints=("MoCo's step (lesson 05) with your loss. Which keys wait in the queue for later steps, moved ones or the "

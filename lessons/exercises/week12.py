@@ -13,7 +13,7 @@ from course_lib.exercises.spec import Exercise
 from course_lib.methods.masked.mae import mae_loss as library_loss
 from course_lib.methods.masked.mae import unshuffle as library_unshuffle
 from course_lib.models.patches import normalize_patches, patchify
-from lessons.exercises.shared import rand, randn
+from lessons.exercises.shared import STEP_WORDS, descend, noted_steps, rand, randn, update_mistakes
 
 
 # ------------------------------------------------------------------------------------------------ 12.attention
@@ -442,14 +442,8 @@ def _three_steps(step, images: Tensor, noise: Tensor, kept: int):
         return torch.tanh(x + between @ x)[:, 1:] @ out
 
     optimizer = torch.optim.SGD(weights, lr=0.1, momentum=0.5)
-    losses = [step(encoder, decoder, token, optimizer, *pair, kept) for pair in zip(images, noise)]
-    if any(loss is None or loss is Ellipsis for loss in losses):
-        return losses[0]
-    noted = {"a loss that keeps its graph": any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)}
-    losses = [loss.detach() if isinstance(loss, Tensor) else loss for loss in losses]
-    noted["a rounded loss"] = all(isinstance(loss, float) and loss == round(loss, 4) for loss in losses)
-    weights = torch.cat([w.detach().flatten() for w in weights])
-    return {"losses": losses, "weights": weights, **{what: True for what, found in noted.items() if found}}
+    fixed = encoder, decoder, token, optimizer
+    return noted_steps(step, [(*fixed, *pair, kept) for pair in zip(images, noise)], weights)
 
 
 def _update_probes(generator, dtype):
@@ -466,11 +460,7 @@ def _update(put_back=library_unshuffle, join=lambda first, patches: [first, patc
         tokens = encoder(images, chosen(keep))
         tokens = torch.cat(join(tokens[:, :1], put_back(rest(tokens), mask_token, restore)), 1)
         loss = library_loss(decoder(tokens), images, seen(visible), normalized)
-        acts = {"clear": optimizer.zero_grad, "backward": loss.backward, "step": optimizer.step,
-                "token": lambda: setattr(mask_token, "grad", None)}
-        for act in order.split():
-            acts[act]()
-        return back(loss)
+        return descend(loss, optimizer, order, back, token=lambda: setattr(mask_token, "grad", None))
 
     return step
 
@@ -509,8 +499,7 @@ def _by_autograd(encoder, decoder, mask_token, optimizer, images, noise, kept):
 step_exercise = Exercise(
     key="12.mae_step", title="One training step", minutes=8, difficulty=3,
     reference=mae_step, probes=_update_probes, call=_three_steps, tolerance=1e-4,
-    words={"['losses']": "the returned losses", "['weights']": "the weights after three steps",
-           "['a loss that keeps its graph']": "the graph behind the loss", "['a rounded loss']": "the rounding"},
+    words=STEP_WORDS,
     wrong={
         "tokens are not put back": (
             _update(put_back=_filled), "The decoder gets the kept tokens first and the mask tokens behind them, so it "
@@ -562,28 +551,11 @@ step_exercise = Exercise(
         "plain pixels as targets": (
             _update(normalized=False),
             "The targets are patches of mean 0 and standard deviation 1, which is mae_loss's default."),
-        "gradients never cleared": (
-            _update(order="backward step"),
-            "backward adds to the gradients of the step before. optimizer.zero_grad() first."),
         "only the mask token's gradient is cleared": (
             _update(order="token backward step"),
             "You clear the gradient of the mask token only; all other weights add theirs up. optimizer.zero_grad() "
             "clears them all."),
-        "the weights never move": (
-            _update(order="backward clear step"),
-            "After three steps the weights are those of the beginning: optimizer.step() finds no gradient, or is "
-            "never called. The order is zero_grad, backward, step."),
-        "the step comes before backward": (
-            _update(order="step clear backward"),
-            "Each update uses the gradient of the batch before, and the first one none. The order is zero_grad, "
-            "backward, step."),
-        "the loss is rounded": (
-            _update(back=lambda loss: round(loss.item(), 3)), "Return the loss as it is: loss.item(). Round where you "
-                                                              "print."),
-        "the loss keeps its graph": (
-            _update(back=lambda loss: loss),
-            "You return the tensor with the whole computation behind it, which keeps every batch in memory. Return a "
-            "number: loss.item()."),
+        **update_mistakes(_update),
     },
     right={"cleared at the end, one by one": _by_autograd},
     hints=("Mask, encode what is kept, put back, decode, score, update: six lines, and a function for most of them.",

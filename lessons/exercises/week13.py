@@ -13,7 +13,7 @@ from course_lib.augment.masks import hidden_count
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.masked.simmim import simmim_loss as library_loss
 from course_lib.models.patches import normalize_patches, patchify, unpatchify
-from lessons.exercises.shared import rand, randn
+from lessons.exercises.shared import STEP_WORDS, descend, noted_steps, rand, randn, update_mistakes
 
 
 # ------------------------------------------------------------------------------------------------ 13.coarse_mask
@@ -489,14 +489,8 @@ def _three_steps(step, images: Tensor, visible: Tensor):
         return unpatchify(tokens @ out, patch)
 
     optimizer = torch.optim.SGD(weights, lr=0.1, momentum=0.5)
-    losses = [step(embed, places, encoder, head, token, optimizer, *pair) for pair in zip(images, visible)]
-    if any(loss is None or loss is Ellipsis for loss in losses):
-        return losses[0]
-    noted = {"a loss that keeps its graph": any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)}
-    losses = [loss.detach() if isinstance(loss, Tensor) else loss for loss in losses]
-    noted["a rounded loss"] = all(isinstance(loss, float) and loss == round(loss, 4) for loss in losses)
-    weights = torch.cat([w.detach().flatten() for w in weights])
-    return {"losses": losses, "weights": weights, **{what: True for what, found in noted.items() if found}}
+    fixed = embed, places, encoder, head, token, optimizer
+    return noted_steps(step, [(*fixed, *pair) for pair in zip(images, visible)], weights)
 
 
 def _update_probes(generator, dtype):
@@ -527,11 +521,7 @@ def _update(put=_put_in, seen=lambda images, visible: images, enter=lambda put, 
         replace = partial(put, mask_token=mask_token, visible=visible)
         tokens = encoder(enter(replace, embed(seen(images, visible)), positions))
         loss = measure(head(leave(replace, tokens, positions)), target(images, visible), scored(visible))
-        acts = {"clear": optimizer.zero_grad, "backward": loss.backward, "step": optimizer.step,
-                "token": lambda: setattr(mask_token, "grad", None)}
-        for act in order.split():
-            acts[act]()
-        return back(loss)
+        return descend(loss, optimizer, order, back, token=lambda: setattr(mask_token, "grad", None))
 
     return step
 
@@ -588,9 +578,7 @@ def _by_weights(embed, positions, encoder, head, mask_token, optimizer, images, 
 step_exercise = Exercise(
     key="13.simmim_step", title="One training step", minutes=8, difficulty=3,
     reference=simmim_step, probes=_update_probes, call=_three_steps, tolerance=1e-4,
-    words={"['losses']": "the returned losses", "['weights']": "the weights after three steps",
-           "['losses'][0]": "the first loss", "['losses'][1]": "the second loss", "['losses'][2]": "the third loss",
-           "['a loss that keeps its graph']": "the graph behind the loss", "['a rounded loss']": "the rounding"},
+    words=STEP_WORDS,
     wrong={
         "the token replaces the position too": (
             _update(enter=lambda put, x, positions: put(x + positions)),
@@ -667,28 +655,11 @@ step_exercise = Exercise(
         "one mask for all": (
             _update(masks=lambda visible: visible[:1].expand_as(visible)),
             "Every image hides the first one's patches: each has a mask of its own."),
-        "gradients never cleared": (
-            _update(order="backward step"),
-            "backward adds to the gradients of the step before. optimizer.zero_grad() first."),
         "only the mask token's gradient is cleared": (
             _update(order="token backward step"),
             "You clear the gradient of the mask token only; all other weights add theirs up. optimizer.zero_grad() "
             "clears them all."),
-        "the weights never move": (
-            _update(order="backward clear step"),
-            "After three steps the weights are those of the beginning: optimizer.step() finds no gradient, or is "
-            "never called. The order is zero_grad, backward, step."),
-        "the step comes before backward": (
-            _update(order="step clear backward"),
-            "Each update uses the gradient of the batch before, and the first one none. The order is zero_grad, "
-            "backward, step."),
-        "the loss is rounded": (
-            _update(back=lambda loss: round(loss.item(), 3)),
-            "Return the loss as it is: loss.item(). Round where you print."),
-        "the loss keeps its graph": (
-            _update(back=lambda loss: loss),
-            "You return the tensor with the whole computation behind it, which keeps every batch in memory. Return a "
-            "number: loss.item()."),
+        **update_mistakes(_update),
     },
     right={"written by index, cleared at the end": _by_index, "weights in place of where": _by_weights},
     hints=("Embed, replace, add positions, encode, draw, score, update: a line or a function for each.",

@@ -12,7 +12,7 @@ from course_lib.augment.masks import enlarge
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.masked.beit import beit_loss as library_loss
 from course_lib.models.patches import patchify
-from lessons.exercises.shared import randn
+from lessons.exercises.shared import STEP_WORDS, descend, noted_steps, randn, update_mistakes
 
 
 # ------------------------------------------------------------------------------------------------ 14.perplexity
@@ -560,14 +560,8 @@ def _three_steps(step, images: Tensor, visible: Tensor):
         return torch.tanh(x + between @ x) @ out
 
     optimizer = torch.optim.SGD(weights, lr=0.2, momentum=0.5)
-    losses = [step(tokenizer, embed, transformer, token, optimizer, *pair) for pair in zip(images, visible)]
-    if any(loss is None or loss is Ellipsis for loss in losses):
-        return losses[0]
-    noted = {"a loss that keeps its graph": any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)}
-    losses = [loss.detach() if isinstance(loss, Tensor) else loss for loss in losses]
-    noted["a rounded loss"] = all(isinstance(loss, float) and loss == round(loss, 4) for loss in losses)
-    weights = torch.cat([w.detach().flatten() for w in weights])
-    return {"losses": losses, "weights": weights, **{what: True for what, found in noted.items() if found}}
+    fixed = tokenizer, embed, transformer, token, optimizer
+    return noted_steps(step, [(*fixed, *pair) for pair in zip(images, visible)], weights)
 
 
 def _step_probes(generator, dtype):
@@ -598,10 +592,7 @@ def _update(named=lambda images, visible: images, read=lambda images, visible: i
         logits = transformer(tokens)
         words = logits.argmax(-1) if own else words
         value = loss(logits, words, scored(visible))
-        acts = {"clear": optimizer.zero_grad, "backward": value.backward, "step": optimizer.step}
-        for act in order.split():
-            acts[act]()
-        return back(value)
+        return descend(value, optimizer, order, back)
 
     return step
 
@@ -624,9 +615,7 @@ def _by_hand(tokenizer, embed, transformer, mask_token, optimizer, images, visib
 step_exercise = Exercise(
     key="14.beit_step", title="One training step", minutes=8, difficulty=3,
     reference=beit_step, probes=_step_probes, call=_three_steps, tolerance=1e-4,
-    words={"['losses']": "the returned losses", "['weights']": "the weights after three steps",
-           "['losses'][0]": "the first loss", "['losses'][1]": "the second loss", "['losses'][2]": "the third loss",
-           "['a loss that keeps its graph']": "the graph behind the loss", "['a rounded loss']": "the rounding"},
+    words=STEP_WORDS,
     wrong={
         "words of the masked image": (
             _update(named=_blackened), "The tokenizer names the masked image, so every hidden patch has the word of an "
@@ -684,24 +673,7 @@ step_exercise = Exercise(
         "the network's own words": (
             _update(own=True), "Your targets are the words that the network itself finds likeliest: it can only grow "
                                "surer of itself. They come from the tokenizer."),
-        "gradients never cleared": (
-            _update(order="backward step"),
-            "backward adds to the gradients of the step before. optimizer.zero_grad() first."),
-        "the weights never move": (
-            _update(order="backward clear step"),
-            "After three steps the weights are those of the beginning: optimizer.step() finds no gradient, or is "
-            "never called. The order is zero_grad, backward, step."),
-        "the step comes before backward": (
-            _update(order="step clear backward"),
-            "Each update uses the gradient of the batch before, and the first one none. The order is zero_grad, "
-            "backward, step."),
-        "the loss is rounded": (
-            _update(back=lambda loss: round(loss.item(), 3)),
-            "Return the loss as it is: loss.item(). Round where you print."),
-        "the loss keeps its graph": (
-            _update(back=lambda loss: loss),
-            "You return the tensor with the whole computation behind it, which keeps every batch in memory. Return a "
-            "number: loss.item()."),
+        **update_mistakes(_update),
     },
     right={"by hand, cleared at the end": _by_hand},
     hints=("Name, embed, hide, predict, score, update: which of them see the clean image, and which must not?",

@@ -14,7 +14,7 @@ from course_lib.methods.masked.dino import dino_loss as library_loss
 from course_lib.methods.masked.dino import moved_center as library_center
 from course_lib.methods.masked.ibot import patch_loss as library_patches
 from course_lib.models.teacher import ema_update
-from lessons.exercises.shared import rand, randn
+from lessons.exercises.shared import BASIC, blank, descend, has_gradient, rand, randn, update_mistakes
 
 
 def _randn(generator, dtype, *shape: int) -> Tensor:
@@ -395,7 +395,7 @@ def _three_steps(step, crops: Tensor, visible: Tensor, center: Tensor, patch_cen
     found, centers, graphs = {}, (center.clone(), patch_center.clone()), []
     for number, (both, seen) in enumerate(zip(crops, visible)):
         got = step(student, teacher, optimizer, both.clone(), seen.clone(), *centers, momentum)
-        if got is None or got is Ellipsis:
+        if blank(got):
             return got
         if not isinstance(got, (tuple, list)) or len(got) != 3:
             raise ValueError("return three things: the loss, the class tokens' centre and the patches' centre")
@@ -409,7 +409,7 @@ def _three_steps(step, crops: Tensor, visible: Tensor, center: Tensor, patch_cen
         if number in (0, len(crops) - 1):
             found |= {f"{name} {('first', 'last')[number > 0]}": value for name, value in parts.items()}
     noted = {"a loss that keeps its graph": any(graphs),
-             "a gradient in the teacher": any(p.grad is not None for p in teacher.parameters())}
+             "a gradient in the teacher": has_gradient(teacher)}
     return found | {what: True for what, there in noted.items() if there}
 
 
@@ -443,12 +443,9 @@ def _update(sees=lambda net, crops, visible: net(crops), says=lambda net, crops,
         one, two = used(center, patch_center, t, t_patches)
         loss = total(library_loss(list(split(s)), targets(split(asked(t))), one),
                      library_patches(s_patches, patches(t_patches), seen(visible), two))
-        acts = {"clear": optimizer.zero_grad, "backward": loss.backward, "step": optimizer.step,
-                "follow": lambda: ema_update(teacher, student, pace(momentum)),
-                "lead": lambda: ema_update(student, teacher, pace(momentum))}
-        for act in order.split():
-            acts[act]()
-        return back(loss), *moved(center, patch_center, t, t_patches, s.detach(), s_patches.detach(), visible)
+        value = descend(loss, optimizer, order, back, follow=lambda: ema_update(teacher, student, pace(momentum)),
+                       lead=lambda: ema_update(student, teacher, pace(momentum)))
+        return value, *moved(center, patch_center, t, t_patches, s.detach(), s_patches.detach(), visible)
 
     return step
 
@@ -596,22 +593,10 @@ step = Exercise(
             "Momentum is what the teacher *keeps*: yours keeps 1 - momentum and jumps after the student."),
         "momentum 0.99 whatever is given": (
             _update(pace=lambda m: 0.99), "Your teacher keeps 0.99 of itself at every momentum: pass `momentum` on."),
-        "gradients never cleared": (
-            _update(order="backward step follow"),
-            "backward adds to the gradients of the step before. optimizer.zero_grad() first."),
-        "the student never learns": (
-            _update(order="clear backward follow"),
-            "The student's weights are those of the beginning: optimizer.step() is missing."),
-        "the step comes before backward": (
-            _update(order="step clear backward follow"),
-            "Each update uses the gradient of the batch before, and the first one none: zero_grad, backward, step."),
         "gradients in the teacher": (
             _through_the_teacher,
             "The teacher's answers are constants, and yours have a gradient. Ask the teacher under torch.no_grad()."),
-        "the loss keeps its graph": (
-            _update(back=lambda loss: loss),
-            "You return the tensor with the whole computation behind it, which keeps every batch in memory. Return a "
-            "number: loss.item()."),
+        **update_mistakes(_update, [*BASIC, "the step comes before backward"], after="follow"),
     },
     right={"crop by crop": _crop_by_crop, "as written above": _update()},
     hints=("The teacher answers, the student answers with holes, two losses, an update, and three things that follow.",

@@ -15,7 +15,7 @@ from course_lib.exercises.spec import Exercise
 from course_lib.methods.masked.dmae import dmae_loss as library_loss
 from course_lib.methods.masked.dmae import enter, noisy
 from course_lib.models.patches import normalize_patches, patchify
-from lessons.exercises.shared import rand, randn
+from lessons.exercises.shared import STEP_WORDS, blank, descend, noted_steps, numbers, rand, randn, update_mistakes
 
 
 # ------------------------------------------------------------------------------------------------ 16.certified_radius
@@ -23,12 +23,6 @@ def _radius_probes(generator, dtype):
     return [(990, 1000, 0.25), (1000, 1000, 1.0, 0.001), (70, 100, 0.5, 0.05), (540, 1000, 0.25), (51, 100, 0.5, 0.05),
             (30, 100, 0.25, 0.01), dict(votes=185, n=200, sigma=0.25, alpha=0.001), (0, 10, 0.5, 0.05),
             (58, 100, 1.0, 0.1)]
-
-
-def _number(fn, *arguments, **named):
-    """The harness: a tensor or a plain number will do."""
-    found = fn(*arguments, **named)
-    return None if found is None else float(found)
 
 
 def _quantile(p) -> float:
@@ -78,7 +72,7 @@ def _bisected(votes, n, sigma, alpha=0.001):
 
 radius = Exercise(
     key="16.certified_radius", title="From votes to a radius", minutes=8, difficulty=3,
-    reference="course_lib.evaluate.smoothing:certified_radius", probes=_radius_probes, call=_number,
+    reference="course_lib.evaluate.smoothing:certified_radius", probes=_radius_probes, call=numbers,
     wrong={
         "the share itself": (
             _radius(lambda votes, n, alpha: votes / n),
@@ -379,7 +373,7 @@ def _accuracy(count=lambda right, far, abstained: right & far, among=lambda righ
 
 accuracy = Exercise(
     key="16.certified_accuracy", title="Certified accuracy", minutes=5, difficulty=2,
-    reference=certified_accuracy, probes=_accuracy_probes, call=_number,
+    reference=certified_accuracy, probes=_accuracy_probes, call=numbers,
     wrong={
         "the radius is not asked for": (
             _accuracy(count=lambda right, far, abstained: right),
@@ -478,24 +472,21 @@ def _three_steps(step, images: Tensor, visible: Tensor, patch: int, sigma: float
     draw = partial(randn, torch.Generator().manual_seed(3), images.dtype)
     network = _Draws(draw, visible[0, 0].numel(), 3 * patch**2)
     optimizer, generator = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.5), torch.Generator().manual_seed(7)
-    before, losses, handed = generator.get_state(), [], images.clone()
-    for pictures, shown in zip(handed, visible):
-        losses.append(step(network, optimizer, pictures, shown, sigma, generator))
-    if any(loss is None or loss is Ellipsis for loss in losses):
-        return losses[0]
-    noted = {"a loss that keeps its graph": any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses),
-             "the images themselves changed": not torch.equal(handed, images)}
-    losses = [loss.detach() if isinstance(loss, Tensor) else loss for loss in losses]
+    before, handed = generator.get_state(), images.clone()
+    found = noted_steps(step, [(network, optimizer, pictures, shown, sigma, generator)
+                               for pictures, shown in zip(handed, visible)], network.parameters())
+    if blank(found):
+        return found
+    changed = {} if torch.equal(handed, images) else {"the images themselves changed": True}
     inputs = torch.cat(network.seen) * STD + MEAN
     noise, there = inputs, torch.ones_like(inputs)
     if inputs.shape == images.flatten(0, 1).shape:  # what lies behind the mask, noise or none, reaches nobody
         there = einops.repeat(visible.flatten(0, 1).to(inputs), "n g k -> n c (g p) (k q)", c=3, p=patch, q=patch)
         noise = (inputs - images.flatten(0, 1)) * there
-    return {"losses": losses, "weights": torch.cat([w.detach().flatten() for w in network.parameters()]),
-            "noise level over sigma": round(float((noise.square().sum() / there.sum()).sqrt()) / sigma, 1),
+    return {**found, "noise level over sigma": round(float((noise.square().sum() / there.sum()).sqrt()) / sigma, 1),
             "noise of its own for each image": len(noise.flatten(1).unique(dim=0)) == len(noise),
             "drawn from the generator": not torch.equal(before, generator.get_state()),
-            **{what: True for what, found in noted.items() if found}}
+            **changed}
 
 
 def _step_probes(generator, dtype):
@@ -532,10 +523,7 @@ def _step(noise=lambda images, sigma, g: images + sigma * torch.randn(images.sha
         seen = noise(images, sigma, generator)
         prediction = network(enter(seen), visible(visible_))
         loss = error(prediction, target(*(patchify(x, network.patch) for x in (images, seen))), visible_.flatten(1))
-        acts = {"clear": optimizer.zero_grad, "backward": loss.backward, "step": optimizer.step}
-        for act in order.split():
-            acts[act]()
-        return back(loss)
+        return descend(loss, optimizer, order, back)
     return step
 
 
@@ -578,9 +566,8 @@ def _image_by_image(network, optimizer, images, visible, sigma, generator):
 step_exercise = Exercise(
     key="16.dmae_step", title="One step of DMAE", minutes=10, difficulty=3,
     reference=dmae_step, probes=_step_probes, call=_three_steps, tolerance=1e-4, plain=True, unit="patches",
-    words={"['losses']": "the returned losses", "['weights']": "the weights after the steps",
-           "['noise level over sigma']": "the noise that the network was shown, over sigma",
-           "['a loss that keeps its graph']": "the graph behind the loss"},
+    words=STEP_WORDS | {
+        "['noise level over sigma']": "the noise that the network was shown, over sigma"},
     wrong={
         "hidden patches only": (
             _step(error=_only(lambda v: ~v)),
@@ -653,21 +640,7 @@ step_exercise = Exercise(
         "everything is visible": (
             _step(visible=torch.ones_like),
             "Nothing is hidden: hand `visible` on to the network. Denoising alone leaves out half of the task."),
-        "gradients never cleared": (
-            _step(order="backward step"),
-            "backward adds to the gradients of the step before: optimizer.zero_grad() first."),
-        "the weights never move": (
-            _step(order="backward clear step"),
-            "The weights are those of the beginning: optimizer.step() finds no gradient, or is never called. "
-            "zero_grad, backward, step."),
-        "the step comes before backward": (
-            _step(order="step clear backward"),
-            "Each update uses the gradient of the batch before, the first one none. zero_grad, backward, step."),
-        "the loss is rounded": (
-            _step(back=lambda loss: round(loss.item(), 2)), "Return the loss as it is: loss.item()."),
-        "the loss keeps its graph": (
-            _step(back=lambda loss: loss),
-            "You return the tensor with the whole computation behind it. Return a number: loss.item()."),
+        **update_mistakes(_step),
     },
     right={"the library's functions": _library, "image by image": _image_by_image},
     hints=("Noise, normalise, predict, compare with the clean image, update. What does each patch teach here, also a "

@@ -11,7 +11,19 @@ from torch.nn import functional as F
 from course_lib.evaluate.measures import classes_of_clusters
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.clustering.ruc import agreeing, mixed_losses, refined_targets, sharpen, smoothed_loss
-from lessons.exercises.shared import rand, randn, unit
+from lessons.exercises.shared import (
+    BASIC,
+    blank,
+    descend,
+    has_gradient,
+    rand,
+    randn,
+    seeded,
+    steps,
+    unit,
+    update_mistakes,
+    weights_of,
+)
 
 
 # ------------------------------------------------------------------------------------------------ 17.scan_loss
@@ -394,9 +406,8 @@ def ruc_step(network: nn.Module, peer: nn.Module, optimizer: torch.optim.Optimiz
 
 def _network(seed: int, dtype: torch.dtype, *widths: int) -> nn.Module:
     """Without batch norm, so that views may go through together or one by one."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(widths[0], widths[1]), nn.Tanh(), nn.Linear(widths[1], widths[2])).to(dtype)
+    return seeded(seed, dtype, lambda: nn.Sequential(
+        nn.Linear(widths[0], widths[1]), nn.Tanh(), nn.Linear(widths[1], widths[2])))
 
 
 def _ruc_probes(generator, dtype):
@@ -416,16 +427,13 @@ def _ruc_probes(generator, dtype):
 def _three_steps(step, network, peer, views, labels, clean, weight, settings):
     """The harness: three steps of gradient descent; what came of them."""
     network, peer = copy.deepcopy(network), copy.deepcopy(peer)
-    optimizer, losses, held = torch.optim.SGD(network.parameters(), lr=0.2), [], False
-    for view in views:
-        loss = step(network, peer, optimizer, view[0], view[1:3], view[3], labels, clean, weight, **settings)
-        if loss is None or loss is Ellipsis:
-            return loss
-        held |= isinstance(loss, Tensor) and loss.requires_grad
-        losses.append(float(loss.detach() if isinstance(loss, Tensor) else loss))
-    return {"gradient in the peer": any(p.grad is not None for p in peer.parameters()),  # told first
-            "losses": losses, "keeps its graph": held, "network": [p.detach().clone() for p in network.parameters()],
-            "peer": [p.detach().clone() for p in peer.parameters()]}
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.2)
+    found = steps(step, [(network, peer, optimizer, view[0], view[1:3], view[3], labels, clean, weight)
+                         for view in views], **settings)
+    if blank(found):
+        return found
+    return {"gradient in the peer": has_gradient(peer), **found,  # the gradient is told first
+            "network": weights_of(network), "peer": weights_of(peer)}
 
 
 def _mean_of(values, which):
@@ -439,7 +447,7 @@ def _guessed(network, peer, weak):
 def _mistaken(*, guess=_guessed, refine=lambda y, peer, w: (1 - w) * y + w * peer, by="peer", seen="plain",
               sharp=sharpen, sharp_guess=None, gradient=False, swap=False, fit=None, average=_mean_of, smooth=True,
               error=lambda p, t: (p - t).square().mean(1), on_strong=True, smooth_all=False, unclean_weight=True,
-              both=True, clear=True, learn=True, returns="number"):
+              both=True, order="clear backward step", back=Tensor.item):
     """A step with one thing changed."""
     def step(network, peer, optimizer, plain, weak, strong, labels, clean, weight, unclean=25.0):
         clusters = network(plain).shape[1]
@@ -460,12 +468,7 @@ def _mistaken(*, guess=_guessed, refine=lambda y, peer, w: (1 - w) * y + w * pee
         wrong = (log_p.sum(1) - right) / (clusters - 1)
         if smooth:
             loss = loss + average(-(right + wrong) / 2, torch.ones_like(clean) if smooth_all else clean)
-        if clear:
-            optimizer.zero_grad()
-        loss.backward()
-        if learn:
-            optimizer.step()
-        return loss.item() if returns == "number" else loss
+        return descend(loss, optimizer, order, back)
 
     return step
 
@@ -577,15 +580,7 @@ step = Exercise(
             _mistaken(average=lambda values, which: values[which].mean()),
             "In one batch all images are clean, and the mean over none is NaN. Such a term is 0: mixed_losses and "
             "smoothed_loss take care of it."),
-        "gradients never cleared": (
-            _mistaken(clear=False),
-            "backward *adds* to .grad: optimizer.zero_grad() before it."),
-        "the network never learns": (
-            _mistaken(learn=False),
-            "The network's weights are those of the start: zero_grad, backward, step."),
-        "the loss keeps its graph": (
-            _mistaken(returns="tensor"),
-            "You return the tensor with its whole computation. Return loss.item()."),
+        **update_mistakes(_mistaken, BASIC),
     },
     right={"image by image": _by_rows, "view by view": _mistaken()},
     hints=("Targets first, without gradient: what does the peer say of a clean image, what do both say of an unclean "

@@ -13,7 +13,19 @@ from course_lib.exercises.spec import Exercise
 from course_lib.methods.clustering.mice import expert_log_probabilities
 from course_lib.models.layers import Queue
 from course_lib.models.teacher import ema_update
-from lessons.exercises.shared import directions, randn, small_network, unit
+from lessons.exercises.shared import (
+    BASIC,
+    blank,
+    descend,
+    directions,
+    has_gradient,
+    randn,
+    small_network,
+    steps,
+    unit,
+    update_mistakes,
+    weights_of,
+)
 
 
 # ------------------------------------------------------------------------------------------------ 18.responsibilities
@@ -324,21 +336,18 @@ def _step_probes(generator, dtype):
 
 def _three_steps(step, student, teacher, gate, prototypes, rows, views, settings):
     """The harness: three steps of gradient descent; what came of them."""
-    prototypes, sums, losses, held = nn.Parameter(prototypes.clone()), torch.zeros_like(prototypes), [], False
+    prototypes, sums = nn.Parameter(prototypes.clone()), torch.zeros_like(prototypes)
     parameters = [*student.parameters(), *gate.parameters(), prototypes]
     optimizer, queue = torch.optim.SGD(parameters, lr=0.2), Queue(len(rows), rows.shape[2])
     queue.rows = rows.clone()
-    for three in views:
-        loss = step(student, teacher, gate, prototypes, optimizer, queue, sums, tuple(three), **settings)
-        if loss is None or loss is Ellipsis:
-            return loss
-        held |= isinstance(loss, Tensor) and loss.requires_grad
-        losses.append(float(loss.detach() if isinstance(loss, Tensor) else loss))
-    return {"gradient in the teacher": any(p.grad is not None for p in teacher.parameters()),  # told first
-            "losses": losses, "keeps its graph": held, "queue": queue.rows.detach(), "pointer": int(queue.pointer),
-            "sums": sums.detach(), "student": [p.detach().clone() for p in student.parameters()],
-            "gate": [p.detach().clone() for p in gate.parameters()], "prototypes": prototypes.detach().clone(),
-            "teacher": [p.detach().clone() for p in teacher.parameters()]}
+    found = steps(step, [(student, teacher, gate, prototypes, optimizer, queue, sums, tuple(three))
+                         for three in views], **settings)
+    if blank(found):
+        return found
+    return {"gradient in the teacher": has_gradient(teacher), **found,  # the gradient is told first
+            "queue": queue.rows.detach(), "pointer": int(queue.pointer), "sums": sums.detach(),
+            "student": weights_of(student), "gate": weights_of(gate), "prototypes": prototypes.detach().clone(),
+            "teacher": weights_of(teacher)}
 
 
 def _hard_sums(q, f, v):
@@ -356,28 +365,24 @@ def _bound(log_pi, log_phi, q=lambda joint: joint.detach().softmax(1), entropy=T
     return -(q * joint + (torch.special.entr(q) if entropy else 0)).sum(1).mean()
 
 
-def _mistaken(*, lengths=(True, True), by="teacher", gradient=False, order=(0, 1, 2), value=_evidence, early=False,
-              queued=lambda f, v: v, follow=ema_update, clear=True, learn=True, added=_hard_sums, keep="add",
-              prior=lambda log_pi: log_pi, returns="number", moved=False):
+def _mistaken(*, lengths=(True, True), by="teacher", gradient=False, views=(0, 1, 2), value=_evidence, early=False,
+              queued=lambda f, v: v, follow=ema_update, order="clear backward step", added=_hard_sums, keep="add",
+              prior=lambda log_pi: log_pi, back=Tensor.item, moved=False):
     """A step with one thing changed."""
-    def step(student, teacher, gate, prototypes, optimizer, queue, sums, views, tau=0.1, momentum=0.99):
+    def step(student, teacher, gate, prototypes, optimizer, queue, sums, given, tau=0.1, momentum=0.99):
         scale = [(lambda z: unit(z, 2)) if one else (lambda z: z) for one in lengths]
-        f = scale[0](student(views[order[0]]))
+        f = scale[0](student(given[views[0]]))
         with torch.set_grad_enabled(gradient):
-            v = scale[1]((teacher if by == "teacher" else student)(views[order[1]]))
+            v = scale[1]((teacher if by == "teacher" else student)(given[views[1]]))
         constant = v.detach()
         if early:
             queue.enqueue(queued(f.detach(), constant))
         wanted = f + unit(prototypes)
         positive, negative = (wanted * v).sum(2) / tau, torch.einsum("nkd,mkd->nkm", wanted, queue.rows) / tau
         log_phi = positive - torch.logaddexp(positive, negative.logsumexp(2))
-        log_pi = prior(gate(views[order[2]]))
+        log_pi = prior(gate(given[views[2]]))
         loss = value(log_pi, log_phi)
-        if clear:
-            optimizer.zero_grad()
-        loss.backward()
-        if learn:
-            optimizer.step()
+        number = descend(loss, optimizer, order, back)
         if follow:
             follow(teacher, student, momentum)
         if not early:
@@ -391,7 +396,7 @@ def _mistaken(*, lengths=(True, True), by="teacher", gradient=False, order=(0, 1
             with torch.no_grad():
                 empty = (sums == 0).all(1, keepdim=True)
                 prototypes.copy_(torch.where(empty, prototypes, unit(sums)))
-        return loss.item() if returns == "number" else loss
+        return number
 
     return step
 
@@ -467,7 +472,7 @@ step = Exercise(
             _mistaken(gradient=True),
             "The loss sends a gradient into the teacher. v is a constant: torch.no_grad()."),
         "the gate sees the student's view": (
-            _mistaken(order=(0, 1, 0)),
+            _mistaken(views=(0, 1, 0)),
             "The gate has a view of its own, the third."),
         "enqueued before the loss": (
             _mistaken(early=True),
@@ -482,12 +487,6 @@ step = Exercise(
         "the average turned round": (
             _mistaken(follow=_turned_round),
             "momentum is the share that the teacher *keeps*: momentum * teacher + (1 - momentum) * student."),
-        "the student never learns": (
-            _mistaken(learn=False),
-            "The weights are those of the start: zero_grad, backward, step."),
-        "gradients never cleared": (
-            _mistaken(clear=False),
-            "backward *adds* to .grad: optimizer.zero_grad() before it."),
         "sums weighed by q": (
             _mistaken(added=lambda q, f, v: torch.einsum("nk,nkd->kd", q, v)),
             "You weigh by q, as a soft M-step would. MiCE's prototypes count an image for its likeliest expert only: "
@@ -509,10 +508,7 @@ step = Exercise(
             _mistaken(moved=True),
             "The prototypes are set from the sums once an *epoch*, elsewhere. In a step they move by their gradient "
             "only."),
-        "the loss keeps its graph": (
-            _mistaken(returns="tensor"),
-            "You return the tensor with its whole computation; a list of such losses keeps every batch in memory. "
-            "Return loss.item()."),
+        **update_mistakes(_mistaken, BASIC),
     },
     right={"the bound, with q a constant": _by_the_bound},
     hints=("Three views, three jobs: student (f), teacher (v, no gradient), gate (log_pi). Then one sum of logarithms, "

@@ -1,12 +1,26 @@
 """Exercises of week 19, a network that points: the Gaussian map, two targets, separability, a pool in two steps."""
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.exercises.spec import Exercise
-from lessons.exercises.shared import rand, randn, small_network
+from lessons.exercises.shared import (
+    BASIC,
+    answers,
+    blank,
+    descend,
+    keeps_graph,
+    plain,
+    rand,
+    randn,
+    small_network,
+    update_mistakes,
+    weights_of,
+)
 
 
 # ------------------------------------------------------------------------------------------------ 19.gaussian
@@ -338,20 +352,18 @@ def _two_pools(step, seed: int, pools: list, options: dict):
     """The harness: a pool after the other, by SGD; losses, weights, and the mode that the network is left in."""
     network = _TwoHeads(seed, pools[0].dtype)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.5)
-    losses, kept = [], False
-    for pool in pools:
-        got = step(network, optimizer, pool.clone(), _turned, lambda q: q.argmax(1), **options)
-        if got is None or got is Ellipsis:
-            return got
-        kept = kept or any(isinstance(loss, Tensor) and loss.requires_grad for loss in got)
-        losses.append([float(loss) for loss in got])
-    return {"losses": losses, "keeps its graph": kept, "weights": [p.detach().clone() for p in network.parameters()]}
+    found = answers(step, [(network, optimizer, pool.clone(), _turned, lambda q: q.argmax(1)) for pool in pools],
+                    **options)
+    if blank(found):
+        return found
+    return {"losses": [[float(loss) for loss in plain(got)] for got in found],
+            "keeps its graph": any(map(keeps_graph, found)), "weights": weights_of(network)}
 
 
 def _mistaken(*, seen=lambda pool: pool, train=False, gradient=False, small=False, view=_turned, sharp=(0, 1),
               invariance=lambda p, t: -(p * t).sum(1).mean(), entropy=_negentropy, both=True,
-              cost=F.binary_cross_entropy, clear=True, learn=True, returns=lambda loss: loss.item(), last=False,
-              source=0, clusters=lambda clusters_of, t, q: clusters_of(q), order=lambda rows: rows,
+              cost=F.binary_cross_entropy, order="clear backward step", back=Tensor.item, last=False,
+              source=0, clusters=lambda clusters_of, t, q: clusters_of(q), chosen=lambda rows: rows,
               weighed=lambda weights: weights):
     """A step with one thing changed."""
     def step(network, optimizer, pool, transform, clusters_of, batch=32, weights=(5.0, 1.0, 3.0, 5.0)):
@@ -367,17 +379,12 @@ def _mistaken(*, seen=lambda pool: pool, train=False, gradient=False, small=Fals
 
         whole, losses = None if small else made(pool), []
         for rows in torch.arange(len(pool)).split(batch):
-            t, q, found = made(pool[rows]) if small else (each[order(rows)] for each in whole)
+            t, q, found = made(pool[rows]) if small else (each[chosen(rows)] for each in whole)
             p, attended = network(view(pool[rows]))
             parts = (invariance(p, t), separability(p, found), entropy(p) + (entropy(attended) if both else 0),
                      cost(attended, q))
             loss = sum(weight * part for weight, part in zip(weighed(weights), parts))
-            if clear:
-                optimizer.zero_grad()
-            loss.backward(retain_graph=gradient)
-            if learn:
-                optimizer.step()
-            losses.append(returns(loss))
+            losses.append(descend(loss, optimizer, order, back, keep=partial(loss.backward, retain_graph=True)))
         return losses[-1:] if last else losses
 
     return step
@@ -427,7 +434,7 @@ step = Exercise(
             "The network was in training mode for the targets, so batch norm used the pool's own statistics (and moved "
             "its averages). network.eval() first, network.train() afterwards."),
         "targets with a gradient": (
-            _mistaken(gradient=True),
+            _mistaken(gradient=True, order="clear keep step"),
             "The loss sends a gradient through the targets, which keeps the whole pool's graph in memory: just what "
             "two steps are to avoid. torch.no_grad()."),
         "targets from the attention's answer": (
@@ -473,24 +480,16 @@ step = Exercise(
             _mistaken(clusters=lambda clusters_of, t, q: clusters_of(t)),
             "The clusters are found in q, the sharper of the two."),
         "the first rows' targets each time": (
-            _mistaken(order=lambda rows: rows - rows[0]),
+            _mistaken(chosen=lambda rows: rows - rows[0]),
             "Every batch gets the targets of the pool's first rows. Take those of its own: t[rows], q[rows], "
             "found[rows]."),
         "weights in another order": (
             _mistaken(weighed=lambda w: (w[0], w[2], w[1], w[3])),
             "The weights are those of invariance, separability, entropy, attention, in this order."),
-        "gradients never cleared": (
-            _mistaken(clear=False),
-            "backward *adds* to .grad: optimizer.zero_grad() before it."),
-        "the network never learns": (
-            _mistaken(learn=False),
-            "The weights are those of the start: optimizer.step() after backward."),
         "the last loss alone": (
             _mistaken(last=True),
             "You return one loss. Wanted is a list with the loss of each small batch."),
-        "losses keep their graph": (
-            _mistaken(returns=lambda loss: loss),
-            "You collect tensors with their whole computation, so the memory of every batch is kept. loss.item()."),
+        **update_mistakes(_mistaken, BASIC),
     },
     right={"all images transformed at once": _copied_pool},
     hints=("Step one looks at the whole pool, as it is, and learns nothing. Step two learns, from a few transformed "

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from course_lib.exercises.spec import Exercise
 from course_lib.notebook.claims import interval, median_interval
-from lessons.exercises.shared import rand
+from lessons.exercises.shared import number, numbers, rand
 
 
 class Machine:
@@ -33,17 +33,6 @@ class Machine:
 
     def clock(self) -> float:
         return self.now
-
-
-def _number(value):
-    """Numbers and tensors of one element alike."""
-    return float(value) if isinstance(value, (int, float, Tensor)) and not isinstance(value, bool) else value
-
-
-def _numbers(fn, *arguments, **named):
-    """The harness: a dict of numbers, or what came in its place."""
-    result = fn(*arguments, **named)
-    return {key: _number(value) for key, value in result.items()} if isinstance(result, dict) else result
 
 
 # ------------------------------------------------------------------------------------------------ A1.time_fairly
@@ -74,7 +63,7 @@ def _fair_probes(generator, dtype):
 def _clocked(fn, seconds, queued, rounds, warmup):
     """The harness: the seconds of a machine's calls, of which a share is queued."""
     machine = Machine(seconds.tolist(), queued)
-    return _number(fn(machine.work, machine.wait, machine.clock, rounds, warmup))
+    return number(fn(machine.work, machine.wait, machine.clock, rounds, warmup))
 
 
 def _seconds(work, wait, clock, rounds, warmup=0, waits=True):
@@ -250,7 +239,7 @@ def _convolved(shape, channels, kernel, stride=1, groups=1):
 cost = Exercise(
     key="A1.conv_cost", title="What a convolution costs", minutes=8, difficulty=2,
     reference=conv_cost, probes=_cost_probes,
-    call=_numbers,
+    call=numbers,
     words={"['flops']": "the operations", "['bytes']": "the bytes"},
     wrong={
         "a multiplication and its addition counted once": (
@@ -369,7 +358,7 @@ def _one_by_one(flops, moved, peak, bandwidth):
 bound = Exercise(
     key="A1.floor", title="The floor of a step", minutes=6, difficulty=2,
     reference=floor, probes=_floor_probes,
-    call=_numbers,
+    call=numbers,
     words={"['seconds']": "the seconds", "['arithmetic']": "the share bounded by arithmetic"},
     wrong={
         "the larger of two sums": (
@@ -457,7 +446,7 @@ def _raced(fn, seconds, truth, drift, rounds):
         machine.now = before + truth * (machine.now - before)
 
     result = fn(old, machine.work, rounds, machine.clock)
-    return {key: _number(value) for key, value in result.items()} if isinstance(result, dict) else result
+    return {key: number(value) for key, value in result.items()} if isinstance(result, dict) else result
 
 
 def _turns(old, new, rounds, clock, swap=True, first=1):

@@ -111,18 +111,19 @@ class Made:
 
 
 def train(run: Run, splits: Splits | None = None, out: Path | None = None,
-          watch: Callable[[nn.Module], None] | None = None) -> Made:
+          watch: Callable[[nn.Module, History | None], None] | None = None) -> Made:
     """Build and fit; the images are `shapes()` where none are given. out: a folder to go on from if interrupted.
 
-    watch is called with the method before the training and whenever losses are recorded; such a run is not resumed.
+    watch is called with the method, before the training and, with the history so far, whenever losses are recorded;
+    such a run is not resumed.
     """
     splits = splits or shapes()
     torch.manual_seed(run.seed)
     method = run.build(run)
     untrained, more = copy.deepcopy(method), {"out": out, "resume": out is not None}
     if watch:
-        watch(method)
-        more = {"watch": lambda _: watch(method)}
+        watch(method, None)
+        more = {"watch": lambda history: watch(method, history)}
     history = fit(method, splits.train, seed=run.seed, progress=False, **more,
                   **{**run.fit, "steps": few(run.fit["steps"], 3)})
     return Made(run, method, history, splits, untrained)

@@ -2,17 +2,17 @@
 
     python lessons/grids/week02.py   # what is missing in lessons/runs/02_spark (about 25 minutes of one core)
 
-Network, first weights, images, views, optimizer, steps, labels and fine-tuning are the same in every line of a seed.
+All else is the same in every line of a seed: first weights, images, views, optimizer, steps, labels and fine-tuning.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from functools import partial
 
 import torch
-from grid import LABELS, SHAPES, Grid, Made, Run, build, shapes, tuned
+from grid import LABELS, SHAPES, Grid, Made, Run, shapes, tuned
+from grid import build as build_run
 
 from course_lib.augment.masks import enlarge, patch_mask
 from course_lib.augment.pixels import standardize, to_float
@@ -41,35 +41,21 @@ class CountsHoles(BatchNorm2d):
         return y if visible is None else y * visible
 
 
-class OneScale(LightDecoder):
-    """Only the smallest map reaches the decoder."""
-
+class OneScale(LightDecoder):  # only the smallest map reaches the decoder
     def forward(self, maps):
         return super().forward([maps[0], *[None] * (len(maps) - 1)])
 
 
-def zero_filled(run: Run) -> SparK:
-    method = build(run)
-    method.__class__ = ZeroFilled
+LINES = {"spark": {}, "zero-filled": {SparK: ZeroFilled}, "counts-holes": {BatchNorm2d: CountsHoles},
+         "one-scale": {LightDecoder: OneScale}, "plain-pixels": {}}
+
+
+def build(run: Run) -> SparK:
+    """SparK; modules of one class are changed into its variant, with the weights that they have."""
+    method = build_run(run)
+    for layer in method.modules():
+        layer.__class__ = LINES[run.says["line"]].get(type(layer), type(layer))
     return method
-
-
-def counts_holes(run: Run) -> SparK:
-    method = build(run)
-    for layer in method.backbone.modules():
-        if isinstance(layer, BatchNorm2d):
-            layer.__class__ = CountsHoles
-    return method
-
-
-def one_scale(run: Run) -> SparK:
-    method = build(run)
-    method.dense_decoder.__class__ = OneScale
-    return method
-
-
-LINES: dict[str, Callable[[Run], SparK]] = {"spark": build, "zero-filled": zero_filled, "counts-holes": counts_holes,
-                                            "one-scale": one_scale, "plain-pixels": build}
 
 
 def runs() -> list[Run]:
@@ -79,7 +65,7 @@ def runs() -> list[Run]:
 def line(name: str, seed: int) -> Run:
     options = {"mask_ratio": 0.6, "normalized": name != "plain-pixels"}
     says = {**options, "line": name, "n": SHAPES, "labels": LABELS, "epochs": EPOCHS}
-    return Run(f"{name}-s{seed}", seed, "spark", options, build=LINES[name], says=says,
+    return Run(f"{name}-s{seed}", seed, "spark", options, build=build, says=says,
                fit={"steps": STEPS, "batch_size": BATCH, "device": "cpu"})
 
 

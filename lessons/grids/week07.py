@@ -8,11 +8,12 @@ The long pair has the recipe, the images and the batch of the learned network, o
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
-from grid import SHAPES, Grid, Made, Run, few, shapes
+from grid import SHAPES, Grid, Made, Run, shapes, train
 from torch import nn
 from torch.nn import functional as F
 
@@ -23,15 +24,13 @@ from course_lib.evaluate.pairs import pair_measures
 from course_lib.methods.contrastive.simsiam import SimSiam, best_prediction
 from course_lib.models.backbones import ConvNet
 from course_lib.train.history import History
-from course_lib.train.loop import fit
 
 STEPS, BATCH, EVERY = 500, 32, 50
 LONG = {"steps": 1600, "batch_size": 64}
 IMAGES = 20_000  # of the long runs
 FULL = {"stop": True, "predictor": True, "norm": True, "predictor_lr": 30.0}
-CHANGES = {
-    "full": {}, "no-stop": {"stop": False}, "no-predictor": {"predictor": False},
-    "lr-0": {"predictor_lr": 0.0}, "lr-1": {"predictor_lr": 1.0}, "no-norm": {"norm": False}}
+CHANGES = {"full": {}, "no-stop": {"stop": False}, "no-predictor": {"predictor": False}, "no-norm": {"norm": False},
+           "lr-0": {"predictor_lr": 0.0}, "lr-1": {"predictor_lr": 1.0}}
 REPEATED = ("full", "no-stop", "no-predictor")  # with three seeds; of the others nothing is claimed
 
 
@@ -45,32 +44,23 @@ def line(change: str, seed: int, size: dict | None = None, n: int = SHAPES, leng
     options, size = {**FULL, **CHANGES[change]}, size or {"steps": STEPS, "batch_size": BATCH}
     return Run(f"{length}{change}-s{seed}", seed, "simsiam", {"augment": SHAPES_VIEWS, **options},
                fit={**SimSiam.recipe, **size, "device": "cpu", "threads": 1},
-               says={**options, "steps": size["steps"], "change": length + change, "n": n}, build=build)
+               says={**options, "steps": size["steps"], "change": length + change, "n": n})
 
 
-def build(run: Run) -> SimSiam:
-    return SimSiam(ConvNet(), **run.options)
-
-
-def train(run: Run, out: Path | None = None) -> Made:
+def train_watched(run: Run, out: Path | None = None) -> Made:
     """Fit, and measure every EVERY steps (or a sixteenth of them) on 500 test images, in evaluation mode."""
-    torch.manual_seed(run.seed)
-    method, splits, log = run.build(run), shapes(run.says["n"]), []
-    pictures = splits.test.images[:500]
+    splits, log = shapes(run.says["n"]), []
 
-    def watch(history: History) -> None:
-        if history.steps % max(EVERY, run.says["steps"] // 16) == 0:
-            log.append({"step": history.steps, **pair_measures(method, pictures, SHAPES_VIEWS)})
+    def watch(method: SimSiam, history: History | None) -> None:
+        if history and history.steps % max(EVERY, run.says["steps"] // 16) == 0:
+            log.append({"step": history.steps, **pair_measures(method, splits.test.images[:500], SHAPES_VIEWS)})
 
-    history = fit(method, splits.train, seed=run.seed, progress=False, watch=watch, out=out, resume=out is not None,
-                  **{**run.fit, "steps": few(run.fit["steps"], 3)})
-    return Made(run, method, history, splits, beside={"log": log})
+    return replace(train(run, splits, watch=watch), beside={"log": log})
 
 
 @torch.no_grad()
 def near(method: SimSiam, control: bool, views: int = 16) -> dict[str, float]:
-    """Mean cosines with a *new* view's projection: of another view's, its prediction, the mean over 16 views; with
-    control also of one direction for all images, and of the prediction for another image."""
+    """Mean cosines with a *new* view: of another view, its prediction, the mean of 16; control: of two that know less."""
     pictures = shapes().test.images[:300]
     views = many_views(pictures, [SHAPES_VIEWS] * (views + 1), torch.Generator().manual_seed(0))
     z = torch.stack([embed_projected(method, view) for view in views])
@@ -96,16 +86,15 @@ def controls(n: int) -> tuple[dict, dict]:
 
 @torch.no_grad()
 def rows(made: Made) -> list[dict]:
-    method, log = made.method.eval(), made.beside.pop("log")
-    n = made.run.says["n"]
+    method, log, n = made.method.eval(), made.beside.pop("log"), made.run.says["n"]
     row = neighbours("SimSiam", "method", method, n) | pair_measures(method, made.splits.test.images, SHAPES_VIEWS)
-    row |= {"near": near(method, n > SHAPES)}
-    row |= {"log": {key: [entry[key] for entry in log] for key in (log[0] if log else ())}}
+    row |= {"near": near(method, n > SHAPES), "log": {
+        key: [entry[key] for entry in log] for key in (log[0] if log else ())}}
     return [row, *controls(n)]
 
 
 SHOW = ("knn", "std", "rank", "agreement")
-GRID = Grid("07_simsiam", runs, rows, "Lesson 07: one part changed at a time.", SHOW, train)
+GRID = Grid("07_simsiam", runs, rows, "Lesson 07: one part changed at a time.", SHOW, train_watched)
 
 if __name__ == "__main__":
     sys.exit(GRID.main(__doc__))

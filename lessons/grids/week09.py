@@ -8,21 +8,20 @@ from __future__ import annotations
 import sys
 
 import torch
-from grid import SHAPES, Grid, Made, Run, controls, few, measure, shapes
+from grid import SHAPES, Grid, Made, Run, controls, measure, shapes, train
 from torch import Tensor
 
 from course_lib.augment import SHAPES_VIEWS, standardize, two_views
 from course_lib.evaluate import effective_rank, embed_projected, factor_probe
 from course_lib.methods.contrastive.barlow_twins import BarlowTwins, cross_correlation, off_diagonal
 from course_lib.models.backbones import ConvNet
-from course_lib.train.loop import fit
+from course_lib.train.history import History
 
 STEPS, BATCH, LR, BASE = 600, 64, 1e-3, {"width": 128, "lambd": 0.05, "within": False}
 BATCHES = {"batch-16": 16}  # the others: BATCH
 CHANGES = {"lambda-1": {"lambd": 1.0}, "base": {}, "lambda-1-within": {"lambd": 1.0, "within": True},
            "lambda-0": {"lambd": 0.0}, "lambda-0.0051": {"lambd": 0.0051}}  # with three seeds
-ONCE = {"width-512": {"width": 512}, "width-32": {"width": 32}, "lambda-0.2": {"lambd": 0.2},
-        "batch-16": {}}
+ONCE = {"width-512": {"width": 512}, "width-32": {"width": 32}, "lambda-0.2": {"lambd": 0.2}, "batch-16": {}}
 ALBUM, SHOWN = (10, 20, 50, 100, 200, 300, 400, 600), 12  # steps of the album, dimensions in it
 
 
@@ -57,19 +56,18 @@ def correlations(method: BarlowTwins) -> tuple:
     return cross_correlation(a, b), cross_correlation(a, a), a, views
 
 
-def train(run: Run, out=None) -> Made:
+def train_watched(run: Run, out=None) -> Made:
     """Build and fit; of seed 0, with an album of what the first dimensions correlate by, across views and within."""
-    torch.manual_seed(run.seed)
-    method = run.build(run)
-    method.pages = []
+    pages = []
 
-    def watch(history) -> None:
-        if history.steps in ALBUM and run.seed == 0:
-            method.pages.append([history.steps, *((100 * c[:SHOWN, :SHOWN]).round().int().flatten().tolist()
-                                                  for c in correlations(method)[:2])])
-    history = fit(method, shapes().train, seed=run.seed, progress=False, watch=watch,
-                  **{**run.fit, "steps": few(run.fit["steps"], 3)})
-    return Made(run, method, history, shapes())
+    def watch(method: BarlowTwins, history: History | None) -> None:
+        if history and history.steps in ALBUM and run.seed == 0:
+            pages.append([history.steps, *((100 * c[:SHOWN, :SHOWN]).round().int().flatten().tolist()
+                                           for c in correlations(method)[:2])])
+
+    made = train(run, watch=watch)
+    made.method.pages = pages
+    return made
 
 
 def explained(y: Tensor, x: Tensor) -> float:
@@ -95,7 +93,7 @@ def rows(made: Made) -> list[dict]:
     return [measure("Barlow Twins", "method", made.method.eval()) | embedding_row(made.method), *controls()]
 
 
-GRID = Grid("09_barlow_twins", runs, rows, "Lesson 09: lambda or the width changed alone.", train=train,
+GRID = Grid("09_barlow_twins", runs, rows, "Lesson 09: lambda or the width changed alone.", train=train_watched,
             show=("knn", "embedding_rank", "diagonal", "across", "within", "own_colours", "other_colours"))
 
 if __name__ == "__main__":

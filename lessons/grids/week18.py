@@ -74,7 +74,7 @@ def train_watched(run: Run, out: Path | None = None) -> Made:
     """Asks test images for their clusters before and after each epoch."""
     sizes, answers = [], []
 
-    def look(method) -> None:
+    def look(method, _history) -> None:
         q = method.joint(features()[2]).softmax(1)
         sizes.append(q.argmax(1).bincount(minlength=CLUSTERS).tolist())
         answers.append((100 * q[:ASKED]).round().int().tolist())

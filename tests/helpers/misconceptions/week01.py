@@ -233,8 +233,8 @@ SECOND = {
     },
     "01.training_step": {
         "gradients never cleared": _adds_up,
-        "the step before the gradient": _stale,
-        "no gradient left for the step": _stands_still,
+        "the step comes before backward": _stale,
+        "the weights never move": _stands_still,
         "the same views at every step": _frozen_draw,
         "a view compared with itself": _twin,
         "the gradient of one part": _pull_only,

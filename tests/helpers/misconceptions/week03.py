@@ -247,9 +247,9 @@ SECOND = {
         "parts with their weights": _scaled,
     },
     "03.step": {
-        "old gradients are kept": _kept,
-        "the weights do not move": _zeroed_late,
-        "the step before the gradient": _one_behind,
+        "gradients never cleared": _kept,
+        "the weights never move": _zeroed_late,
+        "the step comes before backward": _one_behind,
         "the second view without a gradient": _first_only,
         "both views in one batch": _stacked,
         "one view twice": _same_view,

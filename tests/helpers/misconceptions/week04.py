@@ -320,7 +320,7 @@ SECOND = {
         "the loss of another pass": _second_pass,
         "the temperature forgotten": _stepped(tau=0.1),
         "gradients never cleared": _stepped(clear="never"),
-        "nothing moves": _stepped(clear="late"),
+        "the weights never move": _stepped(clear="late"),
         "uphill": _stepped(sign=-1.0),
         "the loss keeps its graph": _stepped(number=False),
     },

@@ -228,7 +228,7 @@ SECOND = {
         "a gradient into the target": _stepped(_CROSS, loss=lambda p, z: 2 - 2 * _cos(p, z).mean()),
         "both views in one batch": _whole_batch,
         "the loss keeps its graph": _stepped(_CROSS, number=False),
-        "no step of the optimizer": _stepped(_CROSS, steps=0),
+        "the weights never move": _stepped(_CROSS, steps=0),
         "two steps of the optimizer": _stepped(_CROSS, steps=2),
         "the target in evaluation mode": _stepped(_CROSS, training=False),
         "the arguments of the loss swapped": _stepped(_CROSS, loss=lambda p, z: 2 - 2 * _cos(p.data, z).mean()),

@@ -199,7 +199,7 @@ SECOND = {
         "the stop on the predictions": _stepped(_CROSS, loss=lambda p, z, stop: -_cos(p.data, z).mean()),
         "the encoder without gradient": _stepped(_CROSS, inner=lambda z: z.data),
         "gradients never cleared": _stepped(_CROSS, clear="never"),
-        "gradients cleared between backward and step": _stepped(_CROSS, clear="after"),
+        "the weights never move": _stepped(_CROSS, clear="after"),
         "both views in one batch": _stepped(_CROSS, together=True),
         "the loss keeps its graph": _stepped(_CROSS, number=False),
         "the same view twice": _twice,
@@ -216,9 +216,9 @@ SECOND = {
         "only the predictor's gradients cleared": _ordered(
             "fzbs", cleared=lambda encoder, predictor: list(predictor.parameters())),
         "the predictor never updated": _only_encoder_learns,
-        "the update before backward": _ordered("fszb"),
+        "the step comes before backward": _ordered("fszb"),
         "the update at the start": _ordered("sfzb"),
-        "the loss rounded": _ordered("fzbs", returned=lambda loss: float(f"{loss.item():.4f}")),
+        "the loss is rounded": _ordered("fzbs", returned=lambda loss: float(f"{loss.item():.3f}")),
         "the sign of the returned loss": _ordered("fzbs", returned=lambda loss: (-loss).item()),
     },
     "07.target": {

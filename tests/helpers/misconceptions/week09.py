@@ -259,9 +259,9 @@ SECOND = {
         "the second view detached": _of(matrix=lambda a, b: _matrix(a, b.data)),
     },
     "09.step": {
-        "old gradients are kept": _kept,
-        "the weights do not move": _zeroed_late,
-        "the step before the gradient": _one_behind,
+        "gradients never cleared": _kept,
+        "the weights never move": _zeroed_late,
+        "the step comes before backward": _one_behind,
         "two steps of the optimizer": _twice,
         "the second view without a gradient": _embedding(lambda n, x, y: (n(x), n(y).detach())),
         "both views in one batch": _embedding(

@@ -182,7 +182,7 @@ SECOND = {
         "enqueued before the loss": _stepped(before=True),
         "t is not of length 1": _stepped(length=lambda z: z),
         "the key encoder never follows": _stepped(average=None),
-        "the query encoder never learns": _stepped(train=False),
+        "the weights never move": _stepped(train=False),
         "gradients never cleared": _stepped(clear=False),
         "the loss keeps its graph": _stepped(number=False),
     },

@@ -165,7 +165,7 @@ SECOND = {
         "the key encoder copies": _stepped(average=_copied),
         "momentum the wrong way round": _stepped(average=lambda key, query, m: _average(key, query, 1 - m)),
         "the key encoder follows too early": _stepped(early=True),
-        "the query encoder never learns": _stepped(train=False),
+        "the weights never move": _stepped(train=False),
         "gradients never cleared": _stepped(clear=False),
         "the loss keeps its graph": _stepped(number=False),
     },

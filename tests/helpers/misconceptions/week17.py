@@ -205,7 +205,7 @@ SECOND = {
         "smoothed for all images": _stepped(third_for="all"),
         "NaN without unclean images": _stepped(safe=False),
         "gradients never cleared": _stepped(clear=False),
-        "the network never learns": _stepped(train=False),
+        "the weights never move": _stepped(train=False),
         "the loss keeps its graph": _stepped(number=False),
     },
 }

@@ -170,9 +170,9 @@ STEP = {
     "the first rows' targets each time": _round(shift=True),
     "weights in another order": _round(weights_at=(0, 2, 1, 3)),
     "gradients never cleared": _round(clear=False),
-    "the network never learns": _round(update=False),
+    "the weights never move": _round(update=False),
     "the last loss alone": _round(give="last"),
-    "losses keep their graph": _round(give="tensors"),
+    "the loss keeps its graph": _round(give="tensors"),
 }
 
 
