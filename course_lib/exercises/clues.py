@@ -2,15 +2,12 @@
 
 Each sentence is true of every probe, or it is not said; the most telling comes first. What a rule may use: the results
 side by side (`relations`, `places`), the function run again on changed arguments, and small changes of its source or of
-the reference's (`mutants`): an answer that one change makes right, or that equals the reference with one thing changed,
-is explained.
+the reference's (`one_change`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import inspect
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,20 +15,19 @@ import torch
 from torch import Tensor
 
 from course_lib.exercises.difference import difference
-from course_lib.exercises.evidence import Case, Evidence, called, equal, leaves_of
-from course_lib.exercises.mutants import Edit, Source, insertions, short
+from course_lib.exercises.evidence import Case, called, equal, leaves_of
+from course_lib.exercises.one_change import OneChange
 from course_lib.exercises.operations import alike, changes_of, floats, listed, operations, others
+from course_lib.exercises.pairs import Pair, near, number
 from course_lib.exercises.places import in_common, in_which_step, where_wrong
-from course_lib.exercises.relations import Pair, constant, near, number, relation
+from course_lib.exercises.relations import constant, relation
 from course_lib.exercises.running import run
 
 if TYPE_CHECKING:
     from course_lib.exercises.spec import Exercise
 
-SECONDS = 0.3  # of processor time for each of the two searches
 
-
-class Clues(Evidence):
+class Clues(OneChange):
     """The rules, in the order in which they are asked."""
 
     def first(self) -> str:
@@ -41,8 +37,8 @@ class Clues(Evidence):
         found = [d for c in self.wrong if (d := difference(c.mine.value, c.expected.value, self.exercise.tolerance))]
         if not any(d.values for d in found):  # a wrong kind or dtype is told by its name
             return self._parts() if any("shape" in d.reason for d in found) else ""
-        for rule in (self._constant, self._draws, self._unused, self._parts, self._arguments, self._mended,
-                     self._changed_reference, self._where, self._probes, self._degree, self._symmetries,
+        for rule in (self._constant, self._draws, self._unused, self._parts, self._arguments, self.mended,
+                     self.changed_reference, self._where, self._probes, self._degree, self._symmetries,
                      self._independence, self._steps, self._size):
             with contextlib.suppress(Exception):  # whatever one rule stumbles over, the next one may have an answer
                 if said := rule():
@@ -73,8 +69,8 @@ class Clues(Evidence):
         said = relation([p for path in wrong for p in known[path]], self.exercise.unit)
         if not said and len(wrong) <= 3:
             said = relation(known[wrong[0]], self.exercise.unit) or constant(known[wrong[0]])
-        if len(known) > 6 and not said and (more := self._unused() or self._arguments() or self._mended()
-                                            or self._changed_reference()):
+        if len(known) > 6 and not said and (more := self._unused() or self._arguments() or self.mended()
+                                            or self.changed_reference()):
             return more  # a cause tells more than which of many parts are wrong
         if len(known) > 6 and not said and 0 < len(right):
             few, word = (wrong, "wrong") if len(wrong) <= 4 else (right, "right")
@@ -83,7 +79,7 @@ class Clues(Evidence):
             return f"Of {len(known)} parts of the result only {names} {verb} {word}." if len(few) <= 4 else ""
         if not right or len(known) > 6:
             return said
-        inner = said or self._arguments() or self._mended() or self._changed_reference() or self._where(wrong[0])
+        inner = said or self._arguments() or self.mended() or self.changed_reference() or self._where(wrong[0])
         good, bad = (listed([called(self.exercise, p) for p in paths]) for paths in (right, wrong))
         return f"Right: {good}. Wrong: {bad}. {inner}".strip()
 
@@ -148,48 +144,6 @@ class Clues(Evidence):
                            lambda a, x=a_name, y=b_name: {x: a[y], y: a[x]})
                     yield f"{b_name} in the place of {a_name}", lambda a, x=a_name, y=b_name: {x: a[y]}
                     yield f"{a_name} in the place of {b_name}", lambda a, x=a_name, y=b_name: {y: a[x]}
-
-    def _mended(self) -> str:
-        """One change of the learner's source that makes every value right: where it is, and of what kind."""
-        return self._search(self.fn, to_mine=False)
-
-    def _changed_reference(self) -> str:
-        """One change of the reference that gives the learner's result."""
-        return self._search(self.reference, to_mine=True)
-
-    def _search(self, fn: Callable, to_mine: bool) -> str:
-        try:
-            source = Source(fn)
-        except (OSError, TypeError, SyntaxError, IndexError, ValueError, KeyError):
-            return ""
-        name = getattr(source.tree.body[0], "name", "")
-        if not inspect.isfunction(source.original) or name != source.original.__name__:
-            return ""
-        end, found, wanted = time.process_time() + SECONDS, "", ""
-        for tried, (edit, made) in enumerate(_candidates(source)):
-            if tried % 16 == 0 and time.process_time() > end:
-                break
-            if made is None or (found and edit.said != wanted) or not self.all_equal(made, to_mine=to_mine):
-                continue
-            if to_mine:
-                return _as_reference(source, edit)
-            if edit.kind != "add":
-                return _as_mending(source, edit)
-            if said := self._in_its_place(source, edit):
-                return said
-            found, wanted = found or _as_mending(source, edit), edit.said  # further on it may stand in a call's place
-        return found
-
-    def _in_its_place(self, source: Source, edit: Edit) -> str:
-        """An operation put in may leave nothing to do for the calls around it: then it belongs in their place."""
-        for call, said in source.calls_on(edit.node):
-            source.put(call, edit.after)
-            instead = source.compiled()
-            source.put(call, edit.after, back=True)
-            if instead is not None and self.all_equal(instead, to_mine=False):
-                return (f"One step from right: line {source.line_of(call)}, `{short(call)}`: in place of `{said}` "
-                        f"{edit.said} is needed.")
-        return ""
 
     def _where(self, path: str | None = None) -> str:
         paths = [path] if path is not None else [p for p in leaves_of(self.cases[0].expected.value)]
@@ -305,29 +259,6 @@ def _nothing(case: Case) -> bool:
     """Whether the expected result is zero or NaN throughout: then many a wrong answer is right."""
     values = [number(v) for v in leaves_of(case.expected.value).values()]
     return all(v is not None and not v.nan_to_num().any() for v in values)
-
-
-def _candidates(source: Source) -> Iterator[tuple[Edit, Callable | None]]:
-    for edit in source.edits():
-        yield edit, source.compiled()
-    yield from insertions(source)
-
-
-def _as_mending(source: Source, edit: Edit) -> str:
-    source.put(edit.node, edit.after, back=True)  # the line is quoted as it was written
-    place, line = source.context(edit.node), source.line_of(edit.node)
-    what = {"drop": f"`{edit.said}` does not belong there", "swap": f"look at `{edit.said}`",
-            "add": f"{edit.said} is missing around `{short(edit.node)}`"}[edit.kind]
-    return f"One step from right: line {line}, `{place}`: {what}."
-
-
-def _as_reference(source: Source, edit: Edit) -> str:
-    if edit.kind == "drop":
-        return f"Yours is what comes out when `{edit.said}` is left out."
-    if edit.kind == "swap":
-        shown = source.context(edit.node, edit.after)
-        return f"Yours is what comes out with `{shown}`, which is not quite what is needed."
-    return f"Yours is what comes out with {edit.said} too much, around `{short(edit.node)}`."
 
 
 def _no_number(value: Any) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from course_lib.exercises.difference import difference
-from course_lib.exercises.relations import Pair, number
+from course_lib.exercises.pairs import Pair, number
 from course_lib.exercises.running import Outcome, names_of, run
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from course_lib.exercises.difference import difference
-from course_lib.exercises.relations import CLOSE, Pair
+from course_lib.exercises.pairs import CLOSE, Pair
 
 
 # ------------------------------------------------------------------------------------------------ entries

@@ -25,19 +25,17 @@ from PIL import Image
 from torch import Tensor
 
 from course_lib.data.images import ImageSet
-from course_lib.evaluate.measures import check_features
 from course_lib.evaluate.neighbours import nearest
-from course_lib.models.layers import normalize
 from course_lib.notebook.cards import shell, show_drawn
+from course_lib.notebook.flattening import SPAN, coordinates, features_of, flat_maps, kept, turn
 from course_lib.notebook.knobs import picture
 from course_lib.notebook.pages import Part, offline_page
-from course_lib.plots import CYCLE, embedding, project
+from course_lib.plots import CYCLE, embedding
 from course_lib.runs.networks import COMPONENTS, Journey, Learned
 
 MOST = 10_000   # points that a browser moves smoothly
 STILL = 500     # points of the picture that a saved notebook keeps
 CODES = 64      # colours of a scale
-SPAN = 65535    # coordinates are uint16
 HERE = Path(__file__)
 HELP = ("Each point is an image; images with similar features are drawn near each other. A flat map cannot keep "
         "everything, so neighbours are found by {}. Point at an image to see it, click it "
@@ -168,8 +166,8 @@ def explore_embedding(networks: Network | Mapping[str, Network], images: ImageSe
     method = method or ("tsne" if any(path.maps is not None for path in paths.values()) else "pca")
     frames = [flat_maps(path, method) for path in paths.values()]
     if len(frames) == 2:  # the second map is turned to lie like the first
-        frames[1] = frames[1] @ _turn(frames[1][-1], frames[0][-1])
-    neighbours = [torch.stack([nearest(f, k) for f in _features(path)]) for path in paths.values()]
+        frames[1] = frames[1] @ turn(frames[1][-1], frames[0][-1])
+    neighbours = [torch.stack([nearest(f, k) for f in features_of(path)]) for path in paths.values()]
     files = list(images.names) if images is not None else []
     stored = any(isinstance(network, Learned | Journey) for network in named.values())
     by = f"{COMPONENTS} principal components" if stored else "all features"
@@ -180,8 +178,8 @@ def explore_embedding(networks: Network | Mapping[str, Network], images: ImageSe
         "sheet": None if images is None else _sheet(images.images),
         "scales": {"category": list(CYCLE), "number": _scale("cividis"), "circular": _scale("twilight_shifted")},
         "networks": [{"name": name, "steps": path.steps.tolist() if len(path.steps) > 1 else [None],
-                      "kept": _kept(path, frame) if method == "pca" else None,
-                      "neighbours": near.numpy().astype("<u2").tobytes(), **_coordinates(frame)}
+                      "kept": kept(path, frame) if method == "pca" else None,
+                      "neighbours": near.numpy().astype("<u2").tobytes(), **coordinates(frame)}
                      for (name, path), frame, near in zip(paths.items(), frames, neighbours)]}
     generated = images is not None and images.factors  # a photograph is not drawn into a notebook that may be published
     return EmbeddingMap(data, labels, classes, images.images if images is not None and generated else None)
@@ -202,72 +200,6 @@ def _path(network: Network, name: str) -> Journey:
                          "checkpoints.")
     steps, numbers = np.arange(len(features)), np.arange(features.shape[1])
     return Journey(steps, features.numpy(), np.array([], np.int16), numbers)
-
-
-def _features(path: Journey) -> Tensor:
-    return torch.from_numpy(path.points.astype(np.float32))  # (T, N, D)
-
-
-def _directions(path: Journey) -> Tensor:
-    """What cosine compares, as in kNN: (T, N, D), centred at each checkpoint and of unit length."""
-    features = torch.stack([check_features(f) for f in _features(path)])
-    return normalize(features - features.mean(dim=1, keepdim=True))
-
-
-def flat_maps(path: Journey, method: str) -> Tensor:
-    """Maps of all checkpoints (T, N, 2) in one frame, so that points move and do not jump."""
-    if method == "tsne" and path.maps is not None:
-        return _one_size(torch.from_numpy(path.maps.astype(np.float32)))
-    directions = _directions(path)
-    if method == "pca":
-        return project(directions.flatten(0, 1)).view(*directions.shape[:2], 2)
-    scaled = [_equally_wide(d) for d in directions]
-    frames = [project(scaled[-1], method)]
-    for earlier in scaled[:-1][::-1]:
-        frame = project(earlier, method, start=frames[0])
-        frames.insert(0, frame @ _turn(frame, frames[0]))
-    return _one_size(torch.stack(frames))
-
-
-def _one_size(frames: Tensor) -> Tensor:
-    """t-SNE's maps (T, N, 2), centred and with the same mean distance from the centre: their sizes mean nothing."""
-    centred = frames - frames.mean(1, keepdim=True)
-    return centred / centred.norm(dim=2).mean(1)[:, None, None].clamp_min(1e-12)
-
-
-def _equally_wide(directions: Tensor) -> Tensor:
-    """The 16 largest principal components (N, <= 16) of (N, D), each with standard deviation 1.
-
-    In flat maps of the features as they are, lighting and position often push everything else aside.
-    """
-    centred = directions - directions.mean(0)
-    components = centred @ torch.linalg.svd(centred, full_matrices=False)[2][:COMPONENTS].T
-    spread = components.std(0)
-    return components / spread.clamp_min(1e-3 * float(spread.max()) + 1e-12)
-
-
-def _turn(points: Tensor, onto: Tensor) -> Tensor:
-    """The rotation or reflection (2, 2) that brings points (N, 2) nearest to others of the same images (Procrustes)."""
-    u, _, v = torch.linalg.svd((points - points.mean(0)).T @ (onto - onto.mean(0)))
-    return u @ v
-
-
-def _kept(path: Journey, frames: Tensor) -> list[float]:
-    """The share of the variance of directions that the map keeps, at each checkpoint."""
-    whole = _directions(path).var(dim=1).sum(dim=1).clamp_min(1e-12)
-    return (frames.var(dim=1).sum(dim=1) / whole).tolist()
-
-
-def _coordinates(frames: Tensor) -> dict:
-    """Frames (T, N, 2), y upwards -> "points": uint16, y downwards, and "extent": their largest x and y.
-
-    The longer side of the rectangle that holds all of them is SPAN.
-    """
-    low, high = frames.amin((0, 1)), frames.amax((0, 1))
-    extent = (high - low) / (high - low).max().clamp_min(1e-12)
-    unit = ((frames - (low + high) / 2) / (high - low).max().clamp_min(1e-12) * torch.tensor([1, -1]) + extent / 2)
-    return {"points": (unit.clamp(0, 1) * SPAN).round().numpy().astype("<u2").tobytes(),
-            "extent": (extent * SPAN).round().clamp_min(1).tolist()}
 
 
 def _causes(labels: Tensor | None, classes: tuple[str, ...], images: ImageSet | None) -> list[dict]:

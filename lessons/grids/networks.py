@@ -34,7 +34,7 @@ from course_lib.evaluate.scoring import score
 from course_lib.files import CHECKOUT
 from course_lib.methods import METHODS, build_method, method_class
 from course_lib.methods.base import ClusteringMethod, ReconstructionMethod
-from course_lib.notebook.embedding_map import flat_maps
+from course_lib.notebook.flattening import flat_maps
 from course_lib.runs.networks import Journey, journey, keep, keep_path, networks_folder
 from course_lib.runs.sources import build_on
 from course_lib.runs.stored import StoredRun, read_runs, write_run

@@ -60,7 +60,7 @@ def train_watched(run: Run, out: Path | None = None) -> Made:
 
 @torch.no_grad()
 def near(method: SimSiam, control: bool, views: int = 16) -> dict[str, float]:
-    """Mean cosines with a *new* view: of another view, its prediction, the mean of 16; control: of two that know less."""
+    """Mean cosines with a *new* view of another one, its prediction, the mean of 16; control: of two that know less."""
     pictures = shapes().test.images[:300]
     views = many_views(pictures, [SHAPES_VIEWS] * (views + 1), torch.Generator().manual_seed(0))
     z = torch.stack([embed_projected(method, view) for view in views])

@@ -18,7 +18,8 @@ from course_lib.data.shapes import make_shapes
 from course_lib.files import CHECKOUT
 from course_lib.notebook import cards, embedding_map
 from course_lib.notebook.cards import WIDGET
-from course_lib.notebook.embedding_map import explore_embedding, flat_maps
+from course_lib.notebook.embedding_map import explore_embedding
+from course_lib.notebook.flattening import flat_maps
 from course_lib.plots import CYCLE
 from course_lib.runs.networks import Journey, Learned
 from helpers.draws import randn

@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +42,7 @@ from course_lib.methods.clustering.shared import (
     PerImage,
     check_begun,
     check_clusters,
+    check_shares,
     directions,
     nearest_rows,
     plain_view,
@@ -55,7 +55,6 @@ from course_lib.precision import in_float32
 SELECTIONS = ("confidence", "neighbours", "both")
 
 
-# ------------------------------------------------------------------------------------------------ clean images
 def confident(logits: Tensor, threshold: float = 0.99) -> Tensor:
     """(N, K) -> bool (N,): where the largest probability is `threshold` or more."""
     return logits.softmax(1).amax(1) >= threshold
@@ -70,7 +69,6 @@ def agreeing(z: Tensor, labels: Tensor, k: int, clusters: int) -> Tensor:
     return votes.argmax(1) == labels
 
 
-# ------------------------------------------------------------------------------------------------ targets and losses
 @in_float32
 def sharpen(p: Tensor, temperature: float = 0.5) -> Tensor:
     """Probabilities (N, K) -> proportional to p^(1 / temperature), (N, K)."""
@@ -141,13 +139,13 @@ class RUC(ClusteringMethod):
     """The method: two networks that learn from the labels of another clustering.
 
     labels_from: whose clustering is to be mended: the folder of a run, such as SCAN's, or the name of a learned
-    network; its backbone is what both networks begin with. Where that is no clustering method, and without one, the
-    labels are k-means' on the backbone's features. pretext: the same for the embedding in which neighbours vote; by
-    default that backbone. clusters: K, as there. selection: what makes an image clean at the start, "confidence" (of
-    `threshold` or more), "neighbours" (the majority of the `neighbours` nearest) or "both". unclean: lambda_u (25 on
-    CIFAR-10, 50 on STL-10, 100 for CIFAR-100's 20 classes). smoothing: e. relabel: the confidence that turns an unclean
-    image clean, raised by relabel_step after each fifth of the training (0.99 and 0 on CIFAR-10, else 0.9 and 0.02).
-    augment: the weak view, other: the strong one (RandAugment in the paper).
+    network; both networks begin with its backbone. Where that is no clustering method, and without one, the labels are
+    k-means' on the backbone's features. pretext: the same for the embedding in which neighbours vote; by default that
+    backbone. clusters: K. selection: what makes an image clean at the start, "confidence" (of `threshold` or more),
+    "neighbours" (the majority of the `neighbours` nearest) or "both". unclean: lambda_u (25 on CIFAR-10, 50 on STL-10,
+    100 for CIFAR-100's 20 classes). smoothing: e. relabel: the confidence that turns an unclean image clean, raised by
+    relabel_step after each fifth of the training (0.99 and 0 on CIFAR-10, else 0.9 and 0.02). augment: the weak view,
+    other: the strong one (RandAugment in the paper).
     """
 
     title = "RUC"
@@ -165,9 +163,7 @@ class RUC(ClusteringMethod):
         check_clusters(clusters)
         if selection not in SELECTIONS:
             raise ValueError(f"selection is {selection!r}; expected one of {', '.join(SELECTIONS)}")
-        for name, share in (("threshold", threshold), ("smoothing", smoothing), ("relabel", relabel)):
-            if not 0 <= share <= 1:
-                raise ValueError(f"{name} is {share!r}; expected a number from 0 to 1")
+        check_shares(threshold=threshold, smoothing=smoothing, relabel=relabel)
         self.backbone, self.head = backbone, nn.Linear(backbone.dim, clusters)
         self.peer = nn.Sequential(copy.deepcopy(backbone), nn.Linear(backbone.dim, clusters))
         self.clusters, self.selection, self.threshold, self.neighbours = clusters, selection, threshold, neighbours
@@ -196,12 +192,10 @@ class RUC(ClusteringMethod):
         where = next(self.parameters()).device
         clusterer: Method = self.given.get("labels_from", self).to(where)
         embedding: Method = self.given.get("pretext", clusterer).to(where)
-        features = through(embedding, embedding.embed, images)  # (N, D)
-        if isinstance(clusterer, ClusteringMethod) and clusterer is not self:
-            logits = through(clusterer, clusterer.logits, images)  # (N, K)
-        else:
-            logits = soft_kmeans(through(clusterer, clusterer.embed, images), self.clusters)
-        self.use_labels(logits, features)
+        logits = (through(clusterer, clusterer.logits, images)  # (N, K)
+                  if isinstance(clusterer, ClusteringMethod) and clusterer is not self
+                  else soft_kmeans(through(clusterer, clusterer.embed, images), self.clusters))
+        self.use_labels(logits, through(embedding, embedding.embed, images))
         self.given = {}
 
     def use_labels(self, logits: Tensor, features: Tensor) -> None:
@@ -220,9 +214,7 @@ class RUC(ClusteringMethod):
         if empty := [number for number, size in enumerate(sizes) if not size]:
             warnings.warn(f"the labels leave {len(empty)} of {self.clusters} clusters without an image (first: "
                           f"{empty[0]}), and RUC fills no cluster: fewer clusters may suit these images", stacklevel=2)
-        clean = torch.ones_like(labels, dtype=torch.bool)
-        if self.selection != "neighbours":
-            clean &= confident(logits, self.threshold)
+        clean = confident(logits, self.threshold) if self.selection != "neighbours" else labels >= 0
         if self.selection != "confidence":
             clean &= agreeing(directions(features), labels, min(self.neighbours, len(labels)), self.clusters)
         if not clean.any():
@@ -231,7 +223,6 @@ class RUC(ClusteringMethod):
         zeros = torch.zeros(len(labels), 2, device=labels.device)
         self.memory.fill(labels=labels, clean=clean, confidence=zeros, weight=zeros.clone())
 
-    # ------------------------------------------------------------------------------------------------ a step
     def on_epoch(self, epoch: int) -> None:
         """The confidences of the epoch that is over, scaled to [0, 1] for each network, are weights in the next."""
         seen = self.memory.confidence
@@ -259,14 +250,12 @@ class RUC(ClusteringMethod):
 
     @torch.no_grad()
     def predicted(self, views: dict[str, Tensor]) -> dict[str, list[Tensor]]:
-        """Both networks' probabilities (B, K) of plain images and weak views, in training mode as in the official code.
-        """
+        """Both networks' probabilities (B, K) of plain images and weak views, in training mode as officially."""
         return {name: [network(standardize(views[name])).float().softmax(1) for network in self.networks]
                 for name in ("plain", "weak", "weak2")}
 
     def targets(self, predicted: dict[str, list[Tensor]], index: Tensor) -> list[Tensor]:
-        """What each network is to predict, (B, K): of clean images refined by its peer, of the others guessed by both.
-        """
+        """What each network is to predict, (B, K): clean images refined by its peer, the others guessed by both."""
         labels, clean, weight = (rows[index] for rows in (self.memory.labels, self.memory.clean, self.memory.weight))
         guessed = sharpen(torch.stack([*predicted["weak"], *predicted["weak2"]]).mean(0))
         refined = [refined_targets(labels, predicted["plain"][1 - i], weight[:, 1 - i]) for i in range(2)]
@@ -283,7 +272,7 @@ class RUC(ClusteringMethod):
             parts.append((entropy, error, smoothed_loss(network(strong), labels, clean, self.smoothing)))
         return parts
 
-    def loss(self, views: dict[str, Tensor], progress: float = 0.0) -> dict[str, Any]:
+    def loss(self, views: dict[str, Tensor], progress: float = 0.0) -> dict[str, Tensor | int]:
         predicted, index = self.predicted(views), views["indices"]
         parts = self.network_losses(views, self.targets(predicted, index))
         self.remember(index, predicted["plain"], progress)

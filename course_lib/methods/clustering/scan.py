@@ -42,6 +42,7 @@ from course_lib.methods.clustering.shared import (
     PerImage,
     check_begun,
     check_clusters,
+    check_shares,
     directions,
     nearest_rows,
     plain_view,
@@ -116,9 +117,7 @@ class SCAN(ClusteringMethod):
         check_clusters(clusters)
         if isinstance(neighbours, bool) or not isinstance(neighbours, int) or neighbours < 1:
             raise ValueError(f"neighbours is {neighbours!r}; expected a whole number from 1 up")
-        for name, share in (("self_label", self_label), ("threshold", threshold)):
-            if not 0 <= share <= 1:
-                raise ValueError(f"{name} is {share!r}; expected a number from 0 to 1")
+        check_shares(self_label=self_label, threshold=threshold)
         self.backbone, self.head = backbone, nn.Linear(backbone.dim, clusters)
         self.clusters, self.neighbours, self.entropy, self.head_lr = clusters, neighbours, entropy, head_lr
         self.self_label, self.threshold, self.balance = self_label, threshold, balance

@@ -95,6 +95,13 @@ def check_clusters(clusters: int, count: int | None = None) -> None:
                          "more images")
 
 
+def check_shares(**shares: float) -> None:
+    """ValueError for one that is not from 0 to 1."""
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name} is {share!r}; expected a number from 0 to 1")
+
+
 def soft_kmeans(features: Tensor, clusters: int, temperature: float = 0.1, seed: int = 0) -> Tensor:
     """k-means of features (N, D) by cosine -> log probabilities (N, clusters): softmax of cosine / temperature.
 
