@@ -64,6 +64,10 @@ def begun(name: str, networks: dict[str, Method], image_size: int | None = None,
         options.setdefault("clusters", groups[0])
     method = build_method(name, settings["backbone"], image_size or settings["image_size"],
                           backbone_options=settings["backbone_options"], **options)
+    if network.evaluated.state_dict().keys() != method.evaluated.state_dict().keys():
+        raise ValueError(f"{first} was trained by {network.title}, whose features come from a network of its own kind "
+                         f"({type(network.evaluated).__name__}), and {name} begins with one {settings['backbone']}: "
+                         "give it the run of a method that trains one backbone, such as simclr")
     try:
         method.begin(**networks)
     except MALFORMED as error:

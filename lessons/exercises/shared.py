@@ -130,14 +130,13 @@ def steps(step, inputs: Iterable[tuple], **settings) -> Any:
 
 
 def noted_steps(step, inputs: Iterable[tuple], parameters: Iterable[Tensor]) -> Any:
-    """The losses as they came, all parameters at the end in one row, and what is wrong with the losses, if anything."""
+    """The losses as they came, all parameters at the end in one row, and whether a loss has a graph or is rounded."""
     found = answers(step, inputs)
     if blank(found):
         return found
-    notes = {"a loss that keeps its graph": keeps_graph(found),
-             "a rounded loss": all(isinstance(loss, float) and loss == round(loss, 4) for loss in plain(found))}
     return {"losses": plain(found), "weights": torch.cat([w.detach().flatten() for w in parameters]),
-            **{what: True for what, there in notes.items() if there}}
+            "a loss that keeps its graph": keeps_graph(found),
+            "a rounded loss": all(isinstance(loss, float) and loss == round(loss, 4) for loss in plain(found))}
 
 
 def three_updates(step, network: nn.Module, views: list, settings: Any) -> Any:

@@ -30,9 +30,7 @@ from course_lib.methods.contrastive.swav import swav_loss
 from course_lib.methods.contrastive.vicreg import vicreg_loss
 from course_lib.methods.masked.mae import mae_loss
 from course_lib.models.layers import sinkhorn
-from helpers.environment import ROOT
 
-BENCHMARKS = ROOT / "benchmarks"
 TINY = peers.Effort(rounds=1, steps=1, run=2, large=2)
 FULL = Augment(16, scale=(0.3, 1.0), jitter=(0.4, 0.3, 0.2, 0.1), jitter_p=0.7, gray_p=0.25, flip=0.4, blur_p=0.6,
                blur_sigma=(0.2, 1.5), solarize_p=0.15)

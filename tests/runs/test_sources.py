@@ -10,7 +10,7 @@ from course_lib.data.loading import load
 from course_lib.methods import build_method
 from course_lib.methods.clustering.shared import directions
 from course_lib.runs import networks
-from course_lib.runs.sources import build_on, trained_network
+from course_lib.runs.sources import begun, build_on, trained_network
 from course_lib.runs.stored import StoredRun, write_run
 from course_lib.train.checkpoint import CheckpointError, load_method, save, save_small
 from course_lib.train.checkpoint import load as load_checkpoint
@@ -138,3 +138,8 @@ def test_from_python_too(chain):
     assert same(build_on("scan", pretext=folder).backbone.state_dict(), load_method(folder).evaluated.state_dict())
     with pytest.raises(CheckpointError, match="take its image size, 16"):
         build_on("scan", 32, pretext=folder)
+
+
+def test_two_towers_are_no_backbone_to_begin_with():
+    with pytest.raises(ValueError, match=r"trained by CMC, .* \(Halves\), and scan begins with one convnet"):
+        begun("scan", {"pretext": build_method("cmc", "convnet", 32)}, options={"clusters": 4})

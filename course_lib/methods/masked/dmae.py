@@ -27,13 +27,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course_lib.augment.pixels import MEAN, STD, standardize, to_float
+from course_lib.augment.pixels import standardize, to_float
 from course_lib.augment.views import Augment, official_crop
 from course_lib.data.images import Batch
 from course_lib.methods.base import Method
 from course_lib.methods.masked.mae import MAE
 from course_lib.models.layers import Backbone
-from course_lib.models.patches import normalize_patches, patchify, unpatchify
+from course_lib.models.patches import normalize_patches, patchify
 from course_lib.models.vit import ViT, require_vit
 from course_lib.precision import in_float32
 
@@ -102,18 +102,6 @@ class DMAE(MAE):
 
     def embed(self, images: Tensor) -> Tensor:
         return self.backbone(enter(to_float(images), self.size))
-
-    @torch.no_grad()
-    def denoise(self, images: Tensor, seen: Tensor, visible: Tensor) -> Tensor:
-        """The whole image as it is drawn from the visible patches of `seen` (noisy), (B, 3, S, S) in [0, 1].
-
-        With normalised targets, mean and deviation of each patch are those of the clean `images`, which leaks them.
-        """
-        out = self.decode(enter(seen, self.size), visible).float()
-        if self.normalized:
-            _, mean, std = normalize_patches(patchify(enter(images, self.size), self.patch))
-            out = out * std + mean
-        return unpatchify(out, self.patch).mul(STD).add(MEAN).clamp(0, 1)
 
 
 class NoisyClassifier(Method):

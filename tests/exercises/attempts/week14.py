@@ -132,6 +132,13 @@ N = 2 * centre + 1
 rel = centre + dy * (2 * width - 1) + dx
 top = torch.cat([torch.tensor([N + 2]), torch.full((len(n),), N)])
 return torch.cat([top[None], torch.cat([torch.full((len(n), 1), N + 1), rel], 1)])
+""", """
+N = (2 * height - 1) * (2 * width - 1)
+y, x = torch.meshgrid(torch.arange(height, dtype=torch.int32), torch.arange(width, dtype=torch.int32), indexing="ij")
+dy, dx = (place.flatten()[:, None] - place.flatten() for place in (y, x))
+out = F.pad((dy + height - 1) * (2 * width - 1) + dx + width - 1, (1, 0, 1, 0), value=N)  # int32 indexes a table, too
+out[1:, 0], out[0, 0] = N + 1, N + 2
+return out
 """], [
         ("no class token", 0, "return out", "return out[1:, 1:]"),
         ("one row for each pair", 0, "(r1 - r2 + height - 1) * (2 * width - 1) + c1 - c2 + width - 1",

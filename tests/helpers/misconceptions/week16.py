@@ -248,7 +248,7 @@ STEP = {
     "gradients never cleared": _step(adds=True),
     "the weights never move": _step(still=True),
     "the step comes before backward": _step(early=True),
-    "the loss is rounded": _step(digits=2),
+    "the loss is rounded": _step(digits=3),
     "the loss keeps its graph": _step(tensor=True),
 }
 
