@@ -104,7 +104,7 @@ class train:
         from course_lib.train.settings import Settings
 
         if args.processes is not None:
-            return several(args.processes)
+            return start_processes(args.processes)
         before = found(args)
         if args.more_epochs is not None:
             args.epochs, args.steps, args.seconds = args.more_epochs, None, None
@@ -264,7 +264,7 @@ def on_shapes(cls: Any, options: dict) -> dict:
     return {**suited, **options}
 
 
-def several(processes: int) -> int:
+def start_processes(processes: int) -> int:
     """This same command in several processes, as torchrun starts them; their exit code."""
     if processes < 1:
         raise ValueError(f"--processes is {processes}; expected 1 or more, at most one per GPU")

@@ -4,14 +4,14 @@ from course_lib.evaluate.attention import (
     attention_distance, from_mask_tokens, mutual_matches, object_share, rollout, similarity, to_grid,
 )
 from course_lib.evaluate.clusters import (
-    assigned, causes_told, class_shares, cluster_table, kmeans_clusters, matched_scores, score_clusters, unscorable,
+    assigned, causes_told, class_shares, cluster_table, matched_scores, score_clusters, unscorable,
 )
 from course_lib.evaluate.features import embed, embed_projected, raw_pixels, reinitialise
 from course_lib.evaluate.fewshot import FewShot, draw_episode, few_shot, prototype_accuracy
 from course_lib.evaluate.layers import LayerScore, absorbed, layer_features, layer_maps, layer_probes, same_size
 from course_lib.evaluate.measures import (
     alignment, check_features, check_labels, classes_of_clusters, cluster_accuracy, cluster_match, cluster_scores,
-    covariance_spectrum, effective_rank, feature_std, few_threads, partition_scores, rankme, uniformity,
+    covariance_spectrum, effective_rank, feature_std, few_threads, kmeans_clusters, partition_scores, rankme, uniformity,
 )
 from course_lib.evaluate.neighbours import knn, knn_accuracy, knn_predict, knn_votes, nearest
 from course_lib.evaluate.outliers import auroc, fpr95, mahalanobis, outlier_scores, standardised

@@ -12,10 +12,9 @@ from course_lib.data.images import ImageSet, Splits, draw
 from course_lib.device import pick_device
 from course_lib.evaluate.features import embed, evaluating, raw_pixels, reinitialise
 from course_lib.evaluate.measures import (
-    check_features,
     check_labels,
     classes_of_clusters,
-    few_threads,
+    kmeans_clusters,
     partition_scores,
 )
 from course_lib.methods.base import ClusteringMethod
@@ -33,28 +32,6 @@ def assigned(method: ClusteringMethod, images: ImageSet | Tensor, device: str | 
     with evaluating(method, pick_device(str(device))) as where:
         found = [F.softmax(method.logits(part.to(where)).float(), dim=1).max(1) for part in images.split(batch_size)]
     return torch.cat([p.indices for p in found]).cpu(), torch.cat([p.values for p in found]).cpu()
-
-
-def kmeans_clusters(train: Tensor, test: Tensor, clusters: int, seed: int = 0,
-                    restarts: int = 3) -> tuple[Tensor, Tensor]:
-    """k-means of training features (N, D) by cosine, and the nearest centre of test features (M, D): int64 (N,), (M,).
-
-    Features are centred on the training mean and scaled to length 1.
-    """
-    from sklearn.cluster import KMeans
-
-    train, test = check_features(train, "train features"), check_features(test, "test features")
-    if clusters > len(train):
-        raise ValueError(f"{clusters} clusters asked of {len(train)} images; pass fewer clusters.")
-    mean = train.mean(0)
-    points, queries = (normalize(features - mean).cpu().numpy() for features in (train, test))
-    if (points == points[0]).all():  # collapsed: one cluster, and k-means would only warn about it
-        return torch.zeros(len(points), dtype=torch.long), torch.zeros(len(queries), dtype=torch.long)
-    with few_threads(points.size):
-        # the stub takes n_init for a text, by its default
-        means = KMeans(clusters, n_init=restarts, random_state=seed).fit(points)  # pyright: ignore[reportArgumentType]
-        first, second = (torch.from_numpy(means.predict(x)).long() for x in (points, queries))
-    return first, second
 
 
 def grouped(model: nn.Module, images: ImageSet, clusters: int | None = None, seed: int = 0,

@@ -109,6 +109,28 @@ def partition_scores(predicted: Tensor, true: Tensor) -> dict[str, float]:
             "ami": float(adjusted_mutual_info_score(a, b))}
 
 
+def kmeans_clusters(train: Tensor, test: Tensor, clusters: int, seed: int = 0,
+                    restarts: int = 3) -> tuple[Tensor, Tensor]:
+    """k-means of training features (N, D) by cosine, and the nearest centre of test features (M, D): int64 (N,), (M,).
+
+    Features are centred on the training mean and scaled to length 1.
+    """
+    from sklearn.cluster import KMeans
+
+    train, test = check_features(train, "train features"), check_features(test, "test features")
+    if clusters > len(train):
+        raise ValueError(f"{clusters} clusters asked of {len(train)} images; pass fewer clusters.")
+    mean = train.mean(0)
+    points, queries = (normalize(features - mean).cpu().numpy() for features in (train, test))
+    if (points == points[0]).all():  # collapsed: one cluster, and k-means would only warn about it
+        return torch.zeros(len(points), dtype=torch.long), torch.zeros(len(queries), dtype=torch.long)
+    with few_threads(points.size):
+        # the stub takes n_init for a text, by its default
+        means = KMeans(clusters, n_init=restarts, random_state=seed).fit(points)  # pyright: ignore[reportArgumentType]
+        first, second = (torch.from_numpy(means.predict(x)).long() for x in (points, queries))
+    return first, second
+
+
 def cluster_scores(features: Tensor, labels: Tensor, seed: int = 0, clusters: int | None = None,
                    restarts: int = 3) -> dict[str, float]:
     """k-means on centred, L2-normalised features, compared with the labels.
@@ -116,22 +138,9 @@ def cluster_scores(features: Tensor, labels: Tensor, seed: int = 0, clusters: in
     `clusters` defaults to the number of classes present. Returns acc (Hungarian), and nmi, ari and ami of
     `partition_scores`.
     """
-    from sklearn.cluster import KMeans
-
     features = check_features(features)
-    true = check_labels(labels, len(features)).cpu().numpy()
-    clusters = clusters or len(np.unique(true))
-    if clusters > len(features):
-        raise ValueError(f"{clusters} clusters asked of {len(features)} images; pass fewer clusters.")
-    points = normalize(features - features.mean(dim=0)).cpu().numpy()
-    if (points == points[0]).all():  # collapsed: one cluster, and k-means would only warn about it
-        predicted = np.zeros(len(points), dtype=np.int64)
-    else:
-        with few_threads(points.size):
-            # the stub takes n_init for a text, by its default
-            means = KMeans(clusters, n_init=restarts, random_state=seed)  # pyright: ignore[reportArgumentType]
-            predicted = means.fit_predict(points).astype(np.int64)
-    found, classes = torch.from_numpy(predicted), torch.from_numpy(true)
+    classes = check_labels(labels, len(features)).cpu()
+    found, _ = kmeans_clusters(features, features[:1], clusters or len(classes.unique()), seed, restarts)
     return {"acc": cluster_accuracy(found, classes), **partition_scores(found, classes)}
 
 

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from course_lib.augment.views import Augment
 from course_lib.data.images import Splits
 from course_lib.data.loading import load
-from course_lib.evaluate.clusters import kmeans_clusters, matched_scores
+from course_lib.evaluate.clusters import matched_scores
 from course_lib.evaluate.features import embed, raw_pixels, reinitialise
-from course_lib.evaluate.measures import effective_rank
+from course_lib.evaluate.measures import effective_rank, kmeans_clusters
 from course_lib.evaluate.neighbours import knn_accuracy
 from course_lib.evaluate.probes import factor_probe
 from course_lib.methods import build_method
