@@ -11,7 +11,8 @@ from course_lib.evaluate.fewshot import FewShot, draw_episode, few_shot, prototy
 from course_lib.evaluate.layers import LayerScore, absorbed, layer_features, layer_maps, layer_probes, same_size
 from course_lib.evaluate.measures import (
     alignment, check_features, check_labels, classes_of_clusters, cluster_accuracy, cluster_match, cluster_scores,
-    covariance_spectrum, effective_rank, feature_std, few_threads, kmeans_clusters, partition_scores, rankme, uniformity,
+    covariance_spectrum, effective_rank, feature_std, few_threads, kmeans_clusters, partition_scores, rankme,
+    uniformity,
 )
 from course_lib.evaluate.neighbours import knn, knn_accuracy, knn_predict, knn_votes, nearest
 from course_lib.evaluate.outliers import auroc, fpr95, mahalanobis, outlier_scores, standardised
