@@ -19,10 +19,7 @@ from course_lib.augment import views
 from course_lib.augment.geometry import affine, resized_crop, sample_boxes
 from course_lib.augment.masks import patch_mask
 from course_lib.augment.views import Augment, many_views, two_views
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+from helpers.draws import generator
 
 
 def pictures(n=6, height=20, width=20, seed=0):

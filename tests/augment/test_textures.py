@@ -14,11 +14,7 @@ from course_lib.augment.textures import (
     texture_sources,
     tile,
 )
-from helpers.draws import randn
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+from helpers.draws import generator, randn
 
 
 def numbered(n=3, side=8):

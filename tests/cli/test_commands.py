@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from course_lib.cli.main import main
 from course_lib.data.shapes import make_shapes
 from course_lib.models.backbones import build_backbone
+from helpers.commands import course
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +24,6 @@ def pictures(tmp_path_factory):
         where.mkdir(exist_ok=True)
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(where / f"{index}.png")
     return folder
-
-
-def course(*words) -> int:
-    return main([str(word) for word in words])
 
 
 def train(method, pictures, out, *more) -> int:

@@ -8,16 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from course_lib.cli.main import main
 from course_lib.data.images import ImageSet
 from course_lib.data.shapes import make_shapes
 from course_lib.evaluate.clusters import assigned, grouped
 from course_lib.methods import build_method
 from course_lib.train.checkpoint import save_small
-
-
-def course(*words) -> int:
-    return main([str(word) for word in words])
+from helpers.commands import course
 
 
 @pytest.fixture(scope="module")

@@ -11,17 +11,13 @@ import pytest
 from explorer import CHROMIUM
 from PIL import Image
 
-from course_lib.cli.main import main
 from course_lib.data.shapes import make_shapes
 from course_lib.methods import build_method
 from course_lib.runs.networks import keep
 from course_lib.train.checkpoint import save_small
 from course_lib.train.loop import fit
+from helpers.commands import course
 from helpers.tiny import SMALL, images
-
-
-def course(*words) -> int:
-    return main([str(word) for word in words])
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from PIL import Image
 
 from course_lib.augment.views import SHAPES_VIEWS
 from course_lib.cli import common, training
-from course_lib.cli.main import main
 from course_lib.data.loading import load, suitable_size
 from course_lib.data.shapes import make_shapes
 from course_lib.evaluate.features import embed, raw_pixels
@@ -18,13 +17,10 @@ from course_lib.evaluate.scoring import score
 from course_lib.methods import METHODS, build_method, method_class
 from course_lib.train import checkpoint
 from course_lib.train.loop import fit
+from helpers.commands import course
 
 SMALL = ("--data", "shapes", "--limit", "64", "--batch-size", "16", "--device", "cpu", "--set", "width=8",
          "--backbone-set", "depth=2", "--backbone-set", "widths=4,8", "--no-evaluate")
-
-
-def course(*words) -> int:
-    return main([str(word) for word in words])
 
 
 @pytest.fixture(scope="module")

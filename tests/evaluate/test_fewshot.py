@@ -8,19 +8,15 @@ import pytest
 import torch
 
 from course_lib.evaluate import draw_episode, few_shot, prototype_accuracy
-from helpers.draws import randn
+from helpers.draws import generator, randn
 
 LABELS = torch.arange(120) % 8
 
 
-def draws(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def test_an_episode_has_other_classes_and_no_image_twice():
-    generator, seen = draws(), set()
+    drawn, seen = generator(), set()
     for _ in range(30):
-        support, queries = draw_episode(LABELS, 5, 2, 6, generator)
+        support, queries = draw_episode(LABELS, 5, 2, 6, drawn)
         assert support.shape == (5, 2) and queries.shape == (5, 6)
         rows = torch.cat([support, queries], 1)
         assert len(rows.unique()) == 40, "no image is a query and an example"
@@ -33,18 +29,18 @@ def test_an_episode_has_other_classes_and_no_image_twice():
 def test_small_classes_are_left_out():
     labels = torch.cat([torch.full((n,), k) for k, n in enumerate((9, 2, 9, 9))])
     for _ in range(5):
-        support, _ = draw_episode(labels, 3, 1, 5, draws())
+        support, _ = draw_episode(labels, 3, 1, 5, generator())
         assert 1 not in labels[support].tolist()
     with pytest.raises(ValueError, match="3 classes have 6 images or more .1 shots and 5 queries.; expected 4"):
-        draw_episode(labels, 4, 1, 5, draws())
+        draw_episode(labels, 4, 1, 5, generator())
     for wrong in ((1, 1, 1), (2, 0, 1), (2, 1, 0)):
         with pytest.raises(ValueError, match="expected two classes or more, and one image or more of each kind"):
-            draw_episode(labels, *wrong, draws())
+            draw_episode(labels, *wrong, generator())
 
 
 def test_the_nearest_mean_in_plain_python():
     x = randn(120, 4)
-    support, queries = draw_episode(LABELS, 4, 3, 5, draws(2))
+    support, queries = draw_episode(LABELS, 4, 3, 5, generator(2))
     means = [[sum(x[i, d].item() for i in rows) / 3 for d in range(4)] for rows in support.tolist()]
     hits = 0
     for own, rows in enumerate(queries.tolist()):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from course_lib.data.images import ImageSet
+from course_lib.data.images import Batch, ImageSet
 from course_lib.methods import build_method
 from course_lib.methods.base import Method
 from course_lib.models.vit import ViT
+from course_lib.train.loop import fit
+from helpers.draws import generator
 
 SMALL = dict(batch_size=8, device="cpu", precision="float32", progress=False)
 
@@ -17,6 +19,11 @@ def images(n=36, size=16, seed=0) -> ImageSet:
     generator = torch.Generator().manual_seed(seed)
     return ImageSet(torch.randint(0, 256, (n, 3, size, size), generator=generator, dtype=torch.uint8),
                     torch.arange(n) % 3)
+
+
+def views(method, n=8, seed=0):
+    """What the method sees of `n` images."""
+    return method.views(Batch(images(n).images, torch.arange(n), None), generator(seed))
 
 
 def vicreg(seed=0, width=8):
@@ -82,3 +89,13 @@ class Stop:
     def __call__(self, history):
         if history.steps == self.step:
             raise self.error
+
+
+def resumes(build, folder) -> bool:
+    """Whether build(seed), stopped after three of six steps and resumed, has the curves and weights of a whole run."""
+    settings = {**SMALL, "steps": 6, "log_every": 1, "lr": 0.01}
+    whole, part, again = build(0), build(0), build(7)
+    history = fit(whole, images(), out=folder / "whole", **settings)
+    fit(part, images(), out=folder / "cut", watch=Stop(3), **settings)
+    resumed = fit(again, images(), out=folder / "cut", resume=True, **settings)
+    return same(state(whole), state(again)) and resumed.curves == history.curves

@@ -15,14 +15,10 @@ from course_lib.methods.masked.beit import BEIT_VIT, BEiT, beit_loss
 from course_lib.methods.masked.tokenizers import VQVAE, KMeansTokenizer, kmeans, perplexity, vq_loss, word_counts
 from course_lib.models.vit import ViT
 from course_lib.train.loop import fit
-from helpers.draws import randn
+from helpers.draws import generator, randn
 from helpers.tiny import SMALL, Stop, images, same, state
 
 TINY = {"patch": 4, "dim": 12, "depth": 2, "heads": 3, **BEIT_VIT}
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def beit(seed=0, **options):

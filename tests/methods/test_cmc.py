@@ -9,13 +9,12 @@ import torch
 
 from course_lib.augment.pixels import standardize
 from course_lib.cli.main import main
-from course_lib.data.images import Batch
 from course_lib.methods import build_method
 from course_lib.methods.information.cmc import SPACES, cmc_loss, lab, ycbcr
 from course_lib.train import checkpoint
 from course_lib.train.loop import fit
 from helpers.draws import randn
-from helpers.tiny import SMALL, Stop, images, same, state
+from helpers.tiny import SMALL, Stop, images, same, state, views
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,10 +26,6 @@ def build(seed=0, ready=36, **options):
     if ready:
         method.prepare(images(ready).images)
     return method
-
-
-def views(method, n=8, seed=0):
-    return method.views(Batch(images(n).images, torch.arange(n), None), torch.Generator().manual_seed(seed))
 
 
 # ---------------------------------------------------------------- the loss, in plain Python

@@ -20,7 +20,7 @@ from course_lib.methods.clustering.deepcluster import (
 )
 from course_lib.train.loop import fit
 from golden.arrays import arrays
-from helpers.draws import randn
+from helpers.draws import generator, randn
 from helpers.naive import softmax
 from helpers.tiny import SMALL, Stop, images, same, state
 
@@ -37,10 +37,6 @@ def build(seed=0, **options):
 def batch(n=8, data=None, source=True):
     data = images() if data is None else data
     return Batch(data.images[:n], torch.arange(n), None, data.images if source else None)
-
-
-def draws(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 # ---------------------------------------------------------------- the pure functions
@@ -69,7 +65,7 @@ def test_a_constant_component_is_no_noise():
 @pytest.mark.parametrize("sizes", [(50, 3, 0, 7), (5, 5), (1, 30, 2), (9,)])
 def test_an_epoch_is_uniform_over_the_clusters_that_are_not_empty(sizes):
     labels = torch.cat([torch.full((n,), k) for k, n in enumerate(sizes)])
-    found = uniform_over(labels, len(sizes), draws())
+    found = uniform_over(labels, len(sizes), generator())
     counts, full = labels[found].bincount(minlength=len(sizes)), sum(n > 0 for n in sizes)
     assert len(found) == len(labels) and int(counts.max()) <= len(labels) // full + 1
     assert all((count > 0) == (n > 0) for count, n in zip(counts.tolist(), sizes))
@@ -84,7 +80,8 @@ def test_the_official_epoch_is_as_uniform():
     sizes = golden["unif_lists_sizes"].tolist()
     labels = torch.cat([torch.full((n,), k) for k, n in enumerate(sizes)])
     assert torch.equal(labels[golden["unif_indexes_seed0"]].bincount(minlength=4), golden["unif_counts_per_cluster"])
-    official, ours = golden["unif_counts_per_cluster"], labels[uniform_over(labels, 4, draws())].bincount(minlength=4)
+    official = golden["unif_counts_per_cluster"]
+    ours = labels[uniform_over(labels, 4, generator())].bincount(minlength=4)
     assert int(official.max()) == 21 and int(ours.max()) == 21 and int((ours - official).abs().max()) <= 3
 
 
@@ -148,13 +145,13 @@ def test_labels_are_found_every_so_many_epochs(every, rounds):
 def test_without_reset_the_head_stays_and_without_uniform_the_order():
     method = build(reset=False, uniform=False)
     before = method.head.weight.detach().clone()
-    method.views(batch(), draws())
+    method.views(batch(), generator())
     assert torch.equal(method.head.weight, before) and torch.equal(method.memory.order, torch.arange(36))
 
 
 def test_the_views_are_those_images_that_the_order_names_with_their_labels():
     method, data = build(augment=PLAIN), images()
-    views, labels = method.views(batch(), draws())
+    views, labels = method.views(batch(), generator())
     chosen = method.memory.order[:8]
     torch.testing.assert_close(views, data.images[chosen] / 255, atol=1e-5, rtol=0)
     assert torch.equal(labels, method.memory.labels[chosen])
@@ -173,10 +170,10 @@ def test_what_cannot_be_is_a_sentence():
         with pytest.raises(ValueError, match=f"{name} is 0; expected a whole number from 1 up"):
             build(**{name: 0})
     with pytest.raises(ValueError, match="this batch does not hold the set that it is from"):
-        build().views(batch(source=False), draws())
+        build().views(batch(source=False), generator())
     method = build()
     method.prepare(images().images)
-    method.views(batch(), draws())
+    method.views(batch(), generator())
     with pytest.raises(ValueError, match="the labels are those of another data set: 36 images, and these are 20"):
         method.prepare(images(20).images)
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from course_lib.cli.main import main
-from course_lib.data.images import Batch
 from course_lib.methods import build_method
 from course_lib.methods.information import estimators as mi
 from course_lib.methods.information.amdim import prediction_loss
@@ -26,7 +25,7 @@ from course_lib.train import checkpoint
 from course_lib.train.loop import fit
 from golden.arrays import arrays
 from helpers.draws import randn
-from helpers.tiny import SMALL, Stop, images, same, state
+from helpers.tiny import SMALL, Stop, images, same, state, views
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -35,10 +34,6 @@ def build(seed=0, **options):
     torch.manual_seed(seed)
     return build_method("dim", "convnet", 16, backbone_options={"depth": 2, "widths": (4, 8)},
                         **{"units": 12, "code": 6, "hidden": (9, 5), **options})
-
-
-def views(method, n=8, seed=0):
-    return method.views(Batch(images(n).images, torch.arange(n), None), torch.Generator().manual_seed(seed))
 
 
 # ---------------------------------------------------------------- the loss, in plain Python

@@ -27,14 +27,10 @@ from course_lib.methods import build_method
 from course_lib.methods.masked.dmae import DMAE, NoisyClassifier, consistency_loss, dmae_loss, enter, noisy
 from course_lib.models.vit import ViT
 from course_lib.train.loop import fit
-from helpers.draws import randn
+from helpers.draws import generator, randn
 from helpers.tiny import SMALL, Stop, images, same, state
 
 TINY = {"patch": 4, "dim": 12, "depth": 2, "heads": 3}
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def dmae(seed=0, **options):

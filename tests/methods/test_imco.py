@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from course_lib.data.images import Batch
 from course_lib.methods import build_method
 from course_lib.methods.contrastive.imco import (
     extrapolate,
@@ -27,17 +26,13 @@ from course_lib.seeds import beta
 from course_lib.train import checkpoint
 from course_lib.train.loop import fit
 from helpers.draws import randn
-from helpers.tiny import SMALL, Stop, images, same, state
+from helpers.tiny import SMALL, Stop, images, same, state, views
 
 
 def imco(seed=0, name="imco", queue=24, **options):
     torch.manual_seed(seed)
     options = {"hidden": 8, "out": 6, "splits": 2, "momentum": 0.9, **options}
     return build_method(name, "convnet", 16, backbone_options={"depth": 2, "widths": (4, 8)}, queue=queue, **options)
-
-
-def views(method, n=8, seed=0):
-    return method.views(Batch(images(n).images, torch.arange(n), None), torch.Generator().manual_seed(seed))
 
 
 def units(n, d, length):

@@ -10,10 +10,9 @@ import torch
 from course_lib.data.images import Batch
 from course_lib.methods import build_method
 from course_lib.methods.pretext.jigsaw import cut, in_order, jigsaw_loss, patch_side, permutation_set, random_offsets
-from course_lib.train.loop import fit
 from helpers.draws import randn
 from helpers.naive import softmax
-from helpers.tiny import SMALL, Stop, images, same, state
+from helpers.tiny import images, resumes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -125,9 +124,4 @@ def test_what_does_not_fit_is_a_sentence():
 
 
 def test_resume_is_bit_exact(tmp_path):
-    settings = {**SMALL, "steps": 6, "log_every": 1, "lr": 0.01}
-    whole, part, again = build(), build(), build(7)
-    history = fit(whole, images(), out=tmp_path / "whole", **settings)
-    fit(part, images(), out=tmp_path / "cut", watch=Stop(3), **settings)
-    resumed = fit(again, images(), out=tmp_path / "cut", resume=True, **settings)
-    assert same(state(whole), state(again)) and resumed.curves == history.curves
+    assert resumes(build, tmp_path)

@@ -14,7 +14,7 @@ from course_lib.methods.contrastive.lenses import KINDS, Lens, top_k_contrast, t
 from course_lib.train import checkpoint
 from course_lib.train.loop import fit
 from helpers.draws import randn
-from helpers.tiny import SMALL, Stop, images, same, state
+from helpers.tiny import SMALL, Stop, images, same, state, views
 
 DRAWS = {"turn": 180.0, "scale": (0.6, 1.4), "light": (0.4, 1.6)}
 
@@ -28,10 +28,6 @@ def lenses(seed=0, **options):
     for _ in range(60):
         method.backbone(standardize(images(64).images))
     return method.train()
-
-
-def views(method, n=8, seed=0):
-    return method.views(Batch(images(n).images, torch.arange(n), None), torch.Generator().manual_seed(seed))
 
 
 # ---------------------------------------------------------------- the loss, in plain Python

@@ -9,14 +9,13 @@ import torch
 
 from course_lib.augment.views import Augment
 from course_lib.cli.main import main
-from course_lib.data.images import Batch
 from course_lib.methods import build_method
 from course_lib.methods.contrastive.looc import looc_loss, shared_seeds, sign_table
 from course_lib.models.layers import normalize
 from course_lib.train import checkpoint
 from course_lib.train.loop import fit
 from helpers.draws import randn
-from helpers.tiny import SMALL, Stop, images, same, state
+from helpers.tiny import SMALL, Stop, images, same, state, views
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -25,10 +24,6 @@ def build(seed=0, **options):
     torch.manual_seed(seed)
     return build_method("looc", "convnet", 16, backbone_options={"depth": 2, "widths": (4, 8)},
                         **{"hidden": 12, "out": 6, "queue": 16, **options})
-
-
-def views(method, n=8, seed=0):
-    return method.views(Batch(images(n).images, torch.arange(n), None), torch.Generator().manual_seed(seed))
 
 
 def outputs(heads, n, d, length):

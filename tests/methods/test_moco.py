@@ -20,7 +20,6 @@ import torch.distributed as dist
 from torch import nn
 
 from course_lib.augment.pixels import standardize
-from course_lib.data.images import Batch
 from course_lib.exercises import reference
 from course_lib.methods import build_method
 from course_lib.methods.contrastive.moco import moco_logits, moco_loss, shuffled_keys
@@ -30,17 +29,13 @@ from course_lib.models.layers import Queue, enqueue, normalize
 from course_lib.train import checkpoint
 from course_lib.train.loop import fit
 from helpers.draws import randn
-from helpers.tiny import SMALL, Stop, images, same, state
+from helpers.tiny import SMALL, Stop, images, same, state, views
 
 
 def moco(seed=0, name="moco-v2", queue=24, **options):
     torch.manual_seed(seed)
     options = {"hidden": 8, "out": 6, "splits": 2, "momentum": 0.9, **options}
     return build_method(name, "convnet", 16, backbone_options={"depth": 2, "widths": (4, 8)}, queue=queue, **options)
-
-
-def views(method, n=8, seed=0):
-    return method.views(Batch(images(n).images, torch.arange(n), None), torch.Generator().manual_seed(seed))
 
 
 # ---------------------------------------------------------------- the loss, in plain Python

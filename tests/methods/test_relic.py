@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from course_lib.cli.main import main
-from course_lib.data.images import Batch
 from course_lib.methods import build_method
 from course_lib.methods.contrastive.relic import divergence, log_likeness, relic_loss
 from course_lib.models.layers import normalize
@@ -16,7 +15,7 @@ from course_lib.train import checkpoint
 from course_lib.train.loop import fit
 from helpers.draws import randn
 from helpers.naive import softmax
-from helpers.tiny import SMALL, Stop, images, same, state
+from helpers.tiny import SMALL, Stop, images, same, state, views
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -25,10 +24,6 @@ def build(seed=0, **options):
     torch.manual_seed(seed)
     return build_method("relic", "convnet", 16, backbone_options={"depth": 2, "widths": (4, 8)},
                         **{"hidden": 12, "out": 6, **options})
-
-
-def views(method, n=8, seed=0):
-    return method.views(Batch(images(n).images, torch.arange(n), None), torch.Generator().manual_seed(seed))
 
 
 def outputs(n, d):

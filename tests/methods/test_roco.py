@@ -10,7 +10,6 @@ import torch
 
 from course_lib.augment.pixels import standardize, to_float
 from course_lib.augment.textures import patch_negatives
-from course_lib.data.images import Batch
 from course_lib.methods import build_method
 from course_lib.methods.contrastive import roco as module
 from course_lib.methods.contrastive.moco import moco_loss
@@ -18,7 +17,7 @@ from course_lib.methods.contrastive.roco import roco_logits, roco_loss
 from course_lib.models.layers import normalize
 from course_lib.train.loop import fit
 from helpers.draws import randn
-from helpers.tiny import SMALL, Stop, images, same, state
+from helpers.tiny import SMALL, Stop, images, same, state, views
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,10 +26,6 @@ def build(name="roco", seed=0, **options):
     torch.manual_seed(seed)
     options = {"hidden": 8, "out": 6, "queue": 24, "momentum": 0.9, **options}
     return build_method(name, "convnet", 16, backbone_options={"depth": 2, "widths": (4, 8)}, **options)
-
-
-def views(method, n=8, seed=0):
-    return method.views(Batch(images(n).images, torch.arange(n), None), torch.Generator().manual_seed(seed))
 
 
 # ---------------------------------------------------------------- the loss, in plain Python

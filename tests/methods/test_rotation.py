@@ -13,7 +13,7 @@ from course_lib.methods.pretext.rotation import four_turns, rotation_loss
 from course_lib.train.loop import fit
 from helpers.draws import randn
 from helpers.naive import softmax
-from helpers.tiny import SMALL, Stop, images, same, state
+from helpers.tiny import SMALL, images, resumes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -76,9 +76,4 @@ def test_it_learns_which_way_is_up():
 
 
 def test_resume_is_bit_exact(tmp_path):
-    settings = {**SMALL, "steps": 6, "log_every": 1, "lr": 0.01}
-    whole, part, again = build(), build(), build(7)
-    history = fit(whole, images(), out=tmp_path / "whole", **settings)
-    fit(part, images(), out=tmp_path / "cut", watch=Stop(3), **settings)
-    resumed = fit(again, images(), out=tmp_path / "cut", resume=True, **settings)
-    assert same(state(whole), state(again)) and resumed.curves == history.curves
+    assert resumes(build, tmp_path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from course_lib.cli.main import main
 from course_lib.data.loading import load
 from course_lib.methods import build_method
 from course_lib.methods.clustering.shared import directions
@@ -15,14 +14,11 @@ from course_lib.runs.stored import StoredRun, write_run
 from course_lib.train.checkpoint import CheckpointError, load_method, save, save_small
 from course_lib.train.checkpoint import load as load_checkpoint
 from course_lib.train.loop import fit
+from helpers.commands import course
 from helpers.tiny import same
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = ("--device", "cpu", "--batch-size", "16", "--no-evaluate")
-
-
-def course(*words) -> int:
-    return main([str(word) for word in words])
 
 
 def spread_out(run) -> None:
