@@ -37,27 +37,23 @@ FLAT = 1e-4  # a curvature so small that the ball is a plane: distances are twic
 TREES = {"ball-2": {"c": 1.0}, "plane-2": {"c": FLAT}, "rim-2": {"c": 1.0, "radius": 1.0}}  # in 2 dimensions
 
 
-class Learner(nn.Module):
-    """What learns on frozen features: `body`, which is measured, and with labels `last`, between it and the loss."""
-
-    augment = None
-
-    def __init__(self, out: int | None):
-        super().__init__()
-        width = features()[0].shape[1]
-        layers = (nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
-        self.body = nn.Sequential(*layers) if out else nn.Linear(width, 2)
-        self.last = nn.Sequential(nn.ReLU(), nn.Linear(width, out)) if out else None
+def build(run: Run) -> nn.Module:
+    """Layers over frozen features: `body`, which is measured, and with labels `last`, between it and the loss."""
+    method, width = nn.Module(), features()[0].shape[1]
+    method.augment, method.last = None, None
+    if run.method == "hyperbolic":
+        method.body = nn.Linear(width, 2)
+        return method
+    method.body = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+    method.last = nn.Sequential(nn.ReLU(), nn.Linear(width, 8 if run.says["line"].startswith("cross") else 64))
+    return method
 
 
 def runs() -> list[Run]:
-    says = {"n": SHAPES, "frozen": "simclr"}
-    return [Run(f"{line}-s{seed}", seed, "hyperbolic", options, {"steps": TREE["steps"]},
-                {**TREE, **options, "out": 2, "line": line, **says}, build=lambda run: Learner(None))
-            for line, options in TREES.items() for seed in (0, 1, 2)] + [
-        Run(f"{line}-s{seed}", seed, "supcon", {}, {**FIT, "steps": steps}, {"line": line, **says},
-            build=lambda run: Learner(8 if run.says["line"].startswith("cross") else 64))
-        for line, steps in LABELLED.items() for seed in (0, 1, 2)]
+    lines = [("hyperbolic", line, options, TREE, {**TREE, **options, "out": 2}) for line, options in TREES.items()]
+    lines += [("supcon", line, {}, {**FIT, "steps": steps}, {}) for line, steps in LABELLED.items()]
+    return [Run(f"{line}-s{seed}", seed, method, options, fit, {**says, "line": line, "n": SHAPES, "frozen": "simclr"},
+                build=build) for method, line, options, fit, says in lines for seed in (0, 1, 2)]
 
 
 @lru_cache
@@ -67,16 +63,16 @@ def features() -> tuple[Tensor, Tensor]:
     return (bank - bank.mean(0)) / bank.std(0), (test - bank.mean(0)) / bank.std(0)
 
 
-def with_labels(run: Run, network: Learner) -> list[float]:
+def with_labels(run: Run, network: nn.Module) -> list[float]:
     """The loss of each step."""
-    draw, (bank, _), labels = torch.Generator().manual_seed(run.seed), features(), shapes().train.labels
+    draw, bank, labels = torch.Generator().manual_seed(run.seed), features()[0], shapes().train.labels
     optimizer, losses = torch.optim.Adam(network.parameters(), FIT["lr"]), []
     for _ in range(few(run.fit["steps"], 3)):
         rows = torch.randperm(len(bank), generator=draw)[: FIT["batch_size"]]
         views = bank[rows].repeat(2, 1) + FIT["noise"] * torch.randn(2 * len(rows), bank.shape[1], generator=draw)
         z = network.last(network.body(views))
-        loss = (F.cross_entropy(z, labels[rows].repeat(2)) if run.says["line"].startswith("cross") else supcon_loss(
-            torch.stack(z.chunk(2), 1), same_class(labels[rows]), inside=run.says["line"] == "supcon-inside")["loss"])
+        loss = F.cross_entropy(z, labels[rows].repeat(2)) if z.shape[1] == 8 else supcon_loss(
+            torch.stack(z.chunk(2), 1), same_class(labels[rows]), inside=run.says["line"] == "supcon-inside")["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -87,8 +83,7 @@ def with_labels(run: Run, network: Learner) -> list[float]:
 def timed(run: Run, out: Path | None = None) -> Made:
     features()
     torch.manual_seed(run.seed)
-    method, began = run.build(run), time.process_time()
-    batch = (FIT if method.last else TREE)["batch_size"]
+    method, began, batch = run.build(run), time.process_time(), run.fit["batch_size"]
     losses = with_labels(run, method) if method.last else learn_map(
         method.body, features()[0], TREE["clusters"], steps=few(TREE["steps"], 3), batch=batch, lr=TREE["lr"],
         weight=TREE["weight"], seed=run.seed, **run.options)
