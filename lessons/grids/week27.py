@@ -32,7 +32,7 @@ PIXPRO = {"stage": 1, "hidden": 256, "out": 64}  # the map of 8 x 8 cells
 SHOWN = ("vader", "mirror-forgotten", "simclr", "pixpro")  # lines of which cosines are kept
 LINES: dict[str, tuple[str, dict]] = {
     "vader": ("vader", VADER), "any-point": ("vader", VADER), "mirror-forgotten": ("vader", VADER),
-    "simclr": ("simclr", {}), "pixpro": ("pixpro", PIXPRO)}
+    "simclr": ("simclr", {}), "pixpro": ("pixpro", PIXPRO), "pixpro-alone": ("pixpro", {**PIXPRO, "gamma": None})}
 
 
 def wrong_pairs(line: str, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
