@@ -75,8 +75,9 @@ class Plan:
 
 SHAPES = {
     "vicreg": Plan(2000), "simclr": Plan(4000), "moco": Plan(4000), "moco-v2": Plan(4000), "byol": Plan(6000),
-    "simsiam": Plan(8000), "swav": Plan(3500), "barlow-twins": Plan(4000), "align-uniform": Plan(3000, {"batch_size": 128}),
-    "roco": Plan(4000), "imco": Plan(4000), "looc": Plan(1500, {"batch_size": 64}),
+    "simsiam": Plan(8000), "swav": Plan(3500), "barlow-twins": Plan(4000),
+    "align-uniform": Plan(3000, {"batch_size": 128}),
+    "roco": Plan(4000), "imco": Plan(4000), "looc": Plan(1200, {"lr": 3e-3}, {"temperature": 0.1}),
     "amdim": Plan(800, {"batch_size": 64, "lr": 3e-3}, convnet=DEEPER),
     "yadim": Plan(800, {"batch_size": 64, "lr": 3e-3}, convnet=DEEPER),
     "cpc": Plan(300, {"batch_size": 64}, {"patch": 16, "step": 8, "rows": (1, 2)}),
@@ -99,6 +100,9 @@ SHAPES = {
     "gatcluster": Plan(4000, {"batch_size": 128}, {"pool": 2048, "passes": 2}),
     "vader": Plan(1500), "pixpro": Plan(2500),
     "supcon": Plan(2000),
+    # clusters of all 20,000 images take half a minute, and are made anew in each epoch
+    "hyperbolic": Plan(500, {"lr": 1e-3}, {"pretext": "simclr", "clusters": (128, 24, 8), "weight": 1.0, "out": 64},
+                       images=8000),
     "dim": Plan(1200, {}, {"estimator": "infonce"}),
 }
 ON_PHOTOGRAPHS = {name: replace(plan, steps=3 * plan.steps) for name, plan in SHAPES.items() if name in PHOTOGRAPHS}

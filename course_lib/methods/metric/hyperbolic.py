@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.augment.pixels import standardize
-from course_lib.augment.views import SHAPES_VIEWS, Augment
+from course_lib.augment.views import TURNED_VIEWS, Augment
 from course_lib.collectives import gather
 from course_lib.data.images import Batch
 from course_lib.methods.base import Method
@@ -113,9 +113,9 @@ class Hyperbolic(Method):
     out: its dimensions. curvature: c. clusters: of each level, the finest first. omega, weight: of the loss.
     similarity: "distance", exp(-d), or "product". radius: None, or the length to which embeddings are scaled before
     they enter the ball (the release: 1). every: epochs between two clusterings. standardized: features are, by channel,
-    before they are clustered, so that no few of them decide. Begin with a backbone that has learned
-    something (`--weights`, or `pretext`, a run's folder or the name of a learned network); clusters of a random one
-    follow colour. recipe: for short runs; the release has Adam, 1e-5, batches of 16 clusters with 8 images each.
+    before they are clustered, so that no few of them decide. Begin with a backbone that has learned something
+    (`--weights`, or `pretext`, a run's folder or the name of a learned network); clusters of a random one follow
+    colour. recipe: for short runs; the release has Adam, 1e-5, batches of 16 clusters with 8 images each.
     """
 
     title = "Hyperbolic"
@@ -123,7 +123,7 @@ class Hyperbolic(Method):
     recipe = {"lr": 3e-4, "batch_size": 64}
     explored = ("map",)
     begins_with = ("pretext",)
-    shapes_options = {"augment": SHAPES_VIEWS}
+    shapes_options = {"augment": TURNED_VIEWS, "standardized": True}
 
     def __init__(self, backbone: Backbone, image_size: int = 32, pretext: str = "", out: int = 16,
                  curvature: float = 1.0, clusters: tuple[int, ...] = (64, 16), omega: float = 0.1,
