@@ -218,6 +218,10 @@ def _crashed(result: Check, exercise: Exercise, fn: Callable, probes: list, outc
         result.where = f"{place}: {last.line}" if last.line else place
     else:
         result.where = f"while calling {result.name_of_mine}: does it take the arguments of the signature in the stub?"
+    if "backward through the graph a second time" in what:
+        result.message = f"{type(error).__name__}: {what.split('.')[0].split(' (or')[0]}."
+        result.hint = ("Something that an earlier step computed is in use again, with its graph. What is kept from one "
+                       "step to the next (a bank, a queue, a constant) must be detached.")
     if dtype != CASES[0][0] and all(o.error is None for o, p in zip(outcomes, probes) if p[1] == CASES[0][0]):
         result.hint = f"It runs in float32 and fails in {str(dtype).removeprefix('torch.')}. {DTYPE_ADVICE}"
     result.inputs = names_of(exercise, probes[at][0])

@@ -131,7 +131,7 @@ def levels_table(matrices: Mapping[str, Tensor]) -> Figure:
 def shares(cosines: Sequence[float], pulls: Mapping[str, Sequence[float]], losses: Mapping[str, float]) -> Figure:
     """How hard each positive (a cosine) is pulled by the two losses; the losses in the title."""
     figure = Exact(figsize=(6.6, 2.7), facecolor="white")
-    axes = figure.add_axes((0.1, 0.2, 0.86, 0.62))
+    axes = figure.add_axes((0.13, 0.2, 0.83, 0.62))
     for shift, (name, values), colour in zip((-0.2, 0.2), pulls.items(), (THIS, ORANGE)):
         axes.bar([i + shift for i in range(len(values))], values, 0.38, color=colour,
                  label=f"{name}: loss {losses[name]:.2f}")

@@ -68,6 +68,15 @@ first = Exercise(
         "added, not mixed": (
             _moved(weights=lambda m: (1, 1 - m)),
             "The two shares add up to 1: the old row gets momentum, not all of itself."),
+        "the first rows mixed in": (
+            lambda rows, indices, z, momentum=0.5: rows.index_copy(
+                0, indices, unit(momentum * rows[:len(z)] + (1 - momentum) * unit(z))),
+            "You write into the right rows, but mix with the first B rows of the bank. Image b's old row is "
+            "rows[indices[b]], not rows[b]."),
+        "scaled by the largest entry": (
+            _moved(before=lambda z: z / z.abs().amax(1, keepdim=True)),
+            "You divide z by its largest entry. Length 1 means: divided by the root of the sum of squares, "
+            "z.norm(dim=1, keepdim=True)."),
         "only the batch's rows": (
             _moved(back=lambda rows, moved, indices: moved),
             "You return the B rows that moved. The bank has N rows; the others stay as they are."),
@@ -97,10 +106,15 @@ def nce(scores: Tensor, log_z: float, n: int) -> dict[str, Tensor]:
 
 def _nce_probes(generator, dtype):
     def probe(b, k, n, shift, as_tensor=False):
-        log_z = math.log(n) + shift
+        log_z = math.log(n) + shift if as_tensor else 0.0
         return (4 * rand(generator, dtype, b, 1 + k) - 2, torch.tensor(log_z, dtype=dtype) if as_tensor else log_z, n)
 
-    return [probe(3, 5, 20, 0.7), probe(4, 2, 31, -0.4), probe(2, 7, 50, 1.5, True), probe(5, 3, 9, 0.2)]
+    return [probe(3, 5, 20, 0.7, True), probe(4, 2, 31, -0.4, True), probe(2, 7, 50, 1.5, True), probe(5, 3, 9, 0)]
+
+
+def _constant_z(fn, scores, log_z, n):
+    """The harness: Z is a constant, whether somebody detaches it or not."""
+    return fn(scores, log_z.detach() if isinstance(log_z, Tensor) else log_z, n)
 
 
 def _nce(*, k=lambda scores: scores.shape[1] - 1, p=lambda scores, log_z, n: (scores - log_z).exp(),
@@ -116,6 +130,11 @@ def _nce(*, k=lambda scores: scores.shape[1] - 1, p=lambda scores, log_z, n: (sc
     return answer
 
 
+def _nce_of(h):
+    data, noise = -h[:, 0].log().mean(), -(1 - h[:, 1:]).log().sum(1).mean()
+    return {"loss": data + noise, "data": data, "noise": noise}
+
+
 def _fresh_z(scores, log_z, n):
     return scores.exp() / (n * scores.exp().mean())
 
@@ -129,7 +148,7 @@ def _softplus(scores, log_z, n):
 
 second = Exercise(
     key="26.nce", title="Is it the image, or one of K drawn rows?", minutes=10, difficulty=3,
-    reference=nce, probes=_nce_probes, gradients=True,
+    reference=nce, probes=_nce_probes, gradients=True, call=_constant_z,
     wrong={
         "the noise terms averaged": (
             _nce(noise=lambda h: -(1 - h[:, 1:]).log().mean(1)),
@@ -151,6 +170,18 @@ second = Exercise(
         "K counts the own row": (
             _nce(k=lambda scores: scores.shape[1]),
             "K is the number of drawn rows. scores has one column more: the image's own."),
+        "K is the batch": (
+            _nce(k=len),
+            "You took the number of images for K. K is the number of drawn rows: the columns of scores, less one."),
+        "n over K": (
+            _nce(balance=lambda k, n: n / k),
+            "Noise is drawn K times, each row with probability 1 / n: K / n, not n / K."),
+        "noise beside 1": (
+            lambda scores, log_z, n: _nce_of((scores - log_z).exp() / (1 + (scores.shape[1] - 1) / n)),
+            "h = P / (P + K / n): the denominator adds both hypotheses, P and the noise, not 1 and the noise."),
+        "Z as a score": (
+            _nce(p=lambda scores, log_z, n: (scores / log_z).exp() if log_z else scores.exp()),
+            "P = exp(score) / Z is exp(score - log Z): a difference of logarithms, not their ratio."),
         "the own row as noise, too": (
             _nce(noise=lambda h: -(1 - h).log().sum(1)),
             "The first column is the image's own row: it belongs to the data term. Sum the noise over columns 1 to K."),
@@ -227,7 +258,8 @@ def _three_steps(step, network, rows, batches, **settings):
 
 
 def _stepped(*, z_each=False, z_of=lambda scores: scores, with_n=True, early=False, mixed=None, clear=True, learn=True,
-             number=True, length=unit, columns=lambda own, drawn: torch.cat([own, drawn], 1), moved=None, cold=True):
+             number=True, length=unit, columns=lambda own, drawn: torch.cat([own, drawn], 1), moved=None, cold=True,
+             part="loss", who=lambda indices, drawn: indices):
     """A step with one thing changed."""
     def step(network, optimizer, bank, view, indices, drawn, temperature=0.1, momentum=0.5):
         v = length(network(view))
@@ -240,14 +272,15 @@ def _stepped(*, z_each=False, z_of=lambda scores: scores, with_n=True, early=Fal
         if z_each or bank["log_z"] is None:
             z = z_of(scores.detach()).exp().mean()
             bank["log_z"] = float((z * n if with_n else z).log())
-        loss = nce(scores, bank["log_z"], n)["loss"]
+        loss = nce(scores, bank["log_z"], n)[part]
         if clear:
             optimizer.zero_grad()
         loss.backward()
         if learn:
             optimizer.step()
         if not early:
-            bank["rows"] = follow(bank["rows"], indices, (mixed(network, view) if mixed else v).detach(), momentum)
+            seen = (mixed(network, view) if mixed else v).detach()
+            bank["rows"] = follow(bank["rows"], who(indices, drawn), seen, momentum)
         return loss.item() if number else loss
 
     return step
@@ -285,6 +318,16 @@ third = Exercise(
         "the bank never moves": (
             _stepped(moved=lambda rows, *_: rows),
             "The rows stay as they were. Let the batch's rows follow: move_rows(rows, indices, v, momentum)."),
+        "only the data term learns": (
+            _stepped(part="data"),
+            "Your loss is nce's \"data\" alone: it is smallest when *all* scores are high. Take \"loss\", with the "
+            "noise."),
+        "the drawn rows move": (
+            _stepped(who=lambda indices, drawn: drawn[:, 0]),
+            "You moved rows that were drawn as noise. v belongs to the image, so it moves row indices[b]."),
+        "moved rows of any length": (
+            _stepped(moved=lambda rows, indices, v, m: rows.index_copy(0, indices, m * rows[indices] + (1 - m) * v)),
+            "The moved rows are shorter than 1: the mean of two directions has to be scaled again, as move_rows does."),
         "only drawn rows": (
             _stepped(columns=lambda own, drawn: drawn),
             "The image's own row is missing: column 0 must be row indices[b]."),
@@ -346,6 +389,11 @@ def _pirl_probes(generator, dtype):
     return [probe(3, 4, 11, 5), probe(4, 3, 9, 6, 0.2, 0.5), probe(2, 5, 8, 3, 0.7, 0.3)]
 
 
+def _given_bank(fn, g, v, rows, *rest, **named):
+    """The harness: no gradient goes into the bank, whether somebody detaches its rows or not."""
+    return fn(g, v, rows.detach(), *rest, **named)
+
+
 def _terms(*, positive=lambda g, v, own: (own, own), pick=lambda drawn: drawn, weights=lambda lam: (lam, 1 - lam),
            swap=False, top=lambda total: total, heat=lambda t: t, negatives=lambda rows, which: rows[which]):
     """The right one, or with one thing changed."""
@@ -361,9 +409,20 @@ def _terms(*, positive=lambda g, v, own: (own, own), pick=lambda drawn: drawn, w
     return answer
 
 
+def _summed(pieces, image, lam):
+    return {"loss": lam * pieces + (1 - lam) * image, "pieces": pieces, "image": image}
+
+
+def _likely(g, v, rows, indices, drawn, lam=0.5, temperature=0.1):
+    """The mean probability of the own row, for pieces and pictures."""
+    own = indices[:, None]
+    return {name: ((z[:, None] * rows[torch.cat([own, others], 1)]).sum(2) / temperature).softmax(1)[:, 0].mean()
+            for name, z, others in zip(("pieces", "image"), (g, v), drawn)} | {"lam": lam}
+
+
 fourth = Exercise(
     key="26.pirl_terms", title="Two terms, one row", minutes=9, difficulty=3,
-    reference=pirl_terms, probes=_pirl_probes, gradients=True,
+    reference=pirl_terms, probes=_pirl_probes, gradients=True, call=_given_bank,
     wrong={
         "pieces against the picture": (
             _terms(positive=lambda g, v, own: (v, own)),
@@ -378,6 +437,22 @@ fourth = Exercise(
         "the draws exchanged": (
             _terms(pick=lambda drawn: (drawn[1], drawn[0])),
             "The first draw belongs to the pieces, the second to the picture."),
+        "all rows of the bank": (
+            lambda g, v, rows, indices, drawn, lam=0.5, temperature=0.1: _summed(
+                *(F.cross_entropy(z @ rows.T / temperature, indices) for z in (g, v)), lam),
+            "You compare with *all* rows, as NPID's softmax does. PIRL's terms each have K drawn rows of their own: "
+            "rows[drawn[0]] for the pieces, rows[drawn[1]] for the picture."),
+        "probabilities without logarithm": (
+            lambda *arguments, **named: (lambda p: _summed(1 - p["pieces"], 1 - p["image"], p["lam"]))(
+                _likely(*arguments, **named)),
+            "You take one minus the probability of the own row. The loss is the cross-entropy, minus its *logarithm*."),
+        "the mean of the negatives": (
+            _terms(top=lambda s: torch.cat([s[:, :1], s[:, 1:] - math.log(s.shape[1] - 1)], 1)),
+            "In the denominator you average over the drawn rows. The softmax adds all of them."),
+        "length 1 once more": (
+            lambda g, v, *rest, **named: pirl_terms(unit(g), unit(v), *rest, **named),
+            "The values are right, but g and v come with length 1. Scaled again, a step along their own direction no "
+            "longer counts, and the gradient changes."),
         "lam turned round": (
             _terms(weights=lambda lam: (1 - lam, lam)),
             "lam weighs the *pieces*: lam = 0 is NPID."),

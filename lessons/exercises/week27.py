@@ -68,6 +68,12 @@ def _looped(points, first, second):
     return there, (there.amin(-1) >= 0) & (there.amax(-1) <= 1)
 
 
+def _shifted(points, first, second):
+    scale = (first[:, 2:] - first[:, :2]) / (second[:, 2:] - second[:, :2])
+    there = points * scale[:, None] + (first[:, :2] - second[:, :2])[:, None]
+    return there, ((there >= 0) & (there <= 1)).all(-1)
+
+
 first = Exercise(
     key="27.carry", title="Where did this point go?", minutes=8, difficulty=2,
     reference=carry, probes=_carry_probes, gradients=True, unit="points",
@@ -91,6 +97,18 @@ first = Exercise(
         "from view 2 to view 1": (
             _moved(back=True),
             "That is the way back, from view 2 to view 1."),
+        "corner 2 taken for a size": (
+            lambda points, first, second: _moved()(points, *(torch.cat([c[:, :2], c[:, :2] + c[:, 2:]], 1)
+                                                             for c in (first, second))),
+            "You took the second corner for the view's size. The size is corner 2 minus corner 1, of both views."),
+        "corners read as x1, x2, y1, y2": (
+            _moved(axes=[0, 2, 1, 3]),
+            "You read the four numbers as x1, x2, y1, y2. They are two corners: x1, y1, then x2, y2."),
+        "the shift in the image": (
+            lambda points, first, second: _shifted(points, first, second),
+            "Your factor is right, the shift is not: the distance of the two corners is one in the *image*. In "
+            "view 2 it "
+            "is that, over the size of view 2."),
         "x and y exchanged": (
             _moved(axes=[1, 0, 3, 2]),
             "Points are x, y, and corners are x1, y1, x2, y2: you read them as y, x."),
@@ -251,6 +269,9 @@ third = Exercise(
         "not clamped": (
             _spread(weigh=lambda s, g: s ** g),
             "A negative cosine to an even power is positive again: clamp at 0 before the power."),
+        "a sigmoid": (
+            _spread(weigh=lambda s, g: s.sigmoid() ** g),
+            "You squash cosines by a sigmoid: one of 0 would still weigh. It is max(cos, 0), to the power gamma."),
         "gamma left out": (
             _spread(weigh=lambda s, g: s.clamp(min=0)),
             "The cosines are not raised to the power gamma: with a larger gamma only places that are much alike "

@@ -63,6 +63,23 @@ add = Exercise(
         "the 2 left out": (
             _plus(two=1.0),
             "The inner product x.y comes with 2c, above and below."),
+        "the two factors exchanged": (
+            lambda x, y, c=1.0: ((1 + 2 * c * _dot(x, y) + c * _dot(x, x)) * x + (1 - c * _dot(y, y)) * y)
+            / (1 + 2 * c * _dot(x, y) + c * c * _dot(x, x) * _dot(y, y)),
+            "The squared lengths have changed places: the factor of x has |y|^2 in it, that of y has |x|^2."),
+        "a sum of squares below": (
+            lambda x, y, c=1.0: ((1 + 2 * c * _dot(x, y) + c * _dot(y, y)) * x + (1 - c * _dot(x, x)) * y)
+            / (1 + 2 * c * _dot(x, y) + c * c * (_dot(x, x) + _dot(y, y))),
+            "Below stands the *product* of the squared lengths, c^2 |x|^2 |y|^2, not their sum."),
+        "no brackets below": (
+            lambda x, y, c=1.0: _plus(over=False)(x, y, c) + 2 * c * _dot(x, y) + c * c * _dot(x, x) * _dot(y, y),
+            "The whole sum 1 + 2c x.y + c^2 |x|^2 |y|^2 is the denominator: put it in brackets, or the division "
+            "ends at "
+            "the 1."),
+        "no brackets above": (
+            lambda x, y, c=1.0: _plus()(x, y, c) + (1 + 2 * c * _dot(x, y) + c * _dot(y, y)) * x * (1 - 1 / (
+                1 + 2 * c * _dot(x, y) + c * c * _dot(x, x) * _dot(y, y))),
+            "Only the last term is divided. The denominator stands below the whole sum: brackets around both terms."),
         "lengths not squared": (
             _plus(square=lambda s: s.clamp_min(1e-30).sqrt()),
             "You took |x| and |y|; the formula has their squares, (x * x).sum(-1, keepdim=True)."),
@@ -113,6 +130,11 @@ def _walk(*, swap=False, back=False, way=lambda x, y, c: mobius_add(-x, y, c), r
     return answer
 
 
+def _times(t, v, c):
+    r = c ** 0.5 * v.norm()
+    return (t[:, None] * r.atanh()).tanh() * v / r
+
+
 def _point_by_point(x, y, t, c=1.0):
     """A right answer: a loop over t, by half the distance."""
     way = mobius_add(-x, y, c)
@@ -149,6 +171,14 @@ way = Exercise(
         "curvature left out": (
             _walk(curved=False),
             "It is right for c = 1 only. Hand c to both sums, and take the length times sqrt(c)."),
+        "no root of c": (
+            _walk(root=lambda c: 1.0),
+            "artanh takes sqrt(c) times the length, which is below 1 in every ball. Without sqrt(c) it is right "
+            "for c = 1 "
+            "only, and NaN where c is small."),
+        "two multiples added": (
+            lambda x, y, t, c=1.0: mobius_add(*(_times(s, v, c) for s, v in ((1 - t, x), (t, y))), c),
+            "That is (1 - t) x (+) t y: in the plane the same way, here another. Go from x, by a share of (-x) (+) y."),
         "c in place of its root": (
             _walk(root=lambda c: c),
             "The length of the step is multiplied by sqrt(c), not c: sqrt(c) |x| < 1 is the ball."),
@@ -227,6 +257,13 @@ def _ratio(*, far=_balls, levels=_levels, itself=False, others=False, sign=1, co
     return answer
 
 
+def _ratio_of_distances(x, labels, omega, weight, c):
+    d, eye, fine = _balls(x, c), torch.eye(len(x), dtype=torch.bool), labels[:, None, 0] == labels[:, 0]
+    error = d[:, None, :] / (d[:, :, None] + 1e-6) + weight * math.log(omega) * _levels(labels).to(d)[:, None, :]
+    mask = (fine & ~eye)[:, :, None] & ~fine[:, None, :]
+    return torch.where(mask, error.square(), 0.0).sum() / mask.sum().clamp(min=1) + 0 * x.sum()
+
+
 def _looped(x, labels, omega=0.1, weight=0.5, c=1.0):
     """A right answer: triple by triple, and by logarithms of similarities."""
     s, levels, terms = (-_balls(x, c)).exp(), labels.shape[1], []
@@ -277,6 +314,10 @@ loss = Exercise(
         "distances of the plane": (
             _ratio(far=lambda x, c: ((x[:, None] - x[None]).square().sum(-1) + 1e-30).sqrt()),
             "You measure with a ruler. The points are in the ball: distance(x[:, None], x[None], c)."),
+        "the ratio of distances": (
+            lambda x, labels, omega=0.1, weight=0.5, c=1.0: _ratio_of_distances(x, labels, omega, weight, c),
+            "You divide distances. The ratio is one of similarities exp(-d), so its logarithm is a *difference* of "
+            "distances, d_jl - d_jk."),
         "absolute errors": (
             _ratio(cost=torch.abs),
             "The error is squared."),
@@ -290,6 +331,9 @@ loss = Exercise(
         "weight left out": (
             _ratio(use=(True, False, True)),
             "weight multiplies the goal."),
+        "weight beside the square": (
+            lambda x, labels, omega=0.1, weight=0.5, c=1.0: weight * _ratio()(x, labels, omega, 1.0, c),
+            "weight multiplies the *goal*, before the square, not the loss."),
         "omega fixed": (
             _ratio(use=(False, True, True)),
             "It is right for omega = 0.1 only."),
@@ -367,7 +411,8 @@ def _two_epochs(step, seed: int, sets: list, sizes: tuple, options: dict):
         asked.append(int(size))
         return _cut(features, int(size))
 
-    for images in sets:
+    for number, images in enumerate(sets):
+        network.train(number == 0)  # it comes in either mode
         got = step(network, optimizer, images.clone(), cut, sizes, **options)
         if got is None or got is Ellipsis:
             return got

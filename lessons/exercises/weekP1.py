@@ -203,6 +203,9 @@ few = Exercise(
         "one too many": (
             lambda labels, order, k: few_labels(labels, order, k + 1),
             "k + 1 pictures of a class: a slice [:k] has k entries."),
+        "the first left out": (
+            lambda labels, order, k: torch.cat([order[labels[order] == c][1:k + 1] for c in labels.unique()]),
+            "You leave out the first picture of each class: positions are counted from 0, and the first k are [:k]."),
         "the last of the order": (
             lambda labels, order, k: few_labels(labels, order.flip(0), k),
             "You take the last pictures of each class in `order`; asked for are the first, so that more labels "
@@ -230,17 +233,20 @@ def _ridge_probes(generator, dtype):
 
 
 def _ridge(features, labels, queries, penalty=0.1, centre=True, scale=True, own=False, back=True,
-           width=True, correction=0, all_classes=False, of_queries=True):
+           width=True, correction=0, all_classes=False, of_queries=True, one_scale=False, solve=True,
+           together=False):
     """`ridge_scores` with a step left out, asked for by name."""
-    mean, std = features.mean(0), features.std(0, correction=correction) + 1e-6
+    of = torch.cat([features, queries]) if together else features
+    mean, std = of.mean(0), of.std(0, correction=correction) + 1e-6
+    std = (features - mean).square().mean().sqrt() + 0 * std if one_scale else std
     mean, std = mean if centre else 0 * mean, std if scale else torch.ones_like(std)
     x = (features - mean) / std
     q = (queries - queries.mean(0)) / (queries.std(0, correction=0) + 1e-6) if own else (queries - mean) / std
     classes = torch.arange(int(labels.max()) + 1) if all_classes else labels.unique()
     y = (labels[:, None] == classes).to(x.dtype)
     middle, d = y.mean(0), x.shape[1] if width else 1
-    weights = torch.linalg.solve(x @ x.T / d + penalty * torch.eye(len(x), dtype=x.dtype),
-                                 y)
+    kernel = x @ x.T / d + penalty * torch.eye(len(x), dtype=x.dtype)
+    weights = torch.linalg.solve(kernel, y) if solve else kernel @ y
     scores = (q if of_queries else x) @ x.T / d @ weights
     return scores + middle if back else scores
 
@@ -283,6 +289,17 @@ ridge = Exercise(
             _but(width=False),
             "Without the division by D the penalty means something else for each width: wide features get almost "
             "none."),
+        "one scale for all dimensions": (
+            _but(one_scale=True),
+            "You divide all dimensions by one number, so those that vary more still count more. Each has its own "
+            "standard deviation: over the pictures, dim 0."),
+        "standardised with the queries": (
+            _but(together=True),
+            "Your mean and standard deviation are those of labelled pictures *and* queries: then a score depends on "
+            "which other test pictures there are."),
+        "multiplied, not solved": (
+            _but(solve=False),
+            "You multiply by the kernel with its penalty. The formula has its inverse: torch.linalg.solve."),
         "the penalty squared into the kernel": (
             lambda features, labels, queries, penalty=0.1: _ridge(features, labels, queries, penalty**2),
             "The penalty itself is added to the diagonal, not its square."),
@@ -335,6 +352,12 @@ def _around(gains: Tensor, half) -> dict:
     return {"low": gains.mean() - half, "mean": gains.mean(), "high": gains.mean() + half}
 
 
+def _median(gains: Tensor, t: float) -> dict:
+    middle = gains.sort().values[[(len(gains) - 1) // 2, len(gains) // 2]].mean()
+    return {end: middle + sign * t * gains.std() / len(gains) ** 0.5 for end, sign in
+            (("low", -1), ("mean", 0), ("high", 1))}
+
+
 def _scipy(a, b, t):
     """A right answer: sums by hand."""
     gains = [float(x) - float(y) for x, y in zip(a, b)]
@@ -370,6 +393,9 @@ pair = Exercise(
         "the variance": (
             lambda a, b, t: _around(a - b, t * (a - b).var() / len(a) ** 0.5),
             "A variance has squared units; an interval needs the standard deviation."),
+        "the median": (
+            lambda a, b, t: _median(a - b, t),
+            "You took the median of the differences. The interval is one of their *mean*."),
         "the extremes": (
             lambda a, b, t: {"low": (a - b).min(), "mean": (a - b).mean(), "high": (a - b).max()},
             "Least and greatest difference of the draws: that grows with their number, and is no interval of the "

@@ -2,17 +2,16 @@
 
     python lessons/grids/week28.py   # what is missing in lessons/runs/28_metric (a second or two of one core each)
 
-All learn from the frozen features of lesson 04's learned SimCLR, standardised. With labels: two layers, and two noisy
-copies of each image's features as views; the loss and its last layer change, steps and batches are equal. SupCon's
-steps are slower, so cross-entropy has a line of as much time, too. Trees: as in the official code only a linear map
-learns; the curvature or the radius changes. Seconds are of the processor, so that a busy machine does not count.
+All learn from the frozen features of lesson 04's learned SimCLR. With labels: two layers, and two noisy copies of each
+image's features as views; the loss and its last layer change. SupCon's steps are slower, so cross-entropy has a line of
+as much time, too. Trees: only a linear map learns; the curvature or the radius changes. Seconds are of the processor.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -38,36 +37,23 @@ FLAT = 1e-4  # a curvature so small that the ball is a plane: distances are twic
 TREES = {"ball-2": {"c": 1.0}, "plane-2": {"c": FLAT}, "rim-2": {"c": 1.0, "radius": 1.0}}  # in 2 dimensions
 
 
-class WithLabels(nn.Module):
-    """Two layers, whose output is measured, and below the loss a linear one."""
-
-    augment = None
-
-    def __init__(self, classes: int | None):
-        super().__init__()
-        width = features()[0].shape[1]
-        self.body = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
-        self.last = nn.Sequential(nn.ReLU(), nn.Linear(width, classes or 64))
-
-
-class Map(nn.Module):
-    """A linear map of frozen features to two dimensions."""
-
-    augment = None
-
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(features()[0].shape[1], 2)
+def build(run: Run) -> nn.Module:
+    """Layers over frozen features: `body`, which is measured, and with labels `last`, between it and the loss."""
+    method, width = nn.Module(), features()[0].shape[1]
+    method.augment, method.last = None, None
+    if run.method == "hyperbolic":
+        method.body = nn.Linear(width, 2)
+        return method
+    method.body = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+    method.last = nn.Sequential(nn.ReLU(), nn.Linear(width, 8 if run.says["line"].startswith("cross") else 64))
+    return method
 
 
 def runs() -> list[Run]:
-    labelled = [Run(f"{line}-s{seed}", seed, "supcon", {}, {**FIT, "steps": steps},
-                    {"line": line, "n": SHAPES, "frozen": "simclr"},
-                    build=lambda run: WithLabels(8 if run.says["line"].startswith("cross") else None))
-                for line, steps in LABELLED.items() for seed in (0, 1, 2)]
-    return [Run(f"{line}-s{seed}", seed, "hyperbolic", options, {"steps": TREE["steps"]},
-                {**TREE, **options, "out": 2, "line": line, "n": SHAPES, "frozen": "simclr"}, build=lambda run: Map())
-            for line, options in TREES.items() for seed in (0, 1, 2)] + labelled
+    lines = [("hyperbolic", line, options, TREE, {**TREE, **options, "out": 2}) for line, options in TREES.items()]
+    lines += [("supcon", line, {}, {**FIT, "steps": steps}, {}) for line, steps in LABELLED.items()]
+    return [Run(f"{line}-s{seed}", seed, method, options, fit, {**says, "line": line, "n": SHAPES, "frozen": "simclr"},
+                build=build) for method, line, options, fit, says in lines for seed in (0, 1, 2)]
 
 
 @lru_cache
@@ -77,16 +63,16 @@ def features() -> tuple[Tensor, Tensor]:
     return (bank - bank.mean(0)) / bank.std(0), (test - bank.mean(0)) / bank.std(0)
 
 
-def with_labels(run: Run, network: WithLabels) -> list[float]:
+def with_labels(run: Run, network: nn.Module) -> list[float]:
     """The loss of each step."""
-    draw, (bank, _), labels = torch.Generator().manual_seed(run.seed), features(), shapes().train.labels
+    draw, bank, labels = torch.Generator().manual_seed(run.seed), features()[0], shapes().train.labels
     optimizer, losses = torch.optim.Adam(network.parameters(), FIT["lr"]), []
     for _ in range(few(run.fit["steps"], 3)):
         rows = torch.randperm(len(bank), generator=draw)[: FIT["batch_size"]]
         views = bank[rows].repeat(2, 1) + FIT["noise"] * torch.randn(2 * len(rows), bank.shape[1], generator=draw)
         z = network.last(network.body(views))
-        loss = (F.cross_entropy(z, labels[rows].repeat(2)) if run.says["line"].startswith("cross") else supcon_loss(
-            torch.stack(z.chunk(2), 1), same_class(labels[rows]), inside=run.says["line"] == "supcon-inside")["loss"])
+        loss = F.cross_entropy(z, labels[rows].repeat(2)) if z.shape[1] == 8 else supcon_loss(
+            torch.stack(z.chunk(2), 1), same_class(labels[rows]), inside=run.says["line"] == "supcon-inside")["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -97,43 +83,37 @@ def with_labels(run: Run, network: WithLabels) -> list[float]:
 def timed(run: Run, out: Path | None = None) -> Made:
     features()
     torch.manual_seed(run.seed)
-    method, began = run.build(run), time.process_time()
-    if isinstance(method, WithLabels):
-        losses, batch = with_labels(run, method), FIT["batch_size"]
-    else:
-        batch = TREE["batch_size"]
-        losses = learn_map(method.linear, features()[0], TREE["clusters"], steps=few(TREE["steps"], 3), batch=batch,
-                           lr=TREE["lr"], weight=TREE["weight"], seed=run.seed, **run.options)
+    method, began, batch = run.build(run), time.process_time(), run.fit["batch_size"]
+    losses = with_labels(run, method) if method.last else learn_map(
+        method.body, features()[0], TREE["clusters"], steps=few(TREE["steps"], 3), batch=batch, lr=TREE["lr"],
+        weight=TREE["weight"], seed=run.seed, **run.options)
     history = History(total_steps=len(losses), batch_size=batch, device="cpu", precision="float32", threads=1)
     record(history, [(step, {"loss": torch.tensor(loss)}) for step, loss in enumerate(losses, 1) if step % 10 == 1])
     history.steps, history.seconds = len(losses), time.process_time() - began
     return Made(run, method, history, shapes())
 
 
-def measured(name: str, bank: Tensor, z: Tensor) -> dict:
+def measured(name: str, bank: Tensor, z: Tensor, kind: str = "control") -> dict:
     test, labels = shapes().test, shapes().train.labels[: len(bank)]
-    return {"name": name, "knn": knn_accuracy(bank, labels, z, test.labels), **cluster_scores(z, test.labels),
-            **by_level(-normalize(z) @ normalize(z).T, test)}
+    return {"name": name, "kind": kind, "knn": knn_accuracy(bank, labels, z, test.labels),
+            **cluster_scores(z, test.labels), **by_level(-normalize(z) @ normalize(z).T, test)}
 
 
 @lru_cache
 def controls() -> list[dict]:
-    train, test = shapes().train.head(2000), shapes().test
-    fresh = reinitialise(ConvNet(), 0).eval()
-    return [measured("SimCLR", *features()) | {"kind": "control"},
-            measured("random encoder", embed(fresh, train), embed(fresh, test)) | {"kind": "control"},
-            measured("raw pixels", raw_pixels(train), raw_pixels(test)) | {"kind": "control"}]
+    looks = {"random encoder": partial(embed, reinitialise(ConvNet(), 0).eval()), "raw pixels": raw_pixels}
+    return [measured("SimCLR", *features()), *(
+        measured(name, look(shapes().train.head(2000)), look(shapes().test)) for name, look in looks.items())]
 
 
 @torch.no_grad()
 def rows(made: Made) -> list[dict]:
-    name, method = str(made.run.says["line"]), made.method
-    if isinstance(method, WithLabels):
-        row = measured(name, *(method.body(part) for part in features()))
-    else:
-        x, d = in_ball(method.linear, features()[1], **made.run.options)
-        row = {"name": name, "radius": float(x.norm(dim=1).mean()), **by_level(d, shapes().test)}
-    return [row | {"kind": "method"}, *controls()]
+    name, body = str(made.run.says["line"]), made.method.body
+    if made.method.last:
+        return [measured(name, *map(body, features()), kind="method"), *controls()]
+    x, d = in_ball(body, features()[1], **made.run.options)
+    return [{"name": name, "radius": float(x.norm(dim=1).mean()), "kind": "method", **by_level(d, shapes().test)},
+            *controls()]
 
 
 GRID = Grid("28_metric", runs, rows, "Lesson 28: what labels are used for, and what a tree is drawn on.",
