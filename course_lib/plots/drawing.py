@@ -23,7 +23,8 @@ GREY = "#999999"
 CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK, YELLOW)
 # One colour per meaning in the whole course. What is neither here is the method of the lesson: THIS.
 THIS = BLUE
-MEANING = {"raw pixels": "#777777", "random encoder": "#BBBBBB", "supervised": GREEN, "chance": BLACK}
+MEANING = {"raw pixels": "#777777", "random encoder": "#BBBBBB", "supervised": GREEN, "chance": BLACK,
+           "the course's SimCLR": ORANGE}
 SIGNED = "RdBu"  # colours of signed maps: positive blue, negative red
 
 

@@ -27,12 +27,21 @@ def _carried(*, start=lambda u, a, b: a + u * (b - a), end=lambda v, a, b: (v - 
     return answer
 
 
+def _shift_too_long(points, first, second):
+    a, b = first[:, None], second[:, None]
+    there = (a[..., 2:] - a[..., :2]) * points / (b[..., 2:] - b[..., :2]) + a[..., :2] - b[..., :2]
+    return there, (there == there.clamp(0, 1)).all(2)
+
+
 CARRY = {
     "the corner of view 1 left out": _carried(start=lambda u, a, b: u * (b - a)),
     "the size of view 1 left out": _carried(start=lambda u, a, b: a + u),
     "the size of view 2 left out": _carried(end=lambda v, a, b: v - a),
     "mirrored views put right first": _carried(sort=True),
     "from view 2 to view 1": _carried(back=True),
+    "corner 2 taken for a size": _carried(start=lambda u, a, b: a + u * b, end=lambda v, a, b: (v - a) / b),
+    "corners read as x1, x2, y1, y2": _carried(order=(0, 2, 1, 3)),
+    "the shift in the image": _shift_too_long,
     "x and y exchanged": _carried(order=(1, 0, 3, 2)),
     "one coordinate is enough": _carried(shown=lambda t, v: ((t >= 0) & (t <= 1)).any()),
     "in the image instead of in the view": _carried(shown=lambda t, v: (v >= 0).all() and (v <= 1).all()),
@@ -90,6 +99,7 @@ PROPAGATE = {
     "a softmax": _gathered(weight=lambda s, g: (g * s).exp(), share=lambda w: w / w.sum()),
     "weights that add up to 1": _gathered(share=lambda w: w / w.sum()),
     "not clamped": _gathered(weight=lambda s, g: s ** g),
+    "a sigmoid": _gathered(weight=lambda s, g: (1 / (1 + torch.exp(-s))) ** g),
     "gamma left out": _gathered(weight=lambda s, g: F.relu(s)),
     "the place itself left out": _gathered(itself=False),
     "values not of length 1": _gathered(value=lambda v: v),

@@ -29,6 +29,13 @@ ADD = {
     "x and y exchanged": lambda x, y, c=1.0: mobius_add(y, x, c),
     "curvature left out": lambda x, y, c=1.0: mobius_add(x, y),
     "the 2 left out": _parts(lambda n, a, b: {"two": 1}),
+    "the two factors exchanged": _parts(lambda n, a, b: {"x2": n["y2"], "y2": n["x2"]}),
+    "a sum of squares below": _parts(
+        lambda n, a, b: {"below": 1 + 2 * n["c"] * n["xy"] + n["cc"] * (n["x2"] + n["y2"])}),
+    "no brackets below": lambda x, y, c=1.0: _parts(lambda n, a, b: {"below": 1})(x, y, c) / 1 + (
+        2 * c * _inner(x, y) + c ** 2 * _inner(x, x) * _inner(y, y)),
+    "no brackets above": lambda x, y, c=1.0: (1 + 2 * c * _inner(x, y) + c * _inner(y, y)) * x + (
+        1 - c * _inner(x, x)) * y / (1 + 2 * c * _inner(x, y) + c ** 2 * _inner(x, x) * _inner(y, y)),
     "lengths not squared": _parts(lambda n, a, b: {"x2": a.norm(dim=-1, keepdim=True),
                                                    "y2": b.norm(dim=-1, keepdim=True)}),
     "c in place of its square": _parts(lambda n, a, b: {"cc": n["c"]}),
@@ -55,6 +62,14 @@ def _loop(*, start=lambda x, y: (x, y), way=lambda x, y, c: mobius_add(-x, y, c)
     return answer
 
 
+def _two_multiples(x, y, t, c=1.0):
+    def times(share, v):
+        r = math.sqrt(c) * torch.linalg.norm(v)
+        return torch.tanh(share * torch.atanh(r)) / r * v
+
+    return torch.stack([mobius_add(times(1 - s, x), times(s, y), c) for s in t])
+
+
 WAY = {
     "a straight line": lambda x, y, t, c=1.0: torch.lerp(x.expand(len(t), -1), y.expand(len(t), -1), t[:, None]),
     "from y to x": _loop(start=lambda x, y: (y, x)),
@@ -64,6 +79,8 @@ WAY = {
     "added as in the plane": _loop(land=lambda x, step, c: torch.add(x, step)),
     "the last sum turned round": _loop(land=lambda x, step, c: mobius_add(step, x, c)),
     "curvature left out": _loop(c_used=lambda c: 1.0),
+    "no root of c": _loop(root=lambda c: 1.0),
+    "two multiples added": _two_multiples,
     "c in place of its root": _loop(root=lambda c: c),
 }
 
@@ -71,12 +88,13 @@ WAY = {
 # ---------------------------------------------------------------- 28.tree_loss
 def _anchors(*, similar=lambda a, b, c: (-distance(a, b, c)).exp(),
              level=lambda labels, j: (labels != labels[j]).sum(1), itself=False, everyone=False, flip=False,
-             cost=lambda e: e ** 2, total=False, fixed=(), cut=False):
+             cost=lambda e: e ** 2, total=False, fixed=(), cut=False, ratio_=None, outside=False):
     """An anchor after the other, by logarithms of similarities."""
     def answer(x, labels, omega=0.1, weight=0.5, c=1.0):
         omega, weight, c = (default if name in fixed else value for name, value, default in
                             (("omega", omega, 0.1), ("weight", weight, 0.5), ("c", c, 1.0)))
-        terms = []
+        terms, factor = [], weight if outside else 1.0
+        weight = 1.0 if outside else weight
         for j in range(len(x)):
             rest = torch.arange(len(x)) != j
             fine = labels[:, 0] == labels[j, 0]
@@ -84,13 +102,13 @@ def _anchors(*, similar=lambda a, b, c: (-distance(a, b, c)).exp(),
             others = rest if everyone else ~fine
             points = x.detach() if cut else x
             logs = similar(points[j], points, c).log()
-            ratio = logs[mates][:, None] - logs[others][None]
+            ratio = ratio_(logs[mates][:, None], logs[others]) if ratio_ else logs[mates][:, None] - logs[others][None]
             goal = -weight * math.log(omega) * level(labels, j)[others].to(x)
             terms.append(cost((-ratio if flip else ratio) - goal).flatten())
         found = torch.cat(terms)
         if not len(found):
             return 0 * x.sum()
-        return (found.sum() if total else found.mean()) + (0 * x.sum() if cut else 0)
+        return factor * (found.sum() if total else found.mean()) + (0 * x.sum() if cut else 0)
 
     return answer
 
@@ -105,10 +123,12 @@ LOSS = {
     "positives as negatives": _anchors(everyone=True),
     "the ratio upside down": _anchors(flip=True),
     "distances of the plane": _anchors(similar=lambda a, b, c: (-((a - b).square().sum(-1) + 1e-30).sqrt()).exp()),
+    "the ratio of distances": _anchors(ratio_=lambda near, far: far / (near - 1e-6)),
     "absolute errors": _anchors(cost=lambda e: e.abs()),
     "a sum over the triples": _anchors(total=True),
     "curvature left out": _anchors(fixed=("c",)),
     "weight left out": _anchors(fixed=("weight",)),
+    "weight beside the square": _anchors(outside=True),
     "omega fixed": _anchors(fixed=("omega",)),
     "detached": _anchors(cut=True),
 }

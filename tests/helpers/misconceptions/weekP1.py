@@ -92,6 +92,8 @@ FEW = {
     "labels not put in order": lambda labels, order, k: torch.cat(
         [order[(labels == c).nonzero().flatten()[:k]] for c in labels.unique()]),
     "one too many": lambda labels, order, k: _walk(labels, order, k + 1),
+    "the first left out": lambda labels, order, k: torch.tensor(
+        [i for c in labels.unique() for i in [j for j in order.tolist() if labels[j] == c][1:][:k]], dtype=torch.long),
     "the last of the order": lambda labels, order, k: torch.cat(
         [order[labels[order] == c][-k:] for c in labels.unique()]),
 }
@@ -123,6 +125,22 @@ def _numbered(features, labels, queries, penalty=0.1):
     return out
 
 
+def _with_queries(features, labels, queries, penalty=0.1):
+    every = torch.vstack([queries, features])
+    middle, spread = every.mean(0), every.var(0, correction=0).sqrt() + 1e-6
+    x, q = (features - middle) / spread, (queries - middle) / spread
+    y = F.one_hot(labels.unique(return_inverse=True)[1]).to(x.dtype)
+    inverse = torch.linalg.inv(x @ x.mT / x.shape[1] + penalty * torch.eye(len(x), dtype=x.dtype))
+    return y.mean(0) + q @ x.mT @ inverse @ y / x.shape[1]
+
+
+def _multiplied(features, labels, queries, penalty=0.1):
+    middle, spread = features.mean(0), features.std(0, correction=0) + 1e-6
+    x, q = (features - middle) / spread, (queries - middle) / spread
+    y = F.one_hot(labels.unique(return_inverse=True)[1]).to(x.dtype)
+    return q @ x.mT / x.shape[1] @ (x @ (x.mT @ y) / x.shape[1] + penalty * y) + y.mean(0)
+
+
 RIDGE = {
     "not centred": lambda features, labels, queries, penalty=0.1: _solved(
         features, labels, queries, penalty, shift=torch.zeros_like(features[0])),
@@ -131,6 +149,10 @@ RIDGE = {
     "queries by their own statistics": _own,
     "the mean is not added back": lambda *a, **k: _solved(*a, add=False, **k),
     "the kernel is not divided by D": lambda *a, **k: _solved(*a, d=1, **k),
+    "one scale for all dimensions": lambda features, labels, queries, penalty=0.1: _solved(
+        features, labels, queries, penalty, spread=(features - features.mean(0)).pow(2).mean() ** 0.5),
+    "standardised with the queries": _with_queries,
+    "multiplied, not solved": _multiplied,
     "the penalty squared into the kernel": lambda features, labels, queries, penalty=0.1: _solved(
         features, labels, queries, penalty * penalty),
     "a column for every number": _numbered,
@@ -163,6 +185,7 @@ PAIR = {
     "without t": lambda a, b, t: _ends_of(_middle(a, b), _error(a, b)),
     "the other way round": lambda a, b, t: _ends_of(-_middle(a, b), t * _error(a, b)),
     "the variance": lambda a, b, t: _ends_of(_middle(a, b), t * np.var((a - b).numpy(), ddof=1) / len(a) ** 0.5),
+    "the median": lambda a, b, t: _ends_of(np.median((a - b).numpy()), t * _error(a, b)),
     "the extremes": lambda a, b, t: dict(
         low=float(min(a - b)), mean=float(_middle(a, b)), high=float(max(a - b))),
 }
