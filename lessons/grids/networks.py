@@ -75,8 +75,9 @@ class Plan:
 
 SHAPES = {
     "vicreg": Plan(2000), "simclr": Plan(4000), "moco": Plan(4000), "moco-v2": Plan(4000), "byol": Plan(6000),
-    "simsiam": Plan(8000), "swav": Plan(3500), "barlow-twins": Plan(4000), "align-uniform": Plan(2000),
-    "roco": Plan(4000), "imco": Plan(4000), "looc": Plan(1500, {"batch_size": 64}),
+    "simsiam": Plan(8000), "swav": Plan(3500), "barlow-twins": Plan(4000),
+    "align-uniform": Plan(3000, {"batch_size": 128}),
+    "roco": Plan(4000), "imco": Plan(4000), "looc": Plan(1200, {"lr": 3e-3}, {"temperature": 0.1}),
     "amdim": Plan(800, {"batch_size": 64, "lr": 3e-3}, convnet=DEEPER),
     "yadim": Plan(800, {"batch_size": 64, "lr": 3e-3}, convnet=DEEPER),
     "cpc": Plan(300, {"batch_size": 64}, {"patch": 16, "step": 8, "rows": (1, 2)}),
@@ -99,6 +100,9 @@ SHAPES = {
     "gatcluster": Plan(4000, {"batch_size": 128}, {"pool": 2048, "passes": 2}),
     "vader": Plan(1500), "pixpro": Plan(2500),
     "supcon": Plan(2000),
+    # clusters of all 20,000 images take half a minute, and are made anew in each epoch
+    "hyperbolic": Plan(500, {"lr": 1e-3}, {"pretext": "simclr", "clusters": (128, 24, 8), "weight": 1.0, "out": 64},
+                       images=8000),
     "dim": Plan(1200, {}, {"estimator": "infonce"}),
 }
 ON_PHOTOGRAPHS = {name: replace(plan, steps=3 * plan.steps) for name, plan in SHAPES.items() if name in PHOTOGRAPHS}
@@ -189,9 +193,10 @@ def measures(method: nn.Module, untrained: nn.Module | None, name: str, seed: in
 
 
 def table(folder: Path) -> str:
-    """Per method and set: kNN, linear probe and fine-tuning, raw pixels and the untrained network; means of seeds.
+    """Per method and set: kNN, linear probe and fine-tuning, raw pixels and the untrained network.
 
-    minutes: of one core; for a run that was interrupted, from its start to its end, pauses included.
+    Of several seeds the mean, and of the network itself the least and the most. minutes: of one core; for a run that
+    was interrupted, from its start to its end, pauses included.
     """
     lines = [["network", "set", "seeds", "kNN", "raw pixels", "untrained", "linear", "untrained", "fine-tuned",
               "untrained", "minutes"]]
@@ -205,9 +210,15 @@ def table(folder: Path) -> str:
                          ("fine_tuned", "random encoder"))]
                 values = [[v for run in mine if (v := run.value(key, row)) is not None] for key, row in cells]
                 lines.append([method_class(name).title, on, str(len(mine)),
-                              *(f"{100 * fmean(v):.1f} %" if v else "-" for v in values),
+                              *(spread(v, row is None) for v, (_, row) in zip(values, cells)),
                               f"{fmean(run.settings.get('cpu_seconds', run.wall_seconds) for run in mine) / 60:.1f}"])
     return text_table(lines) if len(lines) > 1 else "There are no learned networks yet; `course networks` makes them."
+
+
+def spread(values: list[float], ends: bool) -> str:
+    """The mean as a percentage, with the least and the most of several seeds if `ends`; "-" of none."""
+    around = f" ({100 * min(values):.1f} to {100 * max(values):.1f})" if ends and len(values) > 1 else ""
+    return f"{100 * fmean(values):.1f} %{around}" if values else "-"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

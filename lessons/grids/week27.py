@@ -26,8 +26,9 @@ from course_lib.models.backbones import ConvNet
 FIT, PICTURES, PANEL = {"steps": 200, "batch_size": 64, "lr": 3e-3}, 500, 8
 LOOKS = (0, 10, 30, 60, 100, 200)  # steps at which it is asked for points; of seed 0 the first pairs are kept
 VADER = ("vader", {"points": 8, "queue": 1024})
+PIXPRO = {"stage": 1, "hidden": 256, "out": 64}  # the map of 8 x 8 cells
 LINES = {"vader": VADER, "any-point": VADER, "mirror-forgotten": VADER, "simclr": ("simclr", {}),
-         "pixpro": ("pixpro", {"stage": 1, "hidden": 256, "out": 64})}  # the map of 8 x 8 cells
+         "pixpro": ("pixpro", PIXPRO), "pixpro-alone": ("pixpro", {**PIXPRO, "gamma": None})}
 
 
 def build(run: Run) -> nn.Module:
@@ -87,7 +88,7 @@ def watched(run: Run, out: Path | None = None) -> Made:
 
     made = train(run, watch=look)
     cosines = torch.stack([cosines for _, cosines in seen.values()])  # (looks, PANEL, L, L)
-    if run.seed == 0 and run.says["line"] != "any-point":
+    if run.seed == 0 and run.says["line"] not in ("any-point", "pixpro-alone"):
         made.beside[f"{run.says['line']}.pt"] = {
             "steps": list(seen), "cosines": (cosines.clamp(0, 1) * 255).byte(),
             "first": (255 * some.first[:PANEL]).byte(), "second": (255 * some.second[:PANEL]).byte(),

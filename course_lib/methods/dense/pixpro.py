@@ -83,8 +83,9 @@ class PixPro(TwoViewMethod):
     """The method: online encoder, projector and value transform, and the moving average of encoder and projector.
 
     hidden, out: of the projector of 1x1 convolutions (4096 and 256 in the paper). threshold: T. gamma: of the
-    propagation. momentum: rises to 1 along a cosine. stage: which of the backbone's maps is compared, by default the
-    last. recipe: for small sets and short runs; the paper has LARS, rate 1.0 for 256 images, decay 1e-5.
+    propagation; None: without it, y = g(x). momentum: rises to 1 along a cosine. stage: which of the backbone's maps
+    is compared, by default the last. recipe: for small sets and short runs; the paper has LARS, rate 1.0 for 256
+    images, decay 1e-5.
     """
 
     title = "PixPro"
@@ -95,12 +96,12 @@ class PixPro(TwoViewMethod):
     backbone: ConvBackbone
 
     def __init__(self, backbone: ConvBackbone, image_size: int = 32, hidden: int = 512, out: int = 128,
-                 threshold: float = 0.7, gamma: float = 2.0, momentum: float = 0.99, stage: int = -1,
+                 threshold: float = 0.7, gamma: float | None = 2.0, momentum: float = 0.99, stage: int = -1,
                  augment: Augment | None = None, other: Augment | None = None):
         super().__init__()
         check_maps(backbone, stage, self.title)
         check_positive("threshold", threshold)
-        if gamma < 0:
+        if gamma is not None and gamma < 0:
             raise ValueError(f"gamma is {gamma}; expected a power of 0 or more")
         self.backbone, self.stage = backbone, stage
         width = backbone.widths[stage]
@@ -125,7 +126,9 @@ class PixPro(TwoViewMethod):
     def loss(self, views: tuple[Tensor, Tensor, Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
         a, b, first, second = views
         x1, x2 = self.maps(a), self.maps(b)  # (B, out, h, w)
-        y1, y2 = (propagate(x, self.transform(x), self.gamma) for x in (x1, x2))
+        y1, y2 = self.transform(x1), self.transform(x2)
+        if self.gamma is not None:
+            y1, y2 = propagate(x1, y1, self.gamma), propagate(x2, y2, self.gamma)
         with torch.no_grad():
             backbone, projector = self.target.module
             keys1, keys2 = (projector(backbone.stages(standardize(view))[self.stage]) for view in (a, b))

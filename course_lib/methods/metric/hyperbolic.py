@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.augment.pixels import standardize
-from course_lib.augment.views import SHAPES_VIEWS, Augment
+from course_lib.augment.views import TURNED_VIEWS, Augment
 from course_lib.collectives import gather
 from course_lib.data.images import Batch
 from course_lib.methods.base import Method
@@ -112,9 +112,10 @@ class Hyperbolic(Method):
 
     out: its dimensions. curvature: c. clusters: of each level, the finest first. omega, weight: of the loss.
     similarity: "distance", exp(-d), or "product". radius: None, or the length to which embeddings are scaled before
-    they enter the ball (the release: 1). every: epochs between two clusterings. Begin with a backbone that has learned
-    something (`--weights`, or `pretext`, a run's folder or the name of a learned network); clusters of a random one
-    follow colour. recipe: for short runs; the release has Adam, 1e-5, batches of 16 clusters with 8 images each.
+    they enter the ball (the release: 1). every: epochs between two clusterings. standardized: features are, by channel,
+    before they are clustered, so that no few of them decide. Begin with a backbone that has learned something
+    (`--weights`, or `pretext`, a run's folder or the name of a learned network); clusters of a random one follow
+    colour. recipe: for short runs; the release has Adam, 1e-5, batches of 16 clusters with 8 images each.
     """
 
     title = "Hyperbolic"
@@ -122,12 +123,12 @@ class Hyperbolic(Method):
     recipe = {"lr": 3e-4, "batch_size": 64}
     explored = ("map",)
     begins_with = ("pretext",)
-    shapes_options = {"augment": SHAPES_VIEWS}
+    shapes_options = {"augment": TURNED_VIEWS, "standardized": True}
 
     def __init__(self, backbone: Backbone, image_size: int = 32, pretext: str = "", out: int = 16,
                  curvature: float = 1.0, clusters: tuple[int, ...] = (64, 16), omega: float = 0.1,
                  weight: float = 0.1, similarity: str = "distance", radius: float | None = None, every: int = 1,
-                 augment: Augment | None = None):
+                 standardized: bool = False, augment: Augment | None = None):
         super().__init__()
         for name, value in (("curvature", curvature), ("omega", omega), ("every", every)):
             check_positive(name, value)
@@ -138,7 +139,7 @@ class Hyperbolic(Method):
             raise ValueError(f"similarity is {similarity!r}; expected 'distance' or 'product'")
         self.backbone, self.map = backbone, nn.Linear(backbone.dim, out)
         self.curvature, self.clusters, self.omega, self.weight = curvature, tuple(clusters), omega, weight
-        self.similarity, self.radius, self.every = similarity, radius, every
+        self.similarity, self.radius, self.every, self.standardized = similarity, radius, every, standardized
         self.pretext, self.levels, self.stale = pretext, Levels(), False
         self.augment = augment or Augment(image_size)
 
@@ -150,7 +151,14 @@ class Hyperbolic(Method):
     def prepare(self, images: Tensor) -> None:
         """The first levels, unless they are known; see `use_levels`."""
         if not len(self.levels):
-            self.use_levels(ward_levels(through(self, self.embed, images), self.clusters))
+            self.use_levels(self.tree(images))
+
+    def tree(self, images: Tensor) -> Tensor:
+        """Images -> (N, M) int64, each one's cluster at every level, by the features as they are now."""
+        z = through(self, self.embed, images)
+        if self.standardized:
+            z = (z - z.mean(0)) / z.std(0).clamp(min=1e-6)
+        return ward_levels(z, self.clusters)
 
     def use_levels(self, labels: Tensor) -> None:
         """Labels (N, M) int64 of all images, the finest level first."""
@@ -164,7 +172,7 @@ class Hyperbolic(Method):
         if batch.source is None:
             raise ValueError("this batch does not hold the set that it is from: give Batch(..., source=images)")
         if self.stale:
-            self.use_levels(ward_levels(through(self, self.embed, batch.source), self.clusters))
+            self.use_levels(self.tree(batch.source))
             self.stale = False
         self.levels.check(len(batch.source), "the clusters")
         views = torch.cat([self.augment(batch.images, generator) for _ in range(2)])
