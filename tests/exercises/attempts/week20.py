@@ -345,7 +345,7 @@ return float(loss)
         ("the loss after the step is returned", 0, "return loss.item()",
          "return contrast(F.normalize(query(view), dim=-1), k, rows).item()"),
         ("queues returned in place of the loss", 0, "return loss.item()", "return float(len(queues))"),
-        ("keys without the no_grad, detached too late", 0, "with torch.no_grad():\n    for each", "if True:\n    for each",
-         "enqueue(k[i, i])", "enqueue(k[i, i].detach())"),
+        ("keys without the no_grad, detached too late", 0, "with torch.no_grad():\n    for each",
+         "if True:\n    for each", "enqueue(k[i, i])", "enqueue(k[i, i].detach())"),
     ]),
 }

@@ -278,7 +278,8 @@ return torch.arange(images * height * width).view(images, height, width) % heigh
         ("upwards", "n = torch.arange(images * height * width).view(images, height, width)\n"
          "return n[:, :height - rows].flip(1).flatten()"),
         ("decimals", 0, ".reshape(-1)", ".reshape(-1) / 1"),
-        ("label inside the row", 0, "return (b * height", "return ((b * height", ".reshape(-1)", " % width).reshape(-1)"),
+        ("label inside the row", 0, "return (b * height", "return ((b * height", ".reshape(-1)",
+         " % width).reshape(-1)"),
     ]),
     "24.yadim_step": Tries([
         """
@@ -360,7 +361,8 @@ return loss.item()
         ("next image", 0, "m1[i, :, cell1]", "m1[i, :, cell1].roll(1, 0)"),
         ("second view without a gradient", 0, "m2 = network(view2).flatten(2)",
          "with torch.no_grad():\n    m2 = network(view2).flatten(2)"),
-        ("one cell for all images", 0, "m1[i, :, cell1]", "m1[:, :, cell1[0]]", "m2[i, :, cell2]", "m2[:, :, cell2[0]]"),
+        ("one cell for all images", 0, "m1[i, :, cell1]", "m1[:, :, cell1[0]]", "m2[i, :, cell2]",
+         "m2[:, :, cell2[0]]"),
         ("last cell", 0, "m1[i, :, cell1]", "m1[:, :, -1]", "m2[i, :, cell2]", "m2[:, :, -1]"),
         ("cell counted from 1", 0, "m1[i, :, cell1]", "m1[i, :, cell1 - 1]", "m2[i, :, cell2]", "m2[i, :, cell2 - 1]"),
         ("rows and columns exchanged", 1, "cell // w, cell % w",
