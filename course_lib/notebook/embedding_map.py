@@ -76,18 +76,19 @@ class EmbeddingMap:
         return flat.reshape(-1, self.data["count"], 2).astype(np.float32) / SPAN
 
     def figure(self) -> Figure:
-        """The maps at the last checkpoint as a picture, of at most 500 images; colours: the first cause, if it has
-        categories, else the class.
-        """
+        """The maps at the last checkpoint as a picture, of at most 500 images, coloured by the first cause."""
         some = np.linspace(0, self.data["count"] - 1, min(STILL, self.data["count"])).round().astype(int)
         maps = {network["name"]: self.points(i)[-1][some] * (1, -1) for i, network in enumerate(self.data["networks"])}
-        labels, classes, legend = None if self._labels is None else self._labels[some], self._classes, "class"
+        labels, classes, more = None if self._labels is None else self._labels[some], self._classes, {}
         for cause in self.data["causes"]:
-            if cause["name"] == self.data["colour"] and cause["kind"] == "category":
+            if cause["name"] == self.data["colour"]:
                 labels = torch.from_numpy(np.frombuffer(cause["codes"], "<i2")[some].astype(np.int64))
-                classes, legend = tuple(cause["names"]), cause["name"]
+                classes, more["legend"] = tuple(cause["names"]), cause["name"]
+                if cause["kind"] != "category":
+                    ends = (0.0, 1.0) if cause["kind"] == "circular" else (cause["low"], cause["high"])
+                    more |= {"scale": self.data["scales"][cause["kind"]], "ends": ends}
         thumbnails = None if self._thumbnails is None else self._thumbnails[some]
-        return embedding(maps, labels, classes, thumbnails=thumbnails, title=self.data["title"], most=24, legend=legend)
+        return embedding(maps, labels, classes, thumbnails=thumbnails, title=self.data["title"], most=24, **more)
 
     def html(self) -> str:
         """The explorer as a page of its own, without a kernel or a network."""

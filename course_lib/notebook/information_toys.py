@@ -5,15 +5,20 @@ Digits are scikit-learn's, 1797 pictures of 8x8 pixels that need no download: 12
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from course_lib.augment.colour import adjust_hue
+from course_lib.augment.pixels import to_float
+from course_lib.data.images import ImageSet
+from course_lib.evaluate.features import embed
 from course_lib.evaluate.neighbours import knn_accuracy
+from course_lib.methods.contrastive.relic import ReLIC, divergence, log_likeness
 from course_lib.methods.information import estimators as mi
 from course_lib.models.invertible import InvertibleNet
 
@@ -66,6 +71,25 @@ def readings(critic: Callable[[Tensor, Tensor], Tensor], draw: Callable[[], tupl
              estimate: Estimate, batches: int = 200) -> Tensor:
     """What an estimator reads on fresh batches, (batches,) in nats."""
     return torch.stack([estimate(critic(*draw())) for _ in range(batches)])
+
+
+def read_gaussians(names: Sequence[str], truths: Sequence[float], dim: int, n: int, seed: int, steps: int,
+                   batches: int = 200) -> list[dict]:
+    """Of Gaussians of each true information (nats): a critic trained by the first of ESTIMATORS named, read by each.
+
+    -> rows of scores: the reading is the mean of `batches` fresh batches of n pairs, the spread their deviation.
+    """
+    found = []
+    for nats in truths:
+        draws = torch.Generator().manual_seed(100 + seed)
+        draw = partial(mi.correlated_gaussians, n, mi.gaussian_correlation(nats, dim), dim, draws)
+        torch.manual_seed(seed)
+        critic = train_critic(names[0], draw, dim, steps)
+        for name in names:
+            read = readings(critic, draw, ESTIMATORS[name], batches)
+            found.append({"name": f"{name}, {nats:g} nats", "kind": "method", "estimator": name, "truth": nats,
+                          "reading": float(read.mean()), "spread": float(read.std())})
+    return found
 
 
 # ------------------------------------------------------------------------------------------------ digits
@@ -205,6 +229,26 @@ def probed(encoder: Callable[[Tensor], Tensor], count: int, generator: torch.Gen
                                         for n, test in ((2000, False), (1000, True)))
     z, z_asked = encoder(x), encoder(asked)
     return [linear_probe(z, known[:, place], z_asked, truth[:, place]) for place in range(count)]
+
+
+def read_rows(seed: int, weight: float, count: int, steps: int) -> list[dict]:
+    """Rows of scores: `train_rows`, and raw pixels for comparison."""
+    bound, accuracy = train_rows(seed, weight, count, steps)
+    pixels = probed(lambda x: x.flatten(1), count, torch.Generator().manual_seed(seed))
+    return [{"name": "rows", "kind": "method", "bound": bound, "digits": accuracy},
+            {"name": "raw pixels", "kind": "control", "digits": pixels}]
+
+
+# ------------------------------------------------------------------------------------------------ turned hues
+@torch.no_grad()
+def under_turned_hues(method: ReLIC, bank: ImageSet, test: ImageSet, turns: Sequence[float]) -> dict:
+    """Test images whose hues are turned by parts of the circle: their kNN, and how far likenesses move (KL, nats)."""
+    turned = [adjust_hue(to_float(test.images), torch.full((len(test),), turn)) for turn in turns]
+    looks = [embed(method, (255 * each).round().byte()) for each in turned]
+    outputs, known = [method.critic(each)[:256] for each in looks], embed(method, bank)
+    likeness = [log_likeness(each, outputs[0], method.temperature) for each in outputs]
+    return {"turned_knn": [knn_accuracy(known, bank.labels, z, test.labels) for z in looks],
+            "turned_kl": [float(divergence(likeness[0], each)) for each in likeness]}
 
 
 # ------------------------------------------------------------------------------------------------ the best critic

@@ -14,6 +14,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
@@ -115,8 +117,11 @@ def project(features: Tensor, method: str = "pca", seed: int = 0, start: Tensor 
 @drawn
 def embedding(points: Tensor | np.ndarray | Mapping[str, Tensor | np.ndarray], labels: Tensor | None = None,
               classes: Sequence[str] = (), thumbnails: Tensor | None = None, title: str = "",
-              most: int = 150, legend: str = "class") -> Figure:
+              most: int = 150, legend: str = "class", scale: Sequence[str] = (),
+              ends: tuple[float, float] = (0.0, 1.0)) -> Figure:
     """Points (N, 2), coloured by class if there are `labels`, which `classes` names; `legend`: what they are.
+
+    scale: colours of a number that goes from ends[0] to ends[1]; then `labels` say which of them.
 
     thumbnails (N, 3, H, W): draw up to `most` of these images at their points, without overlap. points may be name ->
     (N, 2): maps of the same images side by side.
@@ -124,17 +129,20 @@ def embedding(points: Tensor | np.ndarray | Mapping[str, Tensor | np.ndarray], l
     maps = {name: as_array(p) for name, p in (points if isinstance(points, Mapping) else {title: points}).items()}
     figure, panels = plt.subplots(1, len(maps), figsize=(WIDTH, 5.6 / len(maps) ** 0.5), squeeze=False)
     for axes, (name, places) in zip(panels.flat, maps.items()):
-        _scatter(axes, places, labels, classes)
+        _scatter(axes, places, labels, scale or classes, bool(scale))
         if thumbnails is not None:
-            _pictures(axes, places, labels, thumbnails, most // len(maps), len(maps))
+            _pictures(axes, places, labels, thumbnails, most // len(maps), scale or CYCLE)
         axes.set(xticks=[], yticks=[], xlabel="first coordinate", ylabel="second coordinate", title=name)
         axes.margins(0.06)
     if title and isinstance(points, Mapping):
         figure.suptitle(title, x=0.01, ha="left")
-    if labels is not None:
+    if scale:
+        colours = ScalarMappable(Normalize(*ends), ListedColormap(list(scale)))
+        figure.colorbar(colours, ax=list(panels.flat), label=legend, shrink=0.6, aspect=30)
+    elif labels is not None:
         handles, names = panels[0, 0].get_legend_handles_labels()
-        scale = max(1, 6 / _size(len(labels)) ** 0.5)
-        figure.legend(handles, names, loc="outside right center", title=legend, markerscale=scale)
+        larger = max(1, 6 / _size(len(labels)) ** 0.5)
+        figure.legend(handles, names, loc="outside right center", title=legend, markerscale=larger)
     return figure
 
 
@@ -142,9 +150,11 @@ def _size(count: int) -> float:
     return float(np.clip(9000 / max(1, count), 10, 40))
 
 
-def _scatter(axes, points: np.ndarray, labels: Tensor | None, classes: Sequence[str]) -> None:
+def _scatter(axes, points: np.ndarray, labels: Tensor | None, classes: Sequence[str], colours: bool) -> None:
     style = {"s": _size(len(points)), "edgecolors": "#444444", "linewidths": 0.25}
-    if labels is not None:
+    if labels is not None and colours:
+        axes.scatter(*points.T, color=[classes[int(code)] if code >= 0 else GREY for code in labels], **style)
+    elif labels is not None:
         for number in map(int, np.unique(as_array(labels))):
             name = classes[number] if len(classes) else str(number)
             colour = CYCLE[number % 8]
@@ -156,15 +166,15 @@ def _scatter(axes, points: np.ndarray, labels: Tensor | None, classes: Sequence[
 
 
 def _pictures(axes, points: np.ndarray, labels: Tensor | None, images: Tensor, most: int,
-              columns: int) -> None:
-    pixels, taken = as_pixels(images), []
+              colours: Sequence[str]) -> None:
+    pixels, taken, columns = as_pixels(images), [], len(axes.figure.axes)
     one = np.array((0.062 * columns, 0.088 * columns ** 0.5))  # a thumbnail's share of the map
     cells = points / (np.ptp(points, axis=0) + 1e-12) / one
     for index, place in enumerate(cells):
         if len(taken) < most and all(np.abs(place - other).max() > 1 for other in taken):
             taken.append(place)
             box = OffsetImage(pixels[index], zoom=22 / pixels.shape[1])
-            colour = CYCLE[int(labels[index]) % 8] if labels is not None else "none"
+            colour = colours[int(labels[index]) % len(colours)] if labels is not None else "none"
             axes.add_artist(AnnotationBbox(box, points[index], pad=0.08, bboxprops={"edgecolor": colour, "lw": 1.5}))
 
 

@@ -38,7 +38,7 @@ def _without_own(scores):
 
 bound = Exercise(
     key="20.bound", title="How much do two views share?", minutes=8, difficulty=2,
-    reference="course_lib.methods.information.estimators:infonce", probes=_bound_probes, gradients=True,
+    reference="course_lib.methods.information.estimators:infonce", probes=_bound_probes, gradients=True, plain=True,
     wrong={
         "log N left out": (
             lambda scores: _bound(scores, count=lambda n: 1),

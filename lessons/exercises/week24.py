@@ -222,7 +222,7 @@ def _by_einsum(sources, targets, clip=20.0, weight=0.05):
 
 
 second = Exercise(
-    key="24.map_loss", title="A cell finds its image among the maps", minutes=12, difficulty=3,
+    key="24.map_loss", title="A place finds its image among the maps", minutes=12, difficulty=3,
     reference=map_loss, probes=_map_probes, gradients=True,
     wrong={
         "the width in place of its root": (
@@ -344,8 +344,8 @@ third = Exercise(
     wrong={
         "height and width exchanged": (
             partial(_labels, line=lambda height, width: height),
-            "A step down a row skips one row of patches, and a row has `width` of them, not `height`. With this fault "
-            "CPC's loss stays at guessing: try it below."),
+            "A step down a row skips one row of patches, and a row has `width` of them, not `height`. What this fault "
+            "does to CPC's loss stands below."),
         "the patch itself": (
             partial(_labels, step=lambda rows: 0),
             "These are the numbers of the patches that predict. The right ones are `rows` rows further down."),

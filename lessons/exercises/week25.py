@@ -22,8 +22,9 @@ def _split(scores: Tensor) -> tuple[Tensor, Tensor]:
 def _infonce_probes(generator, dtype):
     # entries far enough apart that rows, columns and the whole square tell different stories
     return [(2 * randn(generator, dtype, n, n) + shift * torch.arange(n, dtype=dtype)[:, None],)
-            for n, shift in ((5, 0.3), (8, -0.4), (3, 1.0))] + [(torch.zeros(6, 6, dtype=dtype),),
-                                                               (300 * randn(generator, dtype, 4, 4),)]
+            for n, shift in ((5, 0.3), (8, -0.4), (3, 1.0))] + [
+        (torch.zeros(6, 6, dtype=dtype),), (300 * randn(generator, dtype, 4, 4),),
+        (randn(generator, dtype, 7, 7) + 9 * torch.eye(7, dtype=dtype),)]  # the last reads nearly log N
 
 
 def _info(*, pick=lambda s: s.diagonal(), rivals=lambda s: s.logsumexp(1), total=lambda v: v.mean(),
@@ -45,7 +46,7 @@ def _row_by_row(scores):
 
 
 first = Exercise(
-    key="25.infonce", title="A bound with a ceiling", minutes=6, difficulty=2, gradients=True,
+    key="25.infonce", title="A bound with a ceiling", minutes=6, difficulty=2, gradients=True, plain=True,
     reference="course_lib.methods.information.estimators:infonce", probes=_infonce_probes,
     wrong={
         "without log N": (
@@ -159,7 +160,7 @@ def _by_mask(scores):
 
 
 second = Exercise(
-    key="25.dv", title="A bound over places", minutes=8, difficulty=3, gradients=True,
+    key="25.dv", title="A bound over places", minutes=8, difficulty=3, gradients=True, plain=True,
     reference="course_lib.methods.information.estimators:donsker_varadhan", probes=_dv_probes,
     wrong={
         "places masked in place of pairs": (
@@ -193,6 +194,18 @@ second = Exercise(
             _dv(product=lambda s: torch.stack([_log_mean_exp(row) for row in _split(s)[1].chunk(len(s))]).mean()),
             "You take the logarithm for each image and average these. One mean over all other pairs, and its "
             "logarithm last."),
+        "half of the other pairs": (
+            _dv(product=lambda s: _log_mean_exp(s[torch.ones(len(s), len(s)).triu(1).bool()])),
+            "Your second mean runs over the pairs above the diagonal alone. x_i with y_j and x_j with y_i are two "
+            "draws: all N (N - 1) pairs off the diagonal."),
+        "the other half of the other pairs": (
+            _dv(product=lambda s: _log_mean_exp(s[torch.ones(len(s), len(s)).tril(-1).bool()])),
+            "Your second mean runs over the pairs below the diagonal alone. Those above are draws of the product, "
+            "too: all N (N - 1) pairs off the diagonal."),
+        "one other image for each": (
+            _dv(product=lambda s: _log_mean_exp(s[torch.eye(len(s)).bool().roll(1, 0)])),
+            "You pair each x with one other y, which leaves most draws of the product unused: all N (N - 1) pairs off "
+            "the diagonal."),
         "a sum of exponentials": (
             _dv(product=lambda s: _split(s)[1].flatten().logsumexp(0)),
             "logsumexp is the logarithm of a *sum*. Take off the logarithm of how many entries it has."),
@@ -377,6 +390,8 @@ def _updates(step, seed: int, batches: list, estimate):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder, place, code = _MapAndCode(), nn.Conv2d(4, 7, 1), nn.Linear(5, 7)
+        with torch.no_grad():
+            place.weight.mul_(6)  # some scores are above 1, as a trained critic's are
     parts = nn.ModuleList([encoder, place, code]).to(dtype)
     optimizer = torch.optim.SGD(parts.parameters(), lr=0.2, momentum=0.5)
     found, held = [], False

@@ -20,6 +20,20 @@ for a in range(len(scores)):
     for s in scores[a][positive[a]]:
         total = total + torch.logsumexp(torch.cat([s[None], scores[a][negative[a]]]), 0) - s
 return total / positive.sum()
+""", """
+rest = torch.logsumexp(scores.masked_fill(~negative, float("-inf")), dim=1, keepdim=True)
+return -F.logsigmoid(scores - rest).masked_select(positive).mean()
+""", """
+top = scores.max(dim=1, keepdim=True).values
+e = torch.exp(scores - top)
+below = (e * negative).sum(1, keepdim=True)
+share = e / (e + below)
+return -torch.log(share)[positive].mean()
+""", """
+a, c = torch.where(positive)
+rivals = scores[a].masked_fill(~negative[a], -torch.inf)
+logits = torch.cat([scores[a, c].unsqueeze(1), rivals], dim=1)
+return F.cross_entropy(logits, torch.zeros(len(a), dtype=torch.long))
 """], [
         ("log of the mean share", """
 rest = scores.masked_fill(~negative, -torch.inf).logsumexp(1, keepdim=True)
@@ -55,6 +69,30 @@ return F.cross_entropy(scores, positive.float().argmax(1))
 return F.binary_cross_entropy_with_logits(scores, positive.to(scores.dtype))
 """),
         ("a mask of -10", 0, "torch.full_like(scores, low)", "torch.full_like(scores, -10)"),
+        ("soft labels", "return F.cross_entropy(scores, positive.to(scores.dtype) / positive.sum(1, keepdim=True))"),
+        ("soft labels over what is seen", "seen = scores.masked_fill(~(positive | negative), -1e9)\n"
+         "return F.cross_entropy(seen, positive.to(scores.dtype) / positive.sum(1, keepdim=True))"),
+        ("SupCon's sum", "rest = scores.masked_fill(~(positive | negative), -torch.inf).logsumexp(1, keepdim=True)\n"
+         "each = ((rest - scores) * positive).sum(1) / positive.sum(1)\nreturn each.mean()"),
+        ("the mask turned round", 0, "torch.where(negative,", "torch.where(~negative,"),
+        ("along the columns", 0, "logsumexp(dim=-1)", "logsumexp(dim=-1).roll(1)"),
+        ("the sign inside", 1, "F.softplus(rest[rows] - s)", "F.softplus(s - rest[rows])"),
+        ("a hard cut against overflow", 0, "low = torch.finfo(scores.dtype).min",
+         "low = torch.finfo(scores.dtype).min\nscores = scores.clamp(max=80)"),
+        ("a sum over each row, the mean over rows", 0, "(each * positive).sum() / positive.sum()",
+         "(each * positive).sum(1).mean()"),
+        ("the best positive of each row", 0, "(each * positive).sum() / positive.sum()",
+         "each.masked_fill(~positive, torch.inf).amin(1).mean()"),
+        ("the worst positive of each row", 0, "(each * positive).sum() / positive.sum()",
+         "(each * positive).amax(1).mean()"),
+        ("scores of length 1", 0, "low = torch.finfo", "scores = F.normalize(scores, dim=1)\nlow = torch.finfo"),
+        ("a temperature", 0, "low = torch.finfo", "scores = scores / 0.1\nlow = torch.finfo"),
+        ("the sum of negatives, not of their exponentials", 1,
+         "scores.masked_fill(negative.logical_not(), float(\"-inf\")).logsumexp(1)", "(scores * negative).sum(1)"),
+        ("negatives weighed by positives", 1, "logsumexp(1)", "logsumexp(1) + positive.sum(1).log()"),
+        ("plain number", 1, ".mean()", ".mean().item()"),
+        ("zeros count in the mean", 0, "(each * positive).sum() / positive.sum()",
+         "torch.where(positive, each, 0.0).sum(1).div(scores.shape[1]).mean()"),
     ]),
     "24.map_loss": Tries([
         """
@@ -81,6 +119,27 @@ for i in range(n):
     rest = torch.cat([soft[i, :i].flatten(), soft[i, i + 1:].flatten()]).logsumexp(0)
     losses.append((torch.logaddexp(soft[i, i], rest) - soft[i, i]).mean())
 return torch.stack(losses).mean() + weight * scores.square().mean()
+""", """
+n, d = sources.shape
+places = targets.shape[2] * targets.shape[3]
+cells = targets.permute(0, 2, 3, 1).reshape(n * places, d)
+s = torch.mm(sources, cells.T) * d ** -0.5
+c = clip * torch.tanh(s / clip)
+owner = torch.arange(n * places) // places
+positive = torch.arange(n)[:, None] == owner[None]
+return weight * torch.mean(s ** 2) + nce(c, positive, ~positive)
+""", """
+n, d = sources.shape
+s = torch.einsum("id,jdl->ijl", sources, targets.flatten(2)).div(math.sqrt(d))
+soft = (s / clip).tanh().mul(clip)
+same = torch.eye(n, dtype=torch.bool)[..., None].expand_as(s)
+return nce(soft.flatten(1), same.flatten(1), ~same.flatten(1)) + weight * s.pow(2).mean()
+""", """
+n, d, h, w = targets.shape
+cells = torch.cat([targets[j].reshape(d, h * w) for j in range(n)], dim=1)
+raw = sources @ cells / math.sqrt(d)
+own = torch.block_diag(*[torch.ones(1, h * w)] * n).bool()
+return nce(clip * torch.tanh(raw / clip), own, own == False) + weight * (raw * raw).sum() / raw.numel()
 """], [
         ("clip fixed", 0, "torch.tanh(raw / clip) * clip", "torch.tanh(raw / 20) * 20"),
         ("weight fixed", 0, "weight * raw", "0.05 * raw"),
@@ -120,6 +179,27 @@ return F.cross_entropy(soft.amax(2), torch.arange(N)) + weight * raw.pow(2).mean
         ("two of them", 0, "return nce(soft, own, torch.logical_not(own)) + weight * raw.pow(2).mean()",
          "return nce(soft, own, torch.logical_not(own)), weight * raw.pow(2).mean()"),
         ("added over places", 0, "return nce(", "return h * w * nce("),
+        ("square of the mean", 0, "raw.pow(2).mean()", "raw.mean().pow(2)"),
+        ("variance of the scores", 0, "raw.pow(2).mean()", "raw.var()"),
+        ("norm of the scores", 0, "raw.pow(2).mean()", "raw.norm()"),
+        ("squares of the rivals alone", 0, "raw.pow(2).mean()", "raw[~own].pow(2).mean()"),
+        ("squares added in each row", 0, "raw.pow(2).mean()", "raw.pow(2).sum(1).mean()"),
+        ("squares of unscaled products", 0, "raw.pow(2).mean()", "(sources @ flat.t()).pow(2).mean()"),
+        ("half of the regulariser", 0, "+ weight * raw", "+ 0.5 * weight * raw"),
+        ("divided by the clip at the end", 0, "torch.tanh(raw / clip) * clip", "torch.tanh(raw / clip) / clip"),
+        ("arctangent", 0, "torch.tanh(raw / clip) * clip", "torch.atan(raw / clip) * clip"),
+        ("clipped twice", 0, "torch.tanh(raw / clip) * clip", "torch.tanh(torch.tanh(raw / clip)) * clip"),
+        ("targets of length 1", 0, "raw = (sources @ flat.t())", "raw = (sources @ F.normalize(flat, dim=1).t())"),
+        ("sources detached", 0, "sources @ flat", "sources.detach() @ flat"),
+        ("only the first place", 0, "N, d, h, w = targets.shape", "targets = targets[:, :, :1, :1]\n"
+         "N, d, h, w = targets.shape"),
+        ("the diagonal as the mask", 0, "own = who[None, :] == torch.arange(N)[:, None]",
+         "own = torch.eye(N, N * h * w, dtype=torch.bool)"),
+        ("the next image's places", 0, "own = who[None, :] == torch.arange(N)[:, None]",
+         "own = (who[None, :] + 1) % N == torch.arange(N)[:, None]"),
+        ("root of half the width", 0, "d ** 0.5", "(d / 2) ** 0.5"),
+        ("both directions", 0, "return nce(soft, own, torch.logical_not(own))",
+         "return nce(soft, own, torch.logical_not(own)) + nce(soft.T, own.T, torch.logical_not(own).T)"),
     ]),
     "24.labels": Tries([
         """
@@ -136,6 +216,16 @@ return torch.tensor(out)
 """, """
 grid = einops.rearrange(torch.arange(images * height * width), "(b r c) -> b r c", r=height, c=width)
 return einops.rearrange(grid[:, rows:, :], "b r c -> (b r c)")
+""", """
+patches = height * width
+one = torch.arange(rows * width, patches)
+return (one[None] + patches * torch.arange(images)[:, None]).flatten()
+""", """
+here = torch.arange(images * height * width).view(images, height, width)[:, :height - rows]
+return (here + rows * width).contiguous().view(-1)
+""", """
+b, r, c = torch.meshgrid(torch.arange(images), torch.arange(height - rows), torch.arange(width), indexing="ij")
+return ((b * height + r + rows) * width + c).flatten().long()
 """], [
         ("heights for widths", 0, "(r + rows) * width", "(r + rows) * height"),
         ("widths run over heights", 0, "torch.arange(width)", "torch.arange(height)"),
@@ -166,6 +256,30 @@ return torch.arange(images * height * width)[rows * width:]
         ("a mask", """
 return torch.arange(images * height * width).view(images, height, width) % height >= rows
 """),
+        ("who predicts", "n = torch.arange(images * height * width).view(images, height, width)\n"
+         "return n[:, :-rows].flatten()"),
+        ("rows cut off the images", "n = torch.arange(images * height * width).view(images, height, width)\n"
+         "return n[rows:].flatten()"),
+        ("the last rows alone", "n = torch.arange(images * height * width).view(images, height, width)\n"
+         "return n[:, -rows:].flatten()"),
+        ("grid lying down", "n = torch.arange(images * height * width).view(images, width, height)\n"
+         "return n[:, :, rows:].flatten()"),
+        ("the row number alone", 0, "b * height * width + (r + rows) * width + c",
+         "(r + rows) + 0 * b + 0 * c"),
+        ("columns left out", 0, "(r + rows) * width + c", "(r + rows) * width + 0 * c"),
+        ("one image's labels again and again",
+         "return torch.arange(rows * width, height * width).repeat(images)"),
+        ("each label once for every image",
+         "return torch.arange(rows * width, height * width).repeat_interleave(images)"),
+        ("rows times the height", 0, "(r + rows) * width", "(r * width + rows * height)"),
+        ("images by the rows that predict", 0, "b * height * width", "b * (height - rows) * height"),
+        ("rows + 1 below and one row fewer", 0, "(r + rows)", "(r + rows + 1)", "torch.arange(height - rows)",
+         "torch.arange(height - rows - 1)"),
+        ("upwards", "n = torch.arange(images * height * width).view(images, height, width)\n"
+         "return n[:, :height - rows].flip(1).flatten()"),
+        ("decimals", 0, ".reshape(-1)", ".reshape(-1) / 1"),
+        ("label inside the row", 0, "return (b * height", "return ((b * height", ".reshape(-1)",
+         " % width).reshape(-1)"),
     ]),
     "24.yadim_step": Tries([
         """
@@ -191,6 +305,27 @@ network.zero_grad()
 total.backward()
 optimizer.step()
 return total.item()
+""", """
+maps = [network(view) for view in (view1, view2)]
+places = [m.flatten(2) for m in maps]
+image = torch.arange(view1.shape[0])
+total = map_loss(places[0][image, :, cell1], maps[1], clip=clip)
+total = total + map_loss(places[1][image, :, cell2], maps[0], clip=clip)
+loss = total / 2
+optimizer.zero_grad(set_to_none=True)
+loss.backward()
+optimizer.step()
+return loss.detach().cpu().item()
+""", """
+map1 = network(view1)
+map2 = network(view2)
+first = torch.stack([m.flatten(1)[:, cell] for m, cell in zip(map1, cell1)])
+second = torch.stack([m.flatten(1)[:, cell] for m, cell in zip(map2, cell2)])
+loss = map_loss(first, map2, clip) / 2 + map_loss(second, map1, clip) / 2
+loss.backward()
+optimizer.step()
+optimizer.zero_grad()
+return loss.item()
 """], [
         ("views exchanged", 0, "network(view1)", "network(view2)", "m2 = network(view2)", "m2 = network(view1)",
          "optimizer.step()", "optimizer.step(); loss = 2 * loss"),
@@ -224,5 +359,29 @@ return total.item()
         ("no regulariser", 0, "m2[..., None], clip)", "m2[..., None], clip, 0.0)", "m1[..., None], clip)",
          "m1[..., None], clip, 0.0)"),
         ("next image", 0, "m1[i, :, cell1]", "m1[i, :, cell1].roll(1, 0)"),
+        ("second view without a gradient", 0, "m2 = network(view2).flatten(2)",
+         "with torch.no_grad():\n    m2 = network(view2).flatten(2)"),
+        ("one cell for all images", 0, "m1[i, :, cell1]", "m1[:, :, cell1[0]]", "m2[i, :, cell2]",
+         "m2[:, :, cell2[0]]"),
+        ("last cell", 0, "m1[i, :, cell1]", "m1[:, :, -1]", "m2[i, :, cell2]", "m2[:, :, -1]"),
+        ("cell counted from 1", 0, "m1[i, :, cell1]", "m1[i, :, cell1 - 1]", "m2[i, :, cell2]", "m2[i, :, cell2 - 1]"),
+        ("rows and columns exchanged", 1, "cell // w, cell % w",
+         "cell % here.shape[2], cell // here.shape[2] % here.shape[3]"),
+        ("images in another order", 0, "i = torch.arange(len(m1))", "i = torch.arange(len(m1)).flip(0)"),
+        ("channels chosen by cells", 0, "m1[i, :, cell1]", "m1[i, :, cell1][:, torch.arange(m1.shape[1]).flip(0)]"),
+        ("sum of squares in place of a mean", 0, "0.5 * one + 0.5 * two", "0.5 * one ** 2 + 0.5 * two ** 2"),
+        ("one half alone", 0, "0.5 * one + 0.5 * two", "0.5 * one"),
+        ("the first is twice as heavy", 0, "0.5 * one + 0.5 * two", "(2 * one + two) / 3"),
+        ("both steps one after the other", 0, "loss = 0.5 * one + 0.5 * two", "optimizer.zero_grad()\n"
+         "one.backward(retain_graph=True)\noptimizer.step()\nloss = 0.5 * one.detach() + 0.5 * two"),
+        ("zero_grad between backward and step", 0, "optimizer.zero_grad()\nloss.backward()\n",
+         "loss.backward()\noptimizer.zero_grad()\n"),
+        ("gradient upwards", 0, "loss.backward()", "(-loss).backward()"),
+        ("the negative is returned", 0, "float(loss.detach())", "-float(loss.detach())"),
+        ("the sum is returned", 0, "float(loss.detach())", "float((one + two).detach())"),
+        ("gradients clipped", 0, "loss.backward()\n",
+         "loss.backward()\ntorch.nn.utils.clip_grad_norm_(network.parameters(), 0.1)\n"),
+        ("clip for the first direction alone", 0, "m1[..., None], clip)", "m1[..., None])"),
+        ("the mean of source and map", 0, "m1[i, :, cell1]", "(m1[i, :, cell1] + m1.mean(2)) / 2"),
     ]),
 }

@@ -16,6 +16,19 @@ return picked.mean() + math.log(len(scores))
 best = scores.max(dim=1, keepdim=True).values.detach()
 shifted = (scores - best).exp()
 return (scores.diagonal() - best[:, 0] - shifted.mean(dim=1).log()).mean()
+""", """
+n = scores.size(0)
+loss = F.cross_entropy(scores, torch.arange(n), reduction="sum") / n
+return torch.tensor(n, dtype=scores.dtype).log() - loss
+""", """
+n = len(scores)
+terms = []
+for i in range(n):
+    terms.append(scores[i, i] - (scores[i].logsumexp(dim=0) - math.log(n)))
+return torch.stack(terms).mean()
+""", """
+n = scores.shape[0]
+return torch.trace(torch.log_softmax(scores, dim=1)) / n + math.log(n)
 """], [
         ("both directions", "n = len(scores)\ny = torch.arange(n)\n"
          "return math.log(n) - (F.cross_entropy(scores, y) + F.cross_entropy(scores.T, y)) / 2"),
@@ -35,6 +48,23 @@ return (scores.diagonal() - best[:, 0] - shifted.mean(dim=1).log()).mean()
         ("accuracy", "return (scores.argmax(1) == torch.arange(len(scores))).double().mean() + 0 * scores.sum()"),
         ("a sigmoid", "return F.logsigmoid(scores.diagonal()).mean() + math.log(len(scores))"),
         ("minus the mean of the others", 0, "scores, target", "scores - scores.mean(0), target"),
+        ("the scores' own winners", 0, "scores, target", "scores, scores.argmax(1)"),
+        ("a plain number", 0, "F.cross_entropy(scores, target)", "F.cross_entropy(scores, target).item()"),
+        ("all entries", 1, "picked.mean()", "log_p.mean()"),
+        ("softened labels", 0, "scores, target", "scores, target, label_smoothing=0.1"),
+        ("divided twice", 0, "F.cross_entropy(scores, target)",
+         "F.cross_entropy(scores, target, reduction='sum') / n**2"),
+        ("log of N N", 0, "math.log(n)", "math.log(n * n)"),
+        ("log of N + 1", 0, "math.log(n)", "math.log(n + 1)"),
+        ("base ten", 0, "math.log(n)", "math.log10(n)"),
+        ("scores turned over", 0, "scores, target", "-scores, target"),
+        ("a bound on probabilities", 0, "scores, target", "scores.softmax(1), target"),
+        ("largest other in place of the sum", "n = len(scores)\n"
+         "return math.log(n) + (scores.diagonal() - scores.amax(1)).mean()"),
+        ("rows shifted by their diagonal alone", 2, "scores.diagonal() - best[:, 0]", "-best[:, 0]"),
+        ("the next column is the partner", 0, "torch.arange(n, device=scores.device)", "torch.arange(n).roll(1)"),
+        ("never above log N by force", 0, "return math.log(n) - F.cross_entropy(scores, target)",
+         "return (math.log(n) - F.cross_entropy(scores, target)).clamp(max=0.5 * math.log(n))"),
     ]),
     "25.dv": Tries([
         """
@@ -49,6 +79,23 @@ positive = sum(scores[i, i].mean() for i in range(n)) / n
 rest = torch.cat([scores[i, j].flatten() for i in range(n) for j in range(n) if j != i])
 top = rest.max()
 return positive - top - (rest - top).exp().mean().log()
+""", """
+n = len(scores)
+eye = torch.eye(n, dtype=torch.bool)[:, :, None, None].expand_as(scores)
+product = scores.masked_fill(eye, -torch.inf)
+count = (~eye).sum()
+return scores[eye].mean() - product.logsumexp((0, 1, 2, 3)) + count.log()
+""", """
+own = torch.diagonal(scores, dim1=0, dim2=1).mean()
+off = ~torch.eye(scores.shape[0]).bool()
+rest = scores[off]
+return own - rest.logsumexp(dim=(0, 1, 2)) + math.log(rest.numel())
+""", """
+scores = scores.transpose(0, 1)
+n, _, places, codes = scores.shape
+mask = torch.ones(n, n, dtype=torch.bool).fill_diagonal_(False)
+total = torch.stack([scores[i][mask[i]].flatten().logsumexp(0) for i in range(n)]).logsumexp(0)
+return scores[~mask].mean() - (total - math.log(n * (n - 1) * places * codes))
 """], [
         ("the famous code", "n = len(scores)\nmask = torch.eye(n, dtype=scores.dtype)\n"
          "positive = (scores * mask).sum() / mask.sum()\n"
@@ -71,6 +118,27 @@ return positive - top - (rest - top).exp().mean().log()
         ("a sum of own pairs", 0, "scores[own].mean()", "scores[own].sum()"),
         ("own pairs summed over places", 0, "scores[own].mean()", "scores[own].flatten(1).sum(1).mean()"),
         ("clamped", 0, "return positive", "return torch.tensor(0.0) * positive + positive.clamp(max=1)"),
+        ("own pairs hidden, but counted", 0, "math.log(negative.numel())", "math.log(scores.numel())"),
+        ("one place's count forgotten", 0, "math.log(negative.numel())", "math.log(n * (n - 1) * scores.shape[2])"),
+        ("log of N - 1", 0, "math.log(negative.numel())", "math.log(n - 1)"),
+        ("averaged over codes first", 0, "scores[~own].reshape(-1)", "scores.mean(3)[~own].flatten()"),
+        ("log-mean-exp of each pair, averaged", 0, "(torch.logsumexp(negative, dim=0) - math.log(negative.numel()))",
+         "(scores[~own].flatten(1).logsumexp(1) - math.log(scores[0, 0].numel())).mean()"),
+        ("log-mean-exp over pairs, averaged over places", 0,
+         "(torch.logsumexp(negative, dim=0) - math.log(negative.numel()))",
+         "(scores[~own].logsumexp(0) - math.log(n * (n - 1))).mean()"),
+        ("the largest place of an own pair", 0, "scores[own].mean()", "scores[own].flatten(1).amax(1).mean()"),
+        ("own pairs against one another", 0, "scores[~own].reshape(-1)", "scores[own].reshape(-1)"),
+        ("lower triangle", 0, "scores[~own]", "scores[torch.ones(n, n).tril(-1).bool()]"),
+        ("clipped as in SMILE", 0, "scores[~own].reshape(-1)", "scores[~own].reshape(-1).clamp(-5, 5)"),
+        ("InfoNCE's denominator", 0, "(torch.logsumexp(negative, dim=0) - math.log(negative.numel()))",
+         "(scores.flatten(1).logsumexp(1) - math.log(scores[0].numel())).mean()"),
+        ("signs of both", 0, "return positive - (torch", "return -positive + (torch"),
+        ("a plus between", 0, "return positive - (torch", "return positive + (torch"),
+        ("no logarithm of the mean", 0, "(torch.logsumexp(negative, dim=0) - math.log(negative.numel()))",
+         "negative.exp().mean()"),
+        ("own pairs detached", 0, "scores[own].mean()", "scores[own].detach().mean()"),
+        ("a plain number", 0, "return positive - (", "return positive.item() - ("),
     ]),
     "25.jsd": Tries([
         """
@@ -86,6 +154,22 @@ joint, product = scores[own], scores[~own]
 reading = (joint + 1).mean() - product.exp().mean()
 loss = F.softplus(-joint).mean() + F.softplus(product).mean()
 return (reading + loss).detach() - loss
+""", """
+n = len(scores)
+diagonal = torch.eye(n, dtype=torch.bool)
+jsd = -F.softplus(-scores[diagonal]).mean() - F.softplus(scores[~diagonal]).mean()
+value = nwj(scores.detach() + 1)
+return value + jsd - jsd.detach()
+""", """
+own = torch.eye(scores.shape[0]) == 1
+t, f = scores[own], scores[~own]
+signal = -(1 + (-t).exp()).log().mean() - (1 + f.exp()).log().mean()
+return (nwj(scores + 1) - signal).detach().add(signal)
+""", """
+own = torch.eye(len(scores), dtype=torch.bool)
+signal = F.logsigmoid(scores[own]).mean() + F.logsigmoid(scores[~own].neg()).mean()
+reading = nwj(scores + 1).item()
+return signal + (reading - signal.item())
 """], [
         ("scores + 1 everywhere", 1, "loss = F.softplus(-joint).mean() + F.softplus(product).mean()",
          "loss = F.softplus(-joint - 1).mean() + F.softplus(product + 1).mean()"),
@@ -106,6 +190,30 @@ return (reading + loss).detach() - loss
          "scores[own].mean() - scores.logsumexp(1).mean()"),
         ("cut twice", 0, "return signal - signal.detach() + reading",
          "return signal.detach() - signal.detach() + reading + 0 * signal"),
+        ("1 added to the reading", 0, "nwj(scores + 1)", "nwj(scores) + 1"),
+        ("1 added to own pairs alone", 0, "nwj(scores + 1)",
+         "nwj(scores + torch.eye(len(scores), dtype=scores.dtype).view(len(scores), -1, *[1] * (scores.ndim - 2)))"),
+        ("nothing is detached", 0, "return signal - signal.detach() + reading", "return signal - signal + reading"),
+        ("both are added, the JSD kept", 0, "return signal - signal.detach() + reading", "return signal + reading"),
+        ("the wrong one detached", 0, "with torch.no_grad():\n    reading = nwj(scores + 1)",
+         "reading = nwj(scores + 1)", "return signal - signal.detach() + reading",
+         "return signal.detach() - signal.detach() + reading"),
+        ("softplus of own scores as they are", 1, "F.softplus(-joint)", "F.softplus(joint)"),
+        ("softplus of minus both", 1, "F.softplus(product)", "F.softplus(-product)"),
+        ("a difference of the two means", 1, "F.softplus(-joint).mean() + F.softplus(product).mean()",
+         "F.softplus(-joint).mean() - F.softplus(product).mean()"),
+        ("the mean over all pairs together", 1, "F.softplus(-joint).mean() + F.softplus(product).mean()",
+         "torch.cat([F.softplus(-joint).flatten(), F.softplus(product).flatten()]).mean()"),
+        ("twice the signal", 0, "return signal - signal.detach() + reading",
+         "return 2 * (signal - signal.detach()) + reading"),
+        ("SMILE's reading", 0, "nwj(scores + 1)", "smile(scores)"),
+        ("exp for softplus", 1, "F.softplus(product).mean()", "product.exp().mean()"),
+        ("plain scores for own pairs", 1, "F.softplus(-joint).mean()", "-joint.mean()"),
+        ("sigmoid of the difference", 0, "F.logsigmoid(scores[own]).mean() + F.logsigmoid(-scores[~own]).mean()",
+         "F.logsigmoid(scores[own].mean() - scores[~own].mean())"),
+        ("a squared difference", 0, "return signal - signal.detach() + reading",
+         "return reading - (signal - signal.detach()) ** 2"),
+        ("the reading as a constant number", 0, "return signal - signal.detach() + reading", "return reading.item()"),
     ]),
     "25.dim_step": Tries([
         """
@@ -121,6 +229,39 @@ optimizer.zero_grad()
 loss.backward()
 optimizer.step()
 return value.detach().item()
+""", """
+maps, codes = encoder(images)
+p = place_net(maps)
+q = code_net(codes)
+u = p.size(1)
+p = einops.rearrange(p, "k u h w -> k (h w) u")
+scores = einops.einsum(q, p, "n u, k l u -> n k l") / math.sqrt(u)
+loss = -estimate(scores)
+optimizer.zero_grad()
+loss.backward()
+optimizer.step()
+return -loss.item()
+""", """
+maps, codes = encoder(images)
+places = place_net(maps).flatten(start_dim=2)
+queries = code_net(codes)
+scores = torch.matmul(queries, places).transpose(0, 1) * places.size(1) ** -0.5
+reading = estimate(scores)
+optimizer.zero_grad(set_to_none=True)
+reading.neg().backward()
+optimizer.step()
+return float(reading.detach())
+""", """
+optimizer.zero_grad()
+maps, codes = encoder(images)
+places = place_net(maps)
+N, u, h, w = places.shape
+queries = code_net(codes) / u ** 0.5
+scores = (queries[:, None, :, None] * places.reshape(1, N, u, h * w)).sum(dim=2)
+value = estimate(scores)
+value.mul(-1).backward()
+optimizer.step()
+return value.item()
 """], [
         ("each place with the query's own image", 0, "query @ local[:, :, l].T", "local[:, :, l] @ query.T"),
         ("the first place alone", 0, "for l in range(h * w)]", "for l in [0] * (h * w)]"),
@@ -146,5 +287,28 @@ return value.detach().item()
         ("codes of another image", 0, "query = code_net(codes)", "query = code_net(codes.roll(1, 0))"),
         ("two updates", 0, "optimizer.step()\n", "optimizer.step()\noptimizer.step()\n"),
         ("absolute value", 0, "loss = -value", "loss = -value.abs()"),
+        ("only own pairs", 0, "scores = torch.stack([query @ local[:, :, l].T for l in range(h * w)], dim=2)",
+         "scores = torch.stack([torch.diag((query * local[:, :, l]).sum(1)) for l in range(h * w)], dim=2)"),
+        ("one place left out", 0, "for l in range(h * w)]", "for l in range(1, h * w)]"),
+        ("height and width exchanged", 0, "local.view(n, u, h * w)", "local.transpose(2, 3).reshape(n, u, h * w)"),
+        ("root of the number of images", 0, "math.sqrt(u)", "math.sqrt(n)"),
+        ("root of the map's channels", 0, "math.sqrt(u)", "math.sqrt(maps.shape[1])"),
+        ("divided by half the root", 0, "math.sqrt(u)", "math.sqrt(u) * 2"),
+        ("the other image's map", 0, "local = local.view(n, u, h * w)", "local = local.view(n, u, h * w).roll(1, 0)"),
+        ("a mirrored second view", 0, "maps, codes = encoder(images)",
+         "maps, codes = encoder(images)[0], encoder(images.flip(3))[1]"),
+        ("images scaled again", 0, "encoder(images)", "encoder(images / 255)"),
+        ("places of unit length", 0, "local = place_net(maps)", "local = F.normalize(place_net(maps), dim=1)"),
+        ("the exponential is estimated", 0, "estimate(scores)", "estimate(scores.exp())"),
+        ("clipped scores", 0, "estimate(scores)", "estimate(scores.clamp(-1, 1))"),
+        ("the estimate of each place, added", 0, "value = estimate(scores)",
+         "value = sum(estimate(scores[:, :, l:l + 1]) for l in range(h * w))"),
+        ("zero_grad between backward and step", 0, "optimizer.zero_grad()\nloss.backward()\n",
+         "loss.backward()\noptimizer.zero_grad()\n"),
+        ("no step", 0, "optimizer.step()\n", ""),
+        ("twice the root", 0, "return value.detach().item()", "return 2 * value.detach().item()"),
+        ("the place net learns nothing", 0, "local = place_net(maps)", "local = place_net(maps).detach()"),
+        ("the code net learns nothing", 0, "query = code_net(codes)", "query = code_net(codes).detach()"),
+        ("a map of the mean image", 0, "local = place_net(maps)", "local = place_net(maps - maps.mean(0))"),
     ]),
 }
