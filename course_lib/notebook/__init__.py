@@ -20,10 +20,10 @@ from course_lib.plots.sketch import CMAP, heat
 
 __all__ = [
     "CMAP", "Choice", "Claim", "DoesNotHold", "EmbeddingMap", "FAST", "Images", "Knob", "LiveCurves", "Model",
-    "NetworksMap", "PARTNERS", "PapersMap", "Patch", "Prediction", "Report", "Slider", "Toggle", "View", "WIDE", "attention_view",
-    "circle_descent", "circle_figure", "circle_measures", "claim", "close_figure", "correspondence_view",
-    "difference_interval", "explore_attention", "explore_correspondence", "explore_embedding", "explore_networks",
-    "explore_papers", "explore_patches", "explore_reconstruction", "finding", "head_training", "heat", "interval", "knob",
-    "median_interval", "mending", "open_image", "patches_view", "peeking", "predict", "reconstruction_view",
-    "simsiam_descent", "transformer", "twins_descent",
+    "NetworksMap", "PARTNERS", "PapersMap", "Patch", "Prediction", "Report", "Slider", "Toggle", "View", "WIDE",
+    "attention_view", "circle_descent", "circle_figure", "circle_measures", "claim", "close_figure",
+    "correspondence_view", "difference_interval", "explore_attention", "explore_correspondence",
+    "explore_embedding", "explore_networks", "explore_papers", "explore_patches", "explore_reconstruction",
+    "finding", "head_training", "heat", "interval", "knob", "median_interval", "mending", "open_image",
+    "patches_view", "peeking", "predict", "reconstruction_view", "simsiam_descent", "transformer", "twins_descent",
 ]

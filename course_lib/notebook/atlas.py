@@ -48,8 +48,8 @@ class NetworksMap:
         self.atlas, self.data = atlas, data
         self._widget: Any = None
 
-    def figure(self) -> Figure:
-        """The map as a still picture, coloured as at the start."""
+    def figure(self, names: bool = True) -> Figure:
+        """The map as a still picture, coloured as at the start; names: with those of the learned networks."""
         entries, cause = self.atlas.entries, self.data["colour"]
         colours = [family_colour(e) if cause == "family" else shade(e.factors.get(cause, math.nan)) for e in entries]
         known = [name for name in FAMILIES if any(entry.family == name for entry in entries)]
@@ -58,7 +58,8 @@ class NetworksMap:
         if cause == "family" and any(not entry.family for entry in entries):
             legend[UNTRAINED] = MEANING["raw pixels"]
         hollow = [entry.kind != "learned" for entry in entries]
-        return network_map(self.data["points"], [entry.title for entry in entries], colours, hollow, legend)
+        titles = ["" if empty or not names else entry.title for entry, empty in zip(entries, hollow)]
+        return network_map(self.data["points"], titles, colours, hollow, legend)
 
     def links(self) -> str:
         """Every network and its lesson as an HTML table, a row a family."""

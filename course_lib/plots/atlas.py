@@ -1,4 +1,4 @@
-"""Figures of the atlas (A2): how alike noise looks, similarities as a table, networks on a flat map, shuffled groups."""
+"""Figures of the atlas (A2): how alike noise is, similarities as a table, networks on a flat map, shuffled groups."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def over_images(counts: Sequence[int], lines: Mapping[str, Sequence[float]], her
 @drawn
 def similarity_table(values: Tensor, names: Sequence[str], groups: Sequence[str]) -> Figure:
     """Similarities (n, n) as a table of colours; a line where the group changes, its name on the right."""
-    figure, axes = plt.subplots(figsize=(7.6, 6.6))
+    figure, axes = plt.subplots(figsize=(7.8, 5.9))
     image = axes.imshow(values, cmap="cividis", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), list(names), rotation=90, fontsize=7)
     axes.set_yticks(range(len(names)), list(names), fontsize=7)
@@ -47,13 +47,13 @@ def similarity_table(values: Tensor, names: Sequence[str], groups: Sequence[str]
         axes.axvline(edge - 0.5, color="white", lw=1.4)
     for low, high in zip([0, *edges], [*edges, len(groups)]):
         axes.text(len(names) - 0.2, (low + high - 1) / 2, groups[low], va="center", fontsize=8)
-    figure.colorbar(image, ax=axes, shrink=0.6, pad=0.17, label="debiased CKA")
+    figure.colorbar(image, ax=axes, shrink=0.6, pad=0.16, label="debiased CKA")
     return figure
 
 
 @drawn
 def network_map(points: Tensor, names: Sequence[str], colours: Sequence[str], hollow: Sequence[bool],
-                legend: Mapping[str, str], most: int = 40) -> Figure:
+                legend: Mapping[str, str]) -> Figure:
     """Networks as dots at points (n, 2), hollow ones without training; a name where there is room for one."""
     figure, axes = plt.subplots(figsize=(7.8, 5.2))
     x, y = np.asarray(points).T
@@ -63,7 +63,7 @@ def network_map(points: Tensor, names: Sequence[str], colours: Sequence[str], ho
     taken: list[tuple[float, float, float]] = []
     for a, b, name in zip(x, y, names):
         length = 0.0115 * len(name) * wide
-        if len(taken) < most and not any(abs(b - v) < 0.035 * high and a < u + w and u < a + length
+        if name and not any(abs(b - v) < 0.035 * high and a < u + w and u < a + length
                                          for u, v, w in taken):
             axes.text(a + 0.012 * wide, b, name, fontsize=7.5, va="center")
             taken.append((a, b, length))

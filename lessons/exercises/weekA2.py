@@ -101,12 +101,16 @@ def _mds_probes(generator, dtype):
 
 
 def _unsigned(fn, distances: Tensor, **named: Any) -> Any:
-    """The harness: coordinates whose axes point so that the entry of the largest size is positive; tiny axes are 0."""
+    """The harness: coordinates whose axes point so that the entry of the largest size is positive; tiny axes are 0.
+
+    An eigenvalue is always 0, but for rounding, and so has a root or none: next to an axis of NaN it counts as one.
+    """
     found = fn(distances, **named)
-    if not isinstance(found, Tensor) or found.ndim != 2 or not found.is_floating_point() or not found.isfinite().all():
+    if not isinstance(found, Tensor) or found.ndim != 2 or not found.is_floating_point() or not len(found):
         return found
-    largest = found.gather(0, found.abs().argmax(dim=0, keepdim=True))
-    return torch.where(largest.abs() < 0.02, torch.zeros_like(found), found * largest.sign())
+    largest = found.gather(0, found.nan_to_num().abs().argmax(dim=0, keepdim=True))
+    none = torch.full_like(found, torch.nan if found.isnan().any() else 0.0)
+    return torch.where(largest.abs() >= 0.02, found * largest.sign(), none)
 
 
 def _call_mds(fn, *arguments, **named):
