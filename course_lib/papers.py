@@ -1,4 +1,4 @@
-"""The reading list as data: `papers.csv`, loaded, searched and printed; `reading_map.csv`, where the course has what."""
+"""The reading list as data: `papers.csv`, loaded, searched and printed; `reading_map.csv`: where each is here."""
 
 from __future__ import annotations
 
