@@ -140,6 +140,8 @@ class papers:
       course papers negatives --year 2020-2021          a table of those that fit
       course papers --map                               all of them, in papers.html
       course papers --family masked --map masked.html   with a filter set, which the page can take away again
+      course papers --where mochi                       its file, lesson, stored run or network, and test
+      course papers clustering --where                  the same of all that fit
     """
 
     @staticmethod
@@ -149,6 +151,8 @@ class papers:
         parser.add_argument("--year", help="a year, 2020, or a range, 2019-2021")
         parser.add_argument("--treatment", help="in the course: implement, 'reproduce small' or read")
         parser.add_argument("--ideas", action="store_true", help="add a sentence and the addresses of each")
+        parser.add_argument("--where", nargs="?", const="", metavar="KEY", help="where the course has it (file, lesson, "
+                            "stored run or network, test): the paper with this key, or those that fit")
         parser.add_argument("--map", nargs="?", const="papers.html", metavar="FILE.html",
                             help="write the map of all papers as a page that needs no network (default: papers.html)")
 
@@ -159,12 +163,32 @@ class papers:
         if args.map is not None:
             return papers._map(args)
         everything = load_papers()
+        if args.where:
+            return papers._where([paper for paper in everything if paper.key == args.where], args.where)
         found = search(" ".join(args.search), args.family, args.year, args.treatment, everything)
         if not found:
             print(f"None of the {len(everything)} papers fits. Try fewer words, or leave out --family, --year.")
             return 1
+        if args.where is not None:
+            return papers._where(found)
         print(table(found, ideas=args.ideas or len(found) <= 3))  # whoever searches for one paper wants its address
         print(f"\n{len(found)} of {len(everything)} papers")
+        return 0
+
+    @staticmethod
+    def _where(found: list, key: str = "") -> int:
+        from course_lib.papers import where
+        from course_lib.text import text_table
+
+        if not found:
+            raise ValueError(f"no paper has the key {key!r}; `course papers WORD --where` finds by words")
+        for paper in found:
+            print(f"{paper.key}: {paper.title} ({paper.venue} {paper.year})")
+            has = where(paper)
+            if any(has.values()):
+                print(text_table([["", name, value or "-"] for name, value in has.items()]))
+            else:
+                print(f"  to read: {paper.url}")
         return 0
 
     @staticmethod

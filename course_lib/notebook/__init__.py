@@ -1,5 +1,6 @@
 """What a lesson shows and asks in JupyterLab: knobs, guesses, claims, explorers, the embedding map, live curves."""
 
+from course_lib.notebook.atlas import NetworksMap, explore_networks
 from course_lib.notebook.attention import attention_view, explore_attention
 from course_lib.notebook.claims import Claim, claim, difference_interval, interval, median_interval
 from course_lib.notebook.cluster_toys import PARTNERS, head_training, mending, peeking
@@ -19,10 +20,10 @@ from course_lib.plots.sketch import CMAP, heat
 
 __all__ = [
     "CMAP", "Choice", "Claim", "DoesNotHold", "EmbeddingMap", "FAST", "Images", "Knob", "LiveCurves", "Model",
-    "PARTNERS", "PapersMap", "Patch", "Prediction", "Report", "Slider", "Toggle", "View", "WIDE", "attention_view",
-    "circle_descent", "circle_figure", "circle_measures", "claim", "close_figure", "correspondence_view",
-    "difference_interval", "explore_attention", "explore_correspondence", "explore_embedding", "explore_papers",
-    "explore_patches", "explore_reconstruction", "finding", "head_training", "heat", "interval", "knob",
-    "median_interval", "mending", "open_image", "patches_view", "peeking", "predict", "reconstruction_view",
-    "simsiam_descent", "transformer", "twins_descent",
+    "NetworksMap", "PARTNERS", "PapersMap", "Patch", "Prediction", "Report", "Slider", "Toggle", "View", "WIDE",
+    "attention_view", "circle_descent", "circle_figure", "circle_measures", "claim", "close_figure",
+    "correspondence_view", "difference_interval", "explore_attention", "explore_correspondence",
+    "explore_embedding", "explore_networks", "explore_papers", "explore_patches", "explore_reconstruction",
+    "finding", "head_training", "heat", "interval", "knob", "median_interval", "mending", "open_image",
+    "patches_view", "peeking", "predict", "reconstruction_view", "simsiam_descent", "transformer", "twins_descent",
 ]

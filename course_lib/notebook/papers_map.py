@@ -15,11 +15,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from course_lib.methods import METHODS
 from course_lib.notebook.cards import shell, show_drawn
 from course_lib.notebook.knobs import picture
 from course_lib.notebook.pages import Part, offline_page
-from course_lib.papers import Paper, load_papers, search, year_range
+from course_lib.papers import Paper, load_papers, search, where, year_range
 from course_lib.plots import paper_map
 
 HERE = Path(__file__)
@@ -123,7 +122,6 @@ def _entry(paper: Paper) -> dict:
     kept = ("key", "short", "title", "venue", "year", "url", "code_url", "lists", "section", "family", "idea", "detail",
             "equation", "method", "lesson", "correction")
     value = paper.reported_value if paper.reported_value not in ("-", "(empty)") else ""
-    module = METHODS[paper.method].partition(":")[0].replace(".", "/") if paper.method else ""
     return {**{name: getattr(paper, name) for name in kept}, "builds_on": list(paper.builds_on),
-            "schedule": paper.in_schedule, "file": f"course_lib/methods/{module}.py" if module else "",
+            "schedule": paper.in_schedule, "file": where(paper)["file"] if paper.method else "",
             "reported": f"{paper.reported_metric}: {value}" if value else ""}

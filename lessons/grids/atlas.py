@@ -1,0 +1,135 @@
+"""Measure the learned networks for the atlas (lesson A2): how alike they are on the same images, and what each keeps.
+
+    python lessons/grids/atlas.py    # train second seeds that are missing in out/atlas, then write the table
+
+The rows: every network of lessons/networks on shapes; a few methods trained again, with seed 1, as in networks.py;
+encoders untrained; raw pixels; and the images' own causes. What is read of each cause is the networks' record's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import networks
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from course_lib.data.images import ImageSet
+from course_lib.evaluate.features import embed, raw_pixels
+from course_lib.evaluate.scoring import score
+from course_lib.evaluate.similarity import cka_table, regress_out
+from course_lib.files import CHECKOUT, atomic
+from course_lib.runs.networks import learned, networks_folder
+from course_lib.runs.stored import StoredRun, read_runs, runs_folder
+from course_lib.train.loop import fit
+
+KEPT = CHECKOUT / "out" / "atlas"
+AGAIN = ("npid", "yadim", "dim", "amdim", "vader", "supcon", "pixpro", "vicreg")  # those that train in minutes
+UNTRAINED = {"conv net": "simclr", "deeper conv net": "amdim", "ViT": "mae"}  # encoder -> a method that has it
+BEGAN = {"ruc": "scan"}  # RUC mends SCAN's network with views that keep the colours
+PANEL = 500
+
+
+def panel(images: ImageSet) -> ImageSet:
+    """The test images that the networks' paths are of."""
+    return images.select(torch.linspace(0, len(images) - 1, PANEL).round().long())
+
+
+def measured(file: str, make: Callable[[], nn.Module], images: ImageSet) -> tuple[dict, Tensor]:
+    """The scores of a network whose weights are not stored, and its features (500, D); both are kept in out/atlas."""
+    path = KEPT / f"{file}.pt"
+    if not path.exists():
+        network = make().eval()
+        scores = score(network, networks.images("shapes", None), controls=False, linear=False, factors=True)[0]
+        KEPT.mkdir(parents=True, exist_ok=True)
+        torch.save((scores, embed(network, images)), path)
+        print(f"{file}: kNN {scores['knn']:.3f}", flush=True)
+    return torch.load(path, weights_only=True)
+
+
+def again(name: str) -> nn.Module:
+    """A method trained as networks.py trains it, with seed 1."""
+    plan, train = networks.PLANS["shapes"][name], networks.images("shapes", None).train
+    method = networks.build(name, "shapes", 1)
+    fit(method, train if plan.images is None else train.select(torch.arange(plan.images)), steps=plan.steps, seed=1,
+        device="cpu", threads=1, progress=False, **plan.fit)
+    return method
+
+
+def row(name: str, kind: str, method: str, encoder: str, seed: int, scores: dict | None, colour: bool = False) -> dict:
+    found = scores or {}
+    return {"name": name, "kind": kind, "method": method, "encoder": encoder, "seed": seed, "colour": colour,
+            "knn": found.get("knn", float("nan")), "factors": found.get("factors", {})}
+
+
+def encoder(run: StoredRun) -> str:
+    own = {"amdim": "deeper conv net", "yadim": "deeper conv net"}
+    return own.get(run.method, "ViT" if run.backbone == "vit-tiny" else "conv net")
+
+
+def rows(images: ImageSet) -> Iterator[tuple[dict, Tensor]]:
+    """What is known of each representation, and its features (500, D)."""
+    records = {run.id: run for run in read_runs(networks_folder())}
+    names = [path.stem.removeprefix("shapes-") for path in sorted(networks_folder().glob("shapes-*.pt"))]
+    for name in names:
+        run = records[f"shapes-{name}-s0"]
+        colour = "gray_p=0.0" not in records[f"shapes-{BEGAN.get(name, name)}-s0"].augmentation
+        yield (row(name, "learned", name, encoder(run), 0, run.scores[0], colour),
+               embed(learned(name).method, images))
+        if name in AGAIN:
+            scores, features = measured(f"{name}-s1", partial(again, name), images)
+            yield row(f"{name}, seed 1", "again", name, encoder(run), 1, scores, colour), features
+    for built, name in UNTRAINED.items():
+        for seed in (0, 1, 2):
+            make = partial(networks.build, name, "shapes", seed)
+            scores, features = measured(f"untrained {built}-s{seed}", make, images)
+            yield row(f"untrained {built}, seed {seed}", "untrained", "", built, seed, scores), features
+    pixels = next(r for r in records["shapes-simclr-s0"].scores if r["name"] == "raw pixels")
+    yield row("raw pixels", "pixels", "", "none", 0, pixels), raw_pixels(images)
+    for cause, columns in causes(images).items():
+        yield row(cause, "cause", "", "none", 0, None), columns
+
+
+def causes(images: ImageSet) -> dict[str, Tensor]:
+    """The known causes as representations (500, D), each of them alone."""
+    found = {}
+    for name, values in images.factors.items():
+        kind = images.kinds.get(name, "number")
+        if kind == "category":
+            found[name] = torch.nn.functional.one_hot(values.nan_to_num(0).long()).float()
+        elif kind == "circular":
+            found[name] = torch.stack([(2 * torch.pi * values).sin(), (2 * torch.pi * values).cos()], dim=1)
+        else:
+            found[name] = values[:, None].float()
+    return {name: values for name, values in found.items() if values.isfinite().all()}
+
+
+def main() -> int:
+    """Write lessons/runs/A2_atlas/shapes.npz."""
+    torch.set_num_threads(1)
+    images = panel(networks.images("shapes", None).test)
+    about, features = zip(*rows(images))
+    cka, debiased = cka_table(list(features))
+    light = images.factors["lighting"].double()
+    powers = torch.stack([light, light**2, light**3], dim=1)
+    seen = [i for i, each in enumerate(about) if each["name"] != "lighting"]
+    unlit = torch.full_like(debiased, float("nan"))
+    unlit[np.ix_(seen, seen)] = cka_table([regress_out(features[i].double(), powers) for i in seen])[1]
+    file: Path = runs_folder() / "A2_atlas" / "shapes.npz"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(file) as out:
+        np.savez_compressed(out, cka=cka.numpy(), debiased=debiased.numpy(), unlit=unlit.numpy(),
+                            rows=json.dumps(about))
+    print(f"{len(about)} representations of {len(images)} images")
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.exit(main())
