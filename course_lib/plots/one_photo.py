@@ -145,3 +145,17 @@ def turns_table(rows: Mapping[str, Mapping[str, float]]) -> Figure:
     axes.set(xlabel="asked about fresh images of", ylabel="trained on")
     axes.spines[:].set_visible(False)
     return figure
+
+
+@drawn
+def saw(losses: Sequence[float], per: int, guess: float, agreed: Sequence[float]) -> Figure:
+    """DeepCluster's loss by step; `per` steps an epoch, with new labels at its start that share `agreed` with before."""
+    figure, axes = plt.subplots(figsize=(7.0, 2.6))
+    axes.plot(range(1, len(losses) + 1), losses, color=THIS)
+    axes.axhline(guess, color=BLACK, ls="--", lw=1.2)
+    for number, share in enumerate(agreed, 1):
+        axes.axvline(number * per + 0.5, color=GREY, ls=":", lw=1.4)
+        axes.text(number * per + 1.5, 0.03, f"new labels,\nshare {share:.2f}", fontsize=8, color="#555555",
+                  transform=axes.get_xaxis_transform())
+    axes.set(xlabel="step", ylabel="loss", xlim=(0, len(losses) + 1), ylim=(0.9 * min(losses), None))
+    return figure

@@ -22,7 +22,8 @@ def _crops_probes(generator, dtype):
             dict(draws=rand(generator, dtype, 3, 7), height=50, width=120, scale=(0.2, 0.95))]
 
 
-def _crops(*, side=lambda share, h, w: (h * w * share).sqrt(), most=min, share=lambda a, low, high: low + (high - low) * a,
+def _crops(*, side=lambda share, h, w: (h * w * share).sqrt(), most=min,
+           share=lambda a, low, high: low + (high - low) * a,
            place=lambda u, side, length: side / 2 + u * (length - side), axes=(1, 0), rows=(0, 1, 2)):
     """The right one, or with one thing changed."""
     def answer(draws, height, width, scale):
@@ -57,9 +58,6 @@ crops = Exercise(
         "larger than the picture": (
             _crops(most=None),
             "Some of your squares are larger than the picture. No side is longer than the picture's shorter side."),
-        "as long as the longer side": (
-            _crops(most=max),
-            "A square must fit into the picture both ways: the *shorter* side is the limit."),
         "corners, not centres": (
             _crops(place=lambda u, side, length: u * (length - side)),
             "Those are the upper left corners. The centre is half a side further on."),
