@@ -35,7 +35,8 @@ def crops_on(whole: Tensor, corners: Tensor, crops: Tensor, title: str = "") -> 
     """A photograph (3, H, W) with the outlines (N, 4, 2) of crops, and the crops (N, 3, h, w) beside it."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.8, 2.9), width_ratios=(1.5, 1))
     picture(left, whole, title)
-    for number, (shape, colour) in enumerate(zip(corners.tolist(), (THIS, ORANGE, GREEN, PINK, SKY, RED) * len(corners))):
+    colours = (THIS, ORANGE, GREEN, PINK, SKY, RED) * len(corners)
+    for number, (shape, colour) in enumerate(zip(corners.tolist(), colours)):
         left.add_patch(Polygon(shape, fill=False, ec="white", lw=2.6))
         left.add_patch(Polygon(shape, fill=False, ec=colour, lw=1.4))
         left.text(*shape[0], str(number + 1), color="white", fontsize=8, ha="center", va="center",
@@ -52,12 +53,12 @@ def filter_pictures(weight: Tensor) -> Tensor:
 
 
 @drawn
-def filter_rows(filters: Mapping[str, Tensor], columns: int = 16, title: str = "") -> Figure:
+def filter_rows(filters: Mapping[str, Tensor], columns: int = 8, title: str = "") -> Figure:
     """First-layer filters by name, (C, 3, k, k) each, as pictures; a panel for each name."""
-    across = min(2, len(filters))
+    across = min(3, len(filters))
     down = -(-len(filters) // across)
     rows = -(-len(next(iter(filters.values()))) // columns)
-    figure, axes = plt.subplots(down, across, squeeze=False, figsize=(8.8, down * (0.32 + rows * 4.3 / columns)))
+    figure, axes = plt.subplots(down, across, squeeze=False, figsize=(8.8, down * (0.35 + rows * 2.85 / columns)))
     for place, (name, weight) in zip(axes.flat, filters.items()):
         picture(place, mosaic(filter_pictures(weight), columns), name)
     for place in axes.flat[len(filters):]:
@@ -74,7 +75,8 @@ def by_layer(panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], ylab
 
     chosen: a layer to mark, from 1. levels: title -> name -> accuracy of a dashed line.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(8.8, 3.1), squeeze=False)
+    width = 8.8 if len(panels) > 1 else 6.2
+    figure, axes = plt.subplots(1, len(panels), figsize=(width, 3.1), squeeze=False, sharey=True)
     for place, (title, lines) in zip(axes[0], panels.items()):
         for name, seeds in lines.items():
             layers, colour = range(1, len(seeds[0]) + 1), SOURCES.get(name, BLACK)
@@ -149,7 +151,7 @@ def turns_table(rows: Mapping[str, Mapping[str, float]]) -> Figure:
 
 @drawn
 def saw(losses: Sequence[float], per: int, guess: float, agreed: Sequence[float]) -> Figure:
-    """DeepCluster's loss by step; `per` steps an epoch, with new labels at its start that share `agreed` with before."""
+    """DeepCluster's loss by step; every `per` steps new labels, which share `agreed` with those before."""
     figure, axes = plt.subplots(figsize=(7.0, 2.6))
     axes.plot(range(1, len(losses) + 1), losses, color=THIS)
     axes.axhline(guess, color=BLACK, ls="--", lw=1.2)

@@ -90,7 +90,8 @@ crops = Exercise(
     },
     hints=("A share of the *area* is drawn evenly. What is the side of such a square, and how far may its centre be "
            "from the edges?",
-           "side = root of height * width * share, at most min(height, width). x runs from side / 2 to width - side / 2.",
+           "side = root of height * width * share, at most min(height, width). x runs from side / 2 to width - "
+           "side / 2.",
            "share = scale[0] + (scale[1] - scale[0]) * draws[0]\n"
            "side = (height * width * share).sqrt().clamp(max=min(height, width))\n"
            "x = side / 2 + draws[1] * (width - side)\n"
@@ -120,7 +121,10 @@ def _round_probes(generator, dtype):
             centres[row] += 30
         return (z, centres)
 
-    return [probe(20, 3, 2, 1), probe(30, 5, 4, 0, 3), probe(25, 4, 3), probe(12, 6, 5, 2, 4, 5)]
+    z, centres = probe(18, 4, 3, 2)
+    z[0] += 20
+    centres[0] = z[0] + 0.1  # a cluster of one is not empty
+    return [(z, centres), probe(20, 3, 2, 1), probe(30, 5, 4, 0, 3), probe(25, 4, 3), probe(12, 6, 5, 2, 4, 5)]
 
 
 def _round(*, assign=lambda z, c: torch.cdist(z, c).min(1), centre=lambda rows: rows.mean(0),
@@ -183,7 +187,8 @@ round_ = Exercise(
         "farthest from the empty centre": (
             _round(empty=lambda z, near, centres, k, number: z[(z - centres[k]).norm(dim=1).argsort(
                 descending=True)[number]]),
-            "You took the point that is farthest from the *empty* centre. Asked for is the one farthest from its *own*."),
+            "You took the point that is farthest from the *empty* centre. Asked for is the one farthest from its "
+            "*own*."),
         "a copy of the largest cluster's centre": (
             lambda z, centres: _round(empty=lambda z, near, c, k, number: z[
                 torch.cdist(z, c).argmin(1) == torch.cdist(z, c).argmin(1).mode().values].mean(0))(z, centres),
@@ -340,7 +345,8 @@ step = Exercise(
             "You set the bias to zero in every step. Only where labels are new (`drawn` is not None)."),
         "features detached": (
             _mistaken(features=lambda z: z.detach()),
-            "No gradient reaches the backbone: only the head learns. That would be a probe. Do not detach the features."),
+            "No gradient reaches the backbone: only the head learns. That would be a probe. Do not detach the "
+            "features."),
         "softmax before cross-entropy": (
             _mistaken(loss=lambda logits, labels: F.cross_entropy(logits.softmax(1), labels)),
             "F.cross_entropy takes logits; it has the softmax inside."),
@@ -412,7 +418,8 @@ size = Exercise(
             "Nothing is pooled: a first layer then has many more numbers than a last one."),
         "the first numbers": (
             lambda maps, features: maps.flatten(1)[:, :features],
-            "You kept the first `features` numbers, which are a few maps whole and the others not at all. Pool them all."),
+            "You kept the first `features` numbers, which are a few maps whole and the others not at all. Pool them "
+            "all."),
         "the root left out": (
             _same(side=lambda f, c: round(f / c)),
             "features / C is the number of places of a map, side * side. The side is its root."),
