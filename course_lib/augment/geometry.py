@@ -121,3 +121,18 @@ def affine(images: Tensor, angle: Tensor, shift: Tensor, zoom: Tensor) -> Tensor
                         -sin * (width / height), cos, (sin * right - cos * down) * (2 / height)], 1).view(-1, 2, 3)
     grid = F.affine_grid(rows.to(images.dtype), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def warp(images: Tensor, moves: Tensor) -> Tensor:
+    """Bend images: each place takes what lies at its place plus a move, bilinear, mirrored beyond the edges.
+
+    images (B, C, S, S); moves (B, 2, n, n): pixels to the right and down at n x n control points, the outer ones at the
+    corners, bilinear between them -> (B, C, S, S). Warp of LCI (Jenni, Jin and Favaro, CVPR 2020, arXiv 2004.02331):
+    16 control points, up to a sixteenth of the side; theirs lie anywhere. Small enough to leave small patches alone.
+    """
+    size = images.shape[-1]
+    between = F.interpolate(moves, size=(size, size), mode="bilinear", align_corners=True)  # (B, 2, S, S)
+    places = torch.arange(size, device=images.device) + 0.5
+    here = torch.stack(torch.meshgrid(places, places, indexing="xy"))  # (2, S, S): x, y
+    grid = (2 * (here + between) / size - 1).permute(0, 2, 3, 1)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)

@@ -36,6 +36,31 @@ def noise_picture(height: int = 427, width: int = 640, seed: int = 0) -> Tensor:
     return torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
 
 
+def same_spectrum(picture: Tensor, seed: int = 0) -> Tensor:
+    """The other control: noise with the picture's power spectrum and its relations of colours, uint8 (3, H, W).
+
+    The same random phases are added to all three channels, so each wave stays as strong, and edges fall apart. Values
+    beyond 0 to 255 are clipped.
+    """
+    generator, (height, width) = torch.Generator().manual_seed(seed), picture.shape[-2:]
+    waves = torch.fft.rfft2(picture.float())
+    phases = torch.fft.rfft2(torch.randn(height, width, generator=generator)).angle()  # those of a real picture
+    phases[0, 0] = 0.0  # the mean stays
+    return torch.fft.irfft2(waves * torch.polar(torch.ones_like(phases), phases), s=(height, width)).round_().clamp_(
+        0, 255).to(torch.uint8)
+
+
+def crop_places(draws: Tensor, height: int, width: int, scale: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """Where crops lie in a picture: centres (N, 2), x and y, and sides (N,), in pixels; each square is inside.
+
+    draws: (3, N), even in [0, 1): of the share of the area, from scale[0] to scale[1]; across; and down. A square that
+    would be larger than the picture gets the picture's shorter side.
+    """
+    area, across, down = draws
+    side = (height * width * (scale[0] + (scale[1] - scale[0]) * area)).sqrt().clamp(max=min(height, width))
+    return torch.stack([side / 2 + across * (width - side), side / 2 + down * (height - side)], 1), side
+
+
 def squares(picture: Tensor, centre: Tensor, side: Tensor, angle: Tensor, slant: Tensor, size: int) -> Tensor:
     """Squares of a picture, float (3, H, W), as images of size x size: (N, 3, size, size).
 
@@ -82,9 +107,8 @@ def photo_crops(count: int = 10_000, photo: str | Tensor = "china", *, size: int
     height, width = picture.shape[1:]
     images = torch.empty(count, 3, size, size, dtype=torch.uint8)
     for part in images.split(1000):  # views of the images, which are written into
-        area, across, down, angle, lean = torch.rand(5, len(part), generator=generator)
-        side = (height * width * (scale[0] + (scale[1] - scale[0]) * area)).sqrt().clamp(max=min(height, width))
-        centre = torch.stack([side / 2 + across * (width - side), side / 2 + down * (height - side)], 1)
+        *draws, angle, lean = torch.rand(5, len(part), generator=generator)
+        centre, side = crop_places(torch.stack(draws), height, width, scale)
         crops = squares(whole, centre, side, turn * (2 * angle - 1), slant * (2 * lean - 1), size)
         part.copy_(augment(crops.clamp(0, 1), generator).mul(255).round_())
     return ImageSet(images, name=f"crops of {name}", split=split)

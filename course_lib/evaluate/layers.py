@@ -118,3 +118,14 @@ def absorbed(weight: Tensor, bias: Tensor | None, norm: nn.modules.batchnorm._Ba
     shift = norm.bias if norm.affine else torch.zeros_like(scale)
     before = torch.zeros_like(scale) if bias is None else bias
     return weight * scale.view(-1, 1, 1, 1), (before - norm.running_mean) * scale + shift
+
+
+def smoothness(filters: Tensor) -> float:
+    """How alike neighbouring weights are: filters (C, I, k, k) -> mean correlation with themselves one place on.
+
+    Rows and columns; 0 for weights drawn alone, towards 1 for smooth blobs.
+    """
+    w = filters - filters.mean((1, 2, 3), keepdim=True)
+    spread = w.square().mean((1, 2, 3))
+    across, down = ((a * b).mean((1, 2, 3)) for a, b in ((w[..., 1:], w[..., :-1]), (w[..., 1:, :], w[..., :-1, :])))
+    return float(((across + down) / (2 * spread)).mean())

@@ -48,14 +48,17 @@ class ConvNet(ConvBackbone):
     """A plain conv net of about 0.3 M parameters for CPUs: stages of 3x3 convolutions, each halving the resolution.
 
     depth (1..5) is the number of stages, so the total stride, and SparK's patch, is 2^depth. norm: "batch", "layer"
-    or "group". standardized: convolutions standardise their filters, as BiT's do, whose norm is "group".
+    or "group". standardized: convolutions standardise their filters, as BiT's do, whose norm is "group". first: the
+    side of the first layer's filters, odd.
     """
 
     def __init__(self, depth: int = 3, widths: tuple[int, ...] = (32, 64, 128, 256, 256), convs: int = 1,
-                 norm: str = "batch", standardized: bool = False):
+                 norm: str = "batch", standardized: bool = False, first: int = 3):
         super().__init__()
         if not 1 <= depth <= len(widths):
             raise ValueError(f"depth must be between 1 and {len(widths)}, got {depth}")
+        if first < 1 or first % 2 == 0:
+            raise ValueError(f"first must be odd, such as 3 or 7, got {first}")
         self.widths = tuple(widths[:depth])
         self.strides = tuple(2 ** (i + 1) for i in range(depth))
         self.dim = self.widths[-1]
@@ -64,7 +67,9 @@ class ConvNet(ConvBackbone):
             layers: list[nn.Module] = []
             for i in range(convs + 1):
                 stride = 2 if i == 0 else 1
-                conv = (StandardisedConv2d if standardized else nn.Conv2d)(before, width, 3, stride, 1, bias=False)
+                side = 3 if blocks or i else first
+                conv = (StandardisedConv2d if standardized else nn.Conv2d)(before, width, side, stride, side // 2,
+                                                                           bias=False)
                 layers += [conv, norm_of(norm)(width), nn.ReLU(inplace=True)]
                 before = width
             blocks.append(nn.Sequential(*layers))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from course_lib.augment.views import Augment
-from course_lib.data.one_photo import noise_picture, photo_crops, sample_photograph, squares
+from course_lib.data.one_photo import noise_picture, photo_crops, same_spectrum, sample_photograph, squares
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PLAIN = Augment(32, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0, jitter_p=0.0, gray_p=0.0)
@@ -63,3 +63,14 @@ def test_what_cannot_be_is_a_sentence():
     for wrong in ({"count": 0}, {"scale": (0.5, 0.2)}, {"scale": (0.0, 1.0)}, {"turn": 200}, {"slant": 90}):
         with pytest.raises(ValueError, match="expected numbers from 1 up, rising shares"):
             photo_crops(**{"count": 2, **wrong})
+
+
+@pytest.mark.parametrize("height, width", [(24, 36), (25, 37)])
+def test_noise_of_the_same_spectrum_keeps_waves_and_colours_and_loses_edges(height, width):
+    picture = 100 + 40 * (torch.arange(width) > width // 2).float().expand(3, height, width)
+    picture = picture * torch.tensor([0.5, 1.0, 1.2])[:, None, None]
+    noise = same_spectrum(picture.to(torch.uint8))
+    assert noise.dtype == torch.uint8 and noise.shape == picture.shape
+    before, after = torch.fft.rfft2(picture.to(torch.uint8).float()).abs(), torch.fft.rfft2(noise.float()).abs()
+    torch.testing.assert_close(after[:, 0, :6], before[:, 0, :6], rtol=0.02, atol=0.02 * float(before.max()) / 10)
+    assert not torch.equal(noise, same_spectrum(picture.to(torch.uint8), seed=1))

@@ -10,7 +10,7 @@ from course_lib.augment.pixels import standardize
 from course_lib.data.images import Splits
 from course_lib.data.shapes import make_shapes
 from course_lib.evaluate import absorbed, layer_features, layer_maps, layer_probes, same_size
-from course_lib.evaluate.layers import side_for
+from course_lib.evaluate.layers import side_for, smoothness
 from course_lib.models.backbones import ConvNet, ResNet, build_backbone
 from helpers.draws import randn
 
@@ -88,3 +88,12 @@ def test_batch_norm_goes_into_the_convolution_before_it(bias, affine):
     torch.testing.assert_close(nn.functional.conv2d(x, weight, shift), norm(conv(x)))
     with pytest.raises(ValueError, match="keeps no running statistics"):
         absorbed(conv.weight, None, nn.BatchNorm2d(5, track_running_stats=False))
+
+
+def test_smoothness_of_noise_and_of_slopes():
+    noise = torch.randn(400, 3, 7, 7, generator=torch.Generator().manual_seed(0))
+    assert abs(smoothness(noise)) < 0.05
+    ramp = torch.arange(9.0).expand(4, 2, 9, 9) * torch.tensor([1.0, -2.0, 3.0, 0.5])[:, None, None, None]
+    w = ramp[0, 0] - 4.0
+    expected = (float((w[:, 1:] * w[:, :-1]).mean()) + float(w.square().mean())) / (2 * float(w.square().mean()))
+    assert abs(smoothness(ramp) - expected) < 1e-5

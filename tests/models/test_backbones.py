@@ -143,3 +143,12 @@ def test_layer_norm_looks_at_one_image_alone(name):
     torch.testing.assert_close(net(images)[:2], net(images[:2]), atol=1e-5, rtol=1e-4)
     with pytest.raises(ValueError, match="norm is 'instance'; expected batch, layer, group"):
         build_backbone(name, 32, norm="instance")
+
+
+def test_the_side_of_the_first_filters():
+    net = ConvNet(first=7)
+    assert net.blocks[0][0].weight.shape == (32, 3, 7, 7) and net.blocks[0][3].weight.shape[2:] == (3, 3)
+    images = torch.rand(2, 3, 32, 32)
+    assert [stage.shape for stage in net.stages(images)] == [stage.shape for stage in ConvNet().stages(images)]
+    with pytest.raises(ValueError, match="first must be odd, such as 3 or 7, got 4"):
+        ConvNet(first=4)

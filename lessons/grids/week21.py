@@ -1,0 +1,135 @@
+"""Make the stored runs of lesson 21: the same small conv net on crops of one photograph, on noise, on many images.
+
+    python lessons/grids/week21.py   # what is missing in lessons/runs/21_single_image (half a minute of one core each)
+    COURSE_PHOTOGRAPHS=FOLDER python lessons/grids/week21.py   # CIFAR-10 in class folders, if torchvision's isn't there
+
+A line differs from the next in its 10,000 images alone. Every layer is read on two targets, beside the layers of the
+same network before the training. Kept beside the records: first filters, and the first seed's SimCLR networks.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+from functools import lru_cache
+
+import torch
+from grid import Grid, Made, Run, few, half, shapes, train
+from torch import nn
+
+from course_lib.augment.pixels import standardize
+from course_lib.data.images import ImageSet, Splits, draw
+from course_lib.data.loading import load
+from course_lib.data.one_photo import noise_picture, photo_crops, same_spectrum, sample_photograph
+from course_lib.evaluate.features import raw_pixels
+from course_lib.evaluate.layers import layer_probes
+from course_lib.evaluate.probes import linear_probe
+from course_lib.methods import build_method
+from course_lib.methods.pretext.rotation import four_turns
+from course_lib.models.backbones import ConvNet
+
+COUNT, PROBED, FEATURES, LR, FIRST = 10_000, 2000, 512, 1e-3, 7  # images; of the probe, and its numbers a layer
+STEPS = {"simclr": 400, "rotation": 200, "deepcluster": 400}
+BATCH = {"simclr": 96, "rotation": 64, "deepcluster": 128}
+PICTURES = {"one photograph": sample_photograph, "white noise": noise_picture,
+            "its spectrum": lambda: same_spectrum(sample_photograph()), "a flower": lambda: sample_photograph("flower")}
+SOURCES, ONCE = ("one photograph", "photographs", "its spectrum"), ("white noise", "shapes", "a flower")  # one seed
+KEPT = {"simclr-one-photograph-s0": "one-photograph.pt", "simclr-photographs-s0": "photographs.pt"}
+
+
+@lru_cache
+def photographs() -> Splits:
+    return load(os.environ.get("COURSE_PHOTOGRAPHS") or "cifar10", size=32)
+
+
+@lru_cache
+def source(name: str) -> ImageSet:
+    """The 10,000 images of a line."""
+    if name in PICTURES:
+        return photo_crops(few(COUNT, 300), PICTURES[name]())
+    images = photographs().train if name == "photographs" else shapes(COUNT).train
+    return images.select(draw(len(images), few(COUNT, 300), 0))
+
+
+def runs() -> list[Run]:
+    table = [(name, seed) for seed in (0, 1, 2) for name in (SOURCES if seed else SOURCES + ONCE)]
+    return [line(method, name, seed) for name, seed in table for method in STEPS]
+
+
+def network(run: Run) -> nn.Module:
+    return build_method(run.method, "convnet", 32, backbone_options={"first": FIRST})
+
+
+def line(method: str, name: str, seed: int) -> Run:
+    return Run(f"{method}-{name.replace(' ', '-')}-s{seed}", seed, method, {}, build=network,
+               fit={"steps": STEPS[method], "batch_size": BATCH[method], "lr": LR, "device": "cpu", "threads": 1},
+               says={"source": name, "n": COUNT, "first": FIRST, "probed": PROBED, "features": FEATURES})
+
+
+def on_source(run: Run, out=None) -> Made:
+    return train(run, Splits(source(run.says["source"]), shapes(COUNT).validation, shapes(COUNT).test), out)
+
+
+@lru_cache
+def targets() -> dict[str, Splits]:
+    cut = lambda part: part.select(draw(len(part), few(5000, 60), 0))  # noqa: E731
+    return {name: Splits(splits.train, cut(splits.validation).select(range(few(1000, 60))), cut(splits.test))
+            for name, splits in (("shapes", shapes(COUNT)), ("photographs", photographs()))}
+
+
+def layers(name: str, kind: str, backbone: nn.Module) -> dict:
+    """A row of scores: accuracy of a linear probe of each layer, first to last, on either target."""
+    return {"name": name, "kind": kind} | {
+        target: [score.accuracy for score in layer_probes(backbone, splits, FEATURES, few(PROBED, 200))]
+        for target, splits in targets().items()}
+
+
+@lru_cache
+def controls(seed: int) -> list[dict]:
+    """The network of this seed before its training; the same with batch norm's statistics from crops; raw pixels."""
+    torch.manual_seed(seed)
+    fresh = ConvNet(first=FIRST)
+    settled = copy.deepcopy(fresh).train()
+    with torch.no_grad():
+        for part in source("one photograph").images[:few(6400, 200)].split(200):
+            settled(standardize(part))
+    pixels = {}
+    for target, s in targets().items():
+        parts = (s.train.select(draw(len(s.train), few(PROBED, 200), 0)), s.validation, s.test)
+        pixels[target] = [linear_probe(*((raw_pixels(part), part.labels) for part in parts)).accuracy]  # pyright: ignore
+    return [layers("random encoder", "control", fresh.eval()),
+            layers("random filters, statistics of crops", "control", settled.eval()),
+            {"name": "raw pixels", "kind": "control", **pixels}]
+
+
+@torch.no_grad()
+def turns_named(method: nn.Module) -> dict[str, float]:
+    """RotNet's accuracy on 1000 fresh images, all four turns: crops of each picture, and photographs."""
+    sets = {name: photo_crops(few(1000, 60), picture(), seed=1).images for name, picture in PICTURES.items()}
+    sets["photographs"] = targets()["photographs"].test.images[:few(1000, 60)]
+    found = {}
+    for name, images in sets.items():
+        turned, quarters = four_turns(images)
+        said = torch.cat([method.head(method.backbone(standardize(part))) for part in turned.split(500)])  # pyright: ignore
+        found[name] = float((said.argmax(1) == quarters).float().mean())
+    return found
+
+
+def rows(made: Made) -> list[dict]:
+    run, method = made.run, made.method.eval()
+    backbone: ConvNet = method.backbone  # pyright: ignore
+    made.beside[f"{run.id}.pt"] = half(backbone.blocks[0])
+    if run.id in KEPT:
+        made.beside[KEPT[run.id]] = method
+    torch.manual_seed(run.seed)
+    assert torch.equal(ConvNet(first=FIRST).blocks[0][0].weight, made.untrained.backbone.blocks[0][0].weight)  # pyright: ignore
+    more = {"turns": turns_named(method)} if run.method == "rotation" else {}
+    return [layers(run.method, "method", backbone) | more, *controls(run.seed)]
+
+
+GRID = Grid("21_single_image", runs, rows, "Lesson 21: one photograph, noise, many images; every layer read.",
+            show=("last",), train=on_source)
+
+if __name__ == "__main__":
+    sys.exit(GRID.main(__doc__))
