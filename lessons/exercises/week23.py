@@ -112,7 +112,8 @@ def _mahalanobis_probes(generator, dtype):
 
     empty, other = probe(24, 5, 3)
     return [probe(30, 6, 4), dict(zip(("train", "test"), probe(19, 8, 3))),
-            (torch.cat([empty, torch.zeros(24, 1, dtype=dtype)], 1), torch.cat([other, rand(generator, dtype, 5, 1)], 1))]
+            (torch.cat([empty, torch.zeros(24, 1, dtype=dtype)], 1),
+             torch.cat([other, rand(generator, dtype, 5, 1)], 1))]
 
 
 def _scores(*, centre=lambda train, test: train.mean(0), spread=lambda train, test: train, correction=0,
@@ -353,7 +354,8 @@ tuning = Exercise(
     key="23.tuning_step", title="One step of fine-tuning, at two rates", minutes=10, difficulty=3,
     reference=tuning_step, probes=_tuning_probes, call=_three_tunings, tolerance=1e-3,
     words={"['losses']": "the losses of three steps", "['keeps its graph']": "whether the loss keeps its graph",
-           "['backbone']": "the backbone's weights after three steps", "['head']": "the head's weights after three steps"},
+           "['backbone']": "the backbone's weights after three steps",
+           "['head']": "the head's weights after three steps"},
     wrong={
         "lr for both": (
             _tuned(rates=lambda lr, head_lr: (lr, lr)),
@@ -398,8 +400,8 @@ tuning = Exercise(
         "an optimizer with two groups": lambda backbone, head, images, labels, lr=0.02, head_lr=0.2: _by_optimizer(
             backbone, head, images, labels, lr, head_lr)},
     hints=("Forward through both, cross-entropy, backward. Which parameters move by which rate?",
-           "loss.backward() fills .grad of backbone and head, if both were cleared before. Then, under torch.no_grad(), "
-           "p -= rate * p.grad, with lr for backbone.parameters() and head_lr for head.parameters().",
+           "loss.backward() fills .grad of backbone and head, if both were cleared before. Then, under "
+           "torch.no_grad(), p -= rate * p.grad, with lr for backbone.parameters() and head_lr for head.parameters().",
            "loss = F.cross_entropy(head(backbone(images)), labels)\n"
            "backbone.zero_grad()\n"
            "head.zero_grad()\n"
