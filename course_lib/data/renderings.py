@@ -26,8 +26,9 @@ def make_small(n: int, seed: int = 0, size: int = 32, split: str = "train") -> I
 def make_crowds(n: int, seed: int = 0, size: int = 32, split: str = "train") -> ImageSet:
     """n images of 1 to 5 small objects that do not overlap, labelled by their number less one: int64 0..4.
 
-    The number is no cause of `make_shapes`, whose pictures hold one object. Shapes, hues, textures and angles are drawn for each object; background, lighting and noise are the picture's. The
-    same on every machine. ValueError for n below 1.
+    The number is no cause of `make_shapes`, whose pictures hold one object. Shapes,
+    hues, textures and angles are drawn for each object; background, lighting and noise are the picture's. The same on
+    every machine. ValueError for n below 1.
     """
     if n < 1:
         raise ValueError(f"n is {n}; expected one image or more")

@@ -106,11 +106,11 @@ def shrinking(sizes: Sequence[int], lines: Mapping[str, Sequence[float]], family
     figure, axes = plt.subplots(figsize=(6.8, 3.1))
     for name, values in lines.items():
         axes.plot(sizes, values, "o-", ms=4, color=FAMILY[family[name]])
-        axes.annotate(name, (sizes[0], values[0]), xytext=(-5, 0), textcoords="offset points", fontsize=8.5, va="center",
-                      ha="right", color=FAMILY[family[name]], bbox={"fc": "white", "ec": "none", "pad": 1})
+        axes.annotate(name, (sizes[0], values[0]), xytext=(-5, 0), textcoords="offset points", fontsize=8.5,
+                      va="center", ha="right", color=FAMILY[family[name]], bbox={"fc": "white", "ec": "none", "pad": 1})
     axes.axhline(chance, color=BLACK, ls=":", lw=1.2, zorder=0)
     axes.annotate("chance", (sizes[-1], chance), xytext=(0, 3), textcoords="offset points", ha="right", fontsize=8.5)
-    axes.set(xscale="log", xlabel="labelled images of each class", ylabel="accuracy, nearest neighbours", ylim=(0, 1.03))
+    axes.set(xscale="log", xlabel="labelled images of each class", ylabel="accuracy of neighbours", ylim=(0, 1.03))
     axes.set_xticks(sizes, [str(n) for n in sizes])
     axes.minorticks_off()
     axes.set_xlim(sizes[0] / 5, sizes[-1] * 1.1)
@@ -122,7 +122,7 @@ def episode(support: Tensor, query: Tensor, distances: Tensor, truth: int, names
     """An episode: support images (K, S, 3, H, W) in rows of their class, the query, its distance to each class mean."""
     ways, shots = support.shape[:2]
     figure = plt.figure(figsize=(WIDTH, 3.1))
-    parts = figure.subfigures(1, 3, width_ratios=(0.9, 0.35 * shots + 0.55, 2.0))
+    parts = figure.subfigures(1, 3, squeeze=False, width_ratios=(0.9, 0.35 * shots + 0.55, 2.0))[0]
     guess = int(distances.argmin())
     axes = parts[0].subplots()
     picture(axes, query, f"query: {names[truth]}")
@@ -164,7 +164,7 @@ def attack(image: Tensor, attacked: Tensor, probabilities: tuple[Tensor, Tensor]
            curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], here: float, scale: float) -> Figure:
     """An image, what was added to it (times `scale`), the result; the class probabilities; accuracy by epsilon."""
     figure = plt.figure(figsize=(WIDTH + 0.8, 3.4))
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1.25, 1.5))
+    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.25, 1.5))[:, 0]
     pictures = top.subplots(1, 3)
     picture(pictures[0], image, f"image: {names[truth]}")
     picture(pictures[1], (0.5 + scale * (attacked - image)).clamp(0, 1), f"added, times {scale:g}")

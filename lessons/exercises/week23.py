@@ -1,4 +1,4 @@
-"""Exercises of week 23, transfer: class means of an episode, Mahalanobis' score, a step of PGD, a step of fine-tuning."""
+"""Exercises of week 23, transfer: class means of an episode, Mahalanobis' score, steps of PGD and of fine-tuning."""
 from __future__ import annotations
 
 import copy

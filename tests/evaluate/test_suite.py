@@ -8,7 +8,14 @@ import torch
 from course_lib.data.images import ImageSet, Splits
 from course_lib.data.shapes import make_shapes
 from course_lib.evaluate.suite import (
-    Pixels, attacked, outliers_of, seen, seen_row, transfer_row, transfer_rows, transfer_table,
+    Pixels,
+    attacked,
+    outliers_of,
+    seen,
+    seen_row,
+    transfer_row,
+    transfer_rows,
+    transfer_table,
 )
 from course_lib.methods import build_method
 
