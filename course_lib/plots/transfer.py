@@ -176,7 +176,7 @@ def attack(image: Tensor, attacked: Tensor, probabilities: tuple[Tensor, Tensor]
     left.bar(places + 0.2, probabilities[1].numpy(), 0.4, color=RED, label="attacked")
     left.set_xticks(places, names, rotation=45, ha="right", fontsize=8)
     left.set(ylabel="probability", ylim=(0, 1.05))
-    left.legend(fontsize=8, loc="upper right")
+    left.legend(fontsize=8, loc="upper left")
     for (name, (x, y)), dash in zip(curves.items(), ("-", "--", ":", "-.")):
         right.plot(x, y, "o" + dash, ms=4, label=name)
     right.axvline(here, color=GREY, lw=1)
