@@ -9,7 +9,7 @@ fine_tuned        with few labels, where it is handed in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,9 +21,11 @@ from course_lib.evaluate.features import embed, reinitialise
 from course_lib.evaluate.fewshot import few_shot
 from course_lib.evaluate.measures import check_labels
 from course_lib.evaluate.neighbours import knn_accuracy
-from course_lib.evaluate.outliers import outlier_scores
+from course_lib.evaluate.outliers import left_out, outlier_scores
 from course_lib.evaluate.probes import linear_head, linear_probe
 from course_lib.evaluate.robustness import InPixels, pgd_accuracy
+from course_lib.evaluate.transfer import class_share
+from course_lib.models.layers import normalize
 from course_lib.text import text_table
 
 SIDE = 16  # raw pixels are averaged down to so many along a side
@@ -106,3 +108,51 @@ def transfer_table(rows: list[dict[str, Any]], markdown: bool = False) -> str:
     lines = [["", *(COLUMNS[key] for key in keys)]]
     lines += [[row["name"], *(show(row, key) for key in keys)] for row in rows]
     return text_table(lines, "<>", markdown)
+
+
+# ------------------------------------------------------------------------------------------------ many networks
+Seen = tuple[tuple[Tensor, Tensor], ...]  # features and labels of the training, validation and test images
+PENALTIES = (1e-3, 1e-2, 1e-1)
+
+
+def seen(encoder: nn.Module, splits: Splits) -> Seen:
+    """What an encoder makes of the three parts, (N, D), beside their labels."""
+    return tuple((embed(encoder, part), check_labels(part.labels, len(part)))
+                 for part in (splits.train, splits.validation, splits.test))
+
+
+def seen_row(name: str, parts: Seen, labels: int, episodes: int, number: int, first: bool = True) -> dict[str, float]:
+    """Draw `number` of one target: a linear probe on so many labels, 5-way episodes; with the first draw kNN, too.
+
+    "NAME share": of the variance of unit features, as kNN sees them, how much lies between the classes.
+    """
+    (bank, known), held, (queries, told) = parts
+    some = draw(len(bank), labels, number)
+    row = {"linear": linear_probe((bank[some], known[some]), held, (queries, told), settings=PENALTIES,
+                                  max_iter=60).accuracy}
+    if first:
+        row |= {"knn": knn_accuracy(bank, known, queries, told),
+                "share": class_share(normalize(bank - bank.mean(0)), known)}
+    for shots in SHOTS:
+        row[f"few_{shots}"] = few_shot(queries, told, ways=WAYS, shots=shots, queries=QUERIES, seed=number, bank=bank,
+                                       episodes=episodes).accuracy
+    return {f"{name} {key}": value for key, value in row.items()}
+
+
+def attacked(encoder: nn.Module, parts: Seen, images: ImageSet, most: int, number: int,
+             attack: dict[str, Any]) -> dict[str, float]:
+    """Draw `number` of the attacked images: "pgd STEPS" -> accuracy of a linear head on the frozen encoder."""
+    (bank, known), held, _ = parts
+    head = linear_head((bank[:2000], known[:2000]), held, settings=PENALTIES, max_iter=60)
+    some = images.select(draw(len(images), most, 50 + number))
+    right = pgd_accuracy(InPixels(encoder, head), to_float(some.images), check_labels(some.labels, len(some)),
+                         seed=number, **attack)
+    return {f"pgd {steps}": value for steps, value in right.items()}
+
+
+def outliers_of(known: Mapping[str, Seen], source: str, others: tuple[str, ...]) -> dict[str, float]:
+    """SSD's numbers of each other kind of images, those that are there, and of the source's own classes left out."""
+    (bank, labels), _, (queries, told) = known[source]
+    found = {name: outlier_scores(bank, queries, known[name][2][0]) for name in others if name in known}
+    found["left_out"] = left_out(bank, labels, queries, told)
+    return {f"{name} {key}": value for name, row in found.items() for key, value in row.items()}

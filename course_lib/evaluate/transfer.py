@@ -57,3 +57,32 @@ def eleven_point_precision(scores: Tensor, positive: Tensor, tolerance: float = 
     precision, recall = hits / torch.arange(1, len(hits) + 1), hits / hits[-1]
     best = [precision[recall >= 0.1 * tenth - tolerance].max() for tenth in range(11)]
     return float(torch.stack(best).mean())
+
+
+def class_share(features: Tensor, labels: Tensor) -> float:
+    """The share of the variance of features (N, D) that lies *between* the class means, not within classes: 0 to 1."""
+    labels = check_labels(labels, len(features))
+    away = features.double() - features.double().mean(0)
+    means = torch.stack([away[labels == label].mean(0) for label in range(int(labels.max()) + 1)
+                         if (labels == label).any()])
+    sizes = labels.bincount()
+    return float((sizes[sizes > 0] * means.square().sum(1)).sum() / away.square().sum())
+
+
+def rank_interval(a: Sequence[float], b: Sequence[float], draws: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """The middle 95 % of Spearman's rank correlation over bootstrap draws of the networks, with replacement.
+
+    a, b: scores of the same networks. Draws in which all scores of a list are equal do not count. ValueError for lists
+    of different length, or of fewer than three.
+    """
+    from scipy.stats import rankdata
+
+    if len(a) != len(b) or len(a) < 3:
+        raise ValueError(f"{len(a)} and {len(b)} scores; expected the same number, three networks or more")
+    rows = torch.randint(len(a), (draws, len(a)), generator=torch.Generator().manual_seed(seed))
+    x, y = (torch.from_numpy(rankdata(torch.as_tensor(list(v), dtype=torch.float64)[rows].numpy(), axis=1))
+            for v in (a, b))
+    x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
+    found = (x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1))
+    low, high = found[found.isfinite()].quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return low, high

@@ -262,7 +262,8 @@ class Grid:
     def line(self, run: StoredRun) -> str:
         row = run.scores[0] if run.scores else {}
         shown = "  ".join(f"{key} {row[key]:.3f}" for key in self.show if key in row)
-        return f"{run.id:32s} {run.wall_seconds:5.0f} s  loss {run.curves['loss'][-1]:.3f}  {shown}"
+        loss = f"loss {run.curves['loss'][-1]:.3f}  " if "loss" in run.curves else ""  # of a training
+        return f"{run.id:32s} {run.wall_seconds:5.0f} s  {loss}{shown}"
 
     def main(self, about: str, arguments: list[str] | None = None) -> int:
         """The command line; `about` is the week's docstring."""

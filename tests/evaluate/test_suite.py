@@ -7,7 +7,16 @@ import torch
 
 from course_lib.data.images import ImageSet, Splits
 from course_lib.data.shapes import make_shapes
-from course_lib.evaluate.suite import Pixels, transfer_row, transfer_rows, transfer_table
+from course_lib.evaluate.suite import (
+    Pixels,
+    attacked,
+    outliers_of,
+    seen,
+    seen_row,
+    transfer_row,
+    transfer_rows,
+    transfer_table,
+)
 from course_lib.methods import build_method
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -49,3 +58,17 @@ def test_what_cannot_be_measured_is_left_out():
     unlabelled = Splits(ImageSet(parts.train.images), parts.validation, parts.test)
     with pytest.raises(ValueError, match="labels are missing"):
         transfer_row(Pixels(), unlabelled, None)
+
+
+def test_a_draw_of_one_target_and_what_is_the_same_in_all_draws():
+    images = splits()
+    parts = seen(Pixels(), images)
+    first, second = (seen_row("class", parts, 100, 20, number, first=number == 0) for number in (0, 1))
+    assert set(first) - set(second) == {"class knn", "class share"} and 0 < first["class share"] < 1
+    assert first["class few_5"] != second["class few_5"]
+    more = outliers_of({"class": parts, "other": parts}, "class", ("other", "not there"))
+    assert set(more) == {f"{name} {key}" for name in ("other", "left_out") for key in ("auroc", "fpr95",
+                                                                                        "auroc_euclidean")}
+    right = attacked(small(), seen(small(), images), images.test, 20, 0,
+                     {"epsilon": 1 / 255, "step": 0.25 / 255, "steps": (0, 2), "restarts": 1})
+    assert right["pgd 2"] <= right["pgd 0"]

@@ -15,6 +15,7 @@ from course_lib.evaluate import (
     mean_class_accuracy,
     rank_correlations,
 )
+from course_lib.evaluate.transfer import class_share, rank_interval
 from helpers.draws import randn
 
 
@@ -77,3 +78,29 @@ def test_a_class_that_was_not_trained_is_never_named():
     assert head.weight.shape == (4, 3) and set(head(randn(200, 3, seed=5).float()).argmax(1).tolist()) <= {0, 2}
     with pytest.raises(ValueError, match="a single class"):
         linear_head((x, y * 0), (x[:9], y[:9]))
+
+
+def test_the_share_between_classes_equals_its_definition():
+    z, labels = randn(40, 3), torch.arange(40) % 4
+    total = between = 0.0
+    mean = z.mean(0)
+    for row, label in zip(z, labels):
+        total += float(((row - mean) ** 2).sum())
+        between += float(((z[labels == label].mean(0) - mean) ** 2).sum())
+    assert class_share(z, labels) == pytest.approx(between / total, rel=1e-6)
+    assert class_share(z[labels].repeat_interleave(2, 0), labels.repeat_interleave(2)) == pytest.approx(1.0)
+
+
+def test_the_interval_of_a_rank_correlation_holds_it_and_shrinks_with_networks():
+    from course_lib.evaluate.label_free import rank_correlation
+
+    def pair(n):
+        a = randn(n, seed=1)
+        return a.tolist(), (a + randn(n, seed=2)).tolist()
+
+    low, high = rank_interval(*pair(12))
+    assert low < rank_correlation(*pair(12)) < high <= 1
+    assert high - low > 2 * (lambda ends: ends[1] - ends[0])(rank_interval(*pair(120)))
+    assert rank_interval([1, 2, 3, 4], [5, 6, 7, 8]) == pytest.approx((1, 1))
+    with pytest.raises(ValueError, match="three networks"):
+        rank_interval([1, 2], [1, 2])
