@@ -152,8 +152,8 @@ class papers:
         parser.add_argument("--treatment", help="in the course: implement, 'reproduce small' or read")
         parser.add_argument("--ideas", action="store_true", help="add a sentence and the addresses of each")
         parser.add_argument("--where", nargs="?", const="", metavar="KEY",
-                            help="where the course has the paper with this key, or those that fit: file, lesson, stored "
-                            "run or network, test")
+                            help="where the course has the paper with this key, or those that fit: file, lesson, "
+                            "stored run or network, test")
         parser.add_argument("--map", nargs="?", const="papers.html", metavar="FILE.html",
                             help="write the map of all papers as a page that needs no network (default: papers.html)")
 

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.data.images import ImageSet
+from course_lib.evaluate.cka import cka_table, regress_out
 from course_lib.evaluate.features import embed, raw_pixels
 from course_lib.evaluate.scoring import score
-from course_lib.evaluate.cka import cka_table, regress_out
 from course_lib.files import CHECKOUT, atomic
 from course_lib.runs.networks import learned, networks_folder
 from course_lib.runs.stored import StoredRun, read_runs, runs_folder
