@@ -1,4 +1,4 @@
-"""The reading list as data: `papers.csv`, loaded, searched and printed; `reading_map.csv`: where each is here."""
+"""The reading list as data: `papers.csv`, loaded, searched and printed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from course_lib.files import PACKAGE
 from course_lib.text import text_table
 
-FILE, MAP = PACKAGE / "papers.csv", PACKAGE / "reading_map.csv"
+FILE = PACKAGE / "papers.csv"
 STUDY_GROUP = "study group"  # its name in `lists`; the course follows its schedule
 
 
@@ -56,23 +56,6 @@ def load_papers(path: str | Path = FILE) -> list[Paper]:
             raise ValueError(f"{Path(path).name} has the columns {rows.fieldnames}; expected {wanted}.")
         return [Paper(**{**row, "year": int(row["year"]), "builds_on": tuple(row["builds_on"].split())})
                 for row in rows]
-
-
-def where(paper: Paper, path: str | Path = MAP) -> dict[str, str]:
-    """Where the course has a paper: "file" of the library, "lesson", "stored" (run or network) and "test", as paths in
-    the repository; "" for what there is not (yet). Papers that are only to be read have none of them.
-    """
-    with open(path, encoding="utf-8", newline="") as file:
-        row = next((row for row in csv.DictReader(file) if row["key"] == paper.key), {})
-    found = {"file": row.get("file") and f"course_lib/{row['file']}",
-             "lesson": paper.lesson and f"lessons/{paper.lesson}.ipynb",
-             "stored": row.get("stored") and f"lessons/{row['stored']}",
-             "test": row.get("test") and f"tests/{row['test']}"}
-    if paper.method:
-        from course_lib.methods import METHODS  # imports torch, which the list does not need
-
-        found["file"] = f"course_lib/methods/{METHODS[paper.method].partition(':')[0].replace('.', '/')}.py"
-    return {name: value or "" for name, value in found.items()}
 
 
 def search(text: str = "", family: str | None = None, year: int | str | None = None,

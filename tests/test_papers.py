@@ -13,6 +13,7 @@ from course_lib.cli import commands
 from course_lib.cli.main import main
 from course_lib.files import CHECKOUT
 from course_lib.methods import METHODS
+from course_lib.runs import reading
 
 
 def parsed(*words: str) -> argparse.Namespace:
@@ -107,13 +108,13 @@ def test_every_work_to_implement_or_reproduce_leads_to_file_lesson_stored_run_an
 
     from golden.table import TABLE
 
-    with open(P.MAP, encoding="utf-8", newline="") as file:
+    with open(reading.MAP, encoding="utf-8", newline="") as file:
         mapped = [line.partition(",")[0] for line in file.read().splitlines()[1:]]
     works = [paper for paper in P.load_papers() if paper.treatment != "read"]
     assert sorted(mapped) == sorted(paper.key for paper in works)
     held = {row.file for row in TABLE}
     for paper in works:
-        has = P.where(paper)
+        has = reading.where(paper)
         absent = {name for name, value in has.items() if not value}
         assert absent <= MISSING.get(paper.key, set()), f"{paper.key} has no {absent}: see reading_map.csv, papers.csv"
         for name, value in has.items():

@@ -151,8 +151,9 @@ class papers:
         parser.add_argument("--year", help="a year, 2020, or a range, 2019-2021")
         parser.add_argument("--treatment", help="in the course: implement, 'reproduce small' or read")
         parser.add_argument("--ideas", action="store_true", help="add a sentence and the addresses of each")
-        parser.add_argument("--where", nargs="?", const="", metavar="KEY", help="where the course has it (file, lesson, "
-                            "stored run or network, test): the paper with this key, or those that fit")
+        parser.add_argument("--where", nargs="?", const="", metavar="KEY",
+                            help="where the course has the paper with this key, or those that fit: file, lesson, "
+                            "stored run or network, test")
         parser.add_argument("--map", nargs="?", const="papers.html", metavar="FILE.html",
                             help="write the map of all papers as a page that needs no network (default: papers.html)")
 
@@ -177,7 +178,7 @@ class papers:
 
     @staticmethod
     def _where(found: list, key: str = "") -> int:
-        from course_lib.papers import where
+        from course_lib.runs.reading import where
         from course_lib.text import text_table
 
         if not found:

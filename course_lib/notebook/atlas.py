@@ -17,7 +17,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from course_lib.evaluate.similarity import cka_distances, classical_mds
+from course_lib.evaluate.cka import cka_distances, classical_mds
 from course_lib.notebook.cards import display, fold, shell, show_drawn
 from course_lib.notebook.knobs import picture
 from course_lib.notebook.papers_map import FAMILIES

@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from course_lib.notebook.cards import shell, show_drawn
 from course_lib.notebook.knobs import picture
 from course_lib.notebook.pages import Part, offline_page
-from course_lib.papers import Paper, load_papers, search, where, year_range
+from course_lib.papers import Paper, load_papers, search, year_range
 from course_lib.plots import paper_map
+from course_lib.runs.reading import where
 
 HERE = Path(__file__)
 # the rows in their order: name -> colour, readable on light and dark, and what its papers have in common

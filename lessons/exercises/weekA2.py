@@ -47,7 +47,7 @@ def _by_directions(x, y):
 
 cka = Exercise(
     key="A2.linear_cka", title="Linear CKA", minutes=8, difficulty=2,
-    reference="course_lib.evaluate.similarity:linear_cka", probes=_cka_probes,
+    reference="course_lib.evaluate.cka:linear_cka", probes=_cka_probes,
     words={"x": "the first features", "y": "the second features"},
     wrong={
         "not centred": (
@@ -142,7 +142,7 @@ def _by_svd(distances, dims=2):
 
 mds = Exercise(
     key="A2.classical_mds", title="A flat map from distances", minutes=10, difficulty=3,
-    reference="course_lib.evaluate.similarity:classical_mds", probes=_mds_probes, call=_call_mds, tolerance=1e-3,
+    reference="course_lib.evaluate.cka:classical_mds", probes=_mds_probes, call=_call_mds, tolerance=1e-3,
     words={"distances": "the distances", "dims": "the number of axes"},
     wrong={
         "distances not squared": (
@@ -246,7 +246,7 @@ def _by_masks(similarity, groups, orders):
 
 groups = Exercise(
     key="A2.group_test", title="A permutation test over networks", minutes=10, difficulty=3,
-    reference="course_lib.evaluate.similarity:group_test", probes=_test_probes, call=_numbers, tolerance=1e-5,
+    reference="course_lib.evaluate.cka:group_test", probes=_test_probes, call=_numbers, tolerance=1e-5,
     words={"['gap']": "the gap", "['p']": "the p-value"},
     wrong={
         "the diagonal counted": (

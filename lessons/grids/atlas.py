@@ -1,9 +1,9 @@
 """Measure the learned networks for the atlas (lesson A2): how alike they are on the same images, and what each keeps.
 
-    python lessons/grids/atlas.py    # train second seeds that are missing in out/atlas, then write the table
+    python lessons/grids/atlas.py    # train the second seed if it is missing in out/atlas, then write the table
 
-The rows: every network of lessons/networks on shapes; a few methods trained again, with seed 1, as in networks.py;
-encoders untrained; raw pixels; and the images' own causes. What is read of each cause is the networks' record's.
+The rows: every network of lessons/networks on shapes; NPID trained again, with seed 1, as in networks.py; encoders
+untrained; raw pixels; and the images' own causes. What is read of each cause is the networks' record's.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.data.images import ImageSet
+from course_lib.evaluate.cka import cka_table, regress_out
 from course_lib.evaluate.features import embed, raw_pixels
 from course_lib.evaluate.scoring import score
-from course_lib.evaluate.similarity import cka_table, regress_out
 from course_lib.files import CHECKOUT, atomic
 from course_lib.runs.networks import learned, networks_folder
 from course_lib.runs.stored import StoredRun, read_runs, runs_folder
 from course_lib.train.loop import fit
 
 KEPT = CHECKOUT / "out" / "atlas"
-AGAIN = ("npid", "yadim", "dim", "amdim", "vader", "supcon", "pixpro", "vicreg")  # those that train in minutes
+AGAIN = ("npid",)  # trained a second time; the weights of second seeds are not stored elsewhere
 UNTRAINED = {"conv net": "simclr", "deeper conv net": "amdim", "ViT": "mae"}  # encoder -> a method that has it
 BEGAN = {"ruc": "scan"}  # RUC mends SCAN's network with views that keep the colours
 PANEL = 500
