@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 import time
 from functools import lru_cache, partial
-from pathlib import Path
 
 import torch
 from grid import SHAPES, Grid, Made, Run, few, shapes
@@ -75,7 +74,7 @@ def with_labels(run: Run, network: nn.Module) -> list[float]:
     return losses
 
 
-def timed(run: Run, out: Path | None = None) -> Made:
+def timed(run: Run, out=None) -> Made:
     features()
     torch.manual_seed(run.seed)
     method, began, batch = run.build(run), time.process_time(), run.fit["batch_size"]
