@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from functools import lru_cache
 from itertools import count
-from pathlib import Path
 
 import torch
 from grid import Grid, Made, Run, shapes, train
@@ -75,7 +74,7 @@ def controls() -> list[dict]:
             measured("raw pixels", {"pixels": dense.pixel_maps})]
 
 
-def watched(run: Run, out: Path | None = None) -> Made:
+def watched(run: Run, out=None) -> Made:
     """A training that is asked for the points of 100 test pairs at some of its steps."""
     seen, steps = {}, count(0, 10)  # losses are recorded at every tenth step
     some = dense.Pairs(*(part[:100] for part in vars(pairs("test")).values()))

@@ -2,9 +2,8 @@
 
     python lessons/grids/week28.py   # what is missing in lessons/runs/28_metric (a second or two of one core each)
 
-All learn from the frozen features of lesson 04's learned SimCLR. With labels: two layers, and two noisy copies of each
-image's features as views; the loss and its last layer change. SupCon's steps are slower, so cross-entropy has a line of
-as much time, too. Trees: only a linear map learns; the curvature or the radius changes. Seconds are of the processor.
+From lesson 04's frozen SimCLR. With labels: two layers, two noisy copies of an image's features as views; the loss and
+its last layer change; cross-entropy also for as much time. Trees: a linear map; the curvature or the radius changes.
 """
 
 from __future__ import annotations
@@ -12,16 +11,13 @@ from __future__ import annotations
 import sys
 import time
 from functools import lru_cache, partial
-from pathlib import Path
 
 import torch
 from grid import SHAPES, Grid, Made, Run, few, shapes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course_lib.evaluate.features import embed, raw_pixels, reinitialise
-from course_lib.evaluate.measures import cluster_scores
-from course_lib.evaluate.neighbours import knn_accuracy
+from course_lib.evaluate import cluster_scores, embed, knn_accuracy, raw_pixels, reinitialise
 from course_lib.evaluate.ranking import by_level
 from course_lib.methods.metric.hyperbolic import in_ball, learn_map
 from course_lib.methods.metric.supcon import same_class, supcon_loss
@@ -33,19 +29,17 @@ from course_lib.train.history import History, record
 FIT = {"batch_size": 128, "lr": 1e-3, "noise": 0.5}
 LABELLED = {"supcon": 300, "cross-entropy": 300, "cross-entropy-longer": 690, "supcon-inside": 300}  # name -> steps
 TREE = {"steps": 300, "batch_size": 64, "lr": 0.01, "clusters": (24, 8, 3), "weight": 0.5}
-FLAT = 1e-4  # a curvature so small that the ball is a plane: distances are twice those of a ruler
-TREES = {"ball-2": {"c": 1.0}, "plane-2": {"c": FLAT}, "rim-2": {"c": 1.0, "radius": 1.0}}  # in 2 dimensions
+# in 2 dimensions; so small a curvature makes the ball a plane, with distances twice those of a ruler
+TREES = {"ball-2": {"c": 1.0}, "plane-2": {"c": 1e-4}, "rim-2": {"c": 1.0, "radius": 1.0}}
 
 
 def build(run: Run) -> nn.Module:
     """Layers over frozen features: `body`, which is measured, and with labels `last`, between it and the loss."""
-    method, width = nn.Module(), features()[0].shape[1]
-    method.augment, method.last = None, None
-    if run.method == "hyperbolic":
-        method.body = nn.Linear(width, 2)
-        return method
-    method.body = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
-    method.last = nn.Sequential(nn.ReLU(), nn.Linear(width, 8 if run.says["line"].startswith("cross") else 64))
+    method, width, tree = nn.Module(), features()[0].shape[1], run.method == "hyperbolic"
+    wide = lambda out: (nn.ReLU(), nn.Linear(width, out))  # noqa: E731
+    method.augment, method.body = None, nn.Linear(width, 2 if tree else width)
+    method.body = method.body if tree else nn.Sequential(method.body, *wide(width))
+    method.last = None if tree else nn.Sequential(*wide(8 if run.says["line"].startswith("cross") else 64))
     return method
 
 
@@ -76,11 +70,11 @@ def with_labels(run: Run, network: nn.Module) -> list[float]:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss.detach()))
+        losses.append(loss.item())
     return losses
 
 
-def timed(run: Run, out: Path | None = None) -> Made:
+def timed(run: Run, out=None) -> Made:
     features()
     torch.manual_seed(run.seed)
     method, began, batch = run.build(run), time.process_time(), run.fit["batch_size"]
@@ -112,8 +106,8 @@ def rows(made: Made) -> list[dict]:
     if made.method.last:
         return [measured(name, *map(body, features()), kind="method"), *controls()]
     x, d = in_ball(body, features()[1], **made.run.options)
-    return [{"name": name, "radius": float(x.norm(dim=1).mean()), "kind": "method", **by_level(d, shapes().test)},
-            *controls()]
+    row = {"name": name, "radius": float(x.norm(dim=1).mean()), "kind": "method"}
+    return [row | by_level(d, shapes().test), *controls()]
 
 
 GRID = Grid("28_metric", runs, rows, "Lesson 28: what labels are used for, and what a tree is drawn on.",
