@@ -443,9 +443,9 @@ fourth = Exercise(
             "You compare with *all* rows, as NPID's softmax does. PIRL's terms each have K drawn rows of their own: "
             "rows[drawn[0]] for the pieces, rows[drawn[1]] for the picture."),
         "probabilities without logarithm": (
-            lambda *arguments, **named: (lambda p: _summed(1 - p["pieces"], 1 - p["image"], p["lam"]))(
+            lambda *arguments, **named: (lambda p: _summed(-p["pieces"], -p["image"], p["lam"]))(
                 _likely(*arguments, **named)),
-            "You take one minus the probability of the own row. The loss is the cross-entropy, minus its *logarithm*."),
+            "You take minus the probability of the own row. The loss is the cross-entropy, minus its *logarithm*."),
         "the mean of the negatives": (
             _terms(top=lambda s: torch.cat([s[:, :1], s[:, 1:] - math.log(s.shape[1] - 1)], 1)),
             "In the denominator you average over the drawn rows. The softmax adds all of them."),

@@ -238,7 +238,7 @@ def _ridge(features, labels, queries, penalty=0.1, centre=True, scale=True, own=
     """`ridge_scores` with a step left out, asked for by name."""
     of = torch.cat([features, queries]) if together else features
     mean, std = of.mean(0), of.std(0, correction=correction) + 1e-6
-    std = (features - mean).square().mean().sqrt() + 0 * std if one_scale else std
+    std = (features - mean).square().mean().sqrt() + 1e-6 + 0 * std if one_scale else std
     mean, std = mean if centre else 0 * mean, std if scale else torch.ones_like(std)
     x = (features - mean) / std
     q = (queries - queries.mean(0)) / (queries.std(0, correction=0) + 1e-6) if own else (queries - mean) / std

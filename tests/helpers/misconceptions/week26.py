@@ -106,7 +106,7 @@ def _two(near=lambda g, v, own: (own, own), draws=(0, 1), mix=lambda lam, a, b: 
             s, far = (z * positive).sum(1) / t, (rows[drawn[which]] @ z[:, :, None])[..., 0] / t
             below = (far.exp().mean(1) if average else far.exp().sum(1)) + (s.exp() if own else 0)
             below = (z @ rows.mT / t).exp().sum(1) if every else below
-            terms.append((below.log() - s).sum() / len(z) if log else 1 - (s.exp() / below).mean())
+            terms.append((below.log() - s).sum() / len(z) if log else -(s.exp() / below).mean())
         return {"loss": mix(lam, *terms), names[0]: terms[0], names[1]: terms[1]}
 
     return answer

@@ -150,7 +150,7 @@ RIDGE = {
     "the mean is not added back": lambda *a, **k: _solved(*a, add=False, **k),
     "the kernel is not divided by D": lambda *a, **k: _solved(*a, d=1, **k),
     "one scale for all dimensions": lambda features, labels, queries, penalty=0.1: _solved(
-        features, labels, queries, penalty, spread=(features - features.mean(0)).pow(2).mean() ** 0.5),
+        features, labels, queries, penalty, spread=(features - features.mean(0)).pow(2).mean() ** 0.5 + 1e-6),
     "standardised with the queries": _with_queries,
     "multiplied, not solved": _multiplied,
     "the penalty squared into the kernel": lambda features, labels, queries, penalty=0.1: _solved(
