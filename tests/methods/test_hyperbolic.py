@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from course_lib.data.images import Batch
+from course_lib.evaluate.features import embed
 from course_lib.evaluate.trees import distortion, hyperbolicity
 from course_lib.methods import build_method
 from course_lib.methods.metric.hyperbolic import in_ball, learn_map, level_negatives, log_ratio_loss, ward_levels
@@ -125,6 +126,15 @@ def test_clusters_are_made_anew_in_the_next_epoch_and_held_to_their_set():
     assert not torch.equal(method.levels.labels, before) and torch.isfinite(parts["loss"])
     with pytest.raises(ValueError, match="another data set"):
         method.views(Batch(some.images[:8], torch.arange(8), source=some.images[:10]), draw)
+
+
+def test_standardized_features_are_clustered_whatever_their_scale():
+    method, some = build(standardized=True), images(20)
+    features = embed(method, some).double()
+    tree = method.tree(some.images)
+    scaled = (features - features.mean(0)) / features.std(0).clamp(min=1e-6)
+    assert torch.equal(tree, ward_levels(scaled, method.clusters))
+    assert not torch.equal(tree, build().tree(some.images)), "the control: without it, large channels decide"
 
 
 def test_the_release_s_radius_is_the_same_for_all():

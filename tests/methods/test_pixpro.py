@@ -100,6 +100,19 @@ def test_a_large_gamma_keeps_only_the_place_itself():
     torch.testing.assert_close(propagate(maps, maps, 500.0), F.normalize(maps, dim=1), atol=1e-6, rtol=0)
 
 
+def test_without_propagation_the_transformed_map_is_compared():
+    method = build_method("pixpro", "convnet", 32, hidden=16, out=8, stage=1, gamma=None)
+    some = images(4, size=32).images.float() / 255
+    views = some, some.flip(0), FIRST[:1].float().expand(4, 4), SECOND[:1].float().expand(4, 4)
+    torch.manual_seed(0)
+    found = method.loss(views)["loss"]
+    method.gamma = 2.0
+    assert found != method.loss(views)["loss"], "the control: propagation changes it"
+    y1, y2 = (method.transform(method.maps(view)) for view in views[:2])
+    keys1, keys2 = (method.maps(view) for view in views[:2])  # the target begins as the online network
+    torch.testing.assert_close(found, pixpro_loss(y1, y2, keys1, keys2, *views[2:])["loss"])
+
+
 def test_distances_in_half_precision_are_those_of_float32():
     with torch.autocast("cpu", torch.bfloat16):
         got = relative_distances(FIRST.float(), SECOND.float(), SIDE)
