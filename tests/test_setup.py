@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -553,6 +554,20 @@ def test_mistakes_of_the_course_keep_their_traceback_and_a_stop_is_quiet(monkeyp
         cli.main(["doctor"])
     cause = KeyboardInterrupt()
     assert cli.main(["doctor"]) == 130 and "Stopped" in capsys.readouterr().err
+
+
+def test_a_warning_of_the_course_is_a_sentence_without_its_place_in_the_code(monkeypatch):
+    from course_lib.cli import main as cli
+    said, before = [], warnings.formatwarning
+
+    class Warns:
+        add_arguments = staticmethod(lambda parser: None)
+        run = staticmethod(lambda args: said.extend(
+            warnings.formatwarning("few labels", UserWarning, file, 3) for file in (cli.__file__, os.__file__)))
+
+    monkeypatch.setattr(cli.Command, "load", lambda self: Warns)
+    assert cli.main(["doctor"]) == 0 and warnings.formatwarning is before
+    assert said[0] == "few labels\n" and said[1].startswith(f"{os.__file__}:3: UserWarning: few labels")
 
 
 def test_a_mistyped_command_is_answered_with_the_near_one(capsys):

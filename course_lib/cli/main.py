@@ -11,8 +11,10 @@ import importlib
 import os
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from course_lib import __version__
 
@@ -195,8 +197,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"There is no command {own[0]!r}. " + (f"Did you mean {near[0]!r}? " if near else "")
               + f"The commands are: {', '.join(commands)}.", file=sys.stderr)
         return 2
-    command = commands[own[0]]
+    command, written = commands[own[0]], warnings.formatwarning
     try:
+        warnings.formatwarning = _warning
         module = command.load()
         parser = argparse.ArgumentParser(
             prog=f"course {command.name}", description=module.__doc__ or command.help,
@@ -222,6 +225,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"{sentence}\n(--traceback shows where this came from)", file=sys.stderr)
         return 2
+    finally:
+        warnings.formatwarning = written
+
+
+def _warning(message: Warning | str, category: type[Warning], filename: str, lineno: int,
+             line: str | None = None) -> str:
+    """A warning of the course is a sentence; others say where they come from, as Python writes them."""
+    if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parents[1]):
+        return f"{message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
 if __name__ == "__main__":

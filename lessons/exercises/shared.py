@@ -177,6 +177,15 @@ def descend(loss: Tensor, optimizer: torch.optim.Optimizer, order: str = "clear 
     return back(loss)
 
 
+def descend_by_name(loss: Tensor, optimizer: torch.optim.Optimizer, *networks: nn.Module) -> Tensor:
+    """A right spelling of `descend`: gradients asked for, nothing to clear -> the loss, with its graph."""
+    parameters = [p for network in networks for p in network.parameters()]
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters)):
+        parameter.grad = gradient
+    optimizer.step()
+    return loss
+
+
 UPDATE = {
     "gradients never cleared": (
         {"order": "backward step"},

@@ -10,7 +10,16 @@ from torch.nn import functional as F
 
 from course_lib.data.images import Batch
 from course_lib.exercises.spec import Exercise
-from lessons.exercises.shared import BASIC, STEP_WORDS, descend, noted_steps, randn, unit, update_mistakes
+from lessons.exercises.shared import (
+    BASIC,
+    STEP_WORDS,
+    descend,
+    descend_by_name,
+    noted_steps,
+    randn,
+    unit,
+    update_mistakes,
+)
 
 
 # ------------------------------------------------------------------------------------------------ 01.knn
@@ -362,11 +371,7 @@ def _times_batch(method, batch, optimizer, generator):
 
 def _by_hand(method, batch, optimizer, generator):
     loss = _loss(method, batch, generator)
-    parameters = list(method.parameters())
-    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters)):
-        parameter.grad = gradient
-    optimizer.step()
-    return loss.detach()
+    return descend_by_name(loss, optimizer, method).detach()
 
 
 training_step_exercise = Exercise(

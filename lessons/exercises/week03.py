@@ -11,6 +11,7 @@ from course_lib.methods.contrastive.vicreg import covariance_loss, invariance_lo
 from lessons.exercises.shared import (
     BASIC,
     VIEW_WORDS,
+    descend_by_name,
     evaluated,
     randn,
     second_held,
@@ -348,11 +349,7 @@ def _views_first(network, optimizer, first, second, weights):
 
 def _through_grad(network, optimizer, first, second, weights):
     loss = vicreg_loss(network(first), network(second), **weights)["loss"]
-    parameters = list(network.parameters())
-    for p, g in zip(parameters, torch.autograd.grad(loss, parameters)):
-        p.grad = g
-    optimizer.step()
-    return loss
+    return descend_by_name(loss, optimizer, network)
 
 
 step = Exercise(

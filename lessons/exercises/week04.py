@@ -14,6 +14,7 @@ from lessons.exercises.shared import (
     BASIC,
     blank,
     descend,
+    descend_by_name,
     directions,
     numbers,
     rand,
@@ -481,11 +482,7 @@ def _doubled(backbone, head, optimizer, images, augment, generator, temperature)
     z = unit(head(backbone(augment(torch.cat([images, images]), generator))))
     logits = (z @ z.T / temperature).fill_diagonal_(-torch.inf)
     loss = F.cross_entropy(logits, torch.arange(len(z)).roll(len(images)))
-    weights = [*backbone.parameters(), *head.parameters()]
-    for weight, gradient in zip(weights, torch.autograd.grad(loss, weights)):
-        weight.grad = gradient
-    optimizer.step()
-    return loss.item()
+    return descend_by_name(loss, optimizer, backbone, head).item()
 
 
 step = Exercise(

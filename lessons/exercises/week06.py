@@ -15,6 +15,7 @@ from lessons.exercises.shared import (
     BASIC,
     blank,
     descend,
+    descend_by_name,
     has_gradient,
     randn,
     small_network,
@@ -409,10 +410,7 @@ def _asked_for(online, predictor, target, optimizer, view1, view2, momentum):
     p = [predictor(online(view)) for view in (view1, view2)]
     z = [target(view).detach() for view in (view2, view1)]
     loss = sum(2 - 2 * F.cosine_similarity(a, b).mean() for a, b in zip(p, z))
-    weights = [*online.parameters(), *predictor.parameters()]
-    for weight, gradient in zip(weights, torch.autograd.grad(loss, weights)):
-        weight.grad = gradient
-    optimizer.step()
+    descend_by_name(loss, optimizer, online, predictor)
     with torch.no_grad():
         for t, o in _pairs(target, online):
             t.copy_(momentum * t + (1 - momentum) * o)

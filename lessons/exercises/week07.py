@@ -13,6 +13,7 @@ from lessons.exercises.shared import (
     STEP_WORDS,
     blank,
     descend,
+    descend_by_name,
     rand,
     randn,
     small_network,
@@ -320,11 +321,7 @@ def _two_passes(encoder, predictor, optimizer, view1, view2):
     with torch.no_grad():
         z = torch.cat([encoder(view) for view in (view2, view1)])
     loss = -F.cosine_similarity(p, z, dim=1).mean()
-    weights = [*encoder.parameters(), *predictor.parameters()]
-    for weight, gradient in zip(weights, torch.autograd.grad(loss, weights)):
-        weight.grad = gradient
-    optimizer.step()
-    return loss.detach()
+    return descend_by_name(loss, optimizer, encoder, predictor).detach()
 
 
 step = Exercise(

@@ -11,6 +11,7 @@ from course_lib.methods.contrastive.barlow_twins import barlow_twins_loss, cross
 from lessons.exercises.shared import (
     BASIC,
     VIEW_WORDS,
+    descend_by_name,
     evaluated,
     numbers,
     rand,
@@ -380,11 +381,7 @@ def _through_grad(network, optimizer, first, second, lambd):
     c = cross_correlation(network(first), network(second))
     eye = torch.eye(len(c), dtype=c.dtype)
     loss = ((c - eye).square() * (eye + lambd * (1 - eye))).sum()
-    parameters = list(network.parameters())
-    for p, g in zip(parameters, torch.autograd.grad(loss, parameters)):
-        p.grad = g
-    optimizer.step()
-    return loss.item()
+    return descend_by_name(loss, optimizer, network).item()
 
 
 def _charged_within(a, b, lambd):

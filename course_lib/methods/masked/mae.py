@@ -51,14 +51,17 @@ def mae_loss(prediction: Tensor, images: Tensor, visible: Tensor, normalized: bo
     """Mean squared error on hidden patches, one mean over the hidden patches of the whole (global) batch.
 
     prediction (B, L, p*p*C), a patch as (row, column, channel); images (B, C, H, W); visible (B, L) or (B, g, g) bool,
-    True = visible -> scalar.
+    True = visible -> scalar. ValueError where nothing is hidden.
     """
     target = patchify(images, images.shape[-1] // math.isqrt(prediction.shape[1]))  # (B, L, p*p*C)
     if normalized:
         target = normalize_patches(target)[0]
     error = (prediction - target).square().mean(-1)  # (B, L)
     hidden = (~visible.flatten(1)).to(error)  # (B, L)
-    return all_reduce_sum((error * hidden).sum()) / all_reduce_sum(hidden.sum())
+    count = all_reduce_sum(hidden.sum())
+    if not count:
+        raise ValueError("no patch is hidden in the whole batch: there is nothing to predict")
+    return all_reduce_sum((error * hidden).sum()) / count
 
 
 # ------------------------------------------------------------------------------------------------ the method
