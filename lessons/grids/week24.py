@@ -1,22 +1,19 @@
-"""Make the stored runs of lesson 24: from SimCLR to YADIM one switch at a time, CPC's colours, encoders, CMC.
+"""Make the stored runs of lesson 24: from SimCLR to YADIM one switch at a time, CPC's colours, two encoders.
 
     python lessons/grids/week24.py   # what is missing in lessons/runs/24_framework
 
 All lines have the same images, steps, batch, learning rate and seeds. Switches: the same views, of which two share a
-flip where the augmentation is "amdim". CPC: a picture recoloured as a whole, or each patch by itself. CMC, with other
-steps and fewer images, which its banks need: channels of Lab or RGB as views, or, the control, whole pictures.
+flip where the augmentation is "amdim". CPC: a picture recoloured as a whole, or each patch by itself.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache, partial
-from pathlib import Path
 
 import torch
-from grid import Grid, Made, Run, few, shapes, train
+from grid import Grid, Made, Run, few, shapes
 from networks import DEEPER
 
 from course_lib.augment.views import SHAPES_VIEWS, Augment
@@ -29,13 +26,11 @@ from course_lib.methods.information.framework import ASPECTS, PAPERS
 
 STEPS, BATCH, LR, SEEDS = 120, 64, 3e-3, (0, 1, 2)
 BANK, QUERIES = 4000, 1000  # of the images
-CMC_STEPS, CMC_IMAGES = 200, 1000
 CROPS = Augment(scale=(0.8, 1.0), jitter_p=0.0, gray_p=0.0)  # patches are recoloured by themselves
 START, END = PAPERS["SimCLR"], PAPERS["YADIM"]
 SWITCHES = {name: START[:place] + END[place:place + 1] + START[place + 1:] for place, name in enumerate(ASPECTS)
             if name in ("augmentation", "extraction")}  # two of the four that differ
 PATCHES = {"patch": 16, "step": 8, "rows": (1, 2)}
-CHANNELS = {"lab": {"space": "lab"}, "rgb": {"space": "rgb"}, "whole": {"space": "lab", "split": False}}
 ENCODERS = {"convnet": {}, "deeper convnet": DEEPER}
 
 
@@ -45,8 +40,8 @@ def build(run: Run) -> torch.nn.Module:
 
 
 def line(name: str, seed: int, method: str, options: dict, augment: Augment = SHAPES_VIEWS, lr: float = LR,
-         steps: int = STEPS, **says: str | int) -> Run:
-    fit = {"steps": steps, "batch_size": BATCH, "lr": lr, "device": "cpu"}
+         **says: str) -> Run:
+    fit = {"steps": STEPS, "batch_size": BATCH, "lr": lr, "device": "cpu"}
     return Run(f"{name.replace(' ', '-')}-s{seed}", seed, method, {"augment": augment, **options}, fit,
                 {"line": name, **options, **says}, build=build)
 
@@ -58,15 +53,8 @@ def runs() -> list[Run]:
     made += [line(f"{method} {net}", seed, method.split("-")[0], options, network=net) for seed in SEEDS
              for method, options, some in (("yadim", {"norm": True}, nets), ("yadim-bare", {}, nets[1:2]),
                                            ("amdim", {}, nets)) for net in some]
-    made += [line(f"cmc {name}", seed, "cmc", {"softmax": True, **own}, CROPS, 1e-3, CMC_STEPS, n=CMC_IMAGES)
-             for seed in SEEDS for name, own in CHANNELS.items()]
     return made + [line(f"cpc {name}", seed, "cpc", {**PATCHES, "patch_augment": own}, views, 1e-3) for seed in SEEDS
                    for name, own, views in (("one colour", False, SHAPES_VIEWS), ("own colours", True, CROPS))]
-
-
-def train_some(run: Run, out: Path | None = None) -> Made:
-    first = torch.arange(few(run.says.get("n", 0), 128))
-    return train(run, replace(shapes(), train=shapes().train.select(first)) if len(first) else None, out)
 
 
 @lru_cache
@@ -93,7 +81,8 @@ def rows(made: Made) -> list[dict]:
             row("random encoder", "control", partial(embed, made.untrained.eval())), pixels()]
 
 
-GRID = Grid("24_framework", runs, rows, "Lesson 24: five switches, two encoders.", train=train_some)
+GRID = Grid("24_framework", runs, rows, "Lesson 24: five switches, two encoders.",
+            show=("knn",))
 
 if __name__ == "__main__":
     sys.exit(GRID.main(__doc__))
