@@ -168,7 +168,8 @@ def test_the_picture_has_the_colours_of_the_first_cause():
     named = {colour: figure.legends[0] for colour, figure in drawn.items() if figure.legends}
     assert {colour: legend.get_title().get_text() for colour, legend in named.items()} == {
         "class": "class", "background": "background"}
-    for colour, ends in (("hue", (0, 1)), ("size", (made.factors["size"].min(), made.factors["size"].max()))):
+    size = made.factors["size"]
+    for colour, ends in (("hue", (0, 1)), ("size", (float(size.min()), float(size.max())))):
         bar = drawn[colour].axes[-1]
         assert bar.get_ylabel() == colour and bar.get_ylim() == pytest.approx(ends)
     found = sorted({str(int(b)) for b in made.factors["background"]})
