@@ -243,6 +243,7 @@ def read_rows(seed: int, weight: float, count: int, steps: int) -> list[dict]:
 @torch.no_grad()
 def under_turned_hues(method: ReLIC, bank: ImageSet, test: ImageSet, turns: Sequence[float]) -> dict:
     """Test images whose hues are turned by parts of the circle: their kNN, and how far likenesses move (KL, nats)."""
+    assert bank.labels is not None and test.labels is not None
     turned = [adjust_hue(to_float(test.images), torch.full((len(test),), turn)) for turn in turns]
     looks = [embed(method, (255 * each).round().byte()) for each in turned]
     outputs, known = [method.critic(each)[:256] for each in looks], embed(method, bank)

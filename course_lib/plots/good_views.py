@@ -28,7 +28,7 @@ def regimes() -> Figure:
         axes.text(max(1.0, task + more) + 0.04, y, ("the task cannot be learned from the pair", "nothing else to go by",
                                           "something else may be easier to match")[y], va="center", fontsize=9)
     axes.axvline(1.0, color=BLACK, ls=":", lw=1.4)
-    axes.text(1.0, -0.62, "what the task needs", ha="center", fontsize=9)
+    axes.text(1.03, -0.62, "what the task needs", ha="left", fontsize=9)
     axes.set(yticks=range(3), yticklabels=list(bars), xlim=(0, 4.9), xticks=[], ylim=(2.5, -0.85),
              xlabel="information that both views hold")
     axes.spines["bottom"].set_visible(False)

@@ -172,7 +172,7 @@ def seeds_by_line(lines: Mapping[str, Sequence[float]], ylabel: str, controls: i
     for name, height in (levels or {}).items():
         axes.axhline(height, color=MEANING.get(name, GREY), ls="--", lw=1, zorder=0)
         axes.annotate(name, (0.005, height), xycoords=("axes fraction", "data"), xytext=(0, 2), fontsize=8,
-                      textcoords="offset points", color=MEANING.get(name, GREY))
+                      textcoords="offset points", color="#444444")
     axes.set(xticks=range(len(lines)), xticklabels=list(lines), xlim=(-0.5, len(lines) - 0.5), ylabel=ylabel)
     axes.grid(axis="y")
     return figure

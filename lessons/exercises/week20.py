@@ -198,6 +198,18 @@ def _looc(q, k, queues, temperature=0.2, *, table=None, queue=lambda queues, i: 
     return reduce(losses)
 
 
+def _and_gradient(function, q, *others, **settings):
+    """The loss, and its gradient by the queries; keys may be constants, as in the step."""
+    q = q.clone().requires_grad_()
+    value = function(q, *others, **settings)
+    if isinstance(value, float):
+        value = torch.tensor(value, dtype=q.dtype)
+    if not isinstance(value, Tensor):
+        return value
+    gradient = torch.autograd.grad(value.sum(), q)[0] if value.requires_grad else torch.zeros_like(q)
+    return {"loss": value.detach(), "gradient": gradient}
+
+
 def _changed(**change):
     return lambda q, k, queues, temperature=0.2: _looc(q, k, queues, temperature, **change)
 
@@ -214,8 +226,16 @@ def _pushed(n):
 
 loss = Exercise(
     key="20.looc", title="The loss of all heads", minutes=12, difficulty=3,
-    reference=looc, probes=_looc_probes,
+    reference=looc, probes=_looc_probes, call=_and_gradient,
+    words={"['loss']": "the loss", "['gradient']": "the gradient of the queries"},
     wrong={
+        "the query of head 0": (
+            lambda q, k, queues, temperature=0.2: _looc(q[:1].expand_as(q), k, queues, temperature),
+            "Every head of yours asks with head 0's query. Head i has its own embedding of the query view: q[i]."),
+        "queries are constants": (
+            lambda q, k, queues, temperature=0.2: _looc(q.detach(), k, queues, temperature) + 0 * q.sum(),
+            "The loss is right, but nothing can be learned from it: the queries are detached. Keys are constants, "
+            "queries are not."),
         "no negatives of the same image": (
             _changed(table=lambda n: torch.eye(n + 1, dtype=torch.long)),
             "Each head sees its positive and its queue only. In heads 1 to n the other key views of the same image are "

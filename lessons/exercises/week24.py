@@ -365,6 +365,23 @@ third = Exercise(
             partial(_labels, tall=lambda height, rows: height),
             "The last `rows` rows have no patch so far below: they predict nothing. (height - rows) * width labels for "
             "each image."),
+        "rows and columns of the grid exchanged": (
+            lambda images, height, width, rows: torch.arange(
+                images * height * width).view(images, width, height)[:, :, rows:].flatten(),
+            "You lay the grid on its side: images x width x height. Rows come before columns, (images, height, width), "
+            "and it is rows of patches that are skipped."),
+        "the column alone": (
+            partial(_labels, jump=lambda *_: 0, line=lambda *_: 0),
+            "These are columns, 0 to width - 1. A patch's number counts all patches before it: also those of earlier "
+            "rows and images."),
+        "the row alone": (
+            lambda images, height, width, rows: torch.arange(rows, height).repeat_interleave(width).repeat(images),
+            "These are numbers of rows. A patch's number counts all patches before it: r * width for the rows above, "
+            "and those of earlier images."),
+        "rows from below": (
+            lambda images, height, width, rows: torch.arange(
+                images * height * width).view(images, height, width)[:, :height - rows].flip(1).flatten(),
+            "You count rows upwards. The right patch is `rows` rows *below* the one that predicts: r + rows."),
         "column by column": (
             _columns_first,
             "Right numbers in another order: predictions go row by row, the column changes fastest."),

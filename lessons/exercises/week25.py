@@ -285,8 +285,8 @@ third = Exercise(
     wrong={
         "the copied code": (
             _trick(value=nwj),
-            "The gradient is right. The reading is that of the widely copied code, which forgets the 1: JSD's best "
-            "critic is r, NWJ's is r + 1. Read nwj(scores + 1)."),
+            "Your reading is that of the widely copied code, which forgets the 1: JSD's best critic is r, NWJ's is "
+            "r + 1. Read nwj(scores + 1)."),
         "one taken off": (
             _trick(value=lambda s: nwj(s - 1)),
             "The 1 goes the other way: NWJ's best critic is *larger* than JSD's by 1."),

@@ -164,9 +164,15 @@ def test_below_the_widget_stands_a_small_picture_of_at_most_500_images(monkeypat
 
 def test_the_picture_has_the_colours_of_the_first_cause():
     made = make_shapes(30, size=16)
-    named = {colour: explore_embedding(randn(30, 4), made, colour=colour).figure().legends[0]
-             for colour in ("class", "background", "hue")}
-    assert [legend.get_title().get_text() for legend in named.values()] == ["class", "background", "class"]
+    drawn = {colour: explore_embedding(randn(30, 4), made, colour=colour).figure()
+             for colour in ("class", "background", "hue", "size")}
+    named = {colour: figure.legends[0] for colour, figure in drawn.items() if figure.legends}
+    assert {colour: legend.get_title().get_text() for colour, legend in named.items()} == {
+        "class": "class", "background": "background"}
+    size = made.factors["size"]
+    for colour, ends in (("hue", (0, 1)), ("size", (float(size.min()), float(size.max())))):
+        bar = drawn[colour].axes[-1]
+        assert bar.get_ylabel() == colour and bar.get_ylim() == pytest.approx(ends)
     found = sorted({str(int(b)) for b in made.factors["background"]})
     assert sorted(text.get_text() for text in named["background"].get_texts()) == found
 

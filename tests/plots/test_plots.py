@@ -49,6 +49,8 @@ FIGURES = {
     "curves_log": (lambda: P.curves({"loss": torch.rand(50) + 0.1}, log=True, ylabel="loss (nats)"), True),
     "embedding": (lambda: P.embedding(Z[:, :2], LABELS, NAMES, title="t"), True),
     "embedding_thumbnails": (lambda: P.embedding(Z[:, :2], LABELS, thumbnails=IMAGES), True),
+    "embedding_scale": (lambda: P.embedding(Z[:, :2], LABELS, scale=["#000000", "#888888", "#ffffff"] * 4,
+                                            legend="size", ends=(2.0, 3.0)), True),
     "embedding_plain": (lambda: P.embedding(Z[:, :2].numpy()), True),
     "factor_bars": (lambda: P.factor_bars({"a": {"x": 0.5, "y": math.nan}, "raw pixels": {"x": 0.2}}), True),
     "factor_map": (lambda: P.factor_map({"a": {"x": 0.5, "y_z": math.nan}, "b": {"x": -0.2, "y_z": 1}}, signed=True,

@@ -129,6 +129,10 @@ SECOND = {
         "without head 0": _entries(lambda i, j, n: 1 if i == j else -1, extra=0),
     },
     "20.looc": {
+        "the query of head 0": lambda q, k, queues, temperature=0.2: _heads()(
+            torch.stack([q[0]] * len(q)), k, queues, temperature),
+        "queries are constants": lambda q, k, queues, temperature=0.2: _heads()(
+            q.data, k, queues, temperature).detach(),
         "no negatives of the same image": _heads(seen=lambda i, j: i == j),
         "head 0 sees the others, too": _heads(seen=lambda i, j: True),
         "all are positives of head 0": _heads(positive=lambda i: (i,) if i else (0, 1)),

@@ -178,6 +178,11 @@ SECOND = {
             lambda b, r, c, height, width, k: (b * (height - k) + r + k) * width + c),
         "all rows predict": _listed(lambda b, r, c, height, width, k: (b * height + r + k) * width + c,
                                     lambda height, k: range(height)),
+        "rows and columns of the grid exchanged": lambda images, height, width, k: torch.tensor(
+            [(b * width + r) * height + c for b in range(images) for r in range(width) for c in range(k, height)]),
+        "the column alone": _listed(lambda b, r, c, height, width, k: c),
+        "the row alone": _listed(lambda b, r, c, height, width, k: r + k),
+        "rows from below": _listed(lambda b, r, c, height, width, k: (b * height + height - k - r - 1) * width + c),
         "column by column": _columns,
         "to the right": _right,
         "place by place": _places,

@@ -83,6 +83,12 @@ DV = {
     "own pairs added, but divided by all": lambda s: _lists(s)[0].mean() / len(s) - _lme(_lists(s)[1]),
     "the mean of the scores": lambda s: _lists(s)[0].mean() - _lists(s)[1].mean(),
     "the mean of the logarithms": _by_image,
+    "half of the other pairs": lambda s: _lists(s)[0].mean() - _lme(
+        torch.stack([s[i, j] for i in range(len(s)) for j in range(i + 1, len(s))])),
+    "the other half of the other pairs": lambda s: _lists(s)[0].mean() - _lme(
+        torch.stack([s[i, j] for i in range(len(s)) for j in range(i)])),
+    "one other image for each": lambda s: _lists(s)[0].mean() - _lme(
+        torch.stack([s[i, i - 1] for i in range(len(s))])),
     "a sum of exponentials": lambda s: _lists(s)[0].mean() - _lme(_lists(s)[1]) - math.log(_lists(s)[1].numel()),
     "log N off a sum over pairs": lambda s: (_lists(s)[0].mean() - _lists(s)[1].reshape(-1).logsumexp(0)
                                              + math.log(s.shape[1])),
