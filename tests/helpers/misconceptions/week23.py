@@ -150,7 +150,7 @@ SECOND = {
 
 EQUIVALENT = {
     "23.prototypes": {
-        "line 3: F.normalize(queries - mean, dim=-1) -> F.normalize(queries - mean)": "queries have two axes: 1 is the last",
+        "line 3: F.normalize(queries - mean, dim=-1) -> F.normalize(queries - mean)": "1 is the last of their two axes",
         "line 3: -1 -> 1 (2)": "likewise",
     },
     "23.pgd_step": {
