@@ -1,4 +1,4 @@
-"""Other renderings of the generated shapes, to transfer to: small objects at the edge, and several in one picture."""
+"""Another rendering of the generated shapes, to transfer to: several objects in one picture, to be counted."""
 
 from __future__ import annotations
 
@@ -6,29 +6,18 @@ import torch
 from torch import Tensor
 
 from course_lib.data.images import ImageSet
-from course_lib.data.shapes import CLASSES, draw_causes, object_masks, render
+from course_lib.data.shapes import draw_causes, object_masks, render
 
 MOST = 5
 CELLS, SHIFT, RADIUS = 3, 0.06, (0.22, 0.28)  # objects stand in the cells of a 3 x 3 grid, a little off their middles
 
 
-def make_small(n: int, seed: int = 0, size: int = 32, split: str = "train") -> ImageSet:
-    """n images of one object each, labelled by its shape as in `make_shapes`, but half the size, and up to the edge."""
-    generator = torch.Generator().manual_seed(seed)
-    causes = draw_causes(n, generator)
-    for name, (low, high) in {"size": (0.2, 0.3), "pos_x": (-0.7, 0.7), "pos_y": (-0.7, 0.7)}.items():
-        causes[name] = low + (high - low) * torch.rand(n, generator=generator)
-    images = render(causes, size, generator=generator)
-    return ImageSet(images, causes["class"].long(), CLASSES, {"class": causes["class"]}, {"class": "category"},
-                    name="small shapes", split=split)
-
-
 def make_crowds(n: int, seed: int = 0, size: int = 32, split: str = "train") -> ImageSet:
     """n images of 1 to 5 small objects that do not overlap, labelled by their number less one: int64 0..4.
 
-    The number is no cause of `make_shapes`, whose pictures hold one object. Shapes,
-    hues, textures and angles are drawn for each object; background, lighting and noise are the picture's. The same on
-    every machine. ValueError for n below 1.
+    The number is no cause of `make_shapes`, whose pictures hold one object. Shapes, hues, textures and angles are drawn
+    for each object; background, lighting and noise are the picture's. The same on every machine. ValueError for n
+    below 1.
     """
     if n < 1:
         raise ValueError(f"n is {n}; expected one image or more")

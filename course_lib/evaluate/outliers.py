@@ -86,16 +86,6 @@ def fpr95(known: Tensor, outliers: Tensor) -> float:
     return float((outliers <= known.quantile(0.95)).double().mean())
 
 
-def left_out(bank: Tensor, known: Tensor, queries: Tensor, labels: Tensor) -> dict[str, float]:
-    """The mean over classes of `outlier_scores` where one class is the outliers, and statistics are of the others.
-
-    bank (N, D) with labels int64 (N,), queries (M, D) with labels (M,). A network that was trained on images of all
-    classes has seen these outliers, without a label.
-    """
-    found = [outlier_scores(bank[known != c], queries[labels != c], queries[labels == c]) for c in known.unique()]
-    return {key: sum(each[key] for each in found) / len(found) for key in found[0]}
-
-
 def _scores(*given: Tensor) -> list[Tensor]:
     for scores in given:
         if scores.ndim != 1 or not len(scores) or not scores.isfinite().all():

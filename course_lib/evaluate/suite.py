@@ -21,7 +21,7 @@ from course_lib.evaluate.features import embed, reinitialise
 from course_lib.evaluate.fewshot import few_shot
 from course_lib.evaluate.measures import check_labels
 from course_lib.evaluate.neighbours import knn_accuracy
-from course_lib.evaluate.outliers import left_out, outlier_scores
+from course_lib.evaluate.outliers import outlier_scores
 from course_lib.evaluate.probes import linear_head, linear_probe
 from course_lib.evaluate.robustness import InPixels, pgd_accuracy
 from course_lib.evaluate.transfer import class_share
@@ -151,8 +151,7 @@ def attacked(encoder: nn.Module, parts: Seen, images: ImageSet, most: int, numbe
 
 
 def outliers_of(known: Mapping[str, Seen], source: str, others: tuple[str, ...]) -> dict[str, float]:
-    """SSD's numbers of each other kind of images, those that are there, and of the source's own classes left out."""
-    (bank, labels), _, (queries, told) = known[source]
+    """SSD's numbers of each other kind of images, those that are there: statistics of the source's training images."""
+    (bank, _), _, (queries, _) = known[source]
     found = {name: outlier_scores(bank, queries, known[name][2][0]) for name in others if name in known}
-    found["left_out"] = left_out(bank, labels, queries, told)
     return {f"{name} {key}": value for name, row in found.items() for key, value in row.items()}

