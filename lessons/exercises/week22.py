@@ -127,7 +127,8 @@ def _all_at_once(encoder, patches):
 
 
 def _mistaken(*, encode=_all_at_once, after=lambda features: features, paired=lambda pairs: pairs.flatten(0, 1),
-              places=lambda n: torch.arange(8).repeat(n), logits=lambda x: x, reduction="mean", clear=True, learn=True, number=True):
+              places=lambda n: torch.arange(8).repeat(n), logits=lambda x: x, reduction="mean", clear=True, learn=True,
+              number=True):
     """A step with one thing changed."""
     def step(encoder, head, optimizer, patches, pair):
         rows = paired(pair(after(encode(encoder, patches))))
