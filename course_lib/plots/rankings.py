@@ -113,12 +113,12 @@ def patch_pair(picture: Tensor, corners: Tensor, side: int, neighbour: int, scor
 @drawn
 def tasks(picture: Tensor, rows: Mapping[str, tuple[Tensor, str]]) -> Figure:
     """A drawing: one picture, and what each pretext makes of it, with its question. rows: name -> images, question."""
-    figure, axes = plt.subplots(len(rows), 2, figsize=(8.4, 0.95 * len(rows)), width_ratios=(1.5, 1))
+    figure, axes = plt.subplots(len(rows), 2, figsize=(7.6, 0.95 * len(rows)), width_ratios=(1, 1))
     for (left, right), (name, (images, question)) in zip(axes, rows.items()):
         tiles = as_pixels(images)
         for number, tile in enumerate(tiles):
             left.imshow(tile, extent=(number * 1.12, number * 1.12 + 1, 0, 1))
-        left.set(xlim=(-0.02, 9 * 1.12), ylim=(-0.02, 1.02))
+        left.set(xlim=(-0.02, 4 * 1.12), ylim=(-0.02, 1.02))
         left.set_ylabel(name, rotation=0, ha="right", va="center", color=PRETEXTS[name])
         right.text(0, 0.5, question, va="center", fontsize=9.5, transform=right.transAxes)
         right.axis("off")

@@ -317,7 +317,7 @@ def _ranks_probes(generator, dtype):
 def _as_number(function, a, b):
     """A number or a scalar tensor."""
     got = function(a, b)
-    return got if got is None or got is Ellipsis else torch.as_tensor(got, dtype=torch.float64)
+    return got if got is None or got is Ellipsis else torch.as_tensor(got, dtype=torch.float32)
 
 
 def _mean_rank(x):
