@@ -2,8 +2,9 @@
 
     python lessons/grids/week22.py   # what is missing in lessons/runs/22_revisiting (10 seconds of one core each)
 
-Generated shapes that stand upright: of turned ones nobody could name the rotation. Every encoder differs from "plain"
-in one thing. Images a step, steps and seeds are equal; views are each pretext's own.
+Generated shapes that stand upright: of turned ones nobody could name the rotation. Encoders differ from "plain" in one
+thing, or ("group") in BiT's pair of norm and filters. Images a step, steps and seeds are equal; views are each
+pretext's own.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from course_lib.models.backbones import build_backbone
 from course_lib.runs.networks import learned
 from course_lib.train.tuning import Classifier
 
-STEPS, LR = 200, 1e-3
-LABELS, BATCH = (40, 160, 640, 2560), 32
+STEPS, LR = 150, 1e-3
+LABELS, BATCH = (40, 320, 2560), 32
 NORMS = {"batch norm": {}, "group norm": {"norm": "group", "standardized": True}}
 BATCHES = (4, 32)
 
