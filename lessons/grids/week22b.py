@@ -3,7 +3,8 @@
     python lessons/grids/week22b.py   # what is missing in lessons/runs/22_further (a few seconds of one core each)
 
 "labels": the first n images with labels train a network from scratch, or the learned exemplar network; nothing else
-differs. "batch": a network from scratch with batch norm, or with group norm and standardised filters, by batch size.
+differs. "batch": a network from scratch with batch norm, or with group norm and standardised filters, by batch size;
+all see as many images.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from course_lib.models.backbones import build_backbone
 from course_lib.runs.networks import learned
 from course_lib.train.tuning import Classifier
 
-STEPS, LR = 150, 1e-3
+IMAGES, LR = 4800, 1e-3  # seen in a training: so 150 steps of 32, or 1200 steps of 4
 LABELS, BATCH = (40, 320, 2560), 32
 NORMS = {"batch norm": {}, "group norm": {"norm": "group", "standardized": True}}
 BATCHES = (4, 32)
@@ -32,7 +33,7 @@ def runs() -> list[Run]:
     table += [(f"batch-{size}-{norm.split()[0]}", {"labels": SHAPES, "start": "scratch", "norm": norm}, size, seed)
               for seed in (0, 1, 2) for size in BATCHES for norm in NORMS]
     return [Run(f"{name}-s{seed}", seed, "supervised", {},
-                fit={"steps": STEPS, "batch_size": size, "lr": LR, "device": "cpu", "threads": 1},
+                fit={"steps": IMAGES // size, "batch_size": size, "lr": LR, "device": "cpu", "threads": 1},
                 says={**says, "n": SHAPES}, build=build) for name, says, size, seed in table]
 
 
