@@ -55,7 +55,8 @@ def ranking(scores: Scores, chosen: str, floor: float | None = None, label: str 
 @drawn
 def layers(panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], here: int | None = None) -> Figure:
     """What is read after each layer, a panel for each encoder: name -> a list of accuracies for each training."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(8.8, 3.1), sharey=True)
+    figure, axes = plt.subplots(1, len(panels), figsize=(8.8, 3.1), sharey=True, squeeze=False)
+    axes = axes[0]
     for panel, (encoder, lines) in zip(axes, panels.items()):
         for name, runs in lines.items():
             for run in runs:

@@ -35,6 +35,7 @@ PRETEXTS = {"rotation": {}, "relative-patch": {"colours": "keep"}, "jigsaw": {},
             "supervised": {}}
 ENCODERS = {"plain": {}, "skips": {"skips": True}, "group": {"norm": "group", "standardized": True}}
 WIDTHS = {1.0: (32, 64, 128), 0.5: (16, 32, 64)}
+KEPT = "exemplar-group-1-s0"  # its network lies beside the record
 ASKED = {1.0: tuple(ENCODERS)}  # width -> the encoders of that width
 
 
@@ -107,6 +108,8 @@ def measured(name: str, kind: str, backbone: nn.Module, width: float) -> dict:
 
 def rows(made: Made) -> list[dict]:
     method, width = made.method.eval(), made.run.says["width"]
+    if made.run.id == KEPT:
+        made.beside[f"{KEPT}.pt"] = method
     row = measured(made.run.method, "method", method.backbone, width)
     if made.run.method == "supervised":  # beside it the same network, not trained
         untrained = reinitialise(method.backbone, made.run.seed)

@@ -2,9 +2,9 @@
 
     python lessons/grids/week22b.py   # what is missing in lessons/runs/22_further (a few seconds of one core each)
 
-"labels": the first n images with labels train a network from scratch, or the learned exemplar network; nothing else
-differs. "batch": a network from scratch with batch norm, or with group norm and standardised filters, by batch size;
-all see as many images.
+"labels": the first n images with labels train a network from scratch, or lesson 4's learned SimCLR network; nothing
+else differs. "batch": a network from scratch with batch norm, or with group norm and standardised filters, by batch
+size; all see as many images.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BATCHES = (4, 32)
 
 def runs() -> list[Run]:
     table = [(f"labels-{n}-{start}", {"labels": n, "start": start, "norm": "batch norm"}, BATCH, seed)
-             for seed in (0, 1, 2) for n in LABELS for start in ("scratch", "exemplar")]
+             for seed in (0, 1, 2) for n in LABELS for start in ("scratch", "simclr")]
     table += [(f"batch-{size}-{norm.split()[0]}", {"labels": SHAPES, "start": "scratch", "norm": norm}, size, seed)
               for seed in (0, 1, 2) for size in BATCHES for norm in NORMS]
     return [Run(f"{name}-s{seed}", seed, "supervised", {},
@@ -38,9 +38,9 @@ def runs() -> list[Run]:
 
 
 def build(run: Run) -> nn.Module:
-    pretrained = run.says["start"] == "exemplar"
+    pretrained = run.says["start"] == "simclr"
     fresh = build_backbone("convnet", **NORMS[run.says["norm"]])
-    backbone = learned("exemplar").method.backbone if pretrained else fresh
+    backbone = learned("simclr").method.backbone if pretrained else fresh
     return Classifier(backbone, nn.Linear(backbone.dim, 8), augment=CROPS)
 
 
