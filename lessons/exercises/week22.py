@@ -239,7 +239,7 @@ step = Exercise(
 # ------------------------------------------------------------------------------------------------ 22.standardise
 def _standardise_probes(generator, dtype):
     draw = partial(randn, generator, dtype)
-    return [(0.3 * draw(4, 3, 3, 3) + 0.2,), (2 * draw(5, 2, 1, 1),), (draw(3, 6, 2, 2) - 1, 0.5),
+    return [(0.3 * draw(4, 3, 3, 3) + 0.2,), (2 * draw(5, 6, 1, 1),), (draw(3, 6, 2, 2) - 1, 0.5),
             dict(weight=1e-2 * draw(2, 4, 5, 3), eps=1e-3)]
 
 
