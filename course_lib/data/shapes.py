@@ -29,12 +29,13 @@ FAMILIES = {"round": ("disc", "ring", "crescent"), "pointed": ("square", "triang
 
 
 def make_shapes(n: int = 20000, seed: int = 0, relation: str = "independent", style: str = "calm",
-                size: int = 32, split: str = "train") -> ImageSet:
+                size: int = 32, split: str = "train", upright: bool = False) -> ImageSet:
     """n generated images as an ImageSet with labels, factors and their kinds; the same on every machine.
 
     relation: between class and background (one of 8 colours): "independent"; "correlated": the class's own colour in
     7 of 10 images; "confounded": always, so the background gives the class away. style: "calm" backgrounds are a soft
-    gradient of one colour, "striped" ones have strong stripes that drown the object.
+    gradient of one colour, "striped" ones have strong stripes that drown the object. upright: no object is turned, so
+    pictures have an upper side.
 
     factors, float32 (n,): class 0..7; hue of the object in [0, 1), circular; size, its radius over half the picture's
     width; pos_x, pos_y of its centre in [-1, 1]; rotation_sin, rotation_cos of s times the angle, for a shape that
@@ -49,6 +50,8 @@ def make_shapes(n: int = 20000, seed: int = 0, relation: str = "independent", st
         raise ValueError(f"expected n >= 1 images of size >= 8, got n={n}, size={size}")
     generator = torch.Generator().manual_seed(seed)
     causes = draw_causes(n, generator, relation)
+    if upright:
+        causes["angle"] = torch.zeros(n)
     noise_seed = int(torch.randint(2**62, (1,), generator=generator))
     images = torch.empty(n, 3, size, size, dtype=torch.uint8)
     noise = torch.Generator().manual_seed(noise_seed)
@@ -61,7 +64,7 @@ def make_shapes(n: int = 20000, seed: int = 0, relation: str = "independent", st
     causes["rotation_sin"], causes["rotation_cos"] = (turns * angle).sin() * none, (turns * angle).cos() * none
     causes.pop("phase")
     return ImageSet(images, causes["class"].long(), CLASSES, {k: causes[k] for k in FACTOR_KINDS}, dict(FACTOR_KINDS),
-                    name=f"shapes ({relation}, {style})", split=split)
+                    name=f"shapes ({relation}, {style}{', upright' * upright})", split=split)
 
 
 def hierarchy(images: ImageSet) -> Tensor:

@@ -44,16 +44,28 @@ def norm_of(kind: str) -> Callable[[int], nn.Module]:
     return NORMS[kind]
 
 
+class Residual(nn.Module):
+    """A skip connection (He et al., CVPR 2016): x + branch(x), then ReLU; the branch has none at its end."""
+
+    def __init__(self, branch: nn.Module):
+        super().__init__()
+        self.branch, self.relu = branch, nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(x + self.branch(x))
+
+
 class ConvNet(ConvBackbone):
     """A plain conv net of about 0.3 M parameters for CPUs: stages of 3x3 convolutions, each halving the resolution.
 
     depth (1..5) is the number of stages, so the total stride, and SparK's patch, is 2^depth. norm: "batch", "layer"
     or "group". standardized: convolutions standardise their filters, as BiT's do, whose norm is "group". first: the
-    side of the first layer's filters, odd.
+    side of the first layer's filters, odd. skips: a skip connection around all convolutions of a stage but the one that
+    halves; the parameters are the same with and without.
     """
 
     def __init__(self, depth: int = 3, widths: tuple[int, ...] = (32, 64, 128, 256, 256), convs: int = 1,
-                 norm: str = "batch", standardized: bool = False, first: int = 3):
+                 norm: str = "batch", standardized: bool = False, first: int = 3, skips: bool = False):
         super().__init__()
         if not 1 <= depth <= len(widths):
             raise ValueError(f"depth must be between 1 and {len(widths)}, got {depth}")
@@ -72,6 +84,8 @@ class ConvNet(ConvBackbone):
                                                                            bias=False)
                 layers += [conv, norm_of(norm)(width), nn.ReLU(inplace=True)]
                 before = width
+            if skips and convs:
+                layers = [*layers[:3], Residual(nn.Sequential(*layers[3:-1]))]
             blocks.append(nn.Sequential(*layers))
         self.blocks = nn.ModuleList(blocks)
 

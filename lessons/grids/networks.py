@@ -98,6 +98,7 @@ SHAPES = {
     "npid": Plan(700, {"batch_size": 64}, {"negatives": 0, "warm": True}, images=1000),
     "pirl": Plan(400, {"batch_size": 64}, {"negatives": 512, "cross_entropy": True, "warm": True}, images=1000),
     "gatcluster": Plan(4000, {"batch_size": 128}, {"pool": 2048, "passes": 2}),
+    "exemplar": Plan(600),
     "vader": Plan(1500), "pixpro": Plan(2500),
     "supcon": Plan(2000),
     # clusters of all 20,000 images take half a minute, and are made anew in each epoch

@@ -267,3 +267,11 @@ def test_object_masks_of_an_image_set_need_its_factors_only():
     differ = object_masks(made.factors) != object_masks(drawn)
     assert differ.float().mean() < 1e-3, "rounding may move a pixel on the very edge"
     assert torch.equal(object_masks(made.select([5]).factors), object_masks(made.factors)[5:6])
+
+
+def test_upright_objects_are_those_of_the_same_draw_and_not_turned():
+    turned, upright = make_shapes(40, seed=3), make_shapes(40, seed=3, upright=True)
+    assert torch.equal(turned.labels, upright.labels) and torch.equal(turned.factors["hue"], upright.factors["hue"])
+    cosine = upright.factors["rotation_cos"]
+    assert (cosine[~cosine.isnan()] == 1).all() and "upright" in upright.name and "upright" not in turned.name
+    assert not torch.equal(turned.images, upright.images)

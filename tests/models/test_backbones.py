@@ -152,3 +152,17 @@ def test_the_side_of_the_first_filters():
     assert [stage.shape for stage in net.stages(images)] == [stage.shape for stage in ConvNet().stages(images)]
     with pytest.raises(ValueError, match="first must be odd, such as 3 or 7, got 4"):
         ConvNet(first=4)
+
+
+def test_skip_connections_hand_on_what_comes_in_and_have_no_parameters():
+    plain, skips = ConvNet(convs=2).eval(), ConvNet(convs=2, skips=True).eval()
+    assert [p.shape for p in plain.parameters()] == [p.shape for p in skips.parameters()]
+    assert sum(isinstance(module, torch.nn.ReLU) for module in skips.modules()) == 9
+    block = skips.blocks[0]
+    for norm in block[3].branch:
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            torch.nn.init.zeros_(norm.weight)  # so that the branch is 0
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(block(images), block[:3](images))
+        assert not torch.equal(skips.blocks[1](block(images)), skips.blocks[1][:3](block(images)))
