@@ -74,6 +74,15 @@ prototypes = Exercise(
         "the sum of the support": (
             _distances(prototype=lambda s: s.sum(1)),
             "The class is its images' mean, not their sum."),
+        "the first image only": (
+            _distances(prototype=lambda s: s[:, 0]),
+            "You took the first support image for the class. It is the *mean* of all its support images."),
+        "absolute differences": (
+            _distances(far=lambda s, q: (q[:, None] - s.mean(1)[None]).abs().sum(-1)),
+            "You summed absolute differences. Euclid's distance sums squares and takes the root."),
+        "one minus the dot product": (
+            _distances(far=lambda s, q: 1 - q @ s.mean(1).T),
+            "One minus the dot product is no distance here: class means are shorter than 1."),
         "squared": (
             _distances(last=lambda d: d.square()),
             "Those are squared distances. The order is the same, but asked is Euclid's distance."),
