@@ -109,7 +109,7 @@ def mahalanobis(train: Tensor, test: Tensor) -> Tensor:
     """The score of each row of test (M, D): its squared Mahalanobis distance to train (N, D) -> (M,)."""
     away = test - train.mean(0)  # (M, D)
     covariance = torch.cov(train.T, correction=0)
-    inverse = torch.linalg.pinv(covariance, hermitian=True)
+    inverse = torch.linalg.pinv(covariance)
     return ((away @ inverse) * away).sum(1)
 
 
@@ -186,7 +186,7 @@ score = Exercise(
            "away = test - train.mean(0); inverse = torch.linalg.pinv(torch.cov(train.T, correction=0)). Then a row "
            "vector times the matrix times the row again, for each row.",
            "away = test - train.mean(0)\n"
-           "inverse = torch.linalg.pinv(torch.cov(train.T, correction=0), hermitian=True)\n"
+           "inverse = torch.linalg.pinv(torch.cov(train.T, correction=0))\n"
            "return ((away @ inverse) * away).sum(dim=1)"),
 )
 
