@@ -74,6 +74,15 @@ prototypes = Exercise(
         "the sum of the support": (
             _distances(prototype=lambda s: s.sum(1)),
             "The class is its images' mean, not their sum."),
+        "the first image only": (
+            _distances(prototype=lambda s: s[:, 0]),
+            "You took the first support image for the class. It is the *mean* of all its support images."),
+        "absolute differences": (
+            _distances(far=lambda s, q: (q[:, None] - s.mean(1)[None]).abs().sum(-1)),
+            "You summed absolute differences. Euclid's distance sums squares and takes the root."),
+        "one minus the dot product": (
+            _distances(far=lambda s, q: 1 - q @ s.mean(1).T),
+            "One minus the dot product is no distance here: class means are shorter than 1."),
         "squared": (
             _distances(last=lambda d: d.square()),
             "Those are squared distances. The order is the same, but asked is Euclid's distance."),
@@ -100,7 +109,7 @@ def mahalanobis(train: Tensor, test: Tensor) -> Tensor:
     """The score of each row of test (M, D): its squared Mahalanobis distance to train (N, D) -> (M,)."""
     away = test - train.mean(0)  # (M, D)
     covariance = torch.cov(train.T, correction=0)
-    inverse = torch.linalg.pinv(covariance, hermitian=True)
+    inverse = torch.linalg.pinv(covariance)
     return ((away @ inverse) * away).sum(1)
 
 
@@ -177,7 +186,7 @@ score = Exercise(
            "away = test - train.mean(0); inverse = torch.linalg.pinv(torch.cov(train.T, correction=0)). Then a row "
            "vector times the matrix times the row again, for each row.",
            "away = test - train.mean(0)\n"
-           "inverse = torch.linalg.pinv(torch.cov(train.T, correction=0), hermitian=True)\n"
+           "inverse = torch.linalg.pinv(torch.cov(train.T, correction=0))\n"
            "return ((away @ inverse) * away).sum(dim=1)"),
 )
 
