@@ -8,7 +8,7 @@ from statistics import fmean
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
-from matplotlib.patches import Polygon
+from matplotlib.patches import Polygon, Rectangle
 from torch import Tensor
 
 from course_lib.plots.drawing import BLACK, GREEN, GREY, MEANING, ORANGE, PINK, RED, SKY, THIS, drawn
@@ -107,7 +107,7 @@ def plan(whole: Tensor, crops: Tensor) -> Figure:
     for layer in range(6):
         x = 6.4 + 0.62 * layer
         tall = 1.5 - 0.35 * (layer // 2)
-        axes.add_patch(plt.Rectangle((x, 1.65 - tall / 2), 0.36, tall, fc=THIS, alpha=0.35 + 0.1 * (layer // 2)))
+        axes.add_patch(Rectangle((x, 1.65 - tall / 2), 0.36, tall, fc=THIS, alpha=0.35 + 0.1 * (layer // 2)))
         axes.plot([x + 0.18, x + 0.18], [0.55, 1.6 - tall / 2], color=GREY, lw=1)
         axes.text(x + 0.18, 0.38, "probe", ha="center", fontsize=7.5)
     arrow(axes, (10.1, 1.65), (10.5, 1.65))

@@ -20,8 +20,7 @@ from helpers.environment import ROOT
 GRIDS = ROOT / "lessons" / "grids"
 RUNS = ROOT / "lessons" / "runs"
 WEEKS = sorted(path.stem for path in GRIDS.glob("week*.py"))
-NOT_MADE = {"16_dmae": tuple(f"{kind}-0.25-s{seed}" for kind in ("noise", "plain") for seed in (1, 2)),
-            "21_single_image": ("simclr-its-spectrum-s2", "rotation-its-spectrum-s2",)}  # to be run
+NOT_MADE = {"16_dmae": tuple(f"{kind}-0.25-s{seed}" for kind in ("noise", "plain") for seed in (1, 2))}  # to be run
 MEASURED = {"batch_size", "precision", "views_per_second", "cpu_seconds"}  # what `fit` found out
 
 
