@@ -388,7 +388,7 @@ step = Exercise(
 # ------------------------------------------------------------------------------------------------ 21.same_size
 def _size_probes(generator, dtype):
     return [(randn(generator, dtype, 3, 8, 16, 16), 128), (randn(generator, dtype, 2, 12, 10, 10), 100),
-            (randn(generator, dtype, 4, 6, 4, 4), 1000), (randn(generator, dtype, 2, 20, 6, 6), 5),
+            (randn(generator, dtype, 4, 3, 4, 4), 1000), (randn(generator, dtype, 2, 20, 6, 6), 5),
             dict(maps=randn(generator, dtype, 5, 5, 9, 9), features=31)]
 
 

@@ -152,4 +152,8 @@ SECOND = {
         "places first": _sized(flat=lambda p: p.movedim(1, -1).reshape(len(p), -1)),
     },
 }
-EQUIVALENT: dict = {}
+SQUARE = "maps of a square image are square"
+EQUIVALENT = {
+    "21.same_size": {"line 3: min(maps.shape[2:]) -> max(maps.shape[2:])": SQUARE,
+                     "line 3: maps.shape[2:] -> maps.shape[3:]": SQUARE},
+}
