@@ -78,15 +78,11 @@ def test_a_paper_with_a_method_is_named_in_that_methods_file_and_the_other_way_r
             assert not named, f"{paper.key} has a method now: write {named[0]} into the column method of papers.csv"
 
 
-PLANNED = {"21_single_image", "22_revisiting", "23_transfer"}  # lessons that rows may name before they are there
 # works to implement or reproduce -> what the course does not have of them; a row that has been filled may stay here
 MISSING = {
-    "revisiting": {"lesson", "stored"}, "singleimage": {"lesson", "stored"}, "howwell": {"lesson", "stored"},
-    "howuseful": {"file", "lesson", "stored", "test"}, "lci": {"file", "lesson", "stored", "test"},
-    "bit": {"lesson", "stored"}, "advssl": {"lesson", "stored"}, "sskd": {"lesson", "stored"},
-    "ssd": {"lesson", "stored"}, "dualdeep": {"file", "lesson", "stored", "test"},
+    "lci": {"stored"}, "advssl": {"stored"}, "sskd": {"stored"}, "simclrv2": {"stored"}, "cmc": {"stored"},
+    "wdm": {"stored"}, "dualdeep": {"file", "lesson", "stored", "test"},
     "adpclr": {"file", "lesson", "stored", "test"}, "hieraug": {"file", "lesson", "stored", "test"},
-    "simclrv2": {"stored"}, "cmc": {"stored"}, "wdm": {"stored"},
 }
 
 
@@ -97,7 +93,7 @@ def test_a_paper_has_a_lesson_that_names_it_and_the_schedules_where_that_has_one
         lessons = {name for row in rows for name in re.findall(r"\((\w+)\.ipynb\)", row)}
         assert not lessons or lessons == {paper.lesson}, f"{paper.key}: see the column lesson of papers.csv"
         path = CHECKOUT / f"lessons/{paper.lesson}.ipynb"
-        if paper.lesson and not (paper.lesson in PLANNED and not path.exists()):
+        if paper.lesson:
             text = path.read_text(encoding="utf-8")
             assert arxiv(paper) in text if lessons else (arxiv(paper) or paper.url) in text or paper.short in text, (
                 f"lesson {paper.lesson} does not name {paper.key}")
@@ -118,8 +114,7 @@ def test_every_work_to_implement_or_reproduce_leads_to_file_lesson_stored_run_an
         absent = {name for name, value in has.items() if not value}
         assert absent <= MISSING.get(paper.key, set()), f"{paper.key} has no {absent}: see reading_map.csv, papers.csv"
         for name, value in has.items():
-            planned = name == "lesson" and paper.lesson in PLANNED
-            assert not value or planned or (CHECKOUT / value).is_file(), f"{paper.key}: there is no {value}"
+            assert not value or (CHECKOUT / value).is_file(), f"{paper.key}: there is no {value}"
         if has["test"].startswith("tests/golden/"):
             assert has["test"].rpartition("/")[2] in held, f"{paper.key}: no row of golden/table.py holds {has['test']}"
         if paper.method and has["stored"]:

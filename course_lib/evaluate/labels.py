@@ -1,6 +1,10 @@
-"""Few labels: which pictures have one, and reading a representation with so few."""
+"""Few labels: which pictures have one, reading a representation with so few, and what pre-training is worth in labels."""
 
 from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -34,3 +38,22 @@ def ridge_scores(features: Tensor, labels: Tensor, queries: Tensor, penalty: flo
     kernel = x @ x.T / x.shape[1]
     weights = torch.linalg.solve(kernel + penalty * torch.eye(len(x), dtype=x.dtype, device=x.device), y)
     return q @ x.T / x.shape[1] @ weights + y.mean(0)
+
+
+def utility(labels: Sequence[int], scratch: Sequence[float], n: int, accuracy: float) -> float | None:
+    """The labels that pre-training saves, as a share of n: how many more a network from scratch needs to do as well.
+
+    labels: rising numbers of labels, each above 0; scratch: the accuracies reached from scratch with so many. accuracy:
+    of the pre-trained network with n labels. -> N / n - 1, where scratch's curve, straight between its points over
+    log labels, first reaches `accuracy` at N; 0: nothing is saved; None where the curve never does, as at its ends.
+    ValueError for fewer than two points or numbers that do not rise.
+    Newell and Deng, CVPR 2020 (arXiv 2003.14323), as summaries of the paper give it: U(n) = N / n - 1.
+    """
+    if len(labels) != len(scratch) or len(labels) < 2 or any(a >= b for a, b in itertools.pairwise((0, *labels))):
+        raise ValueError(f"labels must be two or more rising numbers, each with an accuracy, got {list(labels)} with "
+                         f"{len(scratch)} accuracies")
+    for (few, low), (many, high) in itertools.pairwise(zip(labels, scratch)):
+        if low <= accuracy <= high:
+            share = (accuracy - low) / (high - low) if high > low else 0.0
+            return math.exp(math.log(few) + share * math.log(many / few)) / n - 1
+    return None
