@@ -55,6 +55,10 @@ crops = Exercise(
             _crops(side=lambda share, h, w: (h * w) ** 0.5 * share,
                    share=lambda a, low, high: low**0.5 + (high**0.5 - low**0.5) * a),
             "You drew the *side* evenly between its ends. The paper draws the area evenly, then takes the root."),
+        "evenly in the logarithm": (
+            _crops(share=lambda a, low, high: low * (high / low) ** a),
+            "You drew the share evenly in its *logarithm*, which makes small crops more frequent. Draw the share "
+            "itself evenly: scale[0] + (scale[1] - scale[0]) * draw."),
         "larger than the picture": (
             _crops(most=None),
             "Some of your squares are larger than the picture. No side is longer than the picture's shorter side."),
@@ -409,6 +413,13 @@ size = Exercise(
         "mean-pooled": (
             _same(pool=F.adaptive_avg_pool2d),
             "You pooled by the mean. The paper pools by the maximum: is the feature anywhere in this part?"),
+        "windows that leave a rest": (
+            _same(pool=lambda maps, s: F.max_pool2d(maps, maps.shape[2] // s)),
+            "Your windows are all equally large, and leave out a rest at the edge where the map's side is no multiple "
+            "of yours. F.adaptive_max_pool2d covers the whole map."),
+        "one place of each part": (
+            _same(pool=lambda maps, s: F.interpolate(maps, (s, s))),
+            "You kept one place of each part, and never looked at the others. Take the part's largest number."),
         "one number for each map": (
             _same(side=lambda f, c: 1),
             "Each map became a single number, so that a layer of 32 maps is read from 32 numbers, one of 128 from 128. "

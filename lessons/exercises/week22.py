@@ -282,6 +282,10 @@ standardise = Exercise(
         "eps outside the root": (
             _standardise(inside=False),
             "Your eps stands outside the root. It is added to the variance."),
+        "std and eps": (
+            _standardise(correction=1, inside=False),
+            "Two things about your divisor: std divides by n - 1 (take correction=0), and eps stands outside the root "
+            "(add it to the variance)."),
         "eps left out": (
             _standardise(known=False),
             "Your result does not depend on eps: add it to the variance."),
@@ -383,6 +387,10 @@ ranks = Exercise(
         "a covariance": (
             _by(_mean_rank, divided=False),
             "That is the covariance of the ranks. Divide by both standard deviations: 1 is the most."),
+        "torch.cov": (
+            lambda a, b: torch.cov(torch.stack([_mean_rank(a), _mean_rank(b)]))[0, 1],
+            "That is the covariance of the ranks, by n - 1. Divide by both standard deviations: 1 is the most. "
+            "torch.corrcoef does so."),
         "the formula for no ties": (
             _formula,
             "1 - 6 sum d^2 / (n (n^2 - 1)) holds without ties only. Take the correlation of the ranks."),

@@ -85,6 +85,15 @@ def _step(*, renew="both", late=False, out=lambda h: h, cost=None, clear=True, u
 
 
 # ---------------------------------------------------------------- 21.same_size
+def _tiled(side):
+    return lambda maps: maps.unfold(2, len(maps[0, 0]) // side, len(maps[0, 0]) // side).unfold(
+        3, len(maps[0, 0]) // side, len(maps[0, 0]) // side).amax((-2, -1))
+
+
+def _picked(side):
+    return lambda maps: (lambda at: maps[:, :, at][..., at])(torch.arange(side) * maps.shape[-1] // side)
+
+
 def _sized(*, side=lambda f, c: int(math.sqrt(f / c) + 0.5), cap=True, pool=torch.nn.AdaptiveMaxPool2d,
            flat=lambda p: p.reshape(len(p), -1)):
     def answer(maps, features):
@@ -100,6 +109,8 @@ SECOND = {
         "a share of the shorter side's square": _with(side=lambda a, d, h, w, s: (a * min(h, w) ** 2) ** 0.5),
         "the side drawn evenly": _with(side=lambda a, d, h, w, s: (
             (1 - d) * math.sqrt(h * w * s[0]) + d * math.sqrt(h * w * s[1]))),
+        "evenly in the logarithm": _with(side=lambda a, d, h, w, s: (
+            torch.exp((1 - d) * math.log(s[0]) + d * math.log(s[1])) * h * w).sqrt()),
         "larger than the picture": _with(limit=False),
         "corners, not centres": _with(x=lambda t, s, size: t * size - t * s),
         "centres anywhere": _with(x=lambda t, s, size: size * t),
@@ -139,6 +150,7 @@ SECOND = {
     },
     "21.same_size": {
         "mean-pooled": _sized(pool=torch.nn.AdaptiveAvgPool2d),
+        "windows that leave a rest": _sized(pool=_tiled), "one place of each part": _sized(pool=_picked),
         "one number for each map": lambda maps, features: maps.amax((2, 3)),
         "no pooling": lambda maps, features: maps.reshape(len(maps), -1),
         "the first numbers": lambda maps, features: maps.reshape(len(maps), -1)[:, :features],
