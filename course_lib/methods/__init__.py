@@ -33,6 +33,7 @@ METHODS = {
     "relic": "contrastive.relic:ReLIC",
     "dcl": "contrastive.negatives:DCL",
     "hcl": "contrastive.negatives:HCL",
+    "adpclr": "contrastive.adpclr:AdpCLR",
     "eqco": "contrastive.eqco:EqCo",
     "mochi": "contrastive.mochi:MoCHi",
     "imco": "contrastive.imco:ImCo",
