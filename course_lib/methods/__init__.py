@@ -39,6 +39,7 @@ METHODS = {
     "imco": "contrastive.imco:ImCo",
     "unmix": "contrastive.unmix:UnMix",
     "looc": "contrastive.looc:LooC",
+    "hieraug": "contrastive.hieraug:HierAug",
     "lenses": "contrastive.lenses:Lenses",
     "pixpro": "dense.pixpro:PixPro",
     "vader": "dense.vader:VADeR",
