@@ -82,7 +82,6 @@ def test_a_paper_with_a_method_is_named_in_that_methods_file_and_the_other_way_r
 MISSING = {
     "lci": {"stored"}, "advssl": {"stored"}, "sskd": {"stored"}, "simclrv2": {"stored"}, "cmc": {"stored"},
     "wdm": {"stored"}, "dualdeep": {"file", "lesson", "stored", "test"},
-    "adpclr": {"file", "lesson", "stored", "test"}, "hieraug": {"file", "lesson", "stored", "test"},
 }
 
 
