@@ -1,4 +1,4 @@
-"""Hierarchical augmentation: the loss against loops in plain Python, which stage sees what, and how far gradients go."""
+"""Hierarchical augmentation: the loss against plain loops, which stage sees what, and how far gradients go."""
 
 from __future__ import annotations
 
