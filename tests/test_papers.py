@@ -112,7 +112,7 @@ def test_every_work_to_implement_or_reproduce_leads_to_file_lesson_stored_run_an
         has = reading.where(paper)
         absent = {name for name, value in has.items() if not value}
         assert absent <= MISSING.get(paper.key, set()), f"{paper.key} has no {absent}: see reading_map.csv, papers.csv"
-        for name, value in has.items():
+        for value in has.values():
             assert not value or (CHECKOUT / value).is_file(), f"{paper.key}: there is no {value}"
         if has["test"].startswith("tests/golden/"):
             assert has["test"].rpartition("/")[2] in held, f"{paper.key}: no row of golden/table.py holds {has['test']}"
