@@ -44,10 +44,13 @@ def transfer(args: argparse.Namespace) -> int:
         transfer_rows(model, splits, outliers, name=name, fine_tune=tuned, device=args.device, watch=keep)
     finally:
         if rows:  # also of a measurement that broke off
-            print(f"{splits.train.name}: at most {TRAINED:,} training images, {len(splits.test):,} test images\n"
+            trained_on, labelled = (min(most, len(splits.train)) for most in (TRAINED, LABELS))
+            episodes = ("few shots: ± 95 % over 600 episodes of test images; " if any("few_1" in row for row in rows)
+                        else "")  # too few test images of a class
+            print(f"{splits.train.name}: {trained_on:,} training images, {len(splits.test):,} test images\n"
                   f"{transfer_table(rows)}\n"
-                  f"few shots: ± 95 % over 600 episodes of test images; fine-tuned: {LABELS} labels, {EPOCHS} epochs; "
-                  f"outliers: {len(outliers):,} {outliers.name}; PGD: {ATTACKED} test images, "
+                  f"{episodes}fine-tuned: {labelled:,} labels, {EPOCHS} epochs; "
+                  f"outliers: {len(outliers):,} {outliers.name}; PGD: {min(ATTACKED, len(splits.test)):,} test images, "
                   f"{max(ATTACK['steps'])} steps of {255 * ATTACK['step']:g}/255 within "
                   f"{255 * ATTACK['epsilon']:g}/255, {ATTACK['restarts']} restart, linear head\n"
                   f"(last step; {time.perf_counter() - began:.0f} s)")

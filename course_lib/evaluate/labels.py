@@ -1,4 +1,4 @@
-"""Few labels: which pictures have one, reading a representation with so few, and what pre-training is worth in labels."""
+"""Few labels: which pictures have one, reading a representation with so few, and pre-training's worth in labels."""
 
 from __future__ import annotations
 

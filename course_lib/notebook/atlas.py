@@ -26,14 +26,20 @@ from course_lib.plots.drawing import MEANING
 from course_lib.runs.atlas import Atlas, Entry
 
 HERE = Path(__file__)
-UNTRAINED = "untrained, raw pixels"
+UNTRAINED, UNLISTED = "untrained, raw pixels", "not on the reading list"
 STAND_IN = "A picture of the map; run this cell to click a network. The table below leads to the lessons."
 SHADES = 12
+NO_FAMILY = {UNTRAINED: MEANING["raw pixels"], UNLISTED: "#222222"}
+
+
+def family_of(entry: Entry) -> str:
+    """Its paper's family on the reading list, or why it has none."""
+    return entry.family or (UNLISTED if entry.kind in ("learned", "again") else UNTRAINED)
 
 
 def family_colour(entry: Entry) -> str:
-    """The colour of its family, as on the map of papers; grey for what was not trained."""
-    return FAMILIES[entry.family][0] if entry.family in FAMILIES else MEANING["raw pixels"]
+    """The colour of its family, as on the map of papers; grey for what was not trained, black for what is not there."""
+    return FAMILIES[entry.family][0] if entry.family in FAMILIES else NO_FAMILY[family_of(entry)]
 
 
 def shade(value: float) -> str:
@@ -52,11 +58,10 @@ class NetworksMap:
         """The map as a still picture, coloured as at the start; names: with those of the learned networks."""
         entries, cause = self.atlas.entries, self.data["colour"]
         colours = [family_colour(e) if cause == "family" else shade(e.factors.get(cause, math.nan)) for e in entries]
-        known = [name for name in FAMILIES if any(entry.family == name for entry in entries)]
-        legend = {name: FAMILIES[name][0] for name in known} if cause == "family" else {
+        tones = {name: tone for name, (tone, _) in FAMILIES.items()} | NO_FAMILY
+        there = {family_of(entry) for entry in entries}
+        legend = {name: tone for name, tone in tones.items() if name in there} if cause == "family" else {
             f"{cause} read: {value:g}": shade(value) for value in (0, 0.5, 1)}
-        if cause == "family" and any(not entry.family for entry in entries):
-            legend[UNTRAINED] = MEANING["raw pixels"]
         hollow = [entry.kind != "learned" for entry in entries]
         titles = ["" if empty or not names else entry.title for entry, empty in zip(entries, hollow)]
         return network_map(self.data["points"], titles, colours, hollow, legend)
@@ -64,9 +69,9 @@ class NetworksMap:
     def links(self) -> str:
         """Every network and its lesson as an HTML table, a row a family."""
         rows = []
-        for family in FAMILIES:
-            inner = ", ".join(f"<a href='{e.lesson}.ipynb'>{escape(e.title)} ({e.lesson[:2]})</a>"
-                              for e in self.atlas.entries if e.family == family and e.kind == "learned" and e.lesson)
+        for family in (*FAMILIES, UNLISTED):
+            shown = [e for e in self.atlas.entries if family_of(e) == family and e.kind == "learned" and e.lesson]
+            inner = ", ".join(f"<a href='{e.lesson}.ipynb'>{escape(e.title)} ({e.lesson[:2]})</a>" for e in shown)
             rows += [f"<tr><td style='text-align:left'>{family}</td><td style='text-align:left'>{inner}</td></tr>"
                      ] if inner else []
         return f"<table>{''.join(rows)}</table>"
@@ -108,12 +113,12 @@ def explore_networks(atlas: Atlas, colour: str = "family", measure: str = "debia
     encoders = list(dict.fromkeys(entry.encoder for entry in atlas.entries))
     tones = dict(zip(encoders, ("#0072B2", "#56B4E9", "#D55E00", MEANING["raw pixels"])))
     networks = [{
-        "name": e.name, "title": e.title, "kind": e.kind, "family": e.family or UNTRAINED, "encoder": e.encoder,
+        "name": e.name, "title": e.title, "kind": e.kind, "family": family_of(e), "encoder": e.encoder,
         "lesson": e.lesson, "knn": None if math.isnan(e.knn) else e.knn, "x": x, "y": y,
         "colours": {"family": family_colour(e), "encoder": tones[e.encoder]},
         "read": {cause: None if math.isnan(value) else value for cause, value in e.factors.items()},
         "near": atlas.nearest(e.name, near, measure)} for e, (x, y) in zip(atlas.entries, points.tolist())]
-    legends = {"family": {e.family or UNTRAINED: family_colour(e) for e in atlas.entries},
+    legends = {"family": {family_of(e): family_colour(e) for e in atlas.entries},
                "encoder": {name: tones[name] for name in encoders}}
     return NetworksMap(atlas, {"networks": networks, "causes": causes, "colour": colour, "measure": measure,
                                "legends": legends, "points": points.tolist(),

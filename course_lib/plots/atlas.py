@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
@@ -60,13 +61,7 @@ def network_map(points: Tensor, names: Sequence[str], colours: Sequence[str], ho
     axes.scatter(x, y, s=46, c=[("none" if empty else c) for c, empty in zip(colours, hollow)], edgecolors=colours,
                  linewidths=1.5)
     wide, high = np.ptp(x) or 1, np.ptp(y) or 1
-    taken: list[tuple[float, float, float]] = []
-    for a, b, name in zip(x, y, names):
-        length = 0.0115 * len(name) * wide
-        if name and not any(abs(b - v) < 0.035 * high and a < u + w and u < a + length
-                                         for u, v, w in taken):
-            axes.text(a + 0.012 * wide, b, name, fontsize=7.5, va="center")
-            taken.append((a, b, length))
+    _name(axes, x, y, names, (0.0148 * wide, 0.04 * high), (0.012 * wide, 0.018 * high))
     axes.set(xticks=[], yticks=[], xlabel="first axis of classical MDS", ylabel="second axis", aspect="equal")
     axes.margins(0.12, 0.06)
     handles = [Line2D([], [], ls="", marker="o", color=colour) for colour in legend.values()]
@@ -97,10 +92,26 @@ def two_values(x: Tensor, y: Tensor, names: Sequence[str], colours: Sequence[str
     """A dot for each network by two values in [0, 1], with its name where there is room."""
     figure, axes = plt.subplots(figsize=(6.4, 4.2))
     axes.scatter(x, y, s=30, c=colours)
-    taken: list[tuple[float, float]] = []
-    for a, b, name in zip(x.tolist(), y.tolist(), names):
-        if not any(abs(b - v) < 0.035 and abs(a - u) < 0.15 for u, v in taken):
-            axes.text(a + 0.012, b, name, fontsize=7.5, va="center")
-            taken.append((a, b))
+    _name(axes, x.tolist(), y.tolist(), names, (0.0145, 0.035), (0.01, 0.013))
     axes.set(xlabel=labels[0], ylabel=labels[1], xlim=(-0.05, 1.18), ylim=(-0.05, 1.05))
     return figure
+
+
+def _name(axes: Axes, x: Sequence[float], y: Sequence[float], names: Sequence[str], letter: tuple[float, float],
+          dot: tuple[float, float]) -> None:
+    """Write each name beside, above or below its dot, where it covers no dot and no other name; else leave it out.
+
+    letter: width and height of one, and dot: half of its width and height, in units of the data.
+    """
+    taken = [(a - dot[0], b - dot[1], a + dot[0], b + dot[1]) for a, b in zip(x, y)]
+    for a, b, name in zip(x, y, names):
+        wide, (high, gap) = letter[0] * len(name), (letter[1] / 2, 1.4 * dot[0])
+        for ha, left, up in (("left", gap, 0.0), ("right", -gap - wide, 0.0), ("center", -wide / 2, dot[1] + high),
+                             ("center", -wide / 2, -dot[1] - high)):
+            box = (a + left, b + up - high, a + left + wide, b + up + high)
+            if name and all(box[0] >= other[2] or box[2] <= other[0] or box[1] >= other[3] or box[3] <= other[1]
+                            for other in taken):
+                anchor = {"left": box[0], "right": box[2], "center": a}[ha]
+                axes.text(anchor, b + up, name, fontsize=7.5, va="center", ha=ha)
+                taken.append(box)
+                break
