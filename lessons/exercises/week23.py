@@ -89,6 +89,17 @@ prototypes = Exercise(
         "cosines": (
             _distances(far=lambda s, q: q @ s.mean(1).T),
             "You return dot products, which are largest for the nearest. Asked is the distance."),
+        "averaged before length 1": (
+            _distances(centre=lambda s, q, mean: ((s - mean).mean(1, keepdim=True), q - mean)),
+            "You averaged the support first and scaled the mean. Each *image* gets length 1, then come the means: else "
+            "a long feature weighs more than the others."),
+        "divided by the deviation": (
+            _distances(centre=lambda s, q, mean: [(z - mean) / (z - mean).std(-1, keepdim=True) for z in (s, q)],
+                       lengths=(False, False)),
+            "You divide each feature by its deviation. Length 1 means: by its norm."),
+        "probabilities": (
+            _distances(last=lambda d: (-d).softmax(1)),
+            "Those are probabilities, a softmax of minus the distances. Asked are the distances."),
     },
     right={
         "cdist": lambda support, queries, mean: torch.cdist(
@@ -175,6 +186,9 @@ score = Exercise(
         "one number for all": (
             _scores(last=lambda table: table.sum(1).mean()),
             "One score for each image is asked for, (M,). You averaged them."),
+        "summed over the test images": (
+            lambda train, test: _crossed(train, test),
+            "You summed a table of test images by test images over a row. Each image's score is on its *diagonal*."),
     },
     right={
         "by eigenvectors": lambda train, test: _by_eigenvectors(train, test),
@@ -195,6 +209,11 @@ def _by_eigenvectors(train, test):
     values, vectors = torch.linalg.eigh(torch.cov(train.T, correction=0))
     kept = values > 1e-5 * values.max()
     return (((test - train.mean(0)) @ vectors[:, kept]).square() / values[kept]).sum(1)
+
+
+def _crossed(train, test):
+    away = test - train.mean(0)
+    return (away @ torch.linalg.pinv(torch.cov(train.T, correction=0)) @ away.T).sum(1)
 
 
 # ------------------------------------------------------------------------------------------------ 23.pgd_step
@@ -224,7 +243,8 @@ def _pgd_probes(generator, dtype):
 
 def _attack(*, at=lambda x, centre: x, start=lambda x, centre: x, ball=lambda x, centre: centre, sign=1,
             direction=torch.sign, project=True, pixels=True, told=lambda labels, logits: labels,
-            wide=lambda epsilon, step: (epsilon, step), loss=F.cross_entropy):
+            wide=lambda epsilon, step: (epsilon, step), loss=F.cross_entropy,
+            into=lambda away, radius: away.clamp(-radius, radius), last=lambda moved, centre: moved):
     """The right one, or with one thing changed."""
     def function(classifier, x, centre, labels, epsilon, step):
         radius, length = wide(epsilon, step)
@@ -234,10 +254,15 @@ def _attack(*, at=lambda x, centre: x, start=lambda x, centre: x, ball=lambda x,
         moved = start(x, centre).detach() + sign * length * direction(here.grad)
         if project:
             middle = ball(x, centre)
-            moved = middle + (moved - middle).clamp(-radius, radius)
-        return moved.clamp(0, 1) if pixels else moved
+            moved = middle + into(moved - middle, radius)
+        return last(moved.clamp(0, 1) if pixels else moved, centre)
 
     return function
+
+
+def _long(z):
+    """The length of each image, (B, 1, 1, 1)."""
+    return z.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
 
 
 pgd = Exercise(
@@ -275,6 +300,23 @@ pgd = Exercise(
         "away from its own answer": (
             _attack(told=lambda labels, logits: logits.argmax(1)),
             "You attack what the classifier says. Attack the true label: else images that it gets wrong are led back."),
+        "a gradient of length 1": (
+            _attack(direction=lambda g: g / _long(g)),
+            "You scale each image's gradient to length 1. That is the step for a round ball; here each pixel moves by "
+            "the whole step, in the direction of the gradient's *sign*."),
+        "a round ball": (
+            _attack(into=lambda away, radius: away * (radius / _long(away)).clamp(max=1)),
+            "You bring the whole change to length epsilon. Here each *pixel* may change by epsilon: clamp them one by "
+            "one."),
+        "one side of the ball": (
+            _attack(into=lambda away, radius: away.clamp(max=radius)),
+            "A pixel may not fall by more than epsilon either: the ball has two sides."),
+        "the change alone": (
+            _attack(last=lambda moved, centre: moved - centre),
+            "You return what the attack adds. Asked is the image: centre plus that."),
+        "the true logit down": (
+            _attack(loss=lambda logits, labels: -logits.gather(1, labels[:, None]).sum()),
+            "You push the true logit down, whatever the others do. The loss is the cross-entropy."),
     },
     right={
         "clamped difference": _attack(),

@@ -76,6 +76,9 @@ cka = Exercise(
         "a distance": (
             lambda x, y: 1 - _cka(x, y),
             "That is a distance: 0 for the same features. CKA itself is 1 there."),
+        "the distance of the map": (
+            lambda x, y: (2 - 2 * _cka(x, y)).clamp(min=0).sqrt(),
+            "That is the distance that the map is drawn from, the root of 2 - 2 CKA. Return CKA."),
         "its root": (
             lambda x, y: _cka(x, y).sqrt(),
             "You took a root too many: square the Frobenius norm of Y'X, and leave the rest."),

@@ -152,7 +152,8 @@ return len(train) * ((z / s[keep]) ** 2).sum(1)
         ("the nearest training image", 1, "return torch.stack(scores)",
          "return torch.cdist(test, train).amin(1).square()"),
         ("a logarithm of the determinant added", 0, "return torch.diagonal(diff @ torch.linalg.pinv(cov) @ diff.T)",
-         "return torch.diagonal(diff @ torch.linalg.pinv(cov) @ diff.T) + torch.logdet(cov + torch.eye(len(cov)).to(cov))"),
+         "more = torch.logdet(cov + torch.eye(len(cov)).to(cov))\nreturn torch.diagonal(diff @ torch.linalg.pinv(cov) "
+         "@ diff.T) + more"),
     ]),
     "23.pgd_step": Tries([
         """

@@ -64,6 +64,16 @@ def _pixelwise(*, up=1.0, signed=True, ball="centre", limit=True, floor=True, or
     return answer
 
 
+def _changed(*, way=torch.sign, into=lambda d, e: torch.clip(d, -e, e), cost=F.cross_entropy):
+    """The change of the image is what moves."""
+    def answer(classifier, x, centre, labels, epsilon, step):
+        d = (x - centre).detach().requires_grad_()
+        (g,) = torch.autograd.grad(cost(classifier(centre + d), labels), d)
+        return (centre + into(d.detach() + step * way(g), epsilon)).clip(0, 1)
+
+    return answer
+
+
 # ---------------------------------------------------------------- 23.tuning_step
 def _by_grad(*, pick=lambda lr, head_lr: (lr, head_lr), up=False, clear=True, use=(True, True), number=True,
              probabilities=False, total=False, late=False, still=False):
@@ -108,6 +118,13 @@ SECOND = {
         "one minus the dot product": _by_class(far=lambda q, rows, kind: 1 - (q * kind(rows)).sum(-1)),
         "squared": _by_class(far=lambda q, rows, kind: ((q - kind(rows)) ** 2).sum(-1)),
         "cosines": _by_class(far=lambda q, rows, kind: (q * kind(rows)).sum(-1)),
+        "averaged before length 1": lambda support, queries, mean: torch.stack(
+            [(_one(queries - mean) - _one(rows.mean(0) - mean)).norm(dim=1) for rows in support], 1),
+        "divided by the deviation": lambda support, queries, mean: torch.cdist(
+            (queries - mean) / (queries - mean).var(-1, keepdim=True).sqrt(),
+            ((support - mean) / (support - mean).var(-1, keepdim=True).sqrt()).mean(1)),
+        "probabilities": lambda support, queries, mean: torch.exp(-_by_class()(support, queries, mean)) / torch.exp(
+            -_by_class()(support, queries, mean)).sum(1, keepdim=True),
     },
     "23.mahalanobis": {
         "divided by N - 1": _one_by_one(less=1),
@@ -122,6 +139,9 @@ SECOND = {
         "the root": _one_by_one(ending=lambda rows: torch.stack([r.sum() ** 0.5 for r in rows])),
         "the mean over dimensions": _one_by_one(ending=lambda rows: torch.stack([r.mean() for r in rows])),
         "one number for all": _one_by_one(ending=lambda rows: sum(r.sum() for r in rows) / len(rows)),
+        "summed over the test images": lambda train, test: torch.stack([sum(
+            (a - train.mean(0)) @ torch.linalg.pinv(torch.cov(train.T, correction=0)) @ (b - train.mean(0))
+            for b in test) for a in test]),
     },
     "23.pgd_step": {
         "downhill": _pixelwise(up=-1.0),
@@ -134,6 +154,12 @@ SECOND = {
         "epsilon as the step": _pixelwise(lengths=lambda epsilon, step: (epsilon, epsilon)),
         "the step as the ball": _pixelwise(lengths=lambda epsilon, step: (step, step)),
         "away from its own answer": _pixelwise(own=True),
+        "a gradient of length 1": _changed(way=lambda g: torch.stack([one / one.square().sum().sqrt() for one in g])),
+        "a round ball": _changed(into=lambda d, e: torch.stack([one * min(1.0, e / float(one.norm())) for one in d])),
+        "one side of the ball": _changed(into=lambda d, e: torch.where(d > e, torch.full_like(d, e), d)),
+        "the change alone": lambda classifier, x, centre, labels, epsilon, step: _changed()(
+            classifier, x, centre, labels, epsilon, step).sub(centre),
+        "the true logit down": _changed(cost=lambda logits, labels: -sum(row[y] for row, y in zip(logits, labels))),
     },
     "23.tuning_step": {
         "lr for both": _by_grad(pick=lambda lr, head_lr: [lr] * 2),

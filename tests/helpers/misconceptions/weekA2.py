@@ -32,6 +32,7 @@ CKA = {
     "norms of the features": _norms,
     "each feature standardised": lambda x, y: _grams(x, y, lambda z: (z - z.mean(0)) / z.var(0).sqrt()),
     "a distance": lambda x, y: 1.0 - _grams(x, y),
+    "the distance of the map": lambda x, y: 2**0.5 * (1 - _grams(x, y)) ** 0.5,
     "its root": lambda x, y: _grams(x, y) ** 0.5,
 }
 
