@@ -312,7 +312,7 @@ pgd = Exercise(
             _attack(into=lambda away, radius: away.clamp(max=radius)),
             "A pixel may not fall by more than epsilon either: the ball has two sides."),
         "the change alone": (
-            _attack(last=lambda moved, centre: moved - centre),
+            _attack(pixels=False, last=lambda moved, centre: moved - centre),
             "You return what the attack adds. Asked is the image: centre plus that."),
         "the true logit down": (
             _attack(loss=lambda logits, labels: -logits.gather(1, labels[:, None]).sum()),

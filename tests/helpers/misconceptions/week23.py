@@ -64,12 +64,13 @@ def _pixelwise(*, up=1.0, signed=True, ball="centre", limit=True, floor=True, or
     return answer
 
 
-def _changed(*, way=torch.sign, into=lambda d, e: torch.clip(d, -e, e), cost=F.cross_entropy):
+def _changed(*, way=torch.sign, into=lambda d, e: torch.clip(d, -e, e), cost=F.cross_entropy,
+             back=lambda centre, d: (centre + d).clip(0, 1)):
     """The change of the image is what moves."""
     def answer(classifier, x, centre, labels, epsilon, step):
         d = (x - centre).detach().requires_grad_()
         (g,) = torch.autograd.grad(cost(classifier(centre + d), labels), d)
-        return (centre + into(d.detach() + step * way(g), epsilon)).clip(0, 1)
+        return back(centre, into(d.detach() + step * way(g), epsilon))
 
     return answer
 
@@ -157,8 +158,7 @@ SECOND = {
         "a gradient of length 1": _changed(way=lambda g: torch.stack([one / one.square().sum().sqrt() for one in g])),
         "a round ball": _changed(into=lambda d, e: torch.stack([one * min(1.0, e / float(one.norm())) for one in d])),
         "one side of the ball": _changed(into=lambda d, e: torch.where(d > e, torch.full_like(d, e), d)),
-        "the change alone": lambda classifier, x, centre, labels, epsilon, step: _changed()(
-            classifier, x, centre, labels, epsilon, step).sub(centre),
+        "the change alone": _changed(back=lambda centre, d: d),
         "the true logit down": _changed(cost=lambda logits, labels: -sum(row[y] for row, y in zip(logits, labels))),
     },
     "23.tuning_step": {
