@@ -74,7 +74,8 @@ def test_an_option_that_a_method_has_not_is_named_with_those_that_it_has():
         build_method("vicreg", covarianse=4.0)
     with pytest.raises(ValueError, match="ibot has no option 'hiden'; it has .*bottleneck.*patch_out"):
         build_method("ibot", "vit-tiny", hiden=4)
-    with pytest.raises(ValueError, match="convnet has no option 'heads'; it has convs, depth, .*norm, .*widths"):
+    with pytest.raises(ValueError, match="convnet has no option 'heads'; it has convs, depth, first, norm, skips, "
+                                         "standardized, widths"):
         build_method("vicreg", backbone_options={"heads": 3})
 
 
