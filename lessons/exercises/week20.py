@@ -13,7 +13,7 @@ from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.looc import sign_table
 from course_lib.models.layers import Queue
 from course_lib.models.teacher import ema_update
-from lessons.exercises.shared import directions, randn, small_network, unit
+from lessons.exercises.shared import blank, directions, has_gradient, randn, small_network, steps, unit, weights_of
 
 
 # ------------------------------------------------------------------------------------------------ 20.bound
@@ -341,20 +341,16 @@ def _step_probes(generator, dtype):
 
 def _three_steps(step, query, key, rows, views, **settings):
     """Three steps of gradient descent; losses, queues and weights."""
-    optimizer, losses, held = torch.optim.SGD(query.parameters(), lr=0.3), [], False
+    optimizer = torch.optim.SGD(query.parameters(), lr=0.3)
     queues = [Queue(*each.shape) for each in rows]
     for queue, each in zip(queues, rows):
         queue.rows = each.clone()
-    for view, *key_views in views:
-        got = step(query, key, optimizer, queues, view, key_views, _looc, **settings)
-        if got is None or got is Ellipsis:
-            return got
-        held |= isinstance(got, Tensor) and got.requires_grad
-        losses.append(float(got.detach() if isinstance(got, Tensor) else got))
-    return {"losses": losses, "keeps its graph": held, "rows": torch.stack([q.rows.detach() for q in queues]),
-            "query": [p.detach().clone() for p in query.parameters()],
-            "key": [p.detach().clone() for p in key.parameters()],
-            "gradient in the key encoder": any(p.grad is not None for p in key.parameters())}
+    found = steps(step, [(query, key, optimizer, queues, view, key_views, _looc) for view, *key_views in views],
+                  **settings)
+    if blank(found):
+        return found
+    return {**found, "rows": torch.stack([q.rows.detach() for q in queues]), "query": weights_of(query),
+            "key": weights_of(key), "gradient in the key encoder": has_gradient(key)}
 
 
 def _mistaken(*, keys=None, gradient=False, lengths=(True, True), by="key", queued=lambda k, q, i: k[i, i],

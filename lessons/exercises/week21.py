@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from course_lib.data.one_photo import crop_places
 from course_lib.exercises.spec import Exercise
-from lessons.exercises.shared import rand, randn, small_network
+from lessons.exercises.shared import blank, rand, randn, seeded, small_network, steps, weights_of
 
 
 # ------------------------------------------------------------------------------------------------ 21.crops
@@ -252,18 +252,12 @@ def deepcluster_step(backbone: nn.Module, head: nn.Linear, optimizer: torch.opti
     return loss.item()
 
 
-def _linear(seed, dtype, width, classes):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return nn.Linear(width, classes).to(dtype)
-
-
 def _step_probes(generator, dtype):
     def probe(seed, b, width, out, classes, fresh):
         batches = [(randn(generator, dtype, b, width), torch.randint(classes, (b,), generator=generator),
                     randn(generator, dtype, classes, out) if new else None) for new in fresh]
-        return dict(backbone=small_network(seed, dtype, width, 7, out), head=_linear(seed + 1, dtype, out, classes),
-                    batches=batches)
+        return dict(backbone=small_network(seed, dtype, width, 7, out), batches=batches,
+                    head=seeded(seed + 1, dtype, lambda: nn.Linear(out, classes)))
 
     seeds = torch.randint(2**30, (2,), generator=generator).tolist()
     return [probe(seeds[0], 8, 4, 3, 5, (True, False, False, True)), probe(seeds[1], 9, 5, 6, 4, (False, True, False))]
@@ -271,15 +265,12 @@ def _step_probes(generator, dtype):
 
 def _steps(step, backbone, head, batches):
     backbone, head = copy.deepcopy(backbone).train(), copy.deepcopy(head)
-    optimizer, losses, held = torch.optim.SGD([*backbone.parameters(), *head.parameters()], lr=0.3), [], False
-    for views, labels, drawn in batches:
-        loss = step(backbone, head, optimizer, views, labels, drawn)
-        if loss is None or loss is Ellipsis:
-            return loss
-        held |= isinstance(loss, Tensor) and loss.requires_grad
-        losses.append(float(loss.detach() if isinstance(loss, Tensor) else loss))
-    return {"losses": losses, "keeps its graph": held, "backbone": [p.detach().clone() for p in backbone.parameters()],
-            "weight": head.weight.detach().clone(), "bias": head.bias.detach().clone()}
+    optimizer = torch.optim.SGD([*backbone.parameters(), *head.parameters()], lr=0.3)
+    found = steps(step, [(backbone, head, optimizer, *batch) for batch in batches])
+    if blank(found):
+        return found
+    weight, bias = weights_of(head)
+    return {**found, "backbone": weights_of(backbone), "weight": weight, "bias": bias}
 
 
 def _keep(head, drawn):

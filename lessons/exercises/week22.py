@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.pretext.relative_patch import with_middle
-from lessons.exercises.shared import randn, small_network
+from lessons.exercises.shared import blank, randn, small_network, steps, weights_of
 
 AROUND = [0, 1, 2, 3, 5, 6, 7, 8]
 
@@ -110,16 +110,10 @@ def _step_probes(generator, dtype):
 
 def _three_steps(step, encoder, head, batches):
     """Three steps of gradient descent; losses and weights."""
-    encoder, head, losses, held = copy.deepcopy(encoder).train(), copy.deepcopy(head).train(), [], False
+    encoder, head = copy.deepcopy(encoder).train(), copy.deepcopy(head).train()
     optimizer = torch.optim.SGD([*encoder.parameters(), *head.parameters()], lr=0.2)
-    for patches in batches:
-        got = step(encoder, head, optimizer, patches.clone(), with_middle)
-        if got is None or got is Ellipsis:
-            return got
-        held |= isinstance(got, Tensor) and got.requires_grad
-        losses.append(float(got.detach() if isinstance(got, Tensor) else got))
-    return {"losses": losses, "keeps its graph": held, "encoder": [p.detach().clone() for p in encoder.parameters()],
-            "head": [p.detach().clone() for p in head.parameters()]}
+    found = steps(step, [(encoder, head, optimizer, patches.clone(), with_middle) for patches in batches])
+    return found if blank(found) else {**found, "encoder": weights_of(encoder), "head": weights_of(head)}
 
 
 def _all_at_once(encoder, patches):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.exercises.spec import Exercise
-from lessons.exercises.shared import rand, randn, small_network, unit
+from lessons.exercises.shared import blank, rand, randn, seeded, small_network, steps, unit, weights_of
 
 
 # ------------------------------------------------------------------------------------------------ 23.prototypes
@@ -354,9 +354,7 @@ def tuning_step(backbone: nn.Module, head: nn.Module, images: Tensor, labels: Te
 def _tuning_probes(generator, dtype):
     def probe(width, middle, classes, n):
         seed = int(torch.randint(2**30, (1,), generator=generator))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            head = nn.Linear(middle, classes).to(dtype)
+        head = seeded(seed, dtype, lambda: nn.Linear(middle, classes))
         return dict(backbone=small_network(seed, dtype, width, 5, middle), head=head,
                     images=randn(generator, dtype, 3, n, width) + 1,
                     labels=torch.randint(classes, (3, n), generator=generator))
@@ -367,15 +365,9 @@ def _tuning_probes(generator, dtype):
 
 def _three_tunings(step, backbone, head, images, labels, **rates):
     """Three steps; losses, weights, and what batch norm has seen."""
-    backbone, head, losses, held = copy.deepcopy(backbone).train(), copy.deepcopy(head).train(), [], False
-    for x, y in zip(images, labels):
-        got = step(backbone, head, x, y, **rates)
-        if got is None or got is Ellipsis:
-            return got
-        held |= isinstance(got, Tensor) and got.requires_grad
-        losses.append(float(got.detach() if isinstance(got, Tensor) else got))
-    return {"losses": losses, "keeps its graph": held, "backbone": [p.detach().clone() for p in backbone.parameters()],
-            "head": [p.detach().clone() for p in head.parameters()]}
+    backbone, head = copy.deepcopy(backbone).train(), copy.deepcopy(head).train()
+    found = steps(step, [(backbone, head, x, y) for x, y in zip(images, labels)], **rates)
+    return found if blank(found) else {**found, "backbone": weights_of(backbone), "head": weights_of(head)}
 
 
 def _tuned(*, rates=lambda lr, head_lr: (lr, head_lr), sign=-1, clear=True, cut=False, frozen=False, number=True,

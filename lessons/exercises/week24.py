@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.exercises.spec import Exercise
-from lessons.exercises.shared import randn
+from lessons.exercises.shared import blank, randn, seeded, steps, weights_of
 
 
 # ------------------------------------------------------------------------------------------------ 24.nce
@@ -424,10 +424,8 @@ def yadim_step(network: nn.Module, optimizer: torch.optim.Optimizer, view1: Tens
 
 
 def _network(seed: int, dtype: torch.dtype, *widths: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        layers = nn.Conv2d(widths[0], widths[1], 2), nn.Tanh(), nn.Conv2d(widths[1], widths[2], 1)
-        return nn.Sequential(*layers).to(dtype)
+    return seeded(seed, dtype, lambda: nn.Sequential(
+        nn.Conv2d(widths[0], widths[1], 2), nn.Tanh(), nn.Conv2d(widths[1], widths[2], 1)))
 
 
 def _step_probes(generator, dtype):
@@ -445,14 +443,9 @@ def _step_probes(generator, dtype):
 def _three_steps(step, network, views, cells, **settings):
     """The harness: three updates by SGD; the losses, and the weights after them."""
     network = copy.deepcopy(network).train()
-    optimizer, losses, held = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.5), [], False
-    for pair, where in zip(views, cells):
-        loss = step(network, optimizer, *pair, *where, **settings)
-        if loss is None or loss is Ellipsis:
-            return loss
-        held |= isinstance(loss, Tensor) and loss.requires_grad
-        losses.append(float(loss.detach() if isinstance(loss, Tensor) else loss))
-    return {"losses": losses, "keeps its graph": held, "weights": [p.detach().clone() for p in network.parameters()]}
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.5)
+    found = steps(step, [(network, optimizer, *pair, *where) for pair, where in zip(views, cells)], **settings)
+    return found if blank(found) else {**found, "weights": weights_of(network)}
 
 
 def _mistaken(*, loss=map_loss, ways=((0, 1), (1, 0)), cells=(0, 1), share=0.5, take=None, whole=lambda m: m,

@@ -1,7 +1,6 @@
 """Exercises of week 25, mutual information: InfoNCE, Donsker-Varadhan over places, JSD's gradient, a step of DIM."""
 from __future__ import annotations
 
-import copy
 import math
 
 import torch
@@ -10,7 +9,7 @@ from torch.nn import functional as F
 
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.information.estimators import nwj
-from lessons.exercises.shared import randn
+from lessons.exercises.shared import blank, randn, seeded, steps, weights_of
 
 
 def _split(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -387,22 +386,15 @@ def _step_probes(generator, dtype):
 def _updates(step, seed: int, batches: list, estimate):
     """The harness: three updates by SGD with momentum; readings, weights, and the mode that is left."""
     dtype = batches[0].dtype
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        encoder, place, code = _MapAndCode(), nn.Conv2d(4, 7, 1), nn.Linear(5, 7)
-        with torch.no_grad():
-            place.weight.mul_(6)  # some scores are above 1, as a trained critic's are
-    parts = nn.ModuleList([encoder, place, code]).to(dtype)
+    parts = seeded(seed, dtype, lambda: nn.ModuleList([_MapAndCode(), nn.Conv2d(4, 7, 1), nn.Linear(5, 7)]))
+    encoder, place, code = parts
+    with torch.no_grad():
+        place.weight.mul_(6)  # some scores are above 1, as a trained critic's are
     optimizer = torch.optim.SGD(parts.parameters(), lr=0.2, momentum=0.5)
-    found, held = [], False
-    for images in batches:
-        got = step(encoder, place, code, optimizer, images.clone(), estimate)
-        if got is None or got is Ellipsis:
-            return got
-        held |= isinstance(got, Tensor) and got.requires_grad
-        found.append(float(got))
-    return {"readings": found, "keeps its graph": held, "weights": [copy.deepcopy(p.detach()) for p in
-                                                                    parts.parameters()]}
+    found = steps(step, [(encoder, place, code, optimizer, images.clone(), estimate) for images in batches])
+    if blank(found):
+        return found
+    return {"readings": found["losses"], "keeps its graph": found["keeps its graph"], "weights": weights_of(parts)}
 
 
 def _scored(places, queries, scale=True):

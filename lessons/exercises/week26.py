@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.pretext.npid import nce_loss
 from course_lib.methods.pretext.pirl import pirl_loss
-from lessons.exercises.shared import directions, rand, randn, small_network, unit
+from lessons.exercises.shared import blank, directions, rand, randn, small_network, steps, unit, weights_of
 
 
 # ------------------------------------------------------------------------------------------------ 26.move_rows
@@ -245,16 +245,17 @@ def _step_probes(generator, dtype):
 def _three_steps(step, network, rows, batches, **settings):
     network = copy.deepcopy(network).train()
     optimizer, bank = torch.optim.SGD(network.parameters(), lr=0.05), {"rows": rows.clone(), "log_z": None}
-    losses, known, held = [], [], False
-    for batch in batches:
-        loss = step(network, optimizer, bank, *batch, **settings)
-        if loss is None or loss is Ellipsis:
-            return loss
-        held |= isinstance(loss, Tensor) and loss.requires_grad
-        losses.append(float(loss.detach() if isinstance(loss, Tensor) else loss))
+    known = []
+
+    def noted(*given, **settings):
+        loss = step(*given, **settings)
         known.append(float("nan") if bank["log_z"] is None else float(bank["log_z"]))
-    return {"losses": losses, "log_z": known, "rows": bank["rows"].detach(), "keeps its graph": held,
-            "weights": [p.detach().clone() for p in network.parameters()]}
+        return loss
+
+    found = steps(noted, [(network, optimizer, bank, *batch) for batch in batches], **settings)
+    if blank(found):
+        return found
+    return {**found, "log_z": known, "rows": bank["rows"].detach(), "weights": weights_of(network)}
 
 
 def _stepped(*, z_each=False, z_of=lambda scores: scores, with_n=True, early=False, mixed=None, clear=True, learn=True,

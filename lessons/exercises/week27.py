@@ -11,7 +11,7 @@ from course_lib.augment.geometry import cell_centres
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.dense.pixpro import consistency
 from course_lib.models.teacher import ema_update
-from lessons.exercises.shared import rand, randn
+from lessons.exercises.shared import blank, has_gradient, rand, randn, seeded, steps, weights_of
 
 
 def _corners(generator, dtype, n, mirrored=(), largest=0.9):
@@ -325,16 +325,13 @@ def pixpro_step(online: nn.Module, transform: nn.Module, target: nn.Module, opti
 
 def _maps_network(seed: int, dtype: torch.dtype, *widths: int) -> nn.Module:
     """Images to maps: two convolutions with a batch norm and tanh between them."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return nn.Sequential(nn.Conv2d(widths[0], widths[1], 3, padding=1, bias=False), nn.BatchNorm2d(widths[1]),
-                             nn.Tanh(), nn.Conv2d(widths[1], widths[2], 1)).to(dtype)
+    return seeded(seed, dtype, lambda: nn.Sequential(
+        nn.Conv2d(widths[0], widths[1], 3, padding=1, bias=False), nn.BatchNorm2d(widths[1]), nn.Tanh(),
+        nn.Conv2d(widths[1], widths[2], 1)))
 
 
 def _transform(seed: int, dtype: torch.dtype, width: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return nn.Conv2d(width, width, 1).to(dtype)
+    return seeded(seed, dtype, lambda: nn.Conv2d(width, width, 1))
 
 
 def _step_probes(generator, dtype):
@@ -354,15 +351,12 @@ def _three_steps(step, networks: tuple, more: dict):
     """The harness: three steps with gradient descent over online network and transform; what all hold then."""
     online, transform, target, views, positive = networks
     optimizer = torch.optim.SGD([*online.parameters(), *transform.parameters()], lr=0.1)
-    losses = [step(online, transform, target, optimizer, view1.clone(), view2.clone(), positive.clone(), **more)
-              for view1, view2 in views]
-    if any(loss is None or loss is Ellipsis for loss in losses):
-        return losses[0]
-    held = any(isinstance(loss, Tensor) and loss.requires_grad for loss in losses)
-    weights = {name: [p.detach().clone() for p in network.parameters()]
-               for name, network in (("online", online), ("transform", transform), ("target", target))}
-    return {"losses": [float(loss) for loss in losses], "keeps its graph": held, **weights,
-            "gradient in the target": any(p.grad is not None for p in target.parameters())}
+    found = steps(step, [(online, transform, target, optimizer, view1.clone(), view2.clone(), positive.clone())
+                         for view1, view2 in views], **more)
+    if blank(found):
+        return found
+    return {**found, "online": weights_of(online), "transform": weights_of(transform), "target": weights_of(target),
+            "gradient in the target": has_gradient(target)}
 
 
 def _mistaken(*, smooth=lambda x, t: propagate(x, t(x)), crossed=(1, 0), turned=True, factor=-2.0, ways=(1, 1),

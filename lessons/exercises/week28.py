@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from course_lib.exercises.spec import Exercise
 from course_lib.models.poincare import distance, exp0, mobius_add, project
-from lessons.exercises.shared import randn, small_network
+from lessons.exercises.shared import blank, keeps_graph, randn, small_network, weights_of
 
 
 def _inside(generator, dtype, *shape, c=1.0, size=0.6):
@@ -414,12 +414,12 @@ def _two_epochs(step, seed: int, sets: list, sizes: tuple, options: dict):
     for number, images in enumerate(sets):
         network.train(number == 0)  # it comes in either mode
         got = step(network, optimizer, images.clone(), cut, sizes, **options)
-        if got is None or got is Ellipsis:
+        if blank(got):
             return got
-        kept = kept or any(isinstance(value, Tensor) and value.requires_grad for value in got)
+        kept = kept or keeps_graph(got)
         losses.append([float(value) for value in got])
     return {"clusters": sorted(asked), "losses": losses, "keeps its graph": kept,
-            "weights": [p.detach().clone() for p in network.parameters()]}
+            "weights": weights_of(network)}
 
 
 def _mistaken(*, numbers=lambda sizes: sizes, source=0, train=False, fresh=False, order=lambda rows: rows, clear=True,
