@@ -1,11 +1,19 @@
-"""Rows of cells as a table in text, Markdown or HTML."""
+"""Sentences with *emphasis* as HTML, and rows of cells as a table in text, Markdown or HTML."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 
 Rows = Sequence[Sequence[str]]
+# a pair of stars close around words; not those of a * b, x**2, f(*pair)
+EMPHASIS = re.compile(r"(?<![\w*)\]])\*(?=[^\s*])([^*\n]*[^\s*(\[])\*(?![\w*(])")
+
+
+def prose(text: str) -> str:
+    """A sentence as HTML: escaped, *emphasis* in italics; stars that multiply or unpack stay."""
+    return EMPHASIS.sub(r"<em>\1</em>", escape(text))
 
 
 def text_table(rows: Rows, align: str = "<", markdown: bool = False) -> str:

@@ -1,8 +1,10 @@
-"""The one table: aligned text, Markdown, HTML."""
+"""The one table: aligned text, Markdown, HTML; and sentences with emphasis."""
 
 from __future__ import annotations
 
-from course_lib.text import html_table, text_table
+import pytest
+
+from course_lib.text import html_table, prose, text_table
 
 ROWS = [["", "kNN", "rank"], ["SimCLR", "80.1 %", "9"], ["a < b", "-", "12.5"]]
 
@@ -23,3 +25,18 @@ def test_html_is_escaped_and_may_have_a_head_and_coloured_edges():
     assert html.count("<th ") == 3 and html.count("<td ") == 6 and "a &lt; b" in html and "border" not in html
     html = html_table(ROWS[1:], edges=["1,2,3", "4,5,6"])
     assert "<th" not in html and html.count("border-left") == 2 and "rgb(4,5,6)'>a &lt; b" in html
+
+
+@pytest.mark.parametrize("text, html", [
+    ("backward *adds* to .grad", "backward <em>adds</em> to .grad"),
+    ("the *query's* rows, *for each part*.", "the <em>query&#x27;s</em> rows, <em>for each part</em>."),
+    ("*its own* < theirs", "<em>its own</em> &lt; theirs"),
+])
+def test_a_sentence_has_its_emphasis(text, html):
+    assert prose(text) == html
+
+
+@pytest.mark.parametrize("code", ["C * side * side", "x**2 + y**2", "a*b*c", "f(*pair, *more)", "[*a.parameters(), *b]",
+                                  "max(*x) * min(*x)", "2*(a + b)*c"])
+def test_stars_that_multiply_or_unpack_stay(code):
+    assert prose(code) == code

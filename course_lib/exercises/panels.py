@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 from course_lib.notebook.cards import LOOK, card, fold
-from course_lib.text import html_table, text_table
+from course_lib.text import html_table, prose, text_table
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Hints:
         return "\n".join(lines) or f"{self.key} has no hints"
 
     def _repr_html_(self) -> str:
-        folded = [fold(f"hint {i} of {self.total}", f"<pre>{escape(hint)}</pre>" if "return " in hint else escape(hint))
+        folded = [fold(f"hint {i} of {self.total}", f"<pre>{escape(hint)}</pre>" if "return " in hint else prose(hint))
                   for i, hint in enumerate(self.shown, 1)]
         return card(LOOK["todo"][2], escape(f"{self.key} {self.title}"), *(folded or ["no hints"]))
 

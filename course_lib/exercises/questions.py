@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 from course_lib.notebook import store
 from course_lib.notebook.cards import LOOK, card, fold, show
+from course_lib.text import prose
 
 
 @dataclass
@@ -37,9 +37,9 @@ class Quiz:
         return "\n".join([self.question, *(f"  ( ) {text}" for text in self.choices)])
 
     def _repr_html_(self) -> str:
-        folded = [fold(escape(text), f"<div style='margin-left:1.2em'>{escape(self.pick(text))}</div>")
+        folded = [fold(prose(text), f"<div style='margin-left:1.2em'>{prose(self.pick(text))}</div>")
                   for text in self.choices]
-        return card(LOOK["todo"][2], escape(self.question), *folded, "<small>Open a choice, or run this cell.</small>")
+        return card(LOOK["todo"][2], prose(self.question), *folded, "<small>Open a choice, or run this cell.</small>")
 
     def _ipython_display_(self) -> None:
         if self._box is None:
@@ -54,7 +54,7 @@ class Quiz:
         note = widgets.HTML("")
 
         def explain(text: str) -> None:
-            note.value = card(LOOK["right" if text == self.answer else "wrong"][2], escape(self.pick(text)))
+            note.value = card(LOOK["right" if text == self.answer else "wrong"][2], prose(self.pick(text)))
 
         def chosen(change: dict) -> None:
             explain(change["new"])
@@ -64,7 +64,7 @@ class Quiz:
             radio.value = before
             explain(before)
         radio.observe(chosen, "value")
-        return widgets.VBox([widgets.HTML(f"<b>{escape(self.question)}</b>"), radio, note])
+        return widgets.VBox([widgets.HTML(f"<b>{prose(self.question)}</b>"), radio, note])
 
 
 def quiz(question: str, choices: dict[str, str], answer: str) -> Quiz:

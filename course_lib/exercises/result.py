@@ -15,6 +15,7 @@ from torch import Tensor
 
 from course_lib.exercises.difference import Difference, describe
 from course_lib.notebook.cards import LOOK, card, fold, mark, show
+from course_lib.text import prose
 
 ROWS, COLUMNS = 6, 8
 
@@ -95,7 +96,7 @@ class Check:
 
     def _repr_html_(self) -> str:
         symbol, word, colour = LOOK[self.state]
-        body = [escape(line) for line in self._lines()]
+        body = [prose(line) for line in self._lines()]
         if self.where and self.state == "crashed":
             body[1] = f"<code>{escape(self.where)}</code>"
         shown = []

@@ -10,6 +10,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from course_lib.notebook.cards import LOOK, card, fold, mark
+from course_lib.text import prose
 
 
 def interval(values: Sequence[float], each: str = "run") -> tuple[float, float, str]:
@@ -128,7 +129,7 @@ class Claim:
         symbol, word, colour = LOOK[self.verdict]
         source = fold(f"{len(self.sources)} stored runs", escape(", ".join(self.sources))) if self.sources else ""
         facts = f"<small>{escape('; '.join(self._facts()))}</small>"
-        return card(colour, f"{mark(symbol)} {word}: {escape(self.text)}", facts, source)
+        return card(colour, f"{mark(symbol)} {word}: {prose(self.text)}", facts, source)
 
 
 def _side(low: float, high: float, strict: bool = False) -> str:

@@ -10,10 +10,10 @@ holds; on a reader's machine, where a short training may come out differently, t
 from __future__ import annotations
 
 import os
-from html import escape
 from typing import Any
 
 from course_lib.notebook.cards import ORANGE, card, display, shell
+from course_lib.text import prose
 
 BUILDING = "COURSE_BUILD"  # set by lessons/build.py
 
@@ -37,7 +37,7 @@ def finding(sentence: str, *holds: bool, **values: Any) -> None:
         raise ValueError(f"finding({sentence!r}): no value for {error}; there are: {', '.join(values) or 'none'}"
                          ) from None
     if all(bool(condition) for condition in holds):
-        _show(f"<p>{escape(text)}</p>", text)
+        _show(f"<p>{prose(text)}</p>", text)
         return
     numbers = ", ".join(f"{name} = {_number(value)}" for name, value in values.items())
     if os.environ.get(BUILDING):
@@ -45,7 +45,7 @@ def finding(sentence: str, *holds: bool, **values: Any) -> None:
         raise DoesNotHold(f"{text!r} is not true: condition {which} of {len(holds)} fails; {numbers}")
     said = f"It came out differently on this machine: {numbers}."
     when = f"When this lesson was made: {sentence}"
-    _show(card(ORANGE, escape(said), f"<small>{escape(when)}</small>"), f"{said}\n{when}")
+    _show(card(ORANGE, prose(said), f"<small>{prose(when)}</small>"), f"{said}\n{when}")
 
 
 def _show(html: str, text: str) -> None:

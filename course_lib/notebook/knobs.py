@@ -30,6 +30,7 @@ from typing import Any
 from course_lib.notebook.cards import LOOK, RED, TEXT, Still, card, display, mark, shell, show
 from course_lib.notebook.controls import Choice, Patch, Slider, Toggle
 from course_lib.plots.drawing import Exact, framed
+from course_lib.text import prose
 
 FAST = 0.15  # seconds; a faster redraw follows the slider while it moves
 Tasks = Mapping[str, Callable[[Any], Any]]  # what to do -> whether these data show that it is done
@@ -128,7 +129,7 @@ class Knob:
         lines = [f"<b>{escape(self.title)}</b>"] if self.title else []
         for task in self.tasks:
             symbol, word, _ = LOOK["done" if task in self.done else "todo"]
-            lines.append(f"{mark(symbol)} {escape(task)} <i>({word})</i>")
+            lines.append(f"{mark(symbol)} {prose(task)} <i>({word})</i>")
         return f"<div style='color:{TEXT};line-height:1.45'>{'<br>'.join(lines)}</div>" if lines else ""
 
     def __repr__(self) -> str:

@@ -15,6 +15,7 @@ from course_lib.notebook import store
 from course_lib.notebook.cards import BLUE, ORANGE, SKY, Still, card, display, fold, shell, show
 from course_lib.notebook.controls import Choice, Slider
 from course_lib.notebook.findings import BUILDING
+from course_lib.text import prose
 
 FOLDED = "The outcome is here: set your guess above, or open"
 
@@ -73,7 +74,7 @@ class Prediction:
         self._still = show(self._card(), repr(self), box)
 
     def _head(self) -> str:
-        return f"Your guess first: {escape(self.question)}"
+        return f"Your guess first: {prose(self.question)}"
 
     def _card(self) -> str:
         """What stands for the control where it cannot be moved."""
@@ -108,7 +109,7 @@ class Prediction:
 
     def _bundle(self, value: Any, text: str) -> dict:
         said = self.verdict(value)
-        html = card(ORANGE, escape(said), self._line(value), escape(text))
+        html = card(ORANGE, escape(said), self._line(value), prose(text))
         if not self.changed and not os.environ.get(BUILDING):  # the course's own notebooks show it
             html = fold(FOLDED, html)
         return {"text/html": html, "text/plain": f"{said} {text}".strip()}
