@@ -100,7 +100,7 @@ class train:
         from course_lib.runs.sources import begun
         from course_lib.train.checkpoint import load, load_backbone
         from course_lib.train.loop import fit
-        from course_lib.train.ranks import join
+        from course_lib.train.ranks import join, leave
         from course_lib.train.settings import Settings
 
         if args.processes is not None:
@@ -159,6 +159,7 @@ class train:
         history = fit(method, images, epochs=args.epochs, steps=args.steps, seconds=args.seconds, **settings.record(),
                       precision=args.precision, device=args.device, seed=args.seed, compile=args.compile,
                       stream=args.stream or None, out=out, resume=args.resume and args.more_epochs is None)
+        leave()
         if rank:
             return 0
         print(f"{history!r}\nWritten: {out / 'last.pt'}, backbone.pt, metrics.csv")

@@ -1,4 +1,4 @@
-"""Several processes of one run: joining them, checking that they agree, and the error when one of them dies."""
+"""Several processes of one run: joining and leaving, checking that they agree, the error when one of them dies."""
 
 from __future__ import annotations
 
@@ -42,6 +42,12 @@ def join() -> int:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if gpu else "gloo", timeout=SILENCE)
     return rank()
+
+
+def leave() -> None:
+    """Leave the group that this process joined, if any: gloo's threads should not outlive their process group."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def download_once_per_machine(load: Callable[[bool], Any]) -> Any:

@@ -80,6 +80,7 @@ from course_lib.models import batch_norm, layers
 from course_lib.models.backbones import ConvNet
 from course_lib.models.patches import patchify
 from course_lib.train.loop import fit
+from course_lib.train.ranks import leave
 from helpers.ranks import Plain, close, toy_images
 
 WORLDS = (1, 2, 3)
@@ -549,7 +550,8 @@ def work(folder: Path, rank: int, world: int, port: int) -> None:
     results["seconds"] = [steps_in_seconds.total_steps, steps_in_seconds.steps]
     torch.save(results, folder / f"{rank}.pt")
     dist.barrier()
-    dist.destroy_process_group()
+    leave()
+    assert collectives.world_size() == 1 and not dist.is_initialized()
 
 
 @cache
