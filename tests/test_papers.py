@@ -80,8 +80,7 @@ def test_a_paper_with_a_method_is_named_in_that_methods_file_and_the_other_way_r
 
 # works to implement or reproduce -> what the course does not have of them
 MISSING = {
-    "lci": {"stored"}, "simclrv2": {"stored"}, "cmc": {"stored"},
-    "wdm": {"stored"}, "dualdeep": {"file", "lesson", "stored", "test"},
+    "simclrv2": {"stored"},
 }
 
 
