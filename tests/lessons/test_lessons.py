@@ -3,10 +3,13 @@ its lint."""
 
 from __future__ import annotations
 
+import re
+
 import nbformat
 import pytest
 
 from course_lib.exercises import all_exercises
+from course_lib.exercises.engine import exercise
 from helpers.lesson_lint import problems
 from helpers.lesson_tools import (
     code_cells,
@@ -56,6 +59,15 @@ def test_exercises_are_registered(lesson):
     keys = [k for c in code_cells(nbformat.read(lesson, as_version=4)) for k in exercise_keys(c)]
     registered = [e.key for e in all_exercises() if e.key.partition(".")[0] == lesson.name[:2]]
     assert sorted(keys) == sorted(registered), "the lesson's stubs and the week's exercises are the same"
+
+
+@every
+def test_the_text_gives_exercises_the_minutes_of_the_progress_list(lesson):
+    cells = nbformat.read(lesson, as_version=4).cells
+    texts = "\n".join(c.source for c in cells if c.cell_type == "markdown")
+    said = [tuple(map(int, pair)) for pair in re.findall(r"(\d+) minutes, difficulty (\d)", texts)]
+    listed = [exercise(k) for c in cells if c.cell_type == "code" for k in exercise_keys(c)]
+    assert said == [(e.minutes, e.difficulty) for e in listed]
 
 
 @every
