@@ -1,4 +1,4 @@
-"""Latent trees: all states counted one by one, the covariance operator by pairs, a network that sees its own subtree."""
+"""Latent trees: all states counted one by one, the covariance operator by pairs, nodes that see their own subtree."""
 
 from __future__ import annotations
 

@@ -128,7 +128,8 @@ def read_tree(seed: int, width: int, steps: int, depth: int = 4, batch: int = 12
     for _ in range(steps):
         first = draw_latents(tree, batch, g)
         second = draw_latents(tree, batch, g, kept=first[:1])
-        loss = nt_xent(*(net(levels[-1])[0][:, 0] for levels in (first, second)), temperature)["loss"]
+        z1, z2 = (net(levels[-1])[0][:, 0] for levels in (first, second))
+        loss = nt_xent(z1, z2, temperature)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
