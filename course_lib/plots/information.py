@@ -141,7 +141,7 @@ def pulled(values: Mapping[str, Tensor], title: str) -> Figure:
 
 @drawn
 def latent_tree(pictures: Mapping[str, Sequence[Tensor]], operators: Mapping[str, Tensor]) -> Figure:
-    """Pictures as their latents, (1,), (2,), (4,), ... from the root, white +1; matrices (leaves, leaves) beside them."""
+    """Pictures as their latents, (1,), (2,), (4,), ... from the root, white +1; matrices (leaves, leaves)."""
     figure, panels = plt.subplots(1, len(pictures) + len(operators), figsize=(WIDTH + 1.2, 2.1), layout="constrained")
     for axes, (title, levels) in zip(panels, pictures.items()):
         leaves = len(levels[-1])
