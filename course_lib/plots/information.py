@@ -1,4 +1,4 @@
-"""Figures of the lesson on mutual information: what estimators read, a bound beside a probe, digits in a row."""
+"""Figures of the lesson on mutual information: what estimators read, a bound beside a probe, latent trees."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from course_lib.plots.drawing import GREEN, GREY, MEANING, ORANGE, PINK, RED, SKY, THIS, WIDTH, drawn
+from course_lib.plots.drawing import GREEN, GREY, MEANING, ORANGE, PINK, RED, SIGNED, SKY, THIS, WIDTH, drawn
 from course_lib.plots.sketch import arrow, box
 
 # one colour for each estimator
@@ -136,4 +136,29 @@ def pulled(values: Mapping[str, Tensor], title: str) -> Figure:
     axes.set(yticks=range(len(values)), yticklabels=["JSD" if name.startswith("JSD") else name for name in values],
              xlim=(-4.2, 6.2), ylim=(len(values) - 0.4, -0.6), xlabel="softer   <   0   >   louder")
     axes.set_title(title, fontsize=9.5)
+    return figure
+
+
+@drawn
+def latent_tree(pictures: Mapping[str, Sequence[Tensor]], operators: Mapping[str, Tensor]) -> Figure:
+    """Pictures as their latents, (1,), (2,), (4,), ... from the root, white +1; matrices (leaves, leaves)."""
+    figure, panels = plt.subplots(1, len(pictures) + len(operators), figsize=(WIDTH + 1.2, 2.1), layout="constrained")
+    for axes, (title, levels) in zip(panels, pictures.items()):
+        leaves = len(levels[-1])
+        rows = torch.stack([level.repeat_interleave(leaves // len(level)) for level in levels])
+        axes.imshow(rows.numpy(), cmap="gray", vmin=-1.4, vmax=1, aspect="auto")
+        for depth, level in enumerate(levels):
+            axes.vlines([leaves // len(level) * n - 0.5 for n in range(1, len(level))], depth - 0.5, depth + 0.5,
+                        color=GREY, lw=0.8)
+        axes.hlines([depth + 0.5 for depth in range(len(levels) - 1)], -0.5, leaves - 0.5, color=GREY, lw=0.8)
+        axes.set(xticks=[], yticks=range(len(levels)))
+        axes.set_yticklabels(["root", *map(str, range(1, len(levels) - 1)), "pixels"], fontsize=8)
+        axes.set_title(title, fontsize=9.5)
+        axes.grid(visible=False)
+    for axes, (title, matrix) in zip(panels[len(pictures):], operators.items()):
+        heat = axes.imshow(matrix.numpy(), cmap=SIGNED, vmin=-1, vmax=1)
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(title, fontsize=9.5)
+        axes.grid(visible=False)
+    figure.colorbar(heat, ax=panels[-1], shrink=0.8)
     return figure

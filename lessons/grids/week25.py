@@ -1,4 +1,4 @@
-"""Make the stored runs of lesson 25: estimators against the truth, invertible encoders, digits in a row, ReLIC, DIM.
+"""Make the stored runs of lesson 25: estimators, invertible encoders, latent trees, digits in a row, ReLIC, DIM.
 
     python lessons/grids/week25.py   # what is missing in lessons/runs/25_mutual_information (20 minutes of one core)
 """
@@ -16,12 +16,14 @@ from grid import SHAPES, Grid, Made, Run, controls, few, measure, shapes, train
 from course_lib.augment.views import SHAPES_VIEWS
 from course_lib.methods.contrastive.relic import ReLIC
 from course_lib.methods.information.dim import as_they_are
+from course_lib.methods.information.latent_tree import read_tree
 from course_lib.notebook import information_toys as toys
 from course_lib.train.history import History
 
 NATS, DIM, BATCH, STEPS = (0.5, 1.0, 2.0, 3.0, 8.0), 4, 256, 1200  # of the Gaussians
 SEEDS, DIGITS, TURNS = (0, 1, 2), 4, (0.0, 0.25, 0.5)
 READERS = {"mine": ("MINE",), "nwj": ("NWJ",), "infonce": ("InfoNCE",), "jsd": ("JSD, read as NWJ", "SMILE")}
+DATA = {"gaussians": "Gaussians", "trees": "latent trees"}
 ALPHAS, LINES = (0.0, 5.0), {"local": {}, "global": {"local_weight": 0.0, "global_weight": 1.0}}
 
 
@@ -35,6 +37,7 @@ def runs() -> list[Run]:
     return [run for seed in SEEDS for run in (
         *(toy("gaussians", f"gaussians-{name}", seed, STEPS, BATCH, trained_by=name) for name in READERS),
         *(toy("halves", f"halves-{start}", seed, 600, 128, scrambled=start) for start in (0.0, 0.7)),
+        *(toy("trees", f"tree-{width}", seed, 400, 128, width=width) for width in (2, 10)),
         *(toy("rows", f"rows-{weight}", seed, 1000, 64, penalty=weight) for weight in (0.0, 1.0)),
         *(line("dim", f"dim-{name}", seed, 300, 1e-3, {"estimator": "infonce", **own}) for name, own in LINES.items()),
         *(line("relic", f"relic-{alpha}", seed, 150, ReLIC.recipe["lr"], {"alpha": alpha}) for alpha in ALPHAS))]
@@ -60,6 +63,9 @@ def trained(run: Run, steps: int) -> tuple[list[dict], dict]:
         curves = {name: getattr(made, name) for name in ("bound", "knn", "probe", "few", "error")}
         row = {"name": "upper halves", "kind": "method", **{name: values[-1] for name, values in curves.items()}}
         return [row], {"at": made.steps, "loss": [-value for value in made.bound], **curves}
+    if run.method == "trees":
+        found, losses = read_tree(run.seed, run.says["width"], steps)
+        return found, {"loss": losses[-1:]}
     found = toys.read_rows(run.seed, run.says["penalty"], DIGITS, steps)
     return found, {"loss": [-found[0]["bound"]]}
 
@@ -74,7 +80,7 @@ def made(run: Run, out: Path | None = None) -> Made:
                       precision="float32", seconds=time.process_time() - began,
                       curve_steps=curves.pop("at", [steps]), curves=curves)
     method: Any = SimpleNamespace(augment=run.options["augment"], rows=found)
-    splits: Any = SimpleNamespace(train=SimpleNamespace(name="Gaussians" if run.method == "gaussians" else "digits"))
+    splits: Any = SimpleNamespace(train=SimpleNamespace(name=DATA.get(run.method, "digits")))
     return Made(run, method, history, splits)
 
 

@@ -96,6 +96,16 @@ def test_each_encoder_sees_its_channels_alone(space):
     assert both.shape == (1, encoders.dim) == (1, 16)
 
 
+def test_the_control_sees_the_whole_picture_with_both():
+    encoders = build(split=False).eval().encoders
+    picture, seen = torch.rand(1, 3, 16, 16), []
+    for net in (encoders.first, encoders.second):
+        net.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    encoders(standardize(picture))
+    for each in seen:
+        torch.testing.assert_close(each, SPACES["lab"](picture), atol=1e-5, rtol=1e-5)
+
+
 # ---------------------------------------------------------------- the module
 def test_a_view_is_compared_with_the_other_views_bank():
     """Bug: with its own. The bank of colours is moved by colours, and it is lightness that is scored with it."""

@@ -67,16 +67,21 @@ SPACES: dict[str, Callable[[Tensor], Tensor]] = {"lab": lab, "ycbcr": ycbcr, "rg
 
 
 class Halves(nn.Module):
-    """Two encoders, of a picture's first channel and of its other two: normalised images -> both vectors, (B, 2 D)."""
+    """Two encoders, of a picture's first channel and of its other two: normalised images -> both vectors, (B, 2 D).
 
-    def __init__(self, backbone: Backbone, space: str):
+    split=False: both see all three.
+    """
+
+    def __init__(self, backbone: Backbone, space: str, split: bool = True):
         super().__init__()
-        self.first, self.second, self.space = backbone, copy.deepcopy(backbone), space
+        self.first, self.second, self.space, self.split = backbone, copy.deepcopy(backbone), space, split
         self.dim = 2 * backbone.dim
 
     def each(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised images (B, 3, H, W) -> the vectors of the two views, (B, D) each."""
         channels = SPACES[self.space](images * STD + MEAN)
+        if not self.split:
+            return self.first(channels), self.second(channels)
         seen = channels.new_tensor([1.0, 0.0, 0.0])[:, None, None]
         return self.first(channels * seen), self.second(channels * (1 - seen))
 
@@ -100,7 +105,8 @@ def cmc_loss(scores: Sequence[Tensor], log_z: Sequence[Tensor] | None, n: int) -
 class CMC(Method):
     """The method: two backbones, a linear head and a memory bank for each, which `fit` fills by `prepare`.
 
-    space: lab, ycbcr or rgb, whose first channel is one view and the other two the second. out: of the heads (128).
+    space: lab, ycbcr or rgb, whose first channel is one view and the other two the second. split: False as a control,
+    in which both encoders see the whole picture. out: of the heads (128).
     negatives: K, rows drawn for each image (16384 of 1.28 million). softmax: in place of NCE. temperature: tau (0.07,
     on STL-10 0.1). memory: the old row's share when it moves (0.5). augment: crops and flips alone, in the paper.
     recipe: for short runs; the release has SGD, 0.03 for 128 images, 240 epochs.
@@ -113,12 +119,12 @@ class CMC(Method):
 
     def __init__(self, backbone: Backbone, image_size: int = 32, space: str = "lab", out: int = 128,
                  negatives: int = 512, softmax: bool = False, temperature: float = 0.07, memory: float = 0.5,
-                 augment: Augment | None = None):
+                 augment: Augment | None = None, split: bool = True):
         super().__init__()
         check_bank_options(negatives, temperature, 1)
         if space not in SPACES:
             raise ValueError(f"space is {space!r}; expected one of {', '.join(SPACES)}")
-        self.encoders = Halves(backbone, space)
+        self.encoders = Halves(backbone, space, split)
         self.heads = nn.ModuleList(nn.Linear(backbone.dim, out) for _ in range(2))
         self.memories = nn.ModuleList(MemoryBank(out, memory) for _ in range(2))
         self.negatives, self.softmax, self.temperature = negatives, softmax, temperature
