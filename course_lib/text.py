@@ -1,4 +1,4 @@
-"""Sentences with *emphasis* as HTML, and rows of cells as a table in text, Markdown or HTML."""
+"""Counted nouns, sentences with *emphasis* as HTML, and rows of cells as a table in text, Markdown or HTML."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from html import escape
 Rows = Sequence[Sequence[str]]
 # a pair of stars close around words; not those of a * b, x**2, f(*pair)
 EMPHASIS = re.compile(r"(?<![\w*)\]])\*(?=[^\s*])([^*\n]*[^\s*(\[])\*(?![\w*(])")
+
+
+def counted(number: float, thing: str) -> str:
+    """A number with its noun: "1 epoch", "0.5 epochs", "12,000 pictures"."""
+    return f"{number:{',' if isinstance(number, int) else 'g'}} {thing}{'' if number == 1 else 's'}"
 
 
 def prose(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from course_lib.text import html_table, prose, text_table
+from course_lib.text import counted, html_table, prose, text_table
 
 ROWS = [["", "kNN", "rank"], ["SimCLR", "80.1 %", "9"], ["a < b", "-", "12.5"]]
 
@@ -40,3 +40,9 @@ def test_a_sentence_has_its_emphasis(text, html):
                                   "max(*x) * min(*x)", "2*(a + b)*c"])
 def test_stars_that_multiply_or_unpack_stay(code):
     assert prose(code) == code
+
+
+def test_a_noun_is_counted():
+    assert [counted(n, "more epoch") for n in (1, 2, 0.5, 0, 1.0)] == [
+        "1 more epoch", "2 more epochs", "0.5 more epochs", "0 more epochs", "1 more epoch"]
+    assert counted(12_000, "picture") == "12,000 pictures"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib.files import CHECKOUT, refusal
-from course_lib.text import text_table
+from course_lib.text import counted, text_table
 
 FREE_GB = 2.0                      # for checkpoints and CIFAR-10; the lessons need almost nothing
 PROJECT = "ssl-image-course"
@@ -99,7 +99,7 @@ def check_devices() -> list[Check]:
     except Exception:                                        # its own row says why
         return [Check("devices", "unknown without torch", "", SETUP)]
     threads = torch.get_num_threads()
-    seen = [f"CPU ({threads} thread{'s' if threads > 1 else ''})"]
+    seen = [f"CPU ({counted(threads, 'thread')})"]
     if torch.cuda.is_available():
         seen += [f"CUDA {i}: {torch.cuda.get_device_name(i)}, "
                  f"{torch.cuda.get_device_properties(i).total_memory / 2**30:.0f} GiB"

@@ -14,6 +14,7 @@ from typing import Any
 
 from course_lib.cli.common import data_arguments, load_images, measure
 from course_lib.models.backbones import options_of
+from course_lib.text import counted
 
 # What does not shape a run: a resumed one may have others.
 FREE = ("out", "resume", "more_epochs", "no_evaluate", "record", "device", "threads", "data_root", "stream",
@@ -154,8 +155,8 @@ class train:
             raise ValueError(f"--record stores runs with all their scores. {' '.join(missing_lines(missing))}")
         if rank == 0 and before and before["step"] == before["total_steps"]:
             print(f"{out} holds a finished run, {before['step']} steps. " + (
-                f"It is trained for {args.more_epochs:g} more epochs with a new schedule: the learning rate warms up "
-                "and decays again." if args.more_epochs is not None else "--more-epochs N trains it further."))
+                f"It is trained for {counted(args.more_epochs, 'more epoch')} with a new schedule: the learning rate "
+                "warms up and decays again." if args.more_epochs is not None else "--more-epochs N trains it further."))
         history = fit(method, images, epochs=args.epochs, steps=args.steps, seconds=args.seconds, **settings.record(),
                       precision=args.precision, device=args.device, seed=args.seed, compile=args.compile,
                       stream=args.stream or None, out=out, resume=args.resume and args.more_epochs is None)

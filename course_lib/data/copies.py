@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from course_lib.data.splits import FolderReport, shown
+from course_lib.text import counted
 
 HASH_BITS = 6           # near copies differ in at most so many of the 64 bits of their hashes ...
 CORRELATION = 0.994     # ... and correlate so much when reduced to 8 x 8 pixels (generated shapes do not) ...
@@ -120,8 +121,8 @@ def leave_out_copies(images: np.ndarray, prints: np.ndarray, names: Sequence[str
     if near:
         over = sum(splits[a] != splits[b] for a, b in near)
         report.notes.append(
-            f"Near copies: {len(near):,} pairs ({_examples(near, names, '~')}), all kept; {over:,} of them lie in two "
-            f"splits, which flatters the scores. (At most {HASH_BITS} of 64 bits of a perceptual hash differ, "
+            f"Near copies: {counted(len(near), 'pair')} ({_examples(near, names, '~')}), all kept; in two splits, "
+            f"which flatters the scores: {over:,}. (At most {HASH_BITS} of 64 bits of a perceptual hash differ, "
             f"correlation at least {CORRELATION}.)")
     return out
 

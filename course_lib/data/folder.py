@@ -35,6 +35,7 @@ from course_lib.data.photo import ENDINGS, PASSING, bits_used, decode_photo, fai
 from course_lib.data.splits import FolderReport, Plan, plan_splits, shown, walk
 from course_lib.device import free_memory
 from course_lib.files import WriteError, data_root
+from course_lib.text import counted
 
 CACHE_VERSION = 2                   # increase it when the same file would give other pixels
 CHUNK = 64                          # pictures per decoding task
@@ -221,7 +222,7 @@ def _note_dark(bits: np.ndarray, names: list[str], report: FolderReport) -> None
     """A note where pictures of 16 bits use fewer, and so are nearly black."""
     if (used := int(bits.max())) and used < 16:
         report.notes.append(
-            f"{(bits > 0).sum():,} pictures of 16 bits use {used} of them, so they are nearly black, such as "
+            f"{counted(int((bits > 0).sum()), 'picture')} nearly black, with {used} of 16 bits used, such as "
             f"{shown(names[int(bits.argmax())])}: depth={max(used, 8)} (--depth {max(used, 8)}) makes "
             f"{2 ** max(used, 8) - 1:,} white. Of 16-bit colour only the upper 8 bits can be read.")
 

@@ -135,7 +135,7 @@ def plan_splits(names: list[str], seed: int, report: FolderReport) -> Plan:
                    - {group for s, group in zip(splits, groups) if s == "train"})
         if strange and labelled.get("train" if given else ""):
             some = ", ".join(shown(group) for group in sorted(strange)[:5])
-            report.notes.append(f"{len(strange)} classes have pictures in {split} and none in train: {some}"
+            report.notes.append(f"Classes with pictures in {split} and none in train: {some}"
                                 + (", ..." if len(strange) > 5 else ""))
     if len({labelled[split] for split in labelled if split != "unlabelled"}) > 1:
         report.notes.append("No labels (no class folders) in: "

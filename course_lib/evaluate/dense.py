@@ -23,7 +23,7 @@ from course_lib.data.shapes import object_masks
 from course_lib.evaluate.features import evaluating
 from course_lib.evaluate.measures import few_threads
 from course_lib.evaluate.patches import patch_vectors
-from course_lib.methods.base import Method
+from course_lib.methods.base import ComparesMaps, Method
 from course_lib.methods.dense.vader import read_at, shared_points
 from course_lib.models.layers import normalize
 from course_lib.models.vit import ViT
@@ -43,8 +43,8 @@ def maps_of(network: nn.Module) -> dict[str, Maps]:
     stages = [-1] if isinstance(backbone, ViT) else range(len(getattr(backbone, "widths", ())))
     found = {"tokens" if stage < 0 else f"stage {stage + 1}": _asked(backbone, partial(_stage, backbone, stage))
              for stage in stages}
-    if hasattr(network, "maps"):
-        found["own map"] = _asked(network, network.maps)  # type: ignore[arg-type]
+    if isinstance(network, ComparesMaps):
+        found["own map"] = _asked(network, network.maps)
     return found
 
 

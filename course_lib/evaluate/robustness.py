@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from course_lib.augment.pixels import standardize
 from course_lib.evaluate.features import evaluating
 from course_lib.evaluate.measures import check_labels
+from course_lib.methods.base import Method
 from course_lib.precision import check_positive
 
 EPSILON, STEP = 8 / 255, 2 / 255
@@ -40,8 +41,8 @@ class InPixels(nn.Module):
         self.backbone, self.head = backbone, head
 
     def forward(self, images: Tensor) -> Tensor:
-        if hasattr(self.backbone, "backbone"):
-            return self.head(self.backbone.embed(images))  # pyright: ignore[reportCallIssue]
+        if isinstance(self.backbone, Method):
+            return self.head(self.backbone.embed(images))
         return self.head(self.backbone(standardize(images)))
 
 

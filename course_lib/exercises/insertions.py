@@ -1,6 +1,7 @@
 """Operations that a function may lack: each of them put around each expression, as a change of its source.
 
-What `mutants` takes away or exchanges, these put in: a square root that was forgotten, a sum, another argument.
+What `mutants` takes away or exchanges, these put in: a square root that was forgotten, a sum, another argument. Before
+them come a few exchanges that need no value to be looked at: another reduction, another comparison, a loop's variable.
 """
 
 from __future__ import annotations
@@ -24,6 +25,13 @@ def _whole(x: Any) -> Any:
     return x
 
 
+def _with_axes(x: torch.Tensor) -> torch.Tensor:
+    """What has rows: of a single number, length 1 and softmax are no more than its sign and 1."""
+    if not x.ndim:
+        raise TypeError("a single number")
+    return x
+
+
 def _either(name: str) -> Callable:
     def of(x: Any) -> Any:
         if isinstance(x, int):
@@ -37,15 +45,74 @@ OPERATIONS: dict[str, Callable] = {
     "a minus": lambda x: -x, "1 minus": lambda x: 1 - x, "a square root": lambda x: x**0.5, "a square": lambda x: x * x,
     "an absolute value (abs)": abs, "exp": _either("exp"), "log": _either("log"),
     "a factor 2": lambda x: 2 * x, "a factor 1/2": lambda x: x / 2, "+ 1": lambda x: x + 1, "- 1": lambda x: x - 1,
-    "~": lambda x: ~x, "transposing": lambda x: x.mT, "argsort(1)": lambda x: x.argsort(1),
+    "a complement (~)": lambda x: ~x, "a transpose (.mT)": lambda x: x.mT, "argsort(1)": lambda x: x.argsort(1),
     "a sum over all": lambda x: _whole(x).sum(), "a mean over all": lambda x: x.mean(),
-    "relu": torch.relu, "softmax over the last axis": lambda x: x.softmax(-1),
-    "length 1 along the last axis (normalize)": lambda x: F.normalize(x, dim=-1),
-    "length 1 along axis 0 (normalize)": lambda x: F.normalize(x, dim=0),
+    "relu": torch.relu, "softmax over the last axis": lambda x: _with_axes(x).softmax(-1),
+    "length 1 along the last axis (normalize)": lambda x: F.normalize(_with_axes(x), dim=-1),
+    "length 1 along axis 0 (normalize)": lambda x: F.normalize(_with_axes(x), dim=0),
     "the mean over axis 0 taken off": lambda x: x - x.mean(0),
     "the mean over the last axis taken off": lambda x: x - x.mean(-1, keepdim=True),
     "flip(0)": lambda x: x.flip(0), "a limit at 1": lambda x: min(x, 1),
 }
+
+
+REDUCTIONS = ("mean", "sum", "logsumexp", "amax", "amin", "max", "min", "median")
+NUMBERS = (ast.Name, ast.Call, ast.BinOp, ast.Subscript)
+
+
+def exchanges(source: Source) -> Iterator[tuple[Edit, Callable]]:
+    """Another reduction, == or != for a comparison, a loop's variable for a fixed index, a division by a number."""
+    given = source.tree.body[0]
+    numbers = []
+    if isinstance(given, ast.FunctionDef):
+        numbers = [a.arg for a, d in zip(given.args.args[::-1], given.args.defaults[::-1])
+                   if isinstance(d, ast.Constant) and type(d.value) is float]
+    loops = [n.target.id for n in ast.walk(source.tree)
+             if isinstance(n, (ast.For, ast.comprehension)) and isinstance(n.target, ast.Name)]
+    for node in source.nodes:
+        for kind, said, after in _exchanged(source, node, list(dict.fromkeys(loops)), numbers):
+            source.put(node, after)
+            function = source.compiled()
+            source.put(node, after, back=True)
+            if function is not None:
+                yield Edit(node, after, kind, said), function
+
+
+def _exchanged(source: Source, node: ast.AST, loops: list[str], numbers: list[str]
+               ) -> Iterator[tuple[str, str, ast.expr]]:
+    """(kind, what a clue calls it, what takes the node's place)."""
+    parent = source.places[id(node)][0] if id(node) in source.places else None
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in REDUCTIONS:
+        module = isinstance(node.func.value, ast.Name) and node.func.value.id == "torch"
+        whole = len(node.args) == module and not node.keywords
+        for other in REDUCTIONS[:2 if whole else 4]:
+            if other != node.func.attr:
+                after = copy.deepcopy(node)
+                after.func = ast.Attribute(copy.deepcopy(node.func.value), other, ast.Load())
+                wanted = f"a {other} over all" if whole else f"`{other}`"
+                yield "reduce", f"in place of `{node.func.attr}` {wanted} is needed", after
+    elif isinstance(node, ast.Compare) and len(node.ops) == 1:
+        for other in (ast.Eq, ast.NotEq):
+            if not isinstance(node.ops[0], (ast.Eq, ast.NotEq)):
+                yield "swap", ast.unparse(node), ast.Compare(node.left, [other()], node.comparators)
+    elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+        places = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        for at, place in enumerate(places):
+            sign = place.operand if isinstance(place, ast.UnaryOp) else place
+            for loop in loops if isinstance(sign, ast.Constant) and type(sign.value) is int else ():
+                after = copy.deepcopy(node)
+                name = ast.Name(loop, ast.Load())
+                if isinstance(after.slice, ast.Tuple):
+                    after.slice.elts[at] = name
+                else:
+                    after.slice = name
+                yield "swap", ast.unparse(place), after
+    if (isinstance(node, NUMBERS) and isinstance(getattr(node, "ctx", ast.Load()), ast.Load)
+            and not (isinstance(parent, ast.Call) and parent.func is node) and not isinstance(parent, ast.Attribute)
+            and not (isinstance(node, ast.Name) and node.id in source.names)):
+        for number in numbers:
+            if ast.unparse(node) != number:
+                yield "add", f"a division by {number}", ast.BinOp(node, ast.Div(), ast.Name(number, ast.Load()))
 
 
 def insertions(source: Source) -> Iterator[tuple[Edit, Callable]]:

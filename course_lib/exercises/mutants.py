@@ -40,7 +40,7 @@ CASTS = {"float", "double", "half", "to", "type_as", "long", "int", "bool", "con
 
 @dataclass
 class Edit:
-    """A change that stands in the tree while it is looked at: `said` as a clue calls it, `kind` drop, swap or add."""
+    """A change that stands in the tree while it is looked at: `said` as a clue calls it; drop, swap, add or reduce."""
 
     node: ast.AST
     after: ast.AST | None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import time
 from collections.abc import Callable, Iterator
 
 from course_lib.exercises.evidence import Evidence
-from course_lib.exercises.insertions import insertions
+from course_lib.exercises.insertions import exchanges, insertions
 from course_lib.exercises.mutants import Edit, Source, short
 
-SECONDS = 0.3  # of processor time for each of the two searches
+SECONDS = 0.4  # of processor time for each of the two searches
 
 
 class OneChange(Evidence):
@@ -62,6 +63,7 @@ class OneChange(Evidence):
 def _candidates(source: Source) -> Iterator[tuple[Edit, Callable | None]]:
     for edit in source.edits():
         yield edit, source.compiled()
+    yield from exchanges(source)
     yield from insertions(source)
 
 
@@ -69,14 +71,18 @@ def _as_mending(source: Source, edit: Edit) -> str:
     source.put(edit.node, edit.after, back=True)  # the line is quoted as it was written
     place, line = source.context(edit.node), source.line_of(edit.node)
     what = {"drop": f"`{edit.said}` does not belong there", "swap": f"look at `{edit.said}`",
-            "add": f"{edit.said} is missing around `{short(edit.node)}`"}[edit.kind]
+            "add": f"{edit.said} is missing around `{short(edit.node)}`", "reduce": edit.said}[edit.kind]
     return f"One step from right: line {line}, `{place}`: {what}."
 
 
 def _as_reference(source: Source, edit: Edit) -> str:
     if edit.kind == "drop":
         return f"Yours is what comes out when `{edit.said}` is left out."
-    if edit.kind == "swap":
+    if isinstance(edit.after, ast.Constant) and type(edit.after.value) in (int, float):
+        source.put(edit.node, edit.after, back=True)  # as it is written
+        return (f"Yours is what comes out where `{edit.said}` in `{source.context(edit.node)}` is another number, such "
+                f"as {ast.unparse(edit.after)}.")
+    if edit.kind in ("swap", "reduce"):
         shown = source.context(edit.node, edit.after)
         return f"Yours is what comes out with `{shown}`, which is not quite what is needed."
     return f"Yours is what comes out with {edit.said} too much, around `{short(edit.node)}`."

@@ -124,6 +124,8 @@ def _settings(arguments: Mapping[str, Any], given: Mapping[str, Any]) -> Iterato
         if value is None or isinstance(value, (bool, Tensor)):
             yield f"{name} is None", value is None
             yield f"{name} is given", value is not None
+        if isinstance(value, Tensor):
+            yield from ((f"{name} has {axes} axes", value.ndim == axes) for axes in range(2, 5))
         if isinstance(value, Tensor) and value.dtype == torch.bool:
             yield f"all of {name} is True", bool(value.all())
             yield f"not all of {name} is True", not value.all()

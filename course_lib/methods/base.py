@@ -113,6 +113,14 @@ class TwoViewMethod(Method):
         return two_views(batch.images, self.augment, generator, self.other)
 
 
+class ComparesMaps:
+    """Mixed into a method that compares places of a map of its own, beside those of its backbone."""
+
+    def maps(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W), uint8 or in [0, 1] -> one vector for each place, (B, D, h, w)."""
+        raise NotImplementedError
+
+
 class ClusteringMethod(Method):
     """A method that says which of K clusters an image belongs to."""
 

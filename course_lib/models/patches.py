@@ -10,6 +10,7 @@ from torch import Tensor
 
 from course_lib.augment.masks import enlarge
 from course_lib.augment.pixels import MEAN, STD, standardize
+from course_lib.collectives import all_reduce_sum
 
 
 def patchify(images: Tensor, patch: int) -> Tensor:
@@ -28,6 +29,17 @@ def normalize_patches(patches: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tenso
     mean = patches.mean(-1, keepdim=True)
     std = (patches.var(-1, keepdim=True) + eps).sqrt()
     return (patches - mean) / std, mean, std
+
+
+def hidden_total(hidden: Tensor) -> Tensor:
+    """How many places are hidden in the whole (global) batch: hidden, true or 1 where they are, of any shape -> scalar.
+
+    ValueError where none is: a masked loss has nothing to predict then.
+    """
+    count = all_reduce_sum(hidden.sum())
+    if not count:
+        raise ValueError("no patch is hidden in the whole batch: there is nothing to predict")
+    return count
 
 
 @torch.no_grad()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-import sys
 from typing import Any
+
+from course_lib.train.interrupt import shell
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # Okabe and Ito's colours, which the colour-blind can tell apart; on a translucent ground, so dark themes work.
@@ -40,11 +41,6 @@ _STILL = re.compile(r"<style>[^<]*</style><div class='course-[0-9a-f]+-still'>(.
 
 
 # ------------------------------------------------------------------------------------------------ display
-def shell() -> Any:
-    """The IPython shell that runs this code, or None."""
-    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-
-
 def show(html: str, text: str, box: Any = None) -> Still | None:
     """Display a card at this point of the cell's output; silent outside IPython.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from course_lib.plots.drawing import BLACK, GREEN, MEANING, ORANGE, RED, THIS, drawn
 from course_lib.plots.sketch import arrow, picture, unit_circle
+from course_lib.text import counted
 
 Line = tuple[str, Sequence[float], Sequence[float]]  # whose, x, y
 
@@ -26,7 +27,7 @@ def descent_figure(path: Mapping[str, Tensor], spread: Sequence[float], step: in
     unit_circle(left, 1.4)
     for where, size, shape in ((points, 36, "o"), (1.2 * guesses, 22, "^")):
         left.scatter(*where.T, c=range(len(points)), cmap="cividis", s=size, marker=shape, zorder=3)
-    left.set_title(f"after {step} steps")
+    left.set_title(f"after {counted(step, 'step')}")
     middle.plot(path["loss"], color=THIS)
     middle.set(xlabel="step", ylim=(-1.08, 1.0), title="loss (grey: targets renewed)" if renewed else "loss")
     right.plot(range(0, 10 * len(spread), 10), spread, color=RED)

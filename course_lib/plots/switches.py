@@ -13,6 +13,7 @@ from torch import Tensor
 
 from course_lib.plots.drawing import GREY, MEANING, ORANGE, RED, SKY, THIS, drawn
 from course_lib.plots.sketch import heat, mosaic, picture
+from course_lib.text import counted
 
 PALE = ("#DCE9F5", "#FBE8C8", "#D9EFE4", "#F4DCE8", "#E6E6E6", "#F6E3D3")
 
@@ -92,7 +93,7 @@ def maps_over(image: Tensor, fields: Mapping[str, tuple[int, Tensor, Tensor]]) -
     """
     figure, axes = plt.subplots(1, len(fields), figsize=(2.5 * len(fields), 2.7))
     for panel, (name, (side, seen, middles)) in zip(np.atleast_1d(axes), fields.items()):
-        picture(panel, image, f"{name}: {side * side} place{'s' if side > 1 else ''}")
+        picture(panel, image, f"{name}: {counted(side * side, 'place')}")
         ys, xs = seen.nonzero(as_tuple=True)
         x, y, wide, high = int(xs.min()), int(ys.min()), int(xs.max() - xs.min()), int(ys.max() - ys.min())
         panel.add_patch(Rectangle((x - 0.5, y - 0.5), wide + 1, high + 1, fill=False, ec=RED, lw=2))

@@ -40,24 +40,29 @@ def between_steps():
         raise KeyboardInterrupt
 
 
+def shell() -> Any:
+    """The IPython shell that runs this code, or None."""
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+
+
 def last_of_its_cell() -> None:
     """In a notebook, end the run of cells (Run All) with the one that is running, whose training was interrupted.
 
     The cell itself goes on, so that it has its name for the run so far, but not into another training: `not_stopped`.
     A kernel drops the cells that wait as soon as one has failed; this one is said to have, and no error is shown.
     """
-    shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if shell is None or not hasattr(shell, "kernel"):
+    here = shell()
+    if not hasattr(here, "kernel"):  # none, or a terminal's
         return
 
     def end(result: Any) -> None:
-        shell.events.unregister("post_run_cell", end)
+        here.events.unregister("post_run_cell", end)
         _STOPPED.clear()
         if result is not None and result.success:
             result.error_in_exec = KeyboardInterrupt("a training of this cell was interrupted")
 
     _STOPPED.append(True)
-    shell.events.register("post_run_cell", end)
+    here.events.register("post_run_cell", end)
     print("Interrupted: the run so far is kept, and the cells that were waiting are not run. Run them to go on, "
           "or run this cell again.")
 

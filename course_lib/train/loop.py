@@ -27,6 +27,7 @@ from course_lib.files import atomic
 from course_lib.methods.base import Method
 from course_lib.optim import Group, Schedule, build_optimizer
 from course_lib.seeds import rng_state, set_rng_state
+from course_lib.text import counted
 from course_lib.threads import Pace, threads_put_back
 from course_lib.train import ranks as processes
 from course_lib.train.checkpoint import Checkpoint, export
@@ -226,7 +227,8 @@ def _length(images: int, batch_size: int, epochs: float | None, steps: int | Non
         return per_epoch, None
     total = whole_number("steps", steps, 1) if steps is not None else round((epochs or 0) * per_epoch)
     if total < 1:
-        raise ValueError(f"nothing to do: {epochs} epochs of {per_epoch} steps; ask for more epochs, steps or seconds")
+        raise ValueError(f"nothing to do: {counted(epochs or 0, 'epoch')} of {counted(per_epoch, 'step')}; ask for "
+                         "more epochs, steps or seconds")
     return per_epoch, total
 
 

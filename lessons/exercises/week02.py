@@ -364,9 +364,8 @@ def _loss_probes(generator, dtype):
         prediction = randn(generator, dtype, images.shape)
         return prediction, images, mixed_masks(batch, grid, generator)[:, 0]
 
-    nothing_hidden = draw(2, 2, 2)
     return [draw(5, 4, 2), dict(zip(("prediction", "images", "visible"), draw(6, 2, 5)), normalized=True),
-            (*draw(4, 5, 2), False), (*nothing_hidden[:2], torch.ones_like(nothing_hidden[2]))]
+            (*draw(4, 5, 2), False)]
 
 
 def _parts(prediction, images, visible, normalized, normalise=lambda p: normalize_patches(p)[0]):
@@ -468,7 +467,7 @@ spark_loss = Exercise(
            "    target = normalize_patches(target)[0]\n"
            "error = (guess - target).square().mean(-1)\n"
            "hidden = ~visible.flatten(1)\n"
-           "return (error * hidden).sum() / (hidden.sum() + 1e-8)"),
+           "return (error * hidden).sum() / hidden.sum()"),
 )
 
 # ------------------------------------------------------------------------------------------------ 02.spark_step

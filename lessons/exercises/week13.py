@@ -315,9 +315,8 @@ def _loss_probes(generator, dtype):
         count = torch.tensor([(3 * i + 1) % (grid * grid) for i in range(batch)])
         return prediction, images * 2 + 0.5, (ranks >= count[:, None]).view(batch, grid, grid)
 
-    tiny = draw(4, 2, 3)
     return [draw(5, 4, 2), dict(zip(("prediction", "images", "visible"), draw(6, 2, 5))), draw(4, 5, 2, channels=1),
-            (*tiny[:2], torch.ones_like(tiny[2])), (*tiny, 0.5)]
+            (*draw(4, 2, 3), 0.5)]
 
 
 def _pieces(prediction, images, visible, power=1):
@@ -419,11 +418,11 @@ simmim_loss = Exercise(
         "targets normalised in each patch": (
             _normalised, "That is MAE's target. SimMIM predicts the pixels as they are."),
         "no eps": (
-            _no_eps, "Without eps a batch in which nothing is hidden gives 0 / 0 = NaN (so does a mean over the hidden "
-                     "pixels). Add eps to the number of hidden pixels."),
+            _no_eps, "Yours is the mean over the hidden pixels. Add eps to their number: without it a mask that hides "
+                     "nothing would give 0 / 0 = NaN."),
         "eps outside the fraction": (
-            _eps_outside, "eps belongs in the denominator, with the number of hidden pixels: where nothing is hidden, "
-                          "0 / 0 is NaN before you add it."),
+            _eps_outside, "eps belongs in the denominator, with the number of hidden pixels: a 0 / 0 would be NaN "
+                          "before you add it."),
         "patches are counted": (
             _of_patches, "You divide by the number of hidden *patches*. Enlarge the mask first: then its sum counts "
                          "hidden pixels."),

@@ -13,7 +13,17 @@ from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.looc import sign_table
 from course_lib.models.layers import Queue
 from course_lib.models.teacher import ema_update
-from lessons.exercises.shared import blank, directions, has_gradient, randn, small_network, steps, unit, weights_of
+from lessons.exercises.shared import (
+    blank,
+    descend,
+    directions,
+    has_gradient,
+    randn,
+    small_network,
+    steps,
+    unit,
+    weights_of,
+)
 
 
 # ------------------------------------------------------------------------------------------------ 20.bound
@@ -354,7 +364,7 @@ def _three_steps(step, query, key, rows, views, **settings):
 
 
 def _mistaken(*, keys=None, gradient=False, lengths=(True, True), by="key", queued=lambda k, q, i: k[i, i],
-              follow=ema_update, clear=True, early=False, learn=True, number=True, first=False):
+              follow=ema_update, order="clear backward step", early=False, back=Tensor.item, first=False):
     """A step with one thing changed."""
     def step(query, key, optimizer, queues, view, key_views, contrast, momentum=0.99):
         q = unit(query(view)) if lengths[0] else query(view)
@@ -372,16 +382,12 @@ def _mistaken(*, keys=None, gradient=False, lengths=(True, True), by="key", queu
         if first:
             follow(key, query, momentum)
         value = contrast(q, k, torch.stack([queue.rows for queue in queues]))
-        if clear:
-            optimizer.zero_grad()
-        value.backward()
-        if learn:
-            optimizer.step()
+        told = descend(value, optimizer, order, back)
         if follow and not first:
             follow(key, query, momentum)
         if not early:
             enqueue()
-        return value.item() if number else value
+        return told
 
     return step
 
@@ -440,13 +446,13 @@ step = Exercise(
             _mistaken(follow=None),
             "The key encoder stays as it was: move it towards the query encoder after the optimizer's step."),
         "the query encoder never learns": (
-            _mistaken(learn=False),
+            _mistaken(order="clear backward"),
             "The query encoder's weights are those of the start: zero_grad, backward, step."),
         "gradients never cleared": (
-            _mistaken(clear=False),
+            _mistaken(order="backward step"),
             "backward *adds* to .grad: optimizer.zero_grad() before it."),
         "the loss keeps its graph": (
-            _mistaken(number=False),
+            _mistaken(back=lambda loss: loss),
             "You return the tensor with its whole computation. Return loss.item()."),
     },
     right={"one thing after another": _mistaken()},

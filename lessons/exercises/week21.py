@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from course_lib.data.one_photo import crop_places
 from course_lib.exercises.spec import Exercise
-from lessons.exercises.shared import blank, rand, randn, seeded, small_network, steps, weights_of
+from lessons.exercises.shared import blank, descend, rand, randn, seeded, small_network, steps, weights_of
 
 
 # ------------------------------------------------------------------------------------------------ 21.crops
@@ -282,8 +282,8 @@ def _afresh(head, drawn):
     head.bias.data.zero_()
 
 
-def _mistaken(*, fresh=_afresh, late=False, features=lambda z: z, loss=F.cross_entropy, clear=True, learn=True,
-              number=True, always=False):
+def _mistaken(*, fresh=_afresh, late=False, features=lambda z: z, loss=F.cross_entropy, order="clear backward step",
+              back=Tensor.item, always=False):
     """A step with one thing changed."""
     def step(backbone, head, optimizer, views, labels, drawn=None):
         def renew():
@@ -294,14 +294,10 @@ def _mistaken(*, fresh=_afresh, late=False, features=lambda z: z, loss=F.cross_e
         if not late:
             renew()
         value = loss(head(features(backbone(views))), labels)
-        if clear:
-            optimizer.zero_grad()
-        value.backward()
-        if learn:
-            optimizer.step()
+        told = descend(value, optimizer, order, back)
         if late:
             renew()
-        return value.item() if number else value
+        return told
 
     return step
 
@@ -352,13 +348,13 @@ step = Exercise(
             _mistaken(loss=lambda logits, labels: F.mse_loss(logits, F.one_hot(labels, logits.shape[1]).to(logits))),
             "That is a squared error. Labels are learned with cross-entropy."),
         "gradients never cleared": (
-            _mistaken(clear=False),
+            _mistaken(order="backward step"),
             "backward *adds* to .grad: optimizer.zero_grad() before it."),
         "nobody learns": (
-            _mistaken(learn=False),
+            _mistaken(order="clear backward"),
             "The weights are those of the start: zero_grad, backward, step."),
         "the loss keeps its graph": (
-            _mistaken(number=False),
+            _mistaken(back=lambda loss: loss),
             "You return the tensor with its whole computation. Return loss.item()."),
         "features of length 1": (
             _mistaken(features=lambda z: F.normalize(z, dim=1)),

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.pretext.relative_patch import with_middle
-from lessons.exercises.shared import blank, randn, small_network, steps, weights_of
+from lessons.exercises.shared import blank, descend, randn, small_network, steps, weights_of
 
 AROUND = [0, 1, 2, 3, 5, 6, 7, 8]
 
@@ -121,18 +121,13 @@ def _all_at_once(encoder, patches):
 
 
 def _mistaken(*, encode=_all_at_once, after=lambda features: features, paired=lambda pairs: pairs.flatten(0, 1),
-              places=lambda n: torch.arange(8).repeat(n), logits=lambda x: x, reduction="mean", clear=True, learn=True,
-              number=True):
+              places=lambda n: torch.arange(8).repeat(n), logits=lambda x: x, reduction="mean",
+              order="clear backward step", back=Tensor.item):
     """A step with one thing changed."""
     def step(encoder, head, optimizer, patches, pair):
         rows = paired(pair(after(encode(encoder, patches))))
         loss = F.cross_entropy(logits(head(rows)), places(len(patches)), reduction=reduction)
-        if clear:
-            optimizer.zero_grad()
-        loss.backward()
-        if learn:
-            optimizer.step()
-        return loss.item() if number else loss
+        return descend(loss, optimizer, order, back)
 
     return step
 
@@ -203,13 +198,13 @@ step = Exercise(
             _mistaken(places=lambda n: torch.arange(8).flip(0).repeat(n)),
             "Your targets go from 7 to 0. Pair k has the target k."),
         "gradients never cleared": (
-            _mistaken(clear=False),
+            _mistaken(order="backward step"),
             "backward *adds* to .grad: optimizer.zero_grad() before it."),
         "nothing is learned": (
-            _mistaken(learn=False),
+            _mistaken(order="clear backward"),
             "All weights are those of the start: loss.backward(), then optimizer.step()."),
         "the loss keeps its graph": (
-            _mistaken(number=False),
+            _mistaken(back=lambda loss: loss),
             "You return the tensor with its whole computation. Return loss.item()."),
     },
     right={"one thing after another": _mistaken(),

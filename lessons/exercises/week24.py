@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.exercises.spec import Exercise
-from lessons.exercises.shared import blank, randn, seeded, steps, weights_of
+from lessons.exercises.shared import blank, descend, randn, seeded, steps, weights_of
 
 
 # ------------------------------------------------------------------------------------------------ 24.nce
@@ -449,7 +449,7 @@ def _three_steps(step, network, views, cells, **settings):
 
 
 def _mistaken(*, loss=map_loss, ways=((0, 1), (1, 0)), cells=(0, 1), share=0.5, take=None, whole=lambda m: m,
-              still=False, clear=True, learn=True, clipped=True, returns="number", quiet=False):
+              still=False, order="clear backward step", clipped=True, back=Tensor.item, quiet=False):
     """A step with one thing changed. ways: (source's view, map's view); cells: which draw each view's source takes."""
     def step(network, optimizer, view1, view2, cell1, cell2, clip=10.0):
         maps, draws = [network(view1), network(view2)], (cell1, cell2)
@@ -461,12 +461,7 @@ def _mistaken(*, loss=map_loss, ways=((0, 1), (1, 0)), cells=(0, 1), share=0.5, 
             goal = whole(maps[target])
             total = total + share * loss(s.detach() if quiet else s, goal.detach() if still else goal,
                                          **({"clip": clip} if clipped else {"clip": 10.0}))
-        if clear:
-            optimizer.zero_grad()
-        total.backward()
-        if learn:
-            optimizer.step()
-        return total.item() if returns == "number" else total
+        return descend(total, optimizer, order, back)
 
     return step
 
@@ -538,13 +533,13 @@ step = Exercise(
             _mistaken(loss=lambda s, t, clip: map_loss(s, t)),
             "You left the clip at map_loss's 20. YADIM's default is 10; hand `clip` on."),
         "gradients never cleared": (
-            _mistaken(clear=False),
+            _mistaken(order="backward step"),
             "backward *adds* to .grad: optimizer.zero_grad() before it."),
         "no step": (
-            _mistaken(learn=False),
+            _mistaken(order="clear backward"),
             "The weights are those of the start: optimizer.step() is missing."),
         "the loss keeps its graph": (
-            _mistaken(returns="tensor"),
+            _mistaken(back=lambda loss: loss),
             "You return the tensor with its whole computation; a list of such losses keeps every batch in memory. "
             "Return loss.item()."),
     },

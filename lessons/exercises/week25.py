@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.information.estimators import nwj
-from lessons.exercises.shared import blank, randn, seeded, steps, weights_of
+from lessons.exercises.shared import blank, descend, randn, seeded, steps, weights_of
 
 
 def _split(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -402,15 +402,13 @@ def _scored(places, queries, scale=True):
 
 
 def _stepping(*, heads=lambda place, code, maps, codes: (place(maps).flatten(2), code(codes)), score=_scored,
-              gain=lambda r: -r, order="zbs", returns=lambda r: r.item(), before=lambda encoder: None):
+              gain=lambda r: -r, order="clear backward step", returns=lambda r: r.item(), before=lambda encoder: None):
     """A step of which one part is done otherwise."""
     def step(encoder, place_net, code_net, optimizer, images, estimate):
         before(encoder)
         reading = estimate(score(*heads(place_net, code_net, *encoder(images))))
         loss = gain(reading)
-        for action in order:
-            {"z": optimizer.zero_grad, "b": loss.backward, "s": optimizer.step}[action]()
-        return returns(reading)
+        return descend(loss, optimizer, order, lambda _: returns(reading))
 
     return step
 
@@ -470,11 +468,11 @@ fourth = Exercise(
             _stepping(heads=lambda place, code, maps, codes: (place(maps).flatten(2), code(codes.detach()))),
             "No gradient reaches the encoder through the code. In DIM both sides learn."),
         "old gradients are kept": (
-            _stepping(order="bs"),
+            _stepping(order="backward step"),
             "The first reading is right, later ones are not: backward() adds to what is there. optimizer.zero_grad() "
             "in every step."),
         "the weights do not move": (
-            _stepping(order="zb"),
+            _stepping(order="clear backward"),
             "The first reading is right, and no weight moves: optimizer.step() after backward()."),
         "in evaluation mode": (
             _stepping(before=lambda encoder: encoder.eval()),

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.pretext.npid import nce_loss
 from course_lib.methods.pretext.pirl import pirl_loss
-from lessons.exercises.shared import blank, directions, rand, randn, small_network, steps, unit, weights_of
+from lessons.exercises.shared import blank, descend, directions, rand, randn, small_network, steps, unit, weights_of
 
 
 # ------------------------------------------------------------------------------------------------ 26.move_rows
@@ -258,8 +258,9 @@ def _three_steps(step, network, rows, batches, **settings):
     return {**found, "log_z": known, "rows": bank["rows"].detach(), "weights": weights_of(network)}
 
 
-def _stepped(*, z_each=False, z_of=lambda scores: scores, with_n=True, early=False, mixed=None, clear=True, learn=True,
-             number=True, length=unit, columns=lambda own, drawn: torch.cat([own, drawn], 1), moved=None, cold=True,
+def _stepped(*, z_each=False, z_of=lambda scores: scores, with_n=True, early=False, mixed=None,
+             order="clear backward step", back=Tensor.item, length=unit,
+             columns=lambda own, drawn: torch.cat([own, drawn], 1), moved=None, cold=True,
              part="loss", who=lambda indices, drawn: indices):
     """A step with one thing changed."""
     def step(network, optimizer, bank, view, indices, drawn, temperature=0.1, momentum=0.5):
@@ -274,15 +275,11 @@ def _stepped(*, z_each=False, z_of=lambda scores: scores, with_n=True, early=Fal
             z = z_of(scores.detach()).exp().mean()
             bank["log_z"] = float((z * n if with_n else z).log())
         loss = nce(scores, bank["log_z"], n)[part]
-        if clear:
-            optimizer.zero_grad()
-        loss.backward()
-        if learn:
-            optimizer.step()
+        told = descend(loss, optimizer, order, back)
         if not early:
             seen = (mixed(network, view) if mixed else v).detach()
             bank["rows"] = follow(bank["rows"], who(indices, drawn), seen, momentum)
-        return loss.item() if number else loss
+        return told
 
     return step
 
@@ -342,13 +339,13 @@ third = Exercise(
             _stepped(cold=False),
             "The scores are cosines *over the temperature*."),
         "gradients never cleared": (
-            _stepped(clear=False),
+            _stepped(order="backward step"),
             "backward *adds* to .grad: optimizer.zero_grad() before it."),
         "the network never learns": (
-            _stepped(learn=False),
+            _stepped(order="clear backward"),
             "The weights are those of the start: zero_grad, backward, step."),
         "the loss keeps its graph": (
-            _stepped(number=False),
+            _stepped(back=lambda loss: loss),
             "You return the tensor with its whole computation. Return loss.item()."),
     },
     right={"a step with the pieces written out": _stepped()},

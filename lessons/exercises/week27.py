@@ -11,7 +11,7 @@ from course_lib.augment.geometry import cell_centres
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.dense.pixpro import consistency
 from course_lib.models.teacher import ema_update
-from lessons.exercises.shared import blank, has_gradient, rand, randn, seeded, steps, weights_of
+from lessons.exercises.shared import blank, descend, has_gradient, rand, randn, seeded, steps, weights_of
 
 
 def _corners(generator, dtype, n, mirrored=(), largest=0.9):
@@ -360,7 +360,7 @@ def _three_steps(step, networks: tuple, more: dict):
 
 
 def _mistaken(*, smooth=lambda x, t: propagate(x, t(x)), crossed=(1, 0), turned=True, factor=-2.0, ways=(1, 1),
-              clear=True, follow="after", returns=lambda loss: loss.item(), momentum_=lambda m: m,
+              order="clear backward step", follow="after", returns=Tensor.item, momentum_=lambda m: m,
               source=lambda online, target: target, pairs=lambda p: p):
     """A step with one thing changed."""
     def step(online, transform, target, optimizer, view1, view2, positive, momentum=0.99):
@@ -373,13 +373,10 @@ def _mistaken(*, smooth=lambda x, t: propagate(x, t(x)), crossed=(1, 0), turned=
         a = pairs(positive)
         loss = factor * (ways[0] * consistency(y[0], k[crossed[0]], a)
                          + ways[1] * consistency(y[1], k[crossed[1]], a.mT if turned else a))
-        if clear:
-            optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        told = descend(loss, optimizer, order, returns)
         if follow == "after":
             ema_update(target, online, momentum_(momentum))
-        return returns(loss)
+        return told
 
     return step
 
@@ -446,7 +443,7 @@ step = Exercise(
             _mistaken(momentum_=lambda m: 0.99),
             "You always use 0.99. The momentum is an argument."),
         "gradients not cleared": (
-            _mistaken(clear=False),
+            _mistaken(order="backward step"),
             "backward adds to .grad: from the second step on, old gradients are followed, too. optimizer.zero_grad()."),
         "the loss keeps its graph": (
             _mistaken(returns=lambda loss: loss),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from course_lib.exercises.spec import Exercise
 from course_lib.models.poincare import distance, exp0, mobius_add, project
-from lessons.exercises.shared import blank, keeps_graph, randn, small_network, weights_of
+from lessons.exercises.shared import blank, descend, keeps_graph, randn, small_network, weights_of
 
 
 def _inside(generator, dtype, *shape, c=1.0, size=0.6):
@@ -422,8 +422,8 @@ def _two_epochs(step, seed: int, sets: list, sizes: tuple, options: dict):
             "weights": weights_of(network)}
 
 
-def _mistaken(*, numbers=lambda sizes: sizes, source=0, train=False, fresh=False, order=lambda rows: rows, clear=True,
-              learn=True, returns=lambda value: value.item(), last=False, stay=False):
+def _mistaken(*, numbers=lambda sizes: sizes, source=0, train=False, fresh=False, order=lambda rows: rows,
+              returns=Tensor.item, update="clear backward step", last=False, stay=False):
     """An epoch with one thing changed."""
     def step(network, optimizer, images, cut, sizes, batch=32):
         def tree(some):
@@ -437,12 +437,7 @@ def _mistaken(*, numbers=lambda sizes: sizes, source=0, train=False, fresh=False
         for rows in torch.arange(len(images)).split(batch):
             mine = tree(images[rows]) if fresh else labels[order(rows)]
             value = tree_loss(network(images[rows])[1], mine)
-            if clear:
-                optimizer.zero_grad()
-            value.backward()
-            if learn:
-                optimizer.step()
-            losses.append(returns(value))
+            losses.append(descend(value, optimizer, update, returns))
         return losses[-1:] if last else losses
 
     return step
@@ -505,10 +500,10 @@ step = Exercise(
             "The network learns in evaluation mode, so batch norm does not see its batches. network.train() before the "
             "updates."),
         "gradients never cleared": (
-            _mistaken(clear=False),
+            _mistaken(update="backward step"),
             "backward *adds* to .grad: optimizer.zero_grad() before it."),
         "the network never learns": (
-            _mistaken(learn=False),
+            _mistaken(update="clear backward"),
             "The weights are those of the start: optimizer.step() after backward."),
         "the last loss alone": (
             _mistaken(last=True),

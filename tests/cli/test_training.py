@@ -64,6 +64,34 @@ def test_a_finished_run_says_so_and_more_epochs_is_a_new_schedule(run, tmp_path,
     assert all(0 < (a - b).norm() < 0.2 * a.norm() for a, b in weights if a.ndim > 1)  # went on, not anew
 
 
+def test_a_folder_is_trained_for_an_epoch_two_more_and_then_there_is_nothing_left(tmp_path, capsys):
+    pictures, out, count = make_shapes(40, size=16).images, tmp_path / "run", 0
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for _ in range(20):
+            Image.fromarray(pictures[count].permute(1, 2, 0).numpy()).save(
+                tmp_path / "photos" / name / f"{count}.png")
+            count += 1
+    assert course("train", "vicreg", *SMALL, "--data", tmp_path / "photos", "--image-size", 16, "--batch-size", 8,
+                  "--epochs", 1, "--out", out) == 0
+    steps = checkpoint.load(out)["step"]
+    assert steps > 1 and f"done: {steps} of {steps} steps" in capsys.readouterr().out
+    for epochs, said in ((2, "2 more epochs"), (1, "1 more epoch")):
+        held = checkpoint.load(out)["step"]
+        assert course("train", "--resume", "--more-epochs", epochs, "--out", out, "--no-evaluate") == 0
+        printed = capsys.readouterr().out
+        assert f"{out} holds a finished run, {held} steps. It is trained for {said} with a new schedule" in printed
+        assert f"done: {epochs * steps} of {epochs * steps} steps" in printed
+        state = checkpoint.load(out)
+        assert state["step"] == state["total_steps"] == epochs * steps
+        assert state["settings"]["run"]["data"] == str(tmp_path / "photos")
+    assert course("train", "--resume", "--out", out, "--no-evaluate") == 0
+    assert f"{out} holds a finished run, {steps} steps. --more-epochs N trains it further." in capsys.readouterr().out
+    again = checkpoint.load(out)
+    assert again["step"] == steps
+    assert all(torch.equal(state["method"][key], again["method"][key]) for key in state["method"])
+
+
 @pytest.mark.parametrize("change, says", [
     (("--set", "width=16"), "width 8, this one has 16"), (("--set", "covariance=4"), "covariance"),
     (("--set", 'augment={"flip": 0}'), "augment.flip 0.5, this one has 0"),

@@ -119,7 +119,7 @@ def test_of_sixteen_bits_only_twelve_used_is_noted_and_can_be_told(tmp_path, mon
     for cached in (False, True):        # the note comes from the cache as well
         splits, report = read(tmp_path / "p", cache=tmp_path / "cache")
         assert report.cached is cached and splits.train.images.max() <= 16
-        assert "3 pictures of 16 bits use 12 of them" in report.notes[0] and "--depth 12" in report.notes[0]
+        assert "3 pictures nearly black, with 12 of 16 bits used" in report.notes[0] and "--depth 12" in report.notes[0]
     splits, report = read(tmp_path / "p", cache=tmp_path / "cache", depth=12)
     assert splits.train.images.max() == 255 and not any("bits" in note for note in report.notes)
     assert np.abs(decode_photo(tmp_path / "p" / "0.png", 8, 12)[..., 0] - values * (255 / 4095)).max() <= 1
@@ -137,7 +137,7 @@ def test_dark_colour_of_sixteen_bits_is_noted_too(tmp_path, colour, channels):
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "a.png").write_bytes(png(8, 8, 16, colour, [b"\0" + row.tobytes() for row in values]))
     splits, report = read(tmp_path / "p", seed=1)
-    assert "use 12 of them" in report.notes[0] and "upper 8" in report.notes[0]
+    assert "1 picture nearly black" in report.notes[0] and "upper 8" in report.notes[0]
     got = everything(read(tmp_path / "p", depth=12)[0])["a.png"].permute(1, 2, 0).float().numpy()
     assert np.abs(got - values[..., :3] * (255 / 4095)).max() < 17
 
@@ -541,7 +541,7 @@ def test_classes_that_train_lacks_are_told(tmp_path):
     splits, report = read(root)
     assert splits.test.classes == ("a", "b", "z") == splits.train.classes
     assert splits.test.labels.tolist() == [0, 1, 2] and splits.train.labels.tolist() == [0, 1]
-    assert report.notes == ["1 classes have pictures in test and none in train: z"]
+    assert report.notes == ["Classes with pictures in test and none in train: z"]
 
 
 def test_a_test_set_without_labels_is_told(tmp_path):

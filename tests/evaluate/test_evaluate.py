@@ -16,6 +16,7 @@ from course_lib.augment.pixels import standardize
 from course_lib.data.images import ImageSet, Splits
 from course_lib.evaluate.measures import variance_rank
 from course_lib.evaluate.probes import _refuse_overlap
+from course_lib.methods.base import Method
 from course_lib.models.backbones import build_backbone
 from course_lib.train.tuning import fine_tune, supervised_control
 from golden.arrays import GOLDEN
@@ -225,16 +226,12 @@ def test_embed_is_the_model_in_eval_mode_and_puts_everything_back():
 
 
 def test_embed_uses_a_methods_embed():
-    class Method(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.backbone = Tiny()
-
+    class Own(Method):
         def embed(self, images):
             assert images.dtype == torch.uint8
             return torch.full((len(images), 2), 3.0, dtype=torch.float64)
 
-    features = E.embed(Method(), image_set(5, "test", 0), device="cpu")
+    features = E.embed(Own(), image_set(5, "test", 0), device="cpu")
     assert torch.equal(features, torch.full((5, 2), 3.0)) and features.dtype == torch.float32
 
 

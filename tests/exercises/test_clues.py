@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from course_lib.exercises import Exercise, grade
+from helpers.exercise_checks import typed_in
 
 
 def hidden_error(x: Tensor, y: Tensor, visible: Tensor, power: float = 2.0) -> Tensor:
@@ -264,3 +265,72 @@ def test_a_training_step_is_told_where_to_look():
     assert "first step" not in check.message and "losses" in check.message
     check = grade(asked, lambda w, x: (w.tanh() - x / 20, (w.exp() * (x + 0.3).cos() - w / 7 + x / 5).sum().item()))
     assert "first step is wrong already" in check.message
+
+
+# ---------------------------------------------------------------- another reduction, comparison, index, divisor
+def heads(scores: Tensor, temperature: float = 0.5) -> Tensor:
+    """(H, N, N) -> scalar: for each head, the mean of the rows' logsumexp less the trace."""
+    total = scores.new_zeros(())
+    for i in range(len(scores)):
+        rows = scores[i] / temperature
+        total = total + rows.logsumexp(1).mean() - scores[i].diagonal().sum() / temperature
+    return total
+
+
+def heads_probes(generator, dtype):
+    return [(torch.randn(h, n, n, generator=generator, dtype=dtype), t) for h, n, t in ((2, 4, 0.5), (3, 5, 0.3))]
+
+
+RIGHT = "total = total + rows.logsumexp(1).mean() - scores[i].diagonal().sum() / temperature"
+
+
+@pytest.mark.parametrize("old, new, said", [
+    ("rows.logsumexp(1)", "rows.amax(1)", "`rows.amax(1)`: in place of `amax` `logsumexp` is needed"),
+    ("scores[i]", "scores[0]", "`scores[0]`: look at `0`"),
+    ("sum() / temperature", "sum()", "a division by temperature is missing around "),
+])
+def test_one_step_from_right(old, new, said):
+    lines = ["total = scores.new_zeros(())", "for i in range(len(scores)):", "    rows = scores[i] / temperature",
+             f"    {RIGHT}", "return total"]
+    body = "\n".join(lines)
+    assert old in body
+    function, _ = typed_in(body.replace(old, new, 1), "def heads(scores, temperature=0.5):\n    ...\n",
+                           {"torch": torch}, "<one step>")
+    assert said in grade(exercise(heads, heads_probes), function).message
+
+
+def test_a_comparison_that_should_ask_for_equality():
+    def same(a: Tensor, b: Tensor) -> Tensor:
+        return (a == b).double().mean()
+
+    def probes(generator, dtype):
+        return [tuple(torch.randint(3, (2, n), generator=generator)) for n in (9, 12, 20)]
+
+    def mine(a, b):
+        return (a <= b).double().mean()
+
+    assert "look at `a <= b`" in grade(exercise(same, probes), mine).message
+
+
+def test_another_number_is_said_of_a_kind_of_number():
+    """Bug: who had clamped to 255 read that theirs was what comes out with clamp(0, 2)."""
+    def inside(x: Tensor) -> Tensor:
+        return x.clamp(0, 1)
+
+    def probes(generator, dtype):
+        return [(torch.randn(n, generator=generator, dtype=dtype).clamp(-3, 1.9),) for n in (40, 50, 60)]
+
+    def mine(x):
+        return torch.minimum(torch.maximum(x, torch.zeros_like(x)), torch.full_like(x, 255.0))
+
+    text = grade(exercise(inside, probes), mine).message
+    assert "comes out where `1` in `x.clamp(0, 1)` is another number, such as 2" in text
+
+
+def test_nothing_is_said_of_rows_that_a_number_has_not():
+    from course_lib.exercises.insertions import OPERATIONS
+
+    for said, operation in OPERATIONS.items():
+        if "axis" in said and "length 1" in said or "softmax" in said:
+            with pytest.raises(TypeError):
+                operation(torch.tensor(3.0))

@@ -99,7 +99,7 @@ def simmim_losses(z: Arrays) -> dict:
             single[row, column] = simmim_loss(drawn, z["x"], visible)
     return {"x_rec": drawn, "loss": simmim_loss(drawn, z["x"], ~z["mask_tokens"].bool()),
             "loss_unequal": simmim_loss(drawn, z["x"], ~z["mask_tokens_unequal"].bool()),
-            "loss_mask_all_zero": simmim_loss(drawn, z["x"], everything), "loss_single_token_img0": single}
+            "loss_single_token_img0": single}
 
 
 SIZES = {"192_32_4_60": (192, 32, 4, 0.6), "224_32_16_60": (224, 32, 16, 0.6), "32_8_4_50": (32, 8, 4, 0.5),

@@ -27,7 +27,7 @@ def naive_spark(prediction: np.ndarray, images: np.ndarray, visible: np.ndarray,
                 x = (x - mean) / math.sqrt(variance + 1e-6)
             total += sum((u - v) ** 2 for u, v in zip(x_hat, x)) / len(x)
             count += 1
-    return total / (count + 1e-8)
+    return total / count
 
 
 def softmax(row: list[float]) -> list[float]:

@@ -431,8 +431,3 @@ def test_the_position_bias_decays_and_the_class_token_does_not():
 def test_a_share_that_hides_nothing_or_all_is_refused(masks, mask_ratio):
     with pytest.raises(ValueError, match="mask_ratio"):
         build_method("beit", "vit-tiny", 32, mask_ratio=mask_ratio, masks=masks)
-
-
-def test_a_batch_without_a_hidden_patch_is_no_nan():
-    with pytest.raises(ValueError, match="no patch is hidden"):
-        beit_loss(randn(2, 4, 3), torch.zeros(2, 4, dtype=torch.long), torch.ones(2, 4, dtype=torch.bool))

@@ -118,11 +118,6 @@ def test_one_ratio_over_the_batch_not_a_mean_of_means():
     assert abs(float(got - (alone[0] + alone[1]) / 2)) > 1e-3
 
 
-def test_a_batch_without_a_hidden_patch_is_no_nan():
-    with pytest.raises(ValueError, match="no patch is hidden"):
-        mae_loss(randn(2, 4, 48), randn(2, 3, 8, 8), torch.ones(2, 4, dtype=torch.bool))
-
-
 def test_gradients_of_the_loss():
     images, visible = randn(2, 3, 8, 8), torch.tensor([[1, 0, 0, 1], [0, 0, 0, 1]]).bool()
     prediction = randn(2, 4, 48, seed=1).requires_grad_()

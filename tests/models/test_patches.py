@@ -6,6 +6,10 @@ import pytest
 import torch
 
 from course_lib.augment.pixels import MEAN, STD, standardize
+from course_lib.methods.masked.beit import beit_loss
+from course_lib.methods.masked.mae import mae_loss
+from course_lib.methods.masked.simmim import simmim_loss
+from course_lib.methods.masked.spark import spark_loss
 from course_lib.models.patches import normalize_patches, paint, patchify, unpatchify
 from helpers.draws import randn
 
@@ -52,3 +56,13 @@ def test_plain_targets_know_no_statistics(true_statistics):
     drawn = unpatchify(prediction, 4).mul(STD).add(MEAN).clamp(0, 1)
     hidden = ~VISIBLE.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, None].expand_as(IMAGES)
     torch.testing.assert_close(painted[hidden], drawn[hidden])
+
+
+@pytest.mark.parametrize("loss", [spark_loss, mae_loss, simmim_loss, beit_loss])
+def test_a_loss_with_nothing_hidden_is_a_sentence(loss):
+    """Bug: a loss of 0 or NaN, on which a run goes on."""
+    first = {mae_loss: (2, 4, 48), beit_loss: (2, 4, 3)}.get(loss, (2, 3, 8, 8))
+    second = torch.zeros(2, 4, dtype=torch.long) if loss is beit_loss else randn(2, 3, 8, 8)
+    with pytest.raises(ValueError, match="no patch is hidden in the whole batch"):
+        loss(randn(*first), second, torch.ones(2, 2, 2, dtype=torch.bool))
+    assert loss(randn(*first, seed=1), second, VISIBLE) > 0

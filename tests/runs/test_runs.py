@@ -18,6 +18,7 @@ import torch
 
 from course_lib.data.images import ImageSet, Splits
 from course_lib.files import WriteError
+from course_lib.methods.base import Method
 from course_lib.runs import origin, stored
 from course_lib.runs.origin import provenance
 from course_lib.runs.stored import Panel, StoredRun, compare_runs, read_runs, record_run, runs_folder, write_run
@@ -254,7 +255,7 @@ def test_commit_of_this_checkout_only(monkeypatch, tmp_path):
 
 
 def test_record_run(tmp_path):
-    class Method(torch.nn.Module):
+    class Brightness(Method):
         def __init__(self):
             super().__init__()
             self.backbone = torch.nn.Identity()
@@ -271,7 +272,7 @@ def test_record_run(tmp_path):
                       curve_steps=[0, 10], curves={"loss": [2.0, 1.0]})
     arguments = {"method": "vicreg", "backbone": "convnet", "seed": 2, "data": "/secret/photos",
                  "out": "/secret/out", "lr": 0.1, "clip": None, "options": ["covariance=4"]}
-    path = record_run("mine", Method(), splits, history, [ROW], arguments, tmp_path, panel=5)
+    path = record_run("mine", Brightness(), splits, history, [ROW], arguments, tmp_path, panel=5)
     assert path == tmp_path / "mine.json" and "secret" not in path.read_text()
     (back,) = read_runs(tmp_path)
     assert (back.method, back.data, back.backbone, back.seed) == ("vicreg", "my photos", "convnet", 2)

@@ -33,7 +33,7 @@ from course_lib.augment.geometry import cell_centres
 from course_lib.augment.pixels import standardize
 from course_lib.augment.views import CROPPED_VIEWS, Augment, byol_views
 from course_lib.data.images import Batch
-from course_lib.methods.base import TwoViewMethod
+from course_lib.methods.base import ComparesMaps, TwoViewMethod
 from course_lib.models.batch_norm import BatchNorm2d
 from course_lib.models.layers import ConvBackbone
 from course_lib.models.teacher import EMA
@@ -79,7 +79,7 @@ def pixpro_loss(y1: Tensor, y2: Tensor, keys1: Tensor, keys2: Tensor, corners1: 
     return {"loss": loss, "positives": positive.float().mean()}
 
 
-class PixPro(TwoViewMethod):
+class PixPro(ComparesMaps, TwoViewMethod):
     """The method: online encoder, projector and value transform, and the moving average of encoder and projector.
 
     hidden, out: of the projector of 1x1 convolutions (4096 and 256 in the paper). threshold: T. gamma: of the

@@ -30,7 +30,7 @@ from course_lib.augment.geometry import in_view
 from course_lib.augment.pixels import standardize
 from course_lib.augment.views import CROPPED_VIEWS, Augment, moco_view
 from course_lib.data.images import Batch
-from course_lib.methods.base import TwoViewMethod
+from course_lib.methods.base import ComparesMaps, TwoViewMethod
 from course_lib.methods.contrastive.moco import moco_logits
 from course_lib.methods.dense.pixpro import check_maps
 from course_lib.models.layers import ConvBackbone, Queue, check_queue, normalize
@@ -89,7 +89,7 @@ class Pyramid(nn.Module):
         return self.last(F.relu(total))
 
 
-class VADeR(TwoViewMethod):
+class VADeR(ComparesMaps, TwoViewMethod):
     """The method: backbone and decoder, their moving average, and a queue of points.
 
     out: a pixel's vector. points: of each image. queue, momentum, temperature: as in MoCo; the paper's momentum is

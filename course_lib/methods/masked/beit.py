@@ -29,6 +29,7 @@ from course_lib.collectives import all_reduce_sum
 from course_lib.data.images import Batch
 from course_lib.methods.base import ReconstructionMethod
 from course_lib.methods.masked.tokenizers import VQVAE, KMeansTokenizer
+from course_lib.models.patches import hidden_total
 from course_lib.models.vit import ViT, init_truncated, require_vit
 from course_lib.moved import signpost
 from course_lib.optim import Group, position_bias_groups
@@ -51,9 +52,7 @@ def beit_loss(logits: Tensor, words: Tensor, visible: Tensor) -> Tensor:
     nothing is hidden.
     """
     hidden = ~visible.flatten(1)  # (B, L)
-    count = all_reduce_sum(hidden.sum())
-    if not count:
-        raise ValueError("no patch is hidden in the whole batch: there is nothing to predict")
+    count = hidden_total(hidden)
     total = F.cross_entropy(logits[hidden], words.flatten(1)[hidden], reduction="sum")  # of (|M|, K) and (|M|,)
     return all_reduce_sum(total) / count.to(total)
 

@@ -30,7 +30,7 @@ from course_lib.collectives import all_reduce_sum
 from course_lib.data.images import Batch
 from course_lib.methods.base import ReconstructionMethod
 from course_lib.models.blocks import Block
-from course_lib.models.patches import normalize_patches, patchify
+from course_lib.models.patches import hidden_total, normalize_patches, patchify
 from course_lib.models.positions import positions_for, sincos_positions
 from course_lib.models.vit import ViT, init_xavier, require_vit
 from course_lib.precision import in_float32
@@ -58,10 +58,7 @@ def mae_loss(prediction: Tensor, images: Tensor, visible: Tensor, normalized: bo
         target = normalize_patches(target)[0]
     error = (prediction - target).square().mean(-1)  # (B, L)
     hidden = (~visible.flatten(1)).to(error)  # (B, L)
-    count = all_reduce_sum(hidden.sum())
-    if not count:
-        raise ValueError("no patch is hidden in the whole batch: there is nothing to predict")
-    return all_reduce_sum((error * hidden).sum()) / count
+    return all_reduce_sum((error * hidden).sum()) / hidden_total(hidden)
 
 
 # ------------------------------------------------------------------------------------------------ the method

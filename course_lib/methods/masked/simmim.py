@@ -29,7 +29,7 @@ from course_lib.augment.views import Augment
 from course_lib.collectives import all_reduce_sum
 from course_lib.data.images import Batch
 from course_lib.methods.base import ReconstructionMethod
-from course_lib.models.patches import normalize_patches, patchify, unpatchify
+from course_lib.models.patches import hidden_total, normalize_patches, patchify, unpatchify
 from course_lib.models.vit import ViT, init_truncated, require_vit
 from course_lib.optim import Group, position_bias_groups
 from course_lib.precision import in_float32
@@ -45,11 +45,12 @@ SIMMIM_VIT = {"positions": "none", "relative": "shared", "layer_scale": 0.1, "ke
 def simmim_loss(prediction: Tensor, images: Tensor, visible: Tensor, eps: float = 1e-5) -> Tensor:
     """Mean absolute error over the hidden pixels of the whole (global) batch.
 
-    prediction, images (B, C, H, W); visible (B, g, g) bool, True = visible -> scalar (0 if nothing is hidden).
+    prediction, images (B, C, H, W); visible (B, g, g) bool, True = visible -> scalar. ValueError where nothing is
+    hidden.
     """
     mask = enlarge(~visible.unsqueeze(1), images.shape[-1]).to(images)  # (B, 1, H, W), 1 where hidden
     error = ((prediction - images).abs() * mask).sum()
-    return all_reduce_sum(error) / (all_reduce_sum(mask.sum()) + eps) / images.shape[1]
+    return all_reduce_sum(error) / (hidden_total(mask) + eps) / images.shape[1]
 
 
 def pixel_shuffle(maps: Tensor, stride: int) -> Tensor:

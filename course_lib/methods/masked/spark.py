@@ -33,7 +33,7 @@ from course_lib.data.images import Batch
 from course_lib.methods.base import ReconstructionMethod
 from course_lib.models.batch_norm import BatchNorm2d, convert_batch_norm
 from course_lib.models.layers import ConvBackbone
-from course_lib.models.patches import normalize_patches, patchify
+from course_lib.models.patches import hidden_total, normalize_patches, patchify
 from course_lib.moved import signpost
 from course_lib.optim import Group, parameter_groups
 from course_lib.precision import in_float32
@@ -45,7 +45,8 @@ __getattr__ = signpost(__name__)  # says where names are that have left this fil
 def spark_loss(prediction: Tensor, images: Tensor, visible: Tensor, normalized: bool = True) -> Tensor:
     """Mean squared error on hidden patches, one mean over the hidden patches of the whole (global) batch.
 
-    prediction, images (B, C, H, W); visible (B, f, f) or (B, 1, f, f) bool, True = visible -> scalar.
+    prediction, images (B, C, H, W); visible (B, f, f) or (B, 1, f, f) bool, True = visible -> scalar. ValueError where
+    nothing is hidden.
     """
     visible = visible.flatten(1)  # (B, L)
     patch = images.shape[-1] // math.isqrt(visible.shape[1])
@@ -54,7 +55,7 @@ def spark_loss(prediction: Tensor, images: Tensor, visible: Tensor, normalized: 
         target = normalize_patches(target)[0]
     error = (guess - target).square().mean(-1)  # (B, L)
     hidden = (~visible).to(error)  # (B, L)
-    return all_reduce_sum((error * hidden).sum()) / (all_reduce_sum(hidden.sum()) + 1e-8)
+    return all_reduce_sum((error * hidden).sum()) / hidden_total(hidden)
 
 
 @contextmanager

@@ -59,7 +59,28 @@ if normalized:
 err = F.mse_loss(prediction, x, reduction="none").mean(-1)
 hidden = torch.logical_not(visible.reshape(B, L))
 return err[hidden].mean()
+""", """
+p = images.shape[-1] // int(prediction.shape[1] ** 0.5)
+x = patchify(images, p)
+if normalized:
+    x = normalize_patches(x)[0]
+err = (prediction - x).pow(2).mean(2)
+seen = visible if visible.ndim == 2 else einops.rearrange(visible, "b h w -> b (h w)")
+return torch.where(seen, torch.zeros_like(err), err).sum() / (~seen).sum()
 """], [
+        ("a mask of a grid is refused", 1, 'seen = visible if visible.ndim == 2 else',
+         "assert visible.ndim == 2\nseen = visible if visible.ndim == 2 else"),
+        ("a mask of a grid is not flattened", 0, "visible.reshape(B, L)", "visible"),
+        ("a mask of a grid read column by column", 1, '"b h w -> b (h w)"', '"b h w -> b (w h)"'),
+        ("a mask of a grid upside down", 1, '"b h w -> b (h w)")', '"b h w -> b (h w)").flip(1)'),
+        ("a mask of a grid: its first row for all", 1, 'einops.rearrange(visible, "b h w -> b (h w)")',
+         "visible[:, 0].repeat(1, visible.shape[1])"),
+        ("a mask of a grid: the first image's", 1, 'einops.rearrange(visible, "b h w -> b (h w)")',
+         "visible[:1].flatten(1).expand_as(err)"),
+        ("a mask of a grid the other way round", 1, 'einops.rearrange(visible, "b h w -> b (h w)")',
+         "~visible.flatten(1)"),
+        ("a mask of a grid scores every patch", 1, 'einops.rearrange(visible, "b h w -> b (h w)")',
+         "torch.zeros_like(err).bool()"),
         ("sum over a patch", 0, 'reduction="none").mean(-1)', 'reduction="none").sum(-1)'),
         ("absolute error", 0, "F.mse_loss", "F.l1_loss"),
         ("never normalised", 0, "if normalized:", "if False:"),

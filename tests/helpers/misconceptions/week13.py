@@ -376,6 +376,6 @@ EQUIVALENT = {
             "short rows are sorted stably without being asked",
     },
     "13.simmim_loss": {
-        "line 7: images.shape[-1] -> images.shape[-2]": "images are square",
+        "line 8: images.shape[-1] -> images.shape[-2]": "images are square",
     },
 }
