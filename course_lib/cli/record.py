@@ -24,10 +24,11 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "two processes of one thread": {"processes": 2},
     "four views of each image": {"method": {"count": 4}},
     "crops from .2": {"views": {"scale": (0.2, 1.0)}},
+    "temperature .1": {"method": {"temperature": 0.1}},
     "24 pixels for 60 % of the steps": {"method": {"early": (0.6, 24)}},
 }
 GPU = {"processes": 1, "backbone": "resnet18", "network": {}, "fit": {"batch_size": 512, "lr": 2e-3, "compile": True},
-       "method": {"count": 4, "hidden": 2048}, "views": {"scale": (0.2, 1.0)}}
+       "method": {"count": 4, "temperature": 0.1, "hidden": 2048}, "views": {"scale": (0.2, 1.0)}}
 
 
 class record:

@@ -22,12 +22,14 @@ def test_the_table_has_means_over_seeds_and_gains_over_the_row_above():
                         [f"+ {next(iter(SWITCHES))}", "54.0 56.0", "55.0", "+4.0", "50.0", "1,000"]]
 
 
-@pytest.mark.parametrize("more, wanted", [([], [(seed, steps) for seed in (0, 1, 2) for steps in range(len(SWITCHES) + 1)
-                                                if (seed, steps) not in ((0, 0), (2, len(SWITCHES)))]),
-                                          (["--last"], [(0, len(SWITCHES)), (1, len(SWITCHES))])])
+LAST = len(SWITCHES)
+MISSING = [(seed, steps) for seed in (0, 1, 2) for steps in range(LAST + 1) if (seed, steps) not in ((0, 0), (2, LAST))]
+
+
+@pytest.mark.parametrize("more, wanted", [([], MISSING), (["--last"], [(0, LAST), (1, LAST)])])
 def test_only_what_is_missing_is_made(monkeypatch, more, wanted, capsys):
     old = {**stored(1, 0, 0.4), "settings": {}}  # of another recipe
-    monkeypatch.setattr(staircase, "stored", lambda: [stored(0, 0, 0.5), stored(len(SWITCHES), 2, 0.6), old])
+    monkeypatch.setattr(staircase, "stored", lambda: [stored(0, 0, 0.5), stored(LAST, 2, 0.6), old])
     made = []
 
     def run(words, **options):

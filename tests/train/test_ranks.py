@@ -541,7 +541,8 @@ class PlainSparK(SparK):
 
 
 KINDS: dict[str, Callable[[nn.Module], nn.Module]] = {
-    "vicreg": lambda backbone: Plain(backbone, 16, width=8), "spark": lambda backbone: PlainSparK(backbone, 16, width=8),
+    "vicreg": lambda backbone: Plain(backbone, 16, width=8),
+    "spark": lambda backbone: PlainSparK(backbone, 16, width=8),
     "simclr": lambda backbone: PlainSimCLR(backbone, 16, hidden=8, out=6)}
 
 
