@@ -88,7 +88,7 @@ class record:
             given["seconds"] = left
         history = fit(method, splits.train, seed=args.seed, device=device, **given)
         took = time.time() - began
-        if rank:
+        if rank or history.interrupted:
             return 0
         rows = measure(method, splits, "SimCLR", device)
         found = {"minutes": args.minutes, "seed": args.seed, "device": args.device, "switches": named(args),

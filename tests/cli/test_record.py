@@ -10,6 +10,8 @@ import sys
 import pytest
 
 from course_lib.cli import record
+from course_lib.data import loading
+from course_lib.train import loop
 from helpers.commands import course
 
 STAIRS = {"wider": {"network": {"widths": (4, 12)}}, "more views, less decay": {"method": {"count": 3},
@@ -54,15 +56,16 @@ def test_a_dry_run_trains_scores_and_stores_nothing(device, ranks):
 
 
 def test_records_are_added_with_all_that_they_need(small, monkeypatch, capsys, one_thread):
-    words = ["record", "--minutes", "0.2", "--photographs", "shapes", "--switches"]
-    load = record_of_few(monkeypatch)
-    assert course(*words, 0) == 0 and course(*words, 2, "--seed", 1) == 0 and len(load) == 2
+    words = ["record", "--minutes", "50", "--photographs", "shapes", "--switches"]
+    asked = three_steps_with_few_images(monkeypatch)
+    assert course(*words, 0) == 0 and course(*words, 2, "--seed", 1) == 0
+    assert len(asked) == 2 and all(0 < seconds < 0.98 * 50 * 60 for seconds in asked), "the start counts too"
     first, second = record.stored()
     assert first["switches"] == [] and second["switches"] == list(STAIRS)
-    assert (first["seed"], second["seed"], second["minutes"], second["device"]) == (0, 1, 0.2, "cpu")
+    assert (first["seed"], second["seed"], second["minutes"], second["device"]) == (0, 1, 50, "cpu")
     assert second["settings"] == json.loads(json.dumps(record.climbed(2)))
     for each in (first, second):
-        assert 0 < each["seconds"] and each["steps"] > 0 and each["views_per_second"] > 0
+        assert each["seconds"] > 0 and each["steps"] == 3 and each["views_per_second"] > 0
         assert [row["name"] for row in each["rows"]] == ["SimCLR", "random encoder", "raw pixels"]
         assert {"commit", "versions", "cpu"} <= each["measured_on"].keys()
     weights = sum(a * b * 9 for a, b in ((3, 4), (4, 4), (4, 8), (8, 8))) + 2 * (4 + 4 + 8 + 8)
@@ -74,15 +77,14 @@ def test_records_are_added_with_all_that_they_need(small, monkeypatch, capsys, o
     assert "over before the photographs are read" in capsys.readouterr().err and len(record.stored()) == 2
 
 
-def record_of_few(monkeypatch) -> list:
-    """Few images for every record; the calls are counted."""
-    from course_lib.data import loading
+def three_steps_with_few_images(monkeypatch) -> list[float]:
+    """Makes every record short; -> the seconds that each would have trained for."""
+    load, fit, asked = loading.load, loop.fit, []
 
-    load, calls = loading.load, []
+    def short(*args, seconds, **options):
+        asked.append(seconds)
+        return fit(*args, steps=3, **options)
 
-    def few(name, **options):
-        calls.append(name)
-        return load(name, **{**options, "limit": 60})
-
-    monkeypatch.setattr(loading, "load", few)
-    return calls
+    monkeypatch.setattr(loading, "load", lambda name, **options: load(name, **{**options, "limit": 60}))
+    monkeypatch.setattr(loop, "fit", short)
+    return asked
