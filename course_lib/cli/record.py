@@ -11,9 +11,10 @@ import json
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from course_lib.files import CHECKOUT, write_text
+from course_lib.files import lessons_folder, write_text
 from course_lib.text import text_table
 
 BEGAN = "COURSE_RECORD_BEGAN"  # for the processes that the command starts: when it began
@@ -59,11 +60,11 @@ class record:
     @staticmethod
     def run(args: argparse.Namespace) -> int:
         began = float(os.environ.get(BEGAN, time.time()))
-        settings = GPU if args.device == "cuda" else climbed(args.switches)
+        settings, where = GPU if args.device == "cuda" else climbed(args.switches), stored_at()
         if settings["processes"] > 1 and "WORLD_SIZE" not in os.environ:
             from course_lib.cli.training import start_processes
 
-            os.environ[BEGAN] = repr(began)
+            os.environ |= {BEGAN: repr(began), "CUDA_VISIBLE_DEVICES": ""}  # on a CPU, also where there is a GPU
             return start_processes(settings["processes"])
 
         from course_lib.cli.common import measure
@@ -79,7 +80,7 @@ class record:
         given = dict(settings["fit"])
         if args.dry:
             given |= {"batch_size": 16, "compile": False, "steps": 3}
-            device = "auto"
+            device = "auto" if device == "cuda" else device
         else:
             left = 60 * args.minutes * (1 - SPARE) - (time.time() - began)
             if left <= 0:
@@ -96,8 +97,8 @@ class record:
                  history.views_per_second, **size_of(method.backbone), "rows": rows, "measured_on": provenance(device)}
         print(summary(found))
         if not args.dry:
-            write_text(stored_at(), json.dumps([*stored(), found], indent=1) + "\n")
-            print(f"Added to {stored_at()}")
+            write_text(where, json.dumps([*stored(), found], indent=1) + "\n")
+            print(f"Added to {where}")
         return 0
 
 
@@ -118,7 +119,7 @@ def named(args: argparse.Namespace) -> list[str]:
     return [] if args.device == "cuda" else list(SWITCHES)[:args.switches]
 
 
-def built(settings: dict[str, Any], seed: int):
+def built(settings: dict[str, Any], seed: int) -> Any:
     """SimCLR, untrained, with these settings."""
     import torch
 
@@ -142,8 +143,9 @@ def size_of(network) -> dict[str, int]:
 
 
 # ------------------------------------------------------------------------------------------------ what was measured
-def stored_at():
-    return CHECKOUT / "benchmarks" / "record.json"
+def stored_at() -> Path:
+    """The file of all records. Raises FileNotFoundError without the course's checkout."""
+    return lessons_folder().parent / "benchmarks" / "record.json"
 
 
 def stored() -> list[dict]:

@@ -114,8 +114,8 @@ class SimCLR(TwoViewMethod):
     def loss(self, views: Sequence[Tensor], progress: float = 0.0) -> dict[str, Any]:
         if world_size() == 1:
             check_several(views[0], "SimCLR")
-        # all views through the network at once: batch norm's statistics are those of all 2N views
-        z = self.head(self.backbone(standardize(torch.cat(list(views)))))  # (2N, out)
+        # all views through the network at once: batch norm's statistics are those of all
+        z = self.head(self.backbone(standardize(torch.cat(list(views)))))  # (2N, out), or (count * N, out)
         a, b, *more = z.chunk(len(views))  # (N, out) each
         parts = (supcon_loss(torch.stack([a, b, *more], 1), temperature=self.temperature) if more else
                  nt_xent(a, b, self.temperature))
