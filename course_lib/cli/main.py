@@ -129,6 +129,8 @@ COMMANDS = (
     Command("lesson", "run a lesson without a screen, write it as HTML", "course_lib.cli.main:Lesson"),
     Command("guide", "print the facilitator's guide of a lesson", "course_lib.cli.main:Guide"),
     Command("train", "train a method on your own images or a public data set", "course_lib.cli.training:train"),
+    Command("record", "train for five minutes on CIFAR-10 photographs, as well as it goes",
+            "course_lib.cli.record:record"),
     Command("evaluate", "measure a checkpoint, next to raw pixels and a random encoder",
             "course_lib.cli.commands:evaluate"),
     Command("embed", "write the representation of every image to a file", "course_lib.cli.commands:embed"),

@@ -271,8 +271,8 @@ def start_processes(processes: int) -> int:
     if processes < 1:
         raise ValueError(f"--processes is {processes}; expected 1 or more, at most one per GPU")
     words = list(sys.argv[1:])
-    at = next(i for i, word in enumerate(words) if word.split("=")[0] == "--processes")
-    del words[at:at + (1 if "=" in words[at] else 2)]
+    for at in [i for i, word in enumerate(words) if word.split("=")[0] == "--processes"]:
+        del words[at:at + (1 if "=" in words[at] else 2)]
     return subprocess.call([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
                             str(processes), "-m", "course_lib", *words], env={"OMP_NUM_THREADS": "1", **os.environ})
 

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from statistics import fmean, median
 
 import torch
 import torch.distributed as dist
@@ -35,6 +36,8 @@ from course_lib.train.history import History, record, std_and_rank, write_metric
 from course_lib.train.interrupt import between_steps, last_of_its_cell, not_stopped
 from course_lib.train.lock import holding_out_folder
 from course_lib.train.settings import Settings, whole_number
+
+PARTS = 5  # of a run, whose steps need not take equally long: those of `seconds` are timed in each
 
 
 @holding_out_folder
@@ -116,12 +119,12 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
             method.on_epoch(step // per_epoch)
         opt.zero_grad(set_to_none=True)
         for part, (batch, generator) in enumerate(batches(step)):
-            last = part == use.accumulate - 1
+            last, batch.progress = part == use.accumulate - 1, step / max(1, total)
             with step_module.no_sync() if isinstance(step_module, DDP) and not last else nullcontext():
                 with torch.no_grad():
                     views = method.views(batch, generator)
                 with autocast():
-                    parts = run(views, step / max(1, total))
+                    parts = run(views, batch.progress)
                 scaler.scale(parts["loss"] / use.accumulate).backward()
         scaler.unscale_(opt)  # hooks see the true gradients
         if use.clip < float("inf"):
@@ -234,20 +237,23 @@ def _length(images: int, batch_size: int, epochs: float | None, steps: int | Non
 
 def _steps_in(seconds: float, method: Method, opt: torch.optim.Optimizer, scaler: torch.amp.GradScaler,
               update: Callable, device: torch.device) -> int:
-    """How many steps fit into `seconds`, timed on a few steps that are then undone."""
+    """How many steps fit into `seconds`, timed on a few from all parts of the run (`PARTS`), which are then undone."""
     kept = copy.deepcopy((method.state_dict(), opt.state_dict(), scaler.state_dict()))
     rng = rng_state(device)
-    times: list[float] = []
+    rounds: list[list[float]] = []
     # a fixed number over ranks: each has its own clock, and all must make the same updates
-    while len(times) < 5 or (collectives.world_size() == 1 and sum(times) < 0.02 * seconds and len(times) < 50):
-        began = time.perf_counter()
-        update(len(times), 1000)["loss"].item()
-        times.append(time.perf_counter() - began)
+    while len(rounds) < 3 or (collectives.world_size() == 1 and sum(map(sum, rounds)) < 0.02 * seconds
+                              and len(rounds) < 10):
+        rounds.append([])
+        for part in range(PARTS):
+            began = time.perf_counter()
+            update(part * 1000 // PARTS + len(rounds) - 1, 1000)["loss"].item()
+            rounds[-1].append(time.perf_counter() - began)
     for part, state in zip((method, opt, scaler), kept):
         part.load_state_dict(state)
     set_rng_state(rng, device)
-    typical = sorted(times[2:])[len(times[2:]) // 2]  # the first steps warm caches up
-    total = torch.tensor([max(1, int((seconds - sum(times)) / typical))])
+    typical = fmean(median(times) for times in zip(*rounds[1:]))  # the first round warms caches up
+    total = torch.tensor([max(1, int((seconds - sum(map(sum, rounds))) / typical))])
     if collectives.world_size() > 1:
         total = total.to(device)
         dist.broadcast(total, 0)

@@ -280,3 +280,28 @@ def test_one_image_has_no_negatives():
     method = build_method("simclr", image_size=16)
     with pytest.raises(ValueError, match="SimCLR compares images .* got 1"):
         method.loss((torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16)))
+
+
+# ---------------------------------------------------------------- more views, small at first
+def test_of_four_views_each_must_find_the_three_others_of_its_image():
+    method, views = build(count=4).double(), [randn(3, 3, 16, 16, seed=seed).sigmoid() for seed in range(4)]
+    z = method.head(method.backbone(standardize(torch.cat(views))))
+    z = [[v / math.sqrt(sum(w * w for w in row)) for v in row] for row in z.tolist()]  # view 1 of each image, view 2...
+    total = 0.0
+    for i in range(12):
+        terms = {j: math.exp(sum(v * w for v, w in zip(z[i], z[j])) / 0.2) for j in range(12) if j != i}
+        total -= sum(math.log(terms[j] / sum(terms.values())) for j in terms if j % 3 == i % 3) / 3
+    parts = method.loss(views)
+    assert float(parts["loss"].detach()) == pytest.approx(total / 12, rel=1e-6) and parts["views_per_image"] == 4
+    with pytest.raises(ValueError, match="count is 1"):
+        build(count=1)
+
+
+def test_views_are_as_many_and_as_large_as_asked_for():
+    plain, method = build(), build(count=3, early=(0.5, 12))
+    batch, sizes = Batch(images().images, torch.arange(36)), []
+    for batch.progress in (0.0, 0.49, 0.5, 0.9):
+        sizes.append([tuple(view.shape) for view in method.views(batch, torch.Generator().manual_seed(1))])
+    assert sizes == [[(36, 3, 12, 12)] * 3] * 2 + [[(36, 3, 16, 16)] * 3] * 2
+    two, three = (each.views(batch, torch.Generator().manual_seed(1)) for each in (plain, method))
+    assert len(two) == 2 and all(torch.equal(a, b) for a, b in zip(two, three))

@@ -47,7 +47,7 @@ from course_lib.methods.contrastive.moco import moco_loss
 from course_lib.methods.contrastive.negatives import weighted_nt_xent
 from course_lib.methods.contrastive.relic import relic_loss
 from course_lib.methods.contrastive.roco import roco_loss
-from course_lib.methods.contrastive.simclr import nt_xent
+from course_lib.methods.contrastive.simclr import SimCLR, nt_xent
 from course_lib.methods.contrastive.simclr_v2 import distillation_loss
 from course_lib.methods.contrastive.simsiam import simsiam_loss
 from course_lib.methods.contrastive.sskd import sskd_loss
@@ -474,6 +474,8 @@ CASES = {
     "exemplar": Case(two_views, exemplar_whole),
     "sskd": Case(lambda: (randn(N, 4, 5), torch.arange(N) % 5), sskd_whole),
     "supcon": Case(lambda: (*two_views(), torch.arange(N) % 3), supcon_both),
+    "simclr, four views": Case(four_views, lambda net, *views: supcon_loss(torch.stack([net(v) for v in views], 1),
+                                                                           temperature=0.2)["loss"]),
     "drlim": Case(two_views, drlim_whole),
     "amdim": Case(two_maps, amdim_pairs),
     "cpc": Case(lambda: (randn(N, 5, 4, 2),), cpc_rows),
@@ -522,6 +524,15 @@ def compute(case: Case) -> dict:
 
 
 # ---------------------------------------------------------------- fit over ranks
+class PlainSimCLR(SimCLR):
+    """Four views, which are small at first; functions of the image alone."""
+
+    def views(self, batch, generator):
+        images = to_float(batch.images).double()
+        images = images[..., ::2, ::2] if batch.progress < 0.5 else images
+        return [images, images.flip(3) * 0.8 + 0.1, images.flip(2), images.roll(3, 3)]
+
+
 class PlainSparK(SparK):
     def views(self, batch, generator):
         order = torch.stack([torch.randperm(self.grid**2, generator=torch.Generator().manual_seed(int(i)))
@@ -530,11 +541,20 @@ class PlainSparK(SparK):
         return to_float(batch.images).double(), visible.view(-1, self.grid, self.grid)
 
 
-def train(kind: str) -> dict:
+KINDS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "vicreg": lambda backbone: Plain(backbone, 16, width=8),
+    "spark": lambda backbone: PlainSparK(backbone, 16, width=8),
+    "simclr": lambda backbone: PlainSimCLR(backbone, 16, hidden=8, out=6)}
+
+
+def built(kind: str) -> nn.Module:
     torch.manual_seed(1)
-    backbone = ConvNet(2, (4, 6))
-    method = Plain(backbone, 16, width=8) if kind == "vicreg" else PlainSparK(backbone, 16, width=8)
-    history = fit(method.double(), toy_images(), steps=3, batch_size=N, accumulate=1, lr=1e-2,
+    return KINDS[kind](ConvNet(2, (4, 6))).double()
+
+
+def train(kind: str) -> dict:
+    method = built(kind)
+    history = fit(method, toy_images(), steps=3, batch_size=N, accumulate=1, lr=1e-2,
                   precision="float32", device="cpu", progress=False, optimizer="sgd", log_every=1)
     return {"state": method.state_dict(), "loss": history.loss}
 
@@ -544,7 +564,7 @@ def work(folder: Path, rank: int, world: int, port: int) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
     results = {name: compute(case) for name, case in CASES.items()}
-    results |= {f"fit {kind}": train(kind) for kind in ("vicreg", "spark")}
+    results |= {f"fit {kind}": train(kind) for kind in KINDS}
     steps_in_seconds = fit(Plain(ConvNet(1, (4,)), 16, width=4).double(), toy_images(), seconds=0.3, batch_size=6,
                            device="cpu", precision="float32", progress=False)
     results["seconds"] = [steps_in_seconds.total_steps, steps_in_seconds.steps]
@@ -583,7 +603,7 @@ def ranks(world: int) -> list[dict]:
 def one_rank() -> dict:
     """The same in this process, without any process group."""
     torch.set_num_threads(1)
-    return {name: compute(case) for name, case in CASES.items()} | {f"fit {k}": train(k) for k in ("vicreg", "spark")}
+    return {name: compute(case) for name, case in CASES.items()} | {f"fit {kind}": train(kind) for kind in KINDS}
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -606,7 +626,7 @@ def test_ranks_equal_one_rank(name, world):
 
 
 @pytest.mark.parametrize("world", WORLDS)
-@pytest.mark.parametrize("kind", ["vicreg", "spark"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_fit_on_ranks_equals_fit_on_one(kind, world):
     one, many = one_rank()[f"fit {kind}"], [result[f"fit {kind}"] for result in ranks(world)]
     start = train_start(kind)
@@ -619,10 +639,7 @@ def test_fit_on_ranks_equals_fit_on_one(kind, world):
 
 
 def train_start(kind: str) -> dict:
-    torch.manual_seed(1)
-    backbone = ConvNet(2, (4, 6))
-    method = Plain(backbone, 16, width=8) if kind == "vicreg" else PlainSparK(backbone, 16, width=8)
-    return {name: p.detach() for name, p in method.double().named_parameters()
+    return {name: p.detach() for name, p in built(kind).named_parameters()
             if p.ndim > 1 and name != "mask_tokens.0"}
 
 

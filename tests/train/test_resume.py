@@ -19,7 +19,7 @@ from course_lib.files import WriteError
 from course_lib.methods import build_method
 from course_lib.methods.contrastive.vicreg import VICReg
 from course_lib.models.backbones import ConvNet, build_backbone
-from course_lib.train import checkpoint
+from course_lib.train import checkpoint, loop
 from course_lib.train.checkpoint import CheckpointError
 from course_lib.train.loop import fit
 from helpers.tiny import SMALL, Stop, Toy, images, same, spark, state, vicreg
@@ -117,6 +117,21 @@ def test_seconds_become_a_fixed_number_of_steps_that_is_stored(tmp_path):
     assert same(before, state(whole))
     fit(whole, images(), steps=history.total_steps, log_every=5, **SMALL)
     assert same(state(whole), state(resumed)), "measuring the speed must leave no trace"
+
+
+def test_seconds_allow_for_steps_that_become_slower(monkeypatch):
+    """Of 60 % of the steps each takes 1 s, of the others 4 s: 2.2 s on average, after 15 steps for measuring."""
+    now = [0.0]
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
+
+    class Slows(Toy):
+        def views(self, batch, generator):
+            now[0] += 1.0 if batch.progress < 0.6 else 4.0
+            return super().views(batch, generator)
+
+    history = fit(Slows(), images(), seconds=1000.0, threads=1, **SMALL)
+    assert history.steps == int((1000 - 15 * 2.2) / 2.2)
+    assert history.seconds == pytest.approx(1000 - 15 * 2.2, abs=8)
 
 
 # ---------------------------------------------------------------- checkpoints

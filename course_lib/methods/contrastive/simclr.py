@@ -17,6 +17,8 @@ logarithm of a mean instead of the mean of logarithms; negatives of one rank onl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,9 +26,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.augment.pixels import standardize
-from course_lib.augment.views import Augment
+from course_lib.augment.views import Augment, many_views
 from course_lib.collectives import gather, world_size
+from course_lib.data.images import Batch
 from course_lib.methods.base import TwoViewMethod
+from course_lib.methods.metric.supcon import supcon_loss
 from course_lib.models.batch_norm import BatchNorm1d
 from course_lib.models.layers import Backbone, normalize
 from course_lib.precision import check_positive, check_several, in_float32
@@ -76,6 +80,10 @@ class SimCLR(TwoViewMethod):
     hidden, out, layers: the head (2048, 128, 2 in the paper for a ResNet-50; SimCLR v2 has 3 layers). temperature: 0.1
     for ImageNet, 0.5 for CIFAR-10 in the official code; may change between steps. augment, other: of the two
     views; the paper's has jitter (.8, .8, .8, .2) times a strength (1, on CIFAR 0.5) and, on large images, blur.
+
+    Not in the paper: count, the views of an image; of more than two each has all the others of its image as partners
+    (`supcon_loss` without labels), the second to the last are of kind `other`. early: (share, pixels), for this share
+    of the steps the views are only so large (0: never).
     """
 
     title = "SimCLR"
@@ -84,21 +92,34 @@ class SimCLR(TwoViewMethod):
     resnet_options = {"zero_init_residual": True}
 
     def __init__(self, backbone: Backbone, image_size: int = 32, hidden: int = 512, out: int = 128, layers: int = 2,
-                 temperature: float = 0.2, augment: Augment | None = None, other: Augment | None = None):
+                 temperature: float = 0.2, augment: Augment | None = None, other: Augment | None = None,
+                 count: int = 2, early: tuple[float, int] = (0.0, 0)):
         super().__init__()
         self.backbone = backbone
         self.head = projection_head(backbone.dim, hidden, out, layers)
         self.temperature = temperature
         self.augment = augment or simclr_views(image_size)
         self.other = other or self.augment
+        if count < 2:
+            raise ValueError(f"count is {count!r}; expected two views of each image or more")
+        self.count, self.early = count, early
 
-    def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
+    def views(self, batch: Batch, generator: torch.Generator) -> list[Tensor]:
+        kinds = [self.augment, *[self.other] * (self.count - 1)]
+        share, pixels = self.early
+        if batch.progress < share:
+            kinds = [replace(kind, size=pixels) for kind in kinds]
+        return many_views(batch.images, kinds, generator)
+
+    def loss(self, views: Sequence[Tensor], progress: float = 0.0) -> dict[str, Any]:
         if world_size() == 1:
             check_several(views[0], "SimCLR")
-        # both views through the network at once: batch norm's statistics are those of all 2N views
-        z = self.head(self.backbone(standardize(torch.cat(views))))  # (2N, out)
-        a, b = z.chunk(2)  # (N, out) each
-        return {**nt_xent(a, b, self.temperature), "embedding": normalize(z.detach())}
+        # all views through the network at once: batch norm's statistics are those of all
+        z = self.head(self.backbone(standardize(torch.cat(list(views)))))  # (2N, out), or (count * N, out)
+        a, b, *more = z.chunk(len(views))  # (N, out) each
+        parts = (supcon_loss(torch.stack([a, b, *more], 1), temperature=self.temperature) if more else
+                 nt_xent(a, b, self.temperature))
+        return {**parts, "embedding": normalize(z.detach()), "views_per_image": len(views)}
 
 
 def simclr_views(image_size: int) -> Augment:
