@@ -89,7 +89,6 @@ def solarize(images: Tensor, threshold: Tensor | float = 0.5) -> Tensor:
     return torch.lerp(images, inverted, torch.ge(images, _factor(threshold, images), out=bright), out=inverted)
 
 
-@in_pieces
 def gaussian_blur(images: Tensor, sigma: Tensor | float, kernel_size: int) -> Tensor:
     """Gaussian blur with a standard deviation per sample, edges mirrored; sigma 0 leaves the image alone.
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from course_lib.augment.large import in_pieces, is_large, weighted_pixels
+from course_lib.augment.large import is_large, weighted_pixels
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 
@@ -46,14 +46,20 @@ def _resize_weights(start: Tensor, length: Tensor, source: int, size: int, inter
     return places.clamp(0, source - 1).long(), weights / weights.sum(-1, keepdim=True)
 
 
-@in_pieces
 def resized_crop(images: Tensor, boxes: Tensor, size: int, flip: Tensor | None = None,
                  interpolation: str = "bilinear") -> Tensor:
     """Crop box b = (top, left, height, width) of image b, whole pixels, resize to size x size, flip where asked.
 
-    Weighted sums of rows, then of columns, or two small matrix products per image (see `large`); a flip reverses the
-    columns' weights. "bicubic" may overshoot at edges: what leaves [0, 1] is cut off, as in images of bytes.
+    "bicubic" may overshoot at edges: what leaves [0, 1] is cut off, as in images of bytes.
     images (B, C, H, W), boxes (B, 4), flip (B,) bool -> (B, C, size, size). ValueError for another interpolation.
+    """
+    return crop_by(images, *crop_weights(images, boxes, size, flip, interpolation), interpolation)
+
+
+def crop_weights(images: Tensor, boxes: Tensor, size: int, flip: Tensor | None, interpolation: str):
+    """The first half of `resized_crop`, on images of any type: places and weights (`_resize_weights`) of rows, columns.
+
+    A flip reverses those of the columns.
     """
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation must be one of {INTERPOLATIONS}, got {interpolation!r}")
@@ -66,12 +72,17 @@ def resized_crop(images: Tensor, boxes: Tensor, size: int, flip: Tensor | None =
         columns = columns.lerp(columns.flip(1), flip.to(columns.dtype)[:, None, None])
         if few:
             places = torch.where(flip[:, None, None], places.flip(1), places)
-    if few:
-        crops = weighted_pixels(images, rows, (places, columns))
+    return rows, (places, columns)
+
+
+def crop_by(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor], interpolation: str) -> Tensor:
+    """The second half: weighted sums of rows, then of columns, or two small matrix products per image (see `large`)."""
+    if is_large(images):
+        crops = weighted_pixels(images, rows, columns)
     else:
-        columns = columns.mT.to(images.dtype)
+        down, across = rows[1].to(images.dtype), columns[1].mT.to(images.dtype)
         # channel by channel, so that no copy of the weights is made for each
-        crops = torch.stack([rows[1].to(images.dtype) @ (channel @ columns) for channel in images.unbind(1)], 1)
+        crops = torch.stack([down @ (channel @ across) for channel in images.unbind(1)], 1)
     return crops if interpolation == "bilinear" else crops.clamp_(0, 1)
 
 

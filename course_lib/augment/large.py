@@ -61,6 +61,7 @@ def weighted_rows(images: Tensor, places: Tensor, weights: Tensor) -> Tensor:
     return rows.view(batch, channels, -1, width)
 
 
+@in_pieces
 def weighted_pixels(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
     """`weighted_rows` along both sides, (places, weights) each: (B, C, H, W) -> (B, C, rows, columns)."""
     return weighted_rows(weighted_rows(images, *rows).mT, *columns).mT.contiguous()

@@ -20,7 +20,7 @@ from course_lib.augment.colour import (
     gaussian_blur,
     solarize,
 )
-from course_lib.augment.geometry import affine, corners_of, resized_crop, sample_boxes
+from course_lib.augment.geometry import affine, corners_of, crop_by, crop_weights, sample_boxes
 from course_lib.augment.large import in_pieces, is_large
 from course_lib.augment.pixels import check_images, to_float
 
@@ -78,7 +78,8 @@ class Augment:
         boxes = sample_boxes(batch, images.shape[2], images.shape[3], self.scale, self.ratio, generator, device)
         flip = uniform(0, 1) < self.flip
         corners = corners_of(boxes, images.shape[2], images.shape[3], flip)
-        steps.append((None, resized_crop, boxes, self.size, flip, self.interpolation))
+        rows, columns = crop_weights(images, boxes, self.size, flip, self.interpolation)
+        steps.append((None, crop_by, rows, columns, self.interpolation))
         if not self.gray_first:
             steps += self._jitter(uniform, generator)
         if self.gray_p:
