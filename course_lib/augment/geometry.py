@@ -21,12 +21,15 @@ def _resize_weights(start: Tensor, length: Tensor, source: int, size: int, inter
                     few: bool) -> tuple[Tensor, Tensor]:
     """(B,), (B,) -> places, weights (B, size, n): output pixel o is the sum of source pixels by their weights.
 
-    few: only the n pixels in reach; else all, n = source, and the places are theirs (n,).
+    few: only the n pixels in reach; else all, n = source.
     With antialiasing, as torchvision's resize(antialias=True) has it: a triangle (bilinear) or a cubic of twice its
     width (bicubic, a = -0.5), stretched where the image shrinks, cut off at the crop's edges and normalised.
     """
     stretch = length / size
     reach = stretch.clamp(min=1)
+    # large numbers have few digits after the point, so the few places are counted from the crop's edge
+    edge = start if few else torch.zeros_like(start)
+    start = start - edge
     centre = start[:, None] + stretch[:, None] * (torch.arange(size, device=start.device) + 0.5)
     if few:
         support = reach if interpolation == "bilinear" else 2 * reach
@@ -43,7 +46,7 @@ def _resize_weights(start: Tensor, length: Tensor, source: int, size: int, inter
         weights = torch.where(weights < 1, near, torch.where(weights < 2, far, 0.0))
     start, end = start[:, None, None], (start + length)[:, None, None]
     weights = weights * ((pixel > start) & (pixel < end))
-    return places.clamp(0, source - 1).long(), weights / weights.sum(-1, keepdim=True)
+    return (places + edge[:, None, None]).clamp(0, source - 1).long(), weights / weights.sum(-1, keepdim=True)
 
 
 def resized_crop(images: Tensor, boxes: Tensor, size: int, flip: Tensor | None = None,

@@ -37,13 +37,16 @@ def in_pieces(operation: Callable[..., Tensor]) -> Callable[..., Tensor]:
                 return tuple(cut(each, part) for each in value)
             return value[part] if isinstance(value, Tensor) and value.shape[:1] == (batch,) else value
 
-        found = None
-        for start in range(0, batch, few):
+        def piece(start: int) -> Tensor:
             part = slice(start, start + few)
-            piece = operation(images[part], *cut(others, part), **{key: cut(each, part) for key, each in options.items()})
-            if found is None:
-                found = piece.new_empty(batch, *piece.shape[1:])
-            found[part] = piece
+            named = zip(options, cut(tuple(options.values()), part))
+            return operation(images[part], *cut(others, part), **dict(named))
+
+        first = piece(0)
+        found = first.new_empty(batch, *first.shape[1:])
+        found[:few] = first
+        for start in range(few, batch, few):
+            found[start : start + few] = piece(start)
         return found
     return run
 
