@@ -61,6 +61,8 @@ def test_operations_are_torchvisions(height, width):
         for image, factor, mine in zip(images, factors, got):
             clear = image.amax(0) - image.amin(0) > 1e-5  # the hue of almost grey has no digits
             near(mine[:, clear], getattr(tv, f"adjust_{name}")(image, factor)[:, clear], tolerance)
+    for image, mine in zip(images, augment.adjust_saturation(images, 0.0)):
+        near(mine, tv.rgb_to_grayscale(image, 3), 1e-6)
     sigmas = [0.1, 0.5, 1.3, 2.0, 0.7]
     for image, sigma, mine in zip(images, sigmas, augment.gaussian_blur(images, torch.tensor(sigmas), 9)):
         near(mine, tv.gaussian_blur(image, [9, 9], [sigma, sigma]), 1e-6)
