@@ -53,7 +53,7 @@ def adjust_saturation(images: Tensor, factor: Tensor | float) -> Tensor:
     """Blend with the grey image: factor 0 is grey, 1 the image."""
     factor = _factor(factor, images)
     if is_large(images) and not factor.any():  # all grey, as a piece of one image may be
-        return grayscale(images).clamp_(0, 1).repeat(1, images.shape[1], 1, 1)
+        return grayscale(images).clamp_(0, 1).expand_as(images)
     return torch.addcmul(grayscale(images).mul_(1 - factor), images, factor).clamp_(0, 1)
 
 
