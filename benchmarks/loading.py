@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import statistics
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest import mock
 
 import torch
 from contenders import Work
-from tables import at_least, devices, median, median_ratio, row, seconds, slope, take_turns
+from tables import at_least, at_most, devices, median, median_ratio, row, seconds, slope, take_turns
 from torch import Tensor
 
+from course_lib.data.batches import Batches
 from course_lib.data.folder import load_folder
+from course_lib.data.images import Batch
 from course_lib.data.loading import load
 from course_lib.data.shapes import make_shapes
 from course_lib.evaluate.features import embed
@@ -117,6 +121,43 @@ def streaming(work: Work, rounds: int) -> list[dict]:
                      fresh=fresh, **work.facts)]
 
 
+class Timed(Batches):
+    """Batches that add up the seconds for which the loop waits for them."""
+
+    waited = 0.0
+
+    def __call__(self, step: int) -> Iterator[tuple[Batch, torch.Generator]]:
+        batches = super().__call__(step)
+        while True:
+            began = time.perf_counter()
+            batch = next(batches, None)
+            Timed.waited += time.perf_counter() - began
+            if batch is None:
+                return
+            yield batch
+
+
+def waiting(work: Work, steps: int) -> list[dict]:
+    """The share of training's time that passes until a step has its pictures, from a folder of work.images JPEGs."""
+    rows = []
+    with TemporaryDirectory() as place, mock.patch("course_lib.train.loop.Batches", Timed):
+        folder, cache = Path(place) / "pictures", Path(place) / "cache"
+        write_jpegs(folder, work.images)
+        for where, stream in (("in memory", False), ("on disk", True)):
+            began = time.perf_counter()
+            images = load_folder(folder, work.size, progress=False, cache=cache, stream=stream).train
+            decoded = time.perf_counter() - began
+            forget(cache)
+            Timed.waited = 0.0
+            took = fit(work.build(), images, steps=steps, batch_size=work.batch, device=work.device, progress=False,
+                       stream=stream).seconds
+            figure = f"{work.name}, {work.size} px, {work.images} JPEGs {where}: share of a step waiting for pictures"
+            beside = f"{1000 * took / steps:.0f} ms per step; decoded before, in {decoded:.0f} s"
+            rows.append(at_most(figure, 100 * Timed.waited / took, 1.0, beside, " %", kind="wait", where=where,
+                                seconds=took, waited=Timed.waited, steps=steps, **work.facts))
+    return rows
+
+
 def features(count: int, dim: int, seed: int) -> tuple[Tensor, Tensor]:
     """Ten Gaussian classes, float32 (count, dim), and labels."""
     generator = torch.Generator().manual_seed(seed)
@@ -168,9 +209,11 @@ def loading(quick: bool = False) -> list[dict]:
     """The rows of the group."""
     if quick:
         rows = decoding(16, 32, rounds=1, workers=0) + streaming(Work("simclr", images=40, batch=8), rounds=1)
+        rows += waiting(Work("simclr", images=40, batch=8), steps=2)
         return rows + evaluation((200, 400), 100, 16) + embedding(256)
     rows = decoding(1000, 32, rounds=3) + decoding(1000, 224, rounds=3)
     for device in devices():
         rows += streaming(Work("simclr", images=20000, device=device), rounds=3)
         rows += streaming(Work("simclr", size=96, batch=128, images=4000, device=device), rounds=3)
+        rows += waiting(Work("simclr", "resnet18", 96, 64, 5000, device), steps=20)
     return rows + evaluation((5000, 10000, 20000, 40000), 5000, 256) + embedding(20000)

@@ -12,49 +12,80 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from course_lib.augment.large import is_large, weighted_pixels
+
 INTERPOLATIONS = ("bilinear", "bicubic")
 
 
-def _resize_weights(start: Tensor, length: Tensor, source: int, size: int, interpolation: str) -> Tensor:
-    """(B,), (B,) -> (B, size, source): row o holds the weights of source pixels in output pixel o.
+def _resize_weights(start: Tensor, length: Tensor, source: int, size: int, interpolation: str,
+                    few: bool) -> tuple[Tensor, Tensor]:
+    """(B,), (B,) -> places, weights (B, size, n): output pixel o is the sum of source pixels by their weights.
 
+    few: only the n pixels in reach; else all, n = source.
     With antialiasing, as torchvision's resize(antialias=True) has it: a triangle (bilinear) or a cubic of twice its
     width (bicubic, a = -0.5), stretched where the image shrinks, cut off at the crop's edges and normalised.
     """
     stretch = length / size
     reach = stretch.clamp(min=1)
+    # large numbers have few digits after the point, so the few places are counted from the crop's edge
+    edge = start if few else torch.zeros_like(start)
+    start = start - edge
     centre = start[:, None] + stretch[:, None] * (torch.arange(size, device=start.device) + 0.5)
-    pixel = torch.arange(source, device=start.device) + 0.5
+    if few:
+        support = reach if interpolation == "bilinear" else 2 * reach
+        taps = torch.arange(math.ceil(2 * float(support.max())), device=start.device)
+        places = (centre - support[:, None] + 0.5).floor()[..., None] + taps
+    else:
+        places = torch.arange(source, device=start.device)
+    pixel = places + 0.5
     weights = (pixel - centre[..., None]).abs() / reach[:, None, None]
     if interpolation == "bilinear":
         weights = (1 - weights).clamp_(min=0)
     else:
         near, far = (1.5 * weights - 2.5) * weights**2 + 1, ((2.5 - 0.5 * weights) * weights - 4) * weights + 2
         weights = torch.where(weights < 1, near, torch.where(weights < 2, far, 0.0))
-    inside = (pixel > start[:, None]) & (pixel < (start + length)[:, None])
-    weights = weights * inside[:, None, :]
-    return weights / weights.sum(-1, keepdim=True)
+    start, end = start[:, None, None], (start + length)[:, None, None]
+    weights = weights * ((pixel > start) & (pixel < end))
+    return (places + edge[:, None, None]).clamp(0, source - 1).long(), weights / weights.sum(-1, keepdim=True)
 
 
 def resized_crop(images: Tensor, boxes: Tensor, size: int, flip: Tensor | None = None,
                  interpolation: str = "bilinear") -> Tensor:
     """Crop box b = (top, left, height, width) of image b, whole pixels, resize to size x size, flip where asked.
 
-    Two small matrix products per image: rows, then columns; a flip reverses the columns' weights. "bicubic" may
-    overshoot at edges: what leaves [0, 1] is cut off, as in images of bytes.
+    "bicubic" may overshoot at edges: what leaves [0, 1] is cut off, as in images of bytes.
     images (B, C, H, W), boxes (B, 4), flip (B,) bool -> (B, C, size, size). ValueError for another interpolation.
+    """
+    return crop_by(images, *crop_weights(images, boxes, size, flip, interpolation), interpolation)
+
+
+def crop_weights(images: Tensor, boxes: Tensor, size: int, flip: Tensor | None, interpolation: str):
+    """The first half of `resized_crop`, on images of any type: places and weights (`_resize_weights`) of rows, columns.
+
+    A flip reverses those of the columns.
     """
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation must be one of {INTERPOLATIONS}, got {interpolation!r}")
     top, left, height, width = boxes.to(torch.float32).unbind(1)
-    rows = _resize_weights(top, height, images.shape[2], size, interpolation)
-    columns = _resize_weights(left, width, images.shape[3], size, interpolation)
+    few = is_large(images)
+    rows = _resize_weights(top, height, images.shape[2], size, interpolation, few)
+    places, columns = _resize_weights(left, width, images.shape[3], size, interpolation, few)
     if flip is not None:
         # by 0 or 1: faster than torch.where
         columns = columns.lerp(columns.flip(1), flip.to(columns.dtype)[:, None, None])
-    rows, columns = rows.to(images.dtype), columns.mT.to(images.dtype)
-    # channel by channel, so that no copy of the weights is made for each
-    crops = torch.stack([rows @ (channel @ columns) for channel in images.unbind(1)], 1)
+        if few:
+            places = torch.where(flip[:, None, None], places.flip(1), places)
+    return rows, (places, columns)
+
+
+def crop_by(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor], interpolation: str) -> Tensor:
+    """The second half: weighted sums of rows, then of columns, or two small matrix products per image (see `large`)."""
+    if is_large(images):
+        crops = weighted_pixels(images, rows, columns)
+    else:
+        down, across = rows[1].to(images.dtype), columns[1].mT.to(images.dtype)
+        # channel by channel, so that no copy of the weights is made for each
+        crops = torch.stack([down @ (channel @ across) for channel in images.unbind(1)], 1)
     return crops if interpolation == "bilinear" else crops.clamp_(0, 1)
 
 

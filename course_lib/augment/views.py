@@ -20,7 +20,8 @@ from course_lib.augment.colour import (
     gaussian_blur,
     solarize,
 )
-from course_lib.augment.geometry import affine, corners_of, resized_crop, sample_boxes
+from course_lib.augment.geometry import affine, corners_of, crop_by, crop_weights, sample_boxes
+from course_lib.augment.large import in_pieces, is_large
 from course_lib.augment.pixels import check_images, to_float
 
 
@@ -62,50 +63,61 @@ class Augment:
 
         Of a mirrored view x1 is above x2. Turns, shifts and zooms before the crop are not in the corners.
         """
-        images = to_float(check_images(images))
-        batch, device = images.shape[0], images.device
+        batch, device = check_images(images).shape[0], images.device
 
         def uniform(low: float, high: float) -> Tensor:
             draw = torch.rand(batch, generator=generator, device=generator.device)
             return (low + (high - low) * draw).to(device, non_blocking=True)
 
+        # which images change (None: all), how, and what is drawn for it
+        steps: list[tuple] = [(None, to_float)]
         if self.turn or self.shift or self.zoom != (1.0, 1.0):
             sides = images.shape[3], images.shape[2]
             move = torch.stack([uniform(-self.shift, self.shift) * side for side in sides], 1)
-            images = affine(images, uniform(-self.turn, self.turn), move, uniform(*self.zoom))
+            steps.append((None, affine, uniform(-self.turn, self.turn), move, uniform(*self.zoom)))
         boxes = sample_boxes(batch, images.shape[2], images.shape[3], self.scale, self.ratio, generator, device)
         flip = uniform(0, 1) < self.flip
         corners = corners_of(boxes, images.shape[2], images.shape[3], flip)
-        images = resized_crop(images, boxes, self.size, flip, self.interpolation)
+        rows, columns = crop_weights(images, boxes, self.size, flip, self.interpolation)
+        steps.append((None, crop_by, rows, columns, self.interpolation))
         if not self.gray_first:
-            images = self._jitter(images, uniform, generator)
+            steps += self._jitter(uniform, generator)
         if self.gray_p:
             gray = uniform(0, 1) < self.gray_p
-            images = adjust_saturation(images, 1.0 - gray.float())
+            steps.append((gray, adjust_saturation, 1.0 - gray.float()))
         if self.gray_first:
-            images = self._jitter(images, uniform, generator)
+            steps += self._jitter(uniform, generator)
         if self.blur_p:
             sigma = uniform(*self.blur_sigma) * (uniform(0, 1) < self.blur_p)
-            images = gaussian_blur(images, sigma, max(3, self.size // 10 // 2 * 2 + 1))
+            steps.append((sigma > 0, gaussian_blur, sigma, max(3, self.size // 10 // 2 * 2 + 1)))
         if self.solarize_p:
-            images = solarize(images, torch.where(uniform(0, 1) < self.solarize_p, 0.5, 2.0))
-        return images, corners
+            bright = uniform(0, 1) < self.solarize_p
+            steps.append((bright, solarize, torch.where(bright, 0.5, 2.0)))
+        return _in_turn(images, *steps), corners
 
-    def _jitter(self, images: Tensor, uniform, generator: torch.Generator) -> Tensor:
+    def _jitter(self, uniform, generator: torch.Generator) -> list[tuple]:
         if not (self.jitter_p and any(self.jitter)):
-            return images
-        changed = uniform(0, 1) < self.jitter_p
+            return []
+        changed, steps = uniform(0, 1) < self.jitter_p, []
         ops = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
         for index in torch.randperm(4, generator=generator, device=generator.device).tolist():
             strength = self.jitter[index]
             if not strength:
                 continue
-            if index == 3:
-                images = adjust_hue(images, torch.where(changed, uniform(-strength, strength), 0.0))
-            else:
-                factor = uniform(max(0.0, 1 - strength), 1 + strength)
-                images = ops[index](images, torch.where(changed, factor, 1.0))
-        return images
+            neutral = 0.0 if index == 3 else 1.0
+            factor = uniform(-strength, strength) if index == 3 else uniform(max(0.0, 1 - strength), 1 + strength)
+            steps.append((changed, ops[index], torch.where(changed, factor, neutral)))
+        return steps
+
+
+@in_pieces
+def _in_turn(images: Tensor, *steps: tuple) -> Tensor:
+    """Each of `steps`, (chosen, operation, *its parameters), applied to what the one before returned."""
+    for chosen, operation, *drawn in steps:
+        # only few large images are here at a time, and often none is chosen
+        if chosen is None or not is_large(images) or bool(chosen.any()):
+            images = operation(images, *drawn)
+    return images
 
 
 # for generated shapes: colour says nothing about the class, and smaller crops slow most methods down
@@ -120,7 +132,8 @@ TURNED_VIEWS = replace(SHAPES_VIEWS, scale=(1.0, 1.0), ratio=(1.0, 1.0), turn=18
 
 def many_views(images: Tensor, augments: list[Augment], generator: torch.Generator) -> list[Tensor]:
     """One independent view of every image per entry of `augments` (sizes may differ: multi-crop)."""
-    images = to_float(check_images(images))
+    if not is_large(check_images(images)):  # large ones: piece by piece, in each view
+        images = to_float(images)
     return [augment(images, generator) for augment in augments]
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import augmenting
 import contenders
@@ -262,6 +263,15 @@ def test_folders_and_evaluation(tmp_path):
     assert [row["figure"].split(" of ")[0].split(",")[0] for row in rows[-2:]] == ["kNN", "linear probe"]
     assert [row["kind"] for row in picked(rows)] == ["decode", "cache", "stream", "knn", "probe"]
     assert all(len(row["sizes"]) == len(row["times"]) for row in picked(rows)[3:])
+
+
+def test_the_time_spent_waiting_is_the_loaders(monkeypatch, one_thread):
+    index = loading.Batches.index
+    monkeypatch.setattr(loading.Batches, "index", lambda *what: (time.sleep(0.1), index(*what))[1])
+    rows = loading.waiting(Work("simclr", images=20, size=16, batch=4), steps=3)
+    check_rows(rows)
+    assert [row["where"] for row in picked(rows)] == ["in memory", "on disk"]
+    assert all(0.3 <= row["waited"] <= row["seconds"] for row in picked(rows))
 
 
 # ------------------------------------------------------------------------------------------------ the same work
