@@ -85,6 +85,10 @@ class Pairs:
     there: Tensor
     inside: Tensor | None = None
 
+    def head(self, n: int) -> Pairs:
+        """The first n of them."""
+        return Pairs(*(None if part is None else part[:n] for part in vars(self).values()))
+
 
 def true_pairs(images: Tensor, augment: Augment, points: int = 16, seed: int = 0, masks: Tensor | None = None) -> Pairs:
     """Two views by `augment` of each image whose views overlap, with the points that both show.
@@ -122,7 +126,7 @@ def answers(maps: Maps, pairs: Pairs) -> Tensor:
 
 def best_map(maps: dict[str, Maps], pairs: Pairs) -> tuple[str, Maps]:
     """The map by which most points are found, with its name: ask it of validation pictures."""
-    name = max(maps, key=lambda name: float(within(answers(maps[name], pairs), pairs).float().mean()))
+    name = max(maps, key=lambda name: shares_found(answers(maps[name], pairs), pairs)["found"])
     return name, maps[name]
 
 
@@ -141,6 +145,13 @@ def at_same_place(pairs: Pairs) -> Tensor:
 def within(found: Tensor, pairs: Pairs, cells: int = CELLS) -> Tensor:
     """(B, n) bool: the answer is at most one cell from the truth, along each side."""
     return (found - pairs.there).abs().amax(2) <= 1 / cells
+
+
+def shares_found(found: Tensor, pairs: Pairs) -> dict[str, float]:
+    """"found": how many of all answers are `within`; "object": of the object's points, where they are known."""
+    right = within(found, pairs).float()
+    return {"found": float(right.mean())} | ({} if pairs.inside is None else
+                                             {"object": float(right[pairs.inside].mean())})
 
 
 # ------------------------------------------------------------------------------------------------ segmentation
@@ -186,10 +197,9 @@ def score_maps(maps: dict[str, Maps], validation: Pairs, test: Pairs, few: Image
     """
     by_map = {}
     for name, look in maps.items():
-        right = within(answers(look, test), test)
         guess = segment(look, few.images, object_masks(few.factors), judged.images)
-        by_map[name] = {"validation": float(within(answers(look, validation), validation).float().mean()),
-                        "found": float(right.float().mean()), "object": float(right[test.inside].float().mean()),
+        by_map[name] = {"validation": shares_found(answers(look, validation), validation)["found"],
+                        **shares_found(answers(look, test), test),
                         "iou": mean_iou(guess, object_masks(judged.factors))}
     best = max(by_map, key=lambda name: by_map[name]["validation"])
     return {"map": best, **by_map[best], "maps": by_map}

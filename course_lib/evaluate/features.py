@@ -115,6 +115,25 @@ def raw_pixels(images: ImageSet | Tensor, which: Tensor | None = None, bar: str 
     return found
 
 
+def known_causes(images: ImageSet) -> dict[str, Tensor]:
+    """The causes of generated images as features, each alone: cause -> float32 (N, D), if all images have it.
+
+    A category is one-hot; of a circular one, in [0, 1), sine and cosine.
+    """
+    found = {}
+    for name, values in images.factors.items():
+        if not values.isfinite().all():
+            continue
+        kind = images.kinds.get(name, "number")
+        if kind == "category":
+            found[name] = F.one_hot(values.long()).float()
+        elif kind == "circular":
+            found[name] = torch.stack([(2 * torch.pi * values).sin(), (2 * torch.pi * values).cos()], dim=1)
+        else:
+            found[name] = values[:, None].float()
+    return found
+
+
 def reinitialise(model: nn.Module, seed: int = 0) -> nn.Module:
     """A copy of `model` with new random weights, on its device: torch's own initialisation of every layer.
 

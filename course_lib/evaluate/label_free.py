@@ -1,4 +1,4 @@
-"""Scores of a representation that need no labels: a linear classifier of rotations on frozen features.
+"""Scores that need no labels: a linear classifier of rotations on frozen features, and a pretext's own accuracy.
 
 Reed, Metzger, Srinivas, Darrell, Keutzer, "SelfAugment: automatic augmentation policies for self-supervised learning",
 CVPR 2021, arXiv 2009.07724: the accuracy ranks augmentations nearly as the supervised probe does, on photographs. What
@@ -11,10 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from course_lib.data.images import Batch
+from course_lib.evaluate.features import evaluating
 from course_lib.evaluate.probes import ProbeResult, linear_probe
+from course_lib.methods.base import Method
 from course_lib.methods.pretext.rotation import four_turns
+from course_lib.seeds import generator
 
 
 def rotation_probe(embed: Callable[[Tensor], Tensor], train: Tensor, validation: Tensor, test: Tensor) -> ProbeResult:
@@ -27,6 +32,19 @@ def rotation_probe(embed: Callable[[Tensor], Tensor], train: Tensor, validation:
         turned, labels = four_turns(images)
         parts.append((embed(turned), labels))
     return linear_probe(*parts)
+
+
+def pretext_accuracy(method: Method, images: Tensor, batch_size: int, seed: int = 0) -> float:
+    """How well a method does its own task on images uint8 (N, 3, H, W), in evaluation mode: the mean over batches.
+
+    What it calls "accuracy"; of Exemplar, whose loss has triplets, the share that costs nothing.
+    """
+    draws, found = generator(seed), []
+    with evaluating(method):
+        for part in images.split(batch_size):
+            losses = method.loss(method.views(Batch(part, torch.arange(len(part)), None), draws))
+            found.append(float(losses["accuracy"] if "accuracy" in losses else 1 - losses["active"]))
+    return sum(found) / len(found)
 
 
 def rank_correlation(a: list[float], b: list[float]) -> float:

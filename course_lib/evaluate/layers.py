@@ -13,6 +13,7 @@ gradients reach the network; batch norm's statistics renewed while the probe lea
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,7 @@ from torch.nn import functional as F
 from course_lib.augment.pixels import standardize
 from course_lib.data.images import ImageSet, Splits, draw
 from course_lib.evaluate.features import evaluating
+from course_lib.evaluate.labels import ridge_scores
 from course_lib.evaluate.measures import check_labels
 from course_lib.evaluate.probes import linear_probe
 from course_lib.models.backbones import ConvNet, ResNet
@@ -104,6 +106,20 @@ def layer_probes(backbone: nn.Module, splits: Splits, features: int = 1024, limi
         scores.append(LayerScore(number + 1, shape[1], side_for(shape[1], min(shape[2:]), features),
                                  pairs[0][0].shape[1], found.accuracy))
     return scores
+
+
+def probed_layers(backbone: nn.Module, targets: Mapping[str, Splits], features: int = 1024,
+                  limit: int | None = 5000) -> dict[str, list[float]]:
+    """Target -> the accuracies of `layer_probes`, first layer to last."""
+    return {name: [score.accuracy for score in layer_probes(backbone, splits, features, limit)]
+            for name, splits in targets.items()}
+
+
+def ridge_layers(backbone: nn.Module, known: ImageSet, test: ImageSet, features: int = 1024) -> list[float]:
+    """Test accuracy of ridge regression (`ridge_scores`) on every layer, for few labelled images."""
+    layers = zip(*(layer_features(backbone, part, features) for part in (known, test)))
+    labels, told = (check_labels(part.labels, len(part)) for part in (known, test))
+    return [float((ridge_scores(bank, labels, queries).argmax(1) == told).float().mean()) for bank, queries in layers]
 
 
 def absorbed(weight: Tensor, bias: Tensor | None, norm: nn.modules.batchnorm._BatchNorm) -> tuple[Tensor, Tensor]:

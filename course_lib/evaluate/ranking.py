@@ -7,7 +7,9 @@ from torch import Tensor
 
 from course_lib.data.images import ImageSet
 from course_lib.data.shapes import hierarchy
-from course_lib.evaluate.measures import check_labels
+from course_lib.evaluate.measures import check_labels, cluster_scores
+from course_lib.evaluate.neighbours import knn_accuracy
+from course_lib.models.layers import normalize
 
 LEVELS = ("family", "shape", "variant")  # of `hierarchy`
 
@@ -46,3 +48,13 @@ def by_level(distances: Tensor, images: ImageSet) -> dict[str, float]:
     """`retrieval` at each level of the tree of generated shapes: "family recall@1", ..., "variant map@r"."""
     return {f"{name} {key}": value for name, labels in zip(LEVELS, hierarchy(images).T)
             for key, value in retrieval(distances, labels).items()}
+
+
+def ranked(bank: Tensor, known: Tensor, features: Tensor, images: ImageSet) -> dict[str, float]:
+    """kNN, `cluster_scores` and, by cosines, `by_level` of features (N, D) of labelled generated images.
+
+    bank (M, D), known int64 (M,): the features and labels that kNN asks.
+    """
+    labels, z = check_labels(images.labels, len(features)), normalize(features)
+    return {"knn": knn_accuracy(bank, known, features, labels), **cluster_scores(features, labels),
+            **by_level(-z @ z.T, images)}

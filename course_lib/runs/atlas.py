@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_lib.files import CHECKOUT
+from course_lib.evaluate.cka import cka_table, regress_out
+from course_lib.files import CHECKOUT, atomic
 from course_lib.methods import METHODS, method_class
 from course_lib.papers import load_papers
 from course_lib.runs.stored import runs_folder
@@ -110,9 +111,13 @@ def lesson_of(method: str) -> str:
     return found[0].stem if found else ""
 
 
+def stored_atlas() -> Path:
+    return runs_folder() / "A2_atlas" / "shapes.npz"
+
+
 def read_atlas(path: str | Path | None = None) -> Atlas:
     """The stored atlas. FileNotFoundError with the command that makes it."""
-    path = Path(path) if path is not None else runs_folder() / "A2_atlas" / "shapes.npz"
+    path = Path(path) if path is not None else stored_atlas()
     if not path.exists():
         raise FileNotFoundError(f"{path.name} is missing: restore it from the repository, or make it by "
                                 "`python lessons/grids/atlas.py`")
@@ -129,3 +134,20 @@ def read_atlas(path: str | Path | None = None) -> Atlas:
             METHODS[method].partition(".")[0] if method else "", row["encoder"], row["seed"], bool(row["colour"]),
             lesson_of(method) if method else "", row["knn"], row["factors"]))
     return Atlas(entries, *tables)
+
+
+def write_atlas(rows: Sequence[dict], features: Sequence[Tensor], lighting: Tensor) -> None:
+    """Store what lessons/grids/atlas.py has measured: a row for each representation, and how alike they are.
+
+    features: (N, D_i) of the same images, one for each row. lighting (N,): a cubic function of it is taken out of all
+    but the row "lighting" for the third table, where that one is NaN.
+    """
+    cka, debiased = cka_table(list(features))
+    powers = torch.stack([lighting.double() ** power for power in (1, 2, 3)], dim=1)
+    seen = [i for i, row in enumerate(rows) if row["name"] != "lighting"]
+    unlit = torch.full_like(debiased, float("nan"))
+    unlit[np.ix_(seen, seen)] = cka_table([regress_out(features[i].double(), powers) for i in seen])[1]
+    file = stored_atlas()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(file) as out:
+        np.savez_compressed(out, cka=cka.numpy(), debiased=debiased.numpy(), unlit=unlit.numpy(), rows=json.dumps(rows))

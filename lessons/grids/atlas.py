@@ -8,25 +8,22 @@ untrained; raw pixels; and the images' own causes. What is read of each cause is
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import networks
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from course_lib.data.images import ImageSet
-from course_lib.evaluate.cka import cka_table, regress_out
-from course_lib.evaluate.features import embed, raw_pixels
+from course_lib.evaluate.features import embed, known_causes, raw_pixels
 from course_lib.evaluate.scoring import score
-from course_lib.files import CHECKOUT, atomic
+from course_lib.files import CHECKOUT
+from course_lib.runs.atlas import write_atlas
 from course_lib.runs.networks import learned, networks_folder
-from course_lib.runs.stored import StoredRun, read_runs, runs_folder
+from course_lib.runs.stored import StoredRun, read_runs
 from course_lib.train.loop import fit
 
 KEPT = CHECKOUT / "out" / "atlas"
@@ -92,22 +89,8 @@ def rows(images: ImageSet) -> Iterator[tuple[dict, Tensor]]:
             yield row(f"untrained {built}, seed {seed}", "untrained", "", built, seed, scores), features
     pixels = next(r for r in records["shapes-simclr-s0"].scores if r["name"] == "raw pixels")
     yield row("raw pixels", "pixels", "", "none", 0, pixels), raw_pixels(images)
-    for cause, columns in causes(images).items():
+    for cause, columns in known_causes(images).items():
         yield row(cause, "cause", "", "none", 0, None), columns
-
-
-def causes(images: ImageSet) -> dict[str, Tensor]:
-    """The known causes as representations (500, D), each of them alone."""
-    found = {}
-    for name, values in images.factors.items():
-        kind = images.kinds.get(name, "number")
-        if kind == "category":
-            found[name] = torch.nn.functional.one_hot(values.nan_to_num(0).long()).float()
-        elif kind == "circular":
-            found[name] = torch.stack([(2 * torch.pi * values).sin(), (2 * torch.pi * values).cos()], dim=1)
-        else:
-            found[name] = values[:, None].float()
-    return {name: values for name, values in found.items() if values.isfinite().all()}
 
 
 def main() -> int:
@@ -115,17 +98,7 @@ def main() -> int:
     torch.set_num_threads(1)
     images = panel(networks.images("shapes", None).test)
     about, features = zip(*rows(images))
-    cka, debiased = cka_table(list(features))
-    light = images.factors["lighting"].double()
-    powers = torch.stack([light, light**2, light**3], dim=1)
-    seen = [i for i, each in enumerate(about) if each["name"] != "lighting"]
-    unlit = torch.full_like(debiased, float("nan"))
-    unlit[np.ix_(seen, seen)] = cka_table([regress_out(features[i].double(), powers) for i in seen])[1]
-    file: Path = runs_folder() / "A2_atlas" / "shapes.npz"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(file) as out:
-        np.savez_compressed(out, cka=cka.numpy(), debiased=debiased.numpy(), unlit=unlit.numpy(),
-                            rows=json.dumps(about))
+    write_atlas(about, features, images.factors["lighting"])
     print(f"{len(about)} representations of {len(images)} images")
     return 0
 

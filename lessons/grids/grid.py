@@ -51,13 +51,13 @@ def few(number: int, least: int) -> int:
 
 
 @lru_cache
-def _shapes(n: int, seed: int) -> Splits:
-    return load("shapes", n=n, seed=seed)
+def _shapes(n: int, seed: int, upright: bool) -> Splits:
+    return load("shapes", n=n, seed=seed, upright=upright)
 
 
-def shapes(n: int = SHAPES, seed: int = 0) -> Splits:
+def shapes(n: int = SHAPES, seed: int = 0, upright: bool = False) -> Splits:
     """The generated images, n of them to train with (and 2000 to test with)."""
-    return _shapes(few(n, 300), seed)
+    return _shapes(few(n, 300), seed, upright)
 
 
 # ------------------------------------------------------------------------------------------------ a run

@@ -9,7 +9,6 @@ same network before the training. Kept beside the records: first filters, and Si
 
 from __future__ import annotations
 
-import copy
 import os
 import sys
 from functools import lru_cache
@@ -18,25 +17,23 @@ import torch
 from grid import Grid, Made, Run, few, half, shapes, train
 from torch import nn
 
-from course_lib.augment.pixels import standardize
 from course_lib.data.images import ImageSet, Splits, draw
 from course_lib.data.loading import load
 from course_lib.data.one_photo import noise_picture, photo_crops, same_spectrum, sample_photograph
-from course_lib.evaluate.features import raw_pixels
-from course_lib.evaluate.layers import layer_probes
+from course_lib.evaluate.features import accuracy, raw_pixels
+from course_lib.evaluate.layers import probed_layers
+from course_lib.evaluate.norms import renew_statistics
 from course_lib.evaluate.probes import linear_probe
 from course_lib.methods import build_method
 from course_lib.methods.pretext.rotation import four_turns
 from course_lib.models.backbones import ConvNet
 
 COUNT, PROBED, FEATURES, LR, FIRST = 10_000, 2000, 512, 1e-3, 7  # images; of the probe, and its numbers a layer
-STEPS = {"simclr": 400, "rotation": 200, "deepcluster": 400}
-BATCH = {"simclr": 96, "rotation": 64, "deepcluster": 128}
+METHODS = {"simclr": {"steps": 400, "batch_size": 96}, "rotation": {"steps": 200, "batch_size": 64},
+           "deepcluster": {"steps": 400, "batch_size": 128}}
 PICTURES = {"one photograph": sample_photograph, "white noise": noise_picture,
             "its spectrum": lambda: same_spectrum(sample_photograph()), "a flower": lambda: sample_photograph("flower")}
 SOURCES = ("one photograph", "photographs", "its spectrum", "white noise", "shapes", "a flower")
-AGAIN = {1: SOURCES[:3], 2: SOURCES[:3]}  # further seeds, of SimCLR and RotNet
-KEPT = {"simclr-one-photograph-s0": "one-photograph.pt"}
 
 
 @lru_cache
@@ -54,19 +51,16 @@ def source(name: str) -> ImageSet:
 
 
 def runs() -> list[Run]:
-    again = [(method, name, seed) for seed, names in AGAIN.items() for name in names
-             for method in ("simclr", "rotation")]
-    return [line(*chosen) for chosen in [*((method, name, 0) for name in SOURCES for method in STEPS), *again]]
+    lines = [(method, name, 0) for name in SOURCES for method in METHODS]
+    lines += [(method, name, seed) for seed in (1, 2) for name in SOURCES[:3] for method in ("simclr", "rotation")]
+    return [Run(f"{method}-{name.replace(' ', '-')}-s{seed}", seed, method, {},
+                {**METHODS[method], "lr": LR, "device": "cpu", "threads": 1},
+                {"source": name, "n": COUNT, "first": FIRST, "probed": PROBED, "features": FEATURES}, build=network)
+            for method, name, seed in lines]
 
 
 def network(run: Run) -> nn.Module:
     return build_method(run.method, "convnet", 32, backbone_options={"first": FIRST})
-
-
-def line(method: str, name: str, seed: int) -> Run:
-    return Run(f"{method}-{name.replace(' ', '-')}-s{seed}", seed, method, {}, build=network,
-               fit={"steps": STEPS[method], "batch_size": BATCH[method], "lr": LR, "device": "cpu", "threads": 1},
-               says={"source": name, "n": COUNT, "first": FIRST, "probed": PROBED, "features": FEATURES})
 
 
 def on_source(run: Run, out=None) -> Made:
@@ -81,10 +75,7 @@ def targets() -> dict[str, Splits]:
 
 
 def layers(name: str, kind: str, backbone: nn.Module) -> dict:
-    """A row of scores: accuracy of a linear probe of each layer, first to last, on either target."""
-    return {"name": name, "kind": kind} | {
-        target: [score.accuracy for score in layer_probes(backbone, splits, FEATURES, few(PROBED, 200))]
-        for target, splits in targets().items()}
+    return {"name": name, "kind": kind, **probed_layers(backbone, targets(), FEATURES, few(PROBED, 200))}
 
 
 @lru_cache
@@ -92,38 +83,31 @@ def controls(seed: int) -> list[dict]:
     """The network of this seed before its training; the same with batch norm's statistics from crops; raw pixels."""
     torch.manual_seed(seed)
     fresh = ConvNet(first=FIRST)
-    settled = copy.deepcopy(fresh).train()
-    with torch.no_grad():
-        for part in source("one photograph").images[:few(6400, 200)].split(200):
-            settled(standardize(part))
+    crops = source("one photograph").images[:few(6400, 200)]
+    settled = renew_statistics(fresh, crops, lambda network, images: [network(part) for part in images.split(200)])
     pixels = {}
-    for target, s in targets().items():
+    for name, s in targets().items():
         parts = (s.train.select(draw(len(s.train), few(PROBED, 200), 0)), s.validation, s.test)
-        pixels[target] = [linear_probe(*((raw_pixels(part), part.labels) for part in parts)).accuracy]  # pyright: ignore
+        pixels[name] = [linear_probe(*((raw_pixels(part), part.labels) for part in parts)).accuracy]
     return [layers("random encoder", "control", fresh.eval()),
-            layers("random filters, statistics of crops", "control", settled.eval()),
+            layers("random filters, statistics of crops", "control", settled),
             {"name": "raw pixels", "kind": "control", **pixels}]
 
 
-@torch.no_grad()
 def turns_named(method: nn.Module) -> dict[str, float]:
     """RotNet's accuracy on 1000 fresh images, all four turns: crops of each picture, and photographs."""
     sets = {name: photo_crops(few(1000, 60), picture(), seed=1).images for name, picture in PICTURES.items()}
     sets["photographs"] = targets()["photographs"].test.images[:few(1000, 60)]
-    found = {}
-    for name, images in sets.items():
-        turned, quarters = four_turns(images)
-        said = torch.cat([method.head(method.backbone(standardize(part))) for part in turned.split(500)])  # pyright: ignore
-        found[name] = float((said.argmax(1) == quarters).float().mean())
-    return found
+    network = nn.Sequential(method.backbone, method.head)  # pyright: ignore
+    return {name: accuracy(network, ImageSet(*four_turns(images)), "cpu") for name, images in sets.items()}
 
 
 def rows(made: Made) -> list[dict]:
     run, method = made.run, made.method.eval()
     backbone: ConvNet = method.backbone  # pyright: ignore
     made.beside[f"{run.id}.pt"] = half(backbone.blocks[0])
-    if run.id in KEPT:
-        made.beside[KEPT[run.id]] = method
+    if run.id == "simclr-one-photograph-s0":
+        made.beside["one-photograph.pt"] = method
     torch.manual_seed(run.seed)
     assert torch.equal(ConvNet(first=FIRST).blocks[0][0].weight, made.untrained.backbone.blocks[0][0].weight)  # pyright: ignore
     more = {"turns": turns_named(method)} if run.method == "rotation" else {}

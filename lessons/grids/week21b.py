@@ -17,7 +17,7 @@ from week21 import FEATURES, FIRST, LR, PROBED, on_source
 
 from course_lib.augment.pixels import standardize, to_float
 from course_lib.data.one_photo import photo_crops, sample_photograph
-from course_lib.evaluate.layers import layer_probes
+from course_lib.evaluate.layers import probed_layers
 from course_lib.methods.pretext.lci import LCI, WARPED, bent, shifted
 from course_lib.models.backbones import ConvNet
 
@@ -50,9 +50,8 @@ def called_warped(method: LCI, picture: str) -> dict[str, float]:
 
 
 def probed(name: str, kind: str, backbone: nn.Module) -> dict:
-    """A row of scores: accuracy of a linear probe of each layer on shapes, first to last."""
-    return {"name": name, "kind": kind, "shapes": [score.accuracy for score in layer_probes(
-        backbone, shapes(COUNT), FEATURES, few(PROBED, 200))]}
+    return {"name": name, "kind": kind,
+            **probed_layers(backbone, {"shapes": shapes(COUNT)}, FEATURES, few(PROBED, 200))}
 
 
 @lru_cache

@@ -17,7 +17,7 @@ from typing import Any
 from grid import Grid, Made, Run, few, shapes
 from torch import nn
 
-from course_lib.data.images import ImageSet, Splits, draw
+from course_lib.data.images import Splits, draw
 from course_lib.data.loading import load
 from course_lib.data.renderings import make_crowds
 from course_lib.data.shapes import make_shapes
@@ -50,21 +50,14 @@ class Line(Run):
         return self.says
 
 
-class Frozen(nn.Module):
+def find(run: Run) -> nn.Module:
     """A network as it is; no views, as nothing is trained."""
-
-    augment = None
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
-
-
-def find(run: Run) -> Frozen:
-    if run.method == "pixels":
-        return Frozen(Pixels())
-    network = learned(FROM.get(run.method, run.method)).method.evaluated
-    return Frozen((reinitialise(network, 0) if run.method in FROM else network).eval())
+    found = nn.Module()
+    found.augment, found.network = None, Pixels()
+    if run.method != "pixels":
+        network = learned(FROM.get(run.method, run.method)).method.evaluated
+        found.network = (reinitialise(network, 0) if run.method in FROM else network).eval()
+    return found
 
 
 def runs() -> list[Run]:
@@ -77,13 +70,13 @@ def targets() -> dict[str, Splits]:
     """The source, and what is asked of a network beside it."""
     calm, sizes = shapes(4000), (2000, 300, 1000)
     source = calm.train, calm.validation.head(500), calm.test
-    made = {name: [make(few(n, 150), 900 + n) for n in sizes] for name, make in {
+    made = {name: [make(few(n, 300), 900 + n) for n in sizes] for name, make in {
         "striped": lambda n, seed: make_shapes(n, seed, style="striped"), "number": make_crowds}.items()}
     hues = [replace(part, labels=(8 * part.factors["hue"]).long().clamp(max=7), classes=()) for part in source]
     if folder := os.environ.get("COURSE_PHOTOGRAPHS"):
         photographs = load(folder)
-        parts: tuple[ImageSet, ...] = photographs.train, photographs.validation, photographs.test
-        made["photographs"] = [part.select(draw(len(part), few(n, 150), 0)) for part, n in zip(parts, sizes)]
+        made["photographs"] = [part.select(draw(len(part), few(n, 300), 0)) for part, n in zip(
+            (photographs.train, photographs.validation, photographs.test), sizes)]
     return {name: Splits(*parts) for name, parts in {"class": source, "hue": hues, **made}.items()}
 
 

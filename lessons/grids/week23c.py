@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from grid import CROPS, Grid, Made, Run, few, train
+from grid import CROPS, Grid, Made, Run, few, shapes, train
 from torch import Tensor, nn
 
 from course_lib.augment.pixels import to_float
 from course_lib.data.images import Splits
-from course_lib.data.loading import load
 from course_lib.evaluate.features import embed, reinitialise
 from course_lib.evaluate.probes import linear_head
 from course_lib.evaluate.robustness import InPixels, pgd_accuracy, pgd_step, projected
@@ -59,9 +58,8 @@ def runs() -> list[Run]:
             for seed in (0, 1, 2) for line, (steps, number) in LINES.items()]
 
 
-@lru_cache
 def upright() -> Splits:
-    return load("shapes", n=few(IMAGES, 300), upright=True)
+    return shapes(IMAGES, upright=True)
 
 
 def robust(name: str, kind: str, backbone: nn.Module, seed: int) -> dict:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
-from itertools import count
 
 import torch
 from grid import Grid, Made, Run, shapes, train
@@ -21,6 +20,7 @@ from course_lib.evaluate import dense
 from course_lib.evaluate.features import reinitialise
 from course_lib.methods import build_method
 from course_lib.models.backbones import ConvNet
+from course_lib.train.history import History
 
 FIT, PICTURES, PANEL = {"steps": 200, "batch_size": 64, "lr": 3e-3}, 500, 8
 LOOKS = (0, 10, 30, 60, 100, 200)  # steps at which it is asked for points; of seed 0 the first pairs are kept
@@ -33,7 +33,7 @@ LINES = {"vader": VADER, "any-point": VADER, "mirror-forgotten": VADER, "simclr"
 def build(run: Run) -> nn.Module:
     """The method; VADeR with other points as positives, too: any shared point of the image, or mirroring not undone."""
     method, line = build_method(run.method, run.backbone, 32, **run.options), run.says["line"]
-    right = getattr(method, "views", None)
+    right = method.views
 
     def wrong(*arguments) -> tuple[Tensor, ...]:
         a, b, here, there, found = right(*arguments)
@@ -67,31 +67,30 @@ def measured(name: str, maps: dict[str, dense.Maps], kind: str = "control") -> d
 
 @lru_cache
 def controls() -> list[dict]:
-    place, inside = dense.within(dense.at_same_place(pairs("test")), pairs("test")).float(), pairs("test").inside
-    return [{"name": "position alone", "kind": "control", "found": float(place.mean()),
-             "object": float(place[inside].mean())},
+    place = dense.shares_found(dense.at_same_place(pairs("test")), pairs("test"))
+    return [{"name": "position alone", "kind": "control", **place},
             measured("random encoder", dense.maps_of(reinitialise(ConvNet(), 0).eval())),
             measured("raw pixels", {"pixels": dense.pixel_maps})]
 
 
 def watched(run: Run, out=None) -> Made:
     """A training that is asked for the points of 100 test pairs at some of its steps."""
-    seen, steps = {}, count(0, 10)  # losses are recorded at every tenth step
-    some = dense.Pairs(*(part[:100] for part in vars(pairs("test")).values()))
+    seen, some = {}, pairs("test").head(100)
+    few = some.head(PANEL)
 
-    def look(method: nn.Module) -> None:
-        if (step := next(steps)) in LOOKS:
+    def look(method: nn.Module, history: History | None) -> None:
+        if (step := history.steps if history else 0) in LOOKS:
             maps = list(dense.maps_of(method).values())[-1]
-            seen[step] = (float(dense.within(dense.answers(maps, some), some).float().mean()),
-                          dense.cell_cosines(maps, some.first[:PANEL], some.second[:PANEL]))
+            seen[step] = (dense.shares_found(dense.answers(maps, some), some)["found"],
+                          dense.cell_cosines(maps, few.first, few.second))
 
     made = train(run, watch=look)
     cosines = torch.stack([cosines for _, cosines in seen.values()])  # (looks, PANEL, L, L)
     if run.seed == 0 and run.says["line"] not in ("any-point", "pixpro-alone"):
         made.beside[f"{run.says['line']}.pt"] = {
             "steps": list(seen), "cosines": (cosines.clamp(0, 1) * 255).byte(),
-            "first": (255 * some.first[:PANEL]).byte(), "second": (255 * some.second[:PANEL]).byte(),
-            "corners1": some.corners1[:PANEL], "corners2": some.corners2[:PANEL]}
+            "first": (255 * few.first).byte(), "second": (255 * few.second).byte(), "corners1": few.corners1,
+            "corners2": few.corners2}
     made.beside["looks"] = {"looks": list(seen), "found_at": [right for right, _ in seen.values()]}
     return made
 

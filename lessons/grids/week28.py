@@ -17,12 +17,12 @@ from grid import SHAPES, Grid, Made, Run, few, shapes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course_lib.evaluate import cluster_scores, embed, knn_accuracy, raw_pixels, reinitialise
-from course_lib.evaluate.ranking import by_level
+from course_lib.data.images import ImageSet
+from course_lib.evaluate import embed, raw_pixels, reinitialise
+from course_lib.evaluate.ranking import by_level, ranked
 from course_lib.methods.metric.hyperbolic import in_ball, learn_map
-from course_lib.methods.metric.supcon import same_class, supcon_loss
+from course_lib.methods.metric.supcon import learn_layers, same_class, supcon_loss
 from course_lib.models.backbones import ConvNet
-from course_lib.models.layers import normalize
 from course_lib.runs.networks import learned
 from course_lib.train.history import History, record
 
@@ -36,10 +36,10 @@ TREES = {"ball-2": {"c": 1.0}, "plane-2": {"c": 1e-4}, "rim-2": {"c": 1.0, "radi
 def build(run: Run) -> nn.Module:
     """Layers over frozen features: `body`, which is measured, and with labels `last`, between it and the loss."""
     method, width, tree = nn.Module(), features()[0].shape[1], run.method == "hyperbolic"
-    wide = lambda out: (nn.ReLU(), nn.Linear(width, out))  # noqa: E731
-    method.augment, method.body = None, nn.Linear(width, 2 if tree else width)
-    method.body = method.body if tree else nn.Sequential(method.body, *wide(width))
-    method.last = None if tree else nn.Sequential(*wide(8 if run.says["line"].startswith("cross") else 64))
+    method.augment, first = None, nn.Linear(width, 2 if tree else width)
+    method.body = first if tree else nn.Sequential(first, nn.ReLU(), nn.Linear(width, width))
+    last = nn.ReLU(), nn.Linear(width, 8 if run.says["line"].startswith("cross") else 64)
+    method.last = None if tree else nn.Sequential(*last)
     return method
 
 
@@ -50,59 +50,48 @@ def runs() -> list[Run]:
                 build=build) for method, line, options, fit, says in lines for seed in (0, 1, 2)]
 
 
+def seen() -> tuple[ImageSet, ImageSet]:
+    return shapes().train.head(2000), shapes().test
+
+
 @lru_cache
 def features() -> tuple[Tensor, Tensor]:
     """SimCLR's features of 2000 training images and of the test images, standardised by the first."""
-    bank, test = (embed(learned("simclr").method, part) for part in (shapes().train.head(2000), shapes().test))
+    bank, test = (embed(learned("simclr").method, part) for part in seen())
     return (bank - bank.mean(0)) / bank.std(0), (test - bank.mean(0)) / bank.std(0)
 
 
-def with_labels(run: Run, network: nn.Module) -> list[float]:
-    """The loss of each step."""
-    draw, bank, labels = torch.Generator().manual_seed(run.seed), features()[0], shapes().train.labels
-    optimizer, losses = torch.optim.Adam(network.parameters(), FIT["lr"]), []
-    for _ in range(few(run.fit["steps"], 3)):
-        rows = torch.randperm(len(bank), generator=draw)[: FIT["batch_size"]]
-        views = bank[rows].repeat(2, 1) + FIT["noise"] * torch.randn(2 * len(rows), bank.shape[1], generator=draw)
-        z = network.last(network.body(views))
-        loss = F.cross_entropy(z, labels[rows].repeat(2)) if z.shape[1] == 8 else supcon_loss(
-            torch.stack(z.chunk(2), 1), same_class(labels[rows]), inside=run.says["line"] == "supcon-inside")["loss"]
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
+def loss(line: str, z: Tensor, labels: Tensor) -> Tensor:
+    if line.startswith("cross"):
+        return F.cross_entropy(z, labels.repeat(2))
+    return supcon_loss(torch.stack(z.chunk(2), 1), same_class(labels), inside=line == "supcon-inside")["loss"]
 
 
 def timed(run: Run, out=None) -> Made:
-    features()
+    bank, how = features()[0], {**run.fit, **run.options, "steps": few(run.fit["steps"], 3), "seed": run.seed}
     torch.manual_seed(run.seed)
-    method, began, batch = run.build(run), time.process_time(), run.fit["batch_size"]
-    losses = with_labels(run, method) if method.last else learn_map(
-        method.body, features()[0], TREE["clusters"], steps=few(TREE["steps"], 3), batch=batch, lr=TREE["lr"],
-        weight=TREE["weight"], seed=run.seed, **run.options)
-    history = History(total_steps=len(losses), batch_size=batch, device="cpu", precision="float32", threads=1)
-    record(history, [(step, {"loss": torch.tensor(loss)}) for step, loss in enumerate(losses, 1) if step % 10 == 1])
-    history.steps, history.seconds = len(losses), time.process_time() - began
+    method, began = run.build(run), time.process_time()
+    losses = learn_map(method.body, bank, **how) if not method.last else learn_layers(
+        nn.Sequential(method.body, method.last), bank, shapes().train.labels, partial(loss, run.says["line"]), **how)
+    history = History(how["steps"], total_steps=how["steps"], seconds=time.process_time() - began, threads=1,
+                      batch_size=how["batch_size"], device="cpu", precision="float32")
+    record(history, [(step, {"loss": torch.tensor(value)}) for step, value in enumerate(losses, 1) if step % 10 == 1])
     return Made(run, method, history, shapes())
 
 
 def measured(name: str, bank: Tensor, z: Tensor, kind: str = "control") -> dict:
-    test, labels = shapes().test, shapes().train.labels[: len(bank)]
-    return {"name": name, "kind": kind, "knn": knn_accuracy(bank, labels, z, test.labels),
-            **cluster_scores(z, test.labels), **by_level(-normalize(z) @ normalize(z).T, test)}
+    return {"name": name, "kind": kind, **ranked(bank, shapes().train.labels[: len(bank)], z, shapes().test)}
 
 
 @lru_cache
 def controls() -> list[dict]:
     looks = {"random encoder": partial(embed, reinitialise(ConvNet(), 0).eval()), "raw pixels": raw_pixels}
-    return [measured("SimCLR", *features()), *(
-        measured(name, look(shapes().train.head(2000)), look(shapes().test)) for name, look in looks.items())]
+    return [measured("SimCLR", *features()), *(measured(name, *map(look, seen())) for name, look in looks.items())]
 
 
 @torch.no_grad()
 def rows(made: Made) -> list[dict]:
-    name, body = str(made.run.says["line"]), made.method.body
+    name, body = made.run.says["line"], made.method.body
     if made.method.last:
         return [measured(name, *map(body, features()), kind="method"), *controls()]
     x, d = in_ball(body, features()[1], **made.run.options)

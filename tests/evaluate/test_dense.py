@@ -20,6 +20,7 @@ from course_lib.evaluate.dense import (
     mean_iou,
     pixel_maps,
     segment,
+    shares_found,
     true_pairs,
     within,
 )
@@ -79,6 +80,22 @@ def test_position_alone_is_perfect_without_crops_and_poor_with_them(shapes):
     assert (at_same_place(pairs) - pairs.here).abs().max() <= 0.5 / CELLS + 1e-6
     crops = true_pairs(shapes.images, CROPPED_VIEWS)
     assert within(at_same_place(crops), crops).float().mean() < 0.4
+
+
+def test_shares_found_by_counting(shapes):
+    pairs = true_pairs(shapes.images, CROPPED_VIEWS, 4, 0, object_masks(shapes.factors)).head(5)
+    assert len(pairs.first) == len(pairs.inside) == 5
+    guesses = at_same_place(pairs)
+    right, object_s = [], []
+    for i in range(5):
+        for j in range(4):
+            off = (guesses[i, j] - pairs.there[i, j]).abs().tolist()
+            right.append(max(off) <= 1 / 8)
+            object_s += [right[-1]] if pairs.inside[i, j] else []
+    assert shares_found(guesses, pairs) == pytest.approx({"found": sum(right) / 20,
+                                                          "object": sum(object_s) / len(object_s)})
+    plain = true_pairs(shapes.images, CROPPED_VIEWS, 4).head(3)
+    assert list(shares_found(at_same_place(plain), plain)) == ["found"]
 
 
 def test_cells_and_their_cosines():

@@ -14,6 +14,7 @@ from torch import nn
 from course_lib import evaluate as E
 from course_lib.augment.pixels import standardize
 from course_lib.data.images import ImageSet, Splits
+from course_lib.evaluate.features import known_causes
 from course_lib.evaluate.measures import variance_rank
 from course_lib.evaluate.probes import _refuse_overlap
 from course_lib.methods.base import Method
@@ -251,6 +252,18 @@ def test_embed_puts_mode_back_after_an_error():
     with pytest.raises(RuntimeError, match="stop"):
         E.embed(model, image_set(5, "test", 0), device="cpu")
     assert model.training
+
+
+def test_known_causes_are_columns():
+    images = ImageSet(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), None, factors={
+        "size": torch.tensor([0.1, 0.2, 0.3, 0.4]), "hue": torch.tensor([0.0, 0.25, 0.5, 0.75]),
+        "class": torch.tensor([0.0, 2.0, 1.0, 2.0]), "angle": torch.tensor([0.0, torch.nan, 0.1, 0.2])},
+        kinds={"hue": "circular", "class": "category", "angle": "circular"})
+    found = known_causes(images)
+    assert list(found) == ["size", "hue", "class"]
+    torch.testing.assert_close(found["hue"], torch.tensor([[0.0, 1], [1, 0], [0, -1], [-1, 0]]), atol=1e-6, rtol=0)
+    assert found["class"].tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 0, 1]]
+    assert found["size"].tolist() == images.factors["size"][:, None].tolist()
 
 
 def test_raw_pixels():

@@ -1,11 +1,14 @@
-"""Scores without labels: rotations, the probe on them, rank correlation."""
+"""Scores without labels: rotations, the probe on them, rank correlation, a pretext's own accuracy."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from course_lib.evaluate.label_free import rank_correlation, rotation_probe
+from course_lib.data.images import Batch
+from course_lib.evaluate.label_free import pretext_accuracy, rank_correlation, rotation_probe
+from course_lib.methods import build_method
+from helpers.tiny import images
 
 
 def test_a_direction_can_be_read_and_its_absence_too():
@@ -29,3 +32,18 @@ def test_rank_correlation_counts_ranks_only():
     cov = sum((a - mean) * (b - mean) for a, b in ranks)
     spread = [sum((r[i] - mean) ** 2 for r in ranks) for i in (0, 1)]
     assert rank_correlation([1, 2, 3, 4], [5, 0, 9, 5]) == pytest.approx(cov / (spread[0] * spread[1]) ** 0.5)
+
+
+@pytest.mark.parametrize("name, key", [("rotation", "accuracy"), ("exemplar", "active")])
+def test_a_pretext_is_judged_batch_by_batch(name, key):
+    torch.manual_seed(0)
+    method = build_method(name, "convnet", 16, backbone_options={"depth": 2, "widths": (4, 8)}).train()
+    pictures = images(10, 16).images
+    draws, found = torch.Generator().manual_seed(3), []
+    method.eval()
+    for start in (0, 5):
+        part = pictures[start:start + 5]
+        losses = method.loss(method.views(Batch(part, torch.arange(5), None), draws))
+        found.append(float(losses[key]) if key == "accuracy" else 1 - float(losses[key]))
+    method.train()
+    assert pretext_accuracy(method, pictures, 5, seed=3) == pytest.approx(sum(found) / 2) and method.training

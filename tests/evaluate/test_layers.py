@@ -10,7 +10,7 @@ from course_lib.augment.pixels import standardize
 from course_lib.data.images import Splits
 from course_lib.data.shapes import make_shapes
 from course_lib.evaluate import absorbed, layer_features, layer_maps, layer_probes, same_size
-from course_lib.evaluate.layers import side_for, smoothness
+from course_lib.evaluate.layers import probed_layers, ridge_layers, side_for, smoothness
 from course_lib.models.backbones import ConvNet, ResNet, build_backbone
 from helpers.draws import randn
 
@@ -69,6 +69,22 @@ def test_a_probe_of_each_layer():
     assert [s.layer for s in scores] == [1, 2, 3, 4] and {s.features for s in scores} == {64, 72}
     assert [s.maps for s in scores] == [4, 4, 8, 8] and all(0 <= s.accuracy <= 1 for s in scores)
     assert scores == layer_probes(_same(), Splits(*parts), features=64, limit=150)
+
+    assert probed_layers(_same(), {"shapes": Splits(*parts)}, 64, 150) == {"shapes": [s.accuracy for s in scores]}
+
+
+def test_ridge_regression_of_each_layer():
+    known, test = make_shapes(60, seed=1), make_shapes(30, seed=2)
+    found, layers = ridge_layers(_same(), known, test, 64), layer_features(_same(), known, 64)
+    assert len(found) == len(layers) == 4
+    bank, queries = layers[2], layer_features(_same(), test, 64)[2]
+    scaled = [(x - bank.mean(0)) / (bank.std(0, correction=0) + 1e-6) for x in (bank, queries)]
+    y = (known.labels[:, None] == torch.arange(8)).double()
+    x, q = (part.double() for part in scaled)
+    d = x.shape[1]
+    weights = torch.linalg.solve(x.T @ x / d + 0.1 * torch.eye(d, dtype=torch.float64), x.T @ y / d)
+    share = float(((q @ weights + y.mean(0)).argmax(1) == test.labels).double().mean())
+    assert found[2] == pytest.approx(share)
 
 
 def _same():

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from course_lib.data.shapes import CLASSES, FAMILIES, hierarchy, make_shapes
-from course_lib.evaluate.ranking import retrieval
+from course_lib.evaluate.measures import cluster_scores
+from course_lib.evaluate.neighbours import knn_accuracy
+from course_lib.evaluate.ranking import ranked, retrieval
 from course_lib.evaluate.trees import distortion, embed_tree, hyperbolicity, tree_distances
 from helpers.draws import randn
 
@@ -44,6 +46,16 @@ def test_the_tree_of_the_shapes_is_nested():
     assert [len(level.unique()) for level in tree.T] == [3, 8, 24]
     assert sorted(shape for shapes in FAMILIES.values() for shape in shapes) == sorted(CLASSES)
     assert len(tree.unique(dim=0)) == 24
+
+
+def test_ranked_is_each_of_its_parts():
+    bank, test = make_shapes(40, seed=1), make_shapes(60, seed=2)
+    x, z = randn(40, 5), randn(60, 5, seed=1)
+    found = ranked(x, bank.labels, z, test)
+    length = z / z.norm(dim=1, keepdim=True)
+    assert found["knn"] == knn_accuracy(x, bank.labels, z, test.labels)
+    assert found["shape recall@1"] == retrieval(-length @ length.T, test.labels, (1,))["recall@1"]
+    assert found["nmi"] == cluster_scores(z, test.labels)["nmi"]
 
 
 def test_a_tree_in_the_disc_is_less_than_half_as_distorted_as_in_the_plane():

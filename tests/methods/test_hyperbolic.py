@@ -157,7 +157,7 @@ def test_a_map_of_frozen_features_learns_and_repeats():
     for _ in range(2):
         torch.manual_seed(0)
         linear = torch.nn.Linear(5, 2)
-        losses = learn_map(linear, features, (8, 4, 2), steps=40, batch=20, lr=0.05)
+        losses = learn_map(linear, features, (8, 4, 2), steps=40, batch_size=20, lr=0.05)
         again.append(losses)
     assert again[0] == again[1] and sum(losses[-5:]) < 0.8 * sum(losses[:5])  # of noise, so no more
     x, d = in_ball(linear, features, 0.5, radius=1.0)

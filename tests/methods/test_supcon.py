@@ -10,7 +10,7 @@ import torch
 from course_lib.data.images import Batch, ImageSet
 from course_lib.methods import build_method
 from course_lib.methods.contrastive.simclr import nt_xent
-from course_lib.methods.metric.supcon import same_class, supcon_loss
+from course_lib.methods.metric.supcon import learn_layers, same_class, supcon_loss
 from course_lib.models.layers import normalize
 from course_lib.train.loop import fit
 from helpers.draws import randn
@@ -128,3 +128,26 @@ def test_labels_are_learned():
     method = build(augment={"jitter_p": 0.0})
     first, *_, last = fit(method, data, steps=40, log_every=1, lr=0.01, **{**SMALL, "batch_size": 24}).loss
     assert last < first - 0.3
+
+
+def test_the_first_step_over_frozen_features_is_adams():
+    layers, features, labels = torch.nn.Linear(3, 2), randn(6, 3).float(), LABELS
+    layers.weight.data.copy_(randn(2, 3, seed=1))
+    before, seen = layers.weight.detach().clone(), []
+
+    def loss(z, told):
+        seen.append(told)
+        return (z.view(2, 6, 2) * told[:, None]).sum()
+
+    losses = learn_layers(layers, features, labels, loss, steps=1, batch_size=6, lr=0.1, noise=0.0)
+    order = seen[0]
+    assert sorted(order.tolist()) == sorted(LABELS.tolist()) and len(losses) == 1
+    slope = 2 * (features * labels[:, None]).sum(0)  # of each row of the weights
+    torch.testing.assert_close(layers.weight.detach(), before - 0.1 * slope.sign())
+
+
+def test_noise_makes_two_different_views_of_each_row():
+    views = []
+    learn_layers(torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(3, 3)), torch.zeros(6, 3), LABELS,
+                 lambda z, told: views.append(z.detach()) or z.sum(), steps=1, batch_size=4, noise=0.5)
+    assert len(views[0]) == 8 and len(views[0].unique(dim=0)) == 8

@@ -79,18 +79,18 @@ def in_ball(linear: nn.Module, features: Tensor, c: float = 1.0, radius: float |
     return x, torch.stack([distance(point, x, c) for point in x]) if len(x) > 256 else distance(x[:, None], x[None], c)
 
 
-def learn_map(linear: nn.Module, features: Tensor, sizes: tuple[int, ...], c: float = 1.0, radius: float | None = None,
-              omega: float = 0.1, weight: float = 0.5, steps: int = 300, batch: int = 64, lr: float = 0.01,
-              seed: int = 0) -> list[float]:
+def learn_map(linear: nn.Module, features: Tensor, clusters: tuple[int, ...], c: float = 1.0,
+              radius: float | None = None, omega: float = 0.1, weight: float = 0.5, steps: int = 300,
+              batch_size: int = 64, lr: float = 0.01, seed: int = 0) -> list[float]:
     """Train a map of frozen features (N, D) to the ball, as in the official code, whose backbone's rate is 0.
 
-    One tree of all features, cut into `sizes`; Adam, its rate falling to 0 along a line. -> the loss of each step.
+    One tree of all features, cut into `clusters`; Adam, its rate falling to 0 along a line. -> the loss of each step.
     """
-    levels, draw = ward_levels(features, sizes), torch.Generator().manual_seed(seed)
+    levels, draw = ward_levels(features, clusters), torch.Generator().manual_seed(seed)
     optimizer, losses = torch.optim.Adam(linear.parameters(), lr), []
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = lr * (1 - step / steps)
-        rows = torch.randperm(len(features), generator=draw)[:batch]
+        rows = torch.randperm(len(features), generator=draw)[:batch_size]
         d, labels = in_ball(linear, features[rows], c, radius)[1], levels[rows]
         positives = (labels[:, None, 0] == labels[:, 0]) & ~torch.eye(len(rows), dtype=torch.bool)
         total, triples = log_ratio_loss((-d).exp(), positives, level_negatives(labels), omega, weight)

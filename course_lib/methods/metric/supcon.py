@@ -19,6 +19,7 @@ paper's. As there, a view without a positive adds 0 and counts in the mean, and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -72,6 +73,28 @@ def mean_log(log_p: Tensor, weight: Tensor, inside: bool) -> Tensor:
         return (weight * log_p).sum(1) / total
     weight = torch.where(some[:, None], weight, 1.0)
     return torch.where(some, (log_p + weight.log()).logsumexp(1) - total.log(), 0.0)
+
+
+def learn_layers(layers: nn.Module, features: Tensor, labels: Tensor, loss: Callable[[Tensor, Tensor], Tensor],
+                 steps: int = 300, batch_size: int = 128, lr: float = 1e-3,
+                 noise: float = 0.5, seed: int = 0) -> list[float]:
+    """Train layers over frozen features (N, D) with labels int64 (N,); an image's views are noisy copies of its row.
+
+    loss(z, labels): of what the layers make of the first views, then the second, (2B, out), and the labels (B,).
+    noise: its standard deviation. Adam. -> the loss of each step.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    optimizer, losses = torch.optim.Adam(layers.parameters(), lr), []
+    for _ in range(steps):
+        rows = torch.randperm(len(features), generator=draw)[:batch_size]
+        views = features[rows].repeat(2, 1)  # (2B, D)
+        views = views + noise * torch.randn(views.shape, generator=draw)
+        value = loss(layers(views), labels[rows])
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    return losses
 
 
 class SupCon(TwoViewMethod):
