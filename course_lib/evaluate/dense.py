@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -87,7 +87,7 @@ class Pairs:
 
     def head(self, n: int) -> Pairs:
         """The first n of them."""
-        return Pairs(*(None if part is None else part[:n] for part in vars(self).values()))
+        return replace(self, **{name: part[:n] for name, part in vars(self).items() if part is not None})
 
 
 def true_pairs(images: Tensor, augment: Augment, points: int = 16, seed: int = 0, masks: Tensor | None = None) -> Pairs:

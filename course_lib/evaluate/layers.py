@@ -27,6 +27,7 @@ from course_lib.evaluate.labels import ridge_scores
 from course_lib.evaluate.measures import check_labels
 from course_lib.evaluate.probes import linear_probe
 from course_lib.models.backbones import ConvNet, ResNet
+from course_lib.models.layers import check_maps
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,7 @@ def layer_maps(backbone: nn.Module, images: Tensor) -> list[Tensor]:
     images: normalised (B, 3, H, W). ValueError for a network without maps, such as a ViT.
     """
     if not isinstance(backbone, (ConvNet, ResNet)):
-        if not hasattr(backbone, "stages"):
-            raise ValueError(f"{type(backbone).__name__} has no feature maps; expected a convolutional backbone with "
-                             "`stages`")
+        check_maps(backbone, "a look at every layer")
         return backbone.stages(images)  # pyright: ignore[reportCallIssue]
     found: list[Tensor] = []
 

@@ -31,6 +31,13 @@ class ConvBackbone(Backbone):
         raise NotImplementedError
 
 
+def check_maps(backbone: nn.Module, what: str) -> None:
+    """ValueError for a backbone without feature maps, such as a ViT, which `what` needs."""
+    if not hasattr(backbone, "stages"):
+        raise ValueError(f"{what} needs feature maps, {type(backbone).__name__} has none; use a convolutional "
+                         "backbone, such as convnet")
+
+
 class MLP(nn.Sequential):
     """Linear-BN-ReLU blocks and a last linear layer: the projector, expander or predictor of most methods.
 

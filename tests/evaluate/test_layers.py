@@ -46,7 +46,7 @@ def test_every_relu_of_a_convnet_and_a_resnet():
     assert not any(module._forward_hooks for module in net.modules())
     assert len(layer_maps(ResNet("resnet18").eval(), x)) == 17
     assert len(layer_maps(build_backbone("amdim-net"), torch.rand(1, 3, 32, 32))) == 3
-    with pytest.raises(ValueError, match="ViT has no feature maps"):
+    with pytest.raises(ValueError, match="a look at every layer needs feature maps, ViT has none"):
         layer_maps(build_backbone("vit-tiny", 16, dim=24, depth=1, heads=2), x)
 
 

@@ -226,7 +226,7 @@ def test_what_does_not_fit_is_a_sentence():
                           ({"prior_weight": -1.0}, "expected 0 or more")):
         with pytest.raises(ValueError, match=says):
             build(**options)
-    with pytest.raises(ValueError, match="DIM compares feature maps, ViT has none"):
+    with pytest.raises(ValueError, match="DIM needs feature maps, ViT has none"):
         build_method("dim", "vit-tiny", 16)
     with pytest.raises(ValueError, match="with several places"):
         build_method("dim", "convnet", 8, backbone_options={"depth": 3}, level=2)

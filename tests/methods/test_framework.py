@@ -146,7 +146,7 @@ def test_what_does_not_go_together_is_a_sentence():
             framework(*choices)
     with pytest.raises(ValueError, match="'rows below' predicts 3 rows further down, and the last map is 2x2"):
         build_method("framework", "convnet", 16, extraction="rows below")
-    with pytest.raises(ValueError, match="extraction 'last map' compares feature maps, ViT has none"):
+    with pytest.raises(ValueError, match="extraction 'last map' needs feature maps, ViT has none"):
         build_method("framework", "vit-tiny", 16)
     assert build_method("framework", "vit-tiny", 16, extraction="projection").choices[2] == "projection"
     with pytest.raises(ValueError, match="needs two or more, got 1"):

@@ -300,5 +300,5 @@ def test_what_images_and_batches_cannot_be_is_a_sentence():
         fit(gat(clusters=12), ImageSet(images(8).images), steps=1, **SMALL)
     with pytest.raises(ValueError, match="batches of 8 images are larger than the pool of 6: set a larger pool"):
         fit(gat(pool=6), images(), steps=1, **SMALL)
-    with pytest.raises(ValueError, match="attends to places of a feature map, ViT has none; use convnet or a resnet"):
+    with pytest.raises(ValueError, match="GATCluster needs feature maps, ViT has none"):
         build_method("gatcluster", "vit-tiny", 16)

@@ -119,5 +119,5 @@ def test_resume_is_bit_exact(tmp_path):
 def test_what_cannot_be_is_a_sentence():
     with pytest.raises(ValueError, match="order is colour, place; expected common, place, colour, in any order"):
         build(order=("colour", "place"))
-    with pytest.raises(ValueError, match="use a backbone that has them, such as convnet"):
+    with pytest.raises(ValueError, match="HierAug needs feature maps, ViT has none; use a convolutional backbone"):
         build_method("hieraug", "vit-tiny", 16, backbone_options={"dim": 12, "depth": 1, "heads": 2})

@@ -90,7 +90,7 @@ def test_bad_input_is_a_sentence():
                           ({"top": 0.0}, "top is 0.0; expected a share"), ({"combine": "sum"}, "combine is 'sum'")):
         with pytest.raises(ValueError, match=says):
             lenses(**options)
-    with pytest.raises(ValueError, match="lenses correct the last map of a convolutional backbone, got a ViT"):
+    with pytest.raises(ValueError, match="Feature Lenses needs feature maps, ViT has none"):
         build_method("lenses", "vit-tiny", 16)
     assert list(lenses(kinds="light,turn").lenses) == ["light", "turn"]  # as `--set kinds=light,turn` gives it
 

@@ -270,7 +270,7 @@ def test_spark_refuses_what_it_cannot_do():
             super().__init__()
             self.strides = (2, 8, 16)
 
-    for build, says in ((lambda: SparK(build_backbone("vit-tiny"), 32), "needs a convolutional encoder"),
+    for build, says in ((lambda: SparK(build_backbone("vit-tiny"), 32), "SparK needs feature maps, ViT has none"),
                         (lambda: SparK(ConvNet(3), 36), "not a multiple of the encoder's stride 8"),
                         (lambda: SparK(ConvNet(3), 32, densify_norm="ln"), "densify_norm"),
                         (lambda: SparK(ConvNet(3), 32, width=4), "cannot be halved"),

@@ -43,7 +43,7 @@ from course_lib.data.images import Batch
 from course_lib.methods.base import ClusteringMethod
 from course_lib.methods.masked.tokenizers import kmeans
 from course_lib.models.batch_norm import BatchNorm2d
-from course_lib.models.layers import ConvBackbone, normalize
+from course_lib.models.layers import ConvBackbone, check_maps, normalize
 from course_lib.precision import at_least_float32, in_float32
 from course_lib.seeds import mix
 
@@ -184,9 +184,7 @@ class GATCluster(ClusteringMethod):
                  entropy: float = 3.0, attention: float = 5.0, sharpness: float = 0.05, official: bool = False,
                  augment: Augment | None = None):
         super().__init__()
-        if not hasattr(backbone, "stages"):
-            raise ValueError(f"GATCluster attends to places of a feature map, {type(backbone).__name__} has none; use "
-                             "convnet or a resnet")
+        check_maps(backbone, self.title)
         for name, value, least in (("clusters", clusters, 2), ("passes", passes, 1), ("pool", pool, clusters)):
             if value < least:
                 raise ValueError(f"{name} is {value}; expected {least} or more" + (

@@ -34,7 +34,7 @@ from course_lib.methods.base import Method
 from course_lib.methods.contrastive.looc import MOVED_VIEWS, OFF
 from course_lib.methods.contrastive.simclr import nt_xent, projection_head
 from course_lib.models.backbones import mean_of_positions
-from course_lib.models.layers import ConvBackbone, normalize
+from course_lib.models.layers import ConvBackbone, check_maps, normalize
 from course_lib.precision import check_several
 
 ORDER = ("common", "place", "colour")  # crop and flip; turn, shift and zoom; jitter and grey
@@ -86,8 +86,7 @@ class HierAug(Method):
                  hierarchical: bool = True, told: int = 16, hidden: int = 256, out: int = 64, temperature: float = 0.2,
                  augment: Augment | None = None):
         super().__init__()
-        if not hasattr(backbone, "stages"):
-            raise ValueError("hieraug contrasts at several stages: use a backbone that has them, such as convnet")
+        check_maps(backbone, self.title)
         order = tuple(order.split(",")) if isinstance(order, str) else tuple(order)
         self.backbone, self.temperature, self.order, self.hierarchical = backbone, temperature, order, hierarchical
         self.augment = augment or Augment(image_size, turn=30.0)

@@ -39,7 +39,7 @@ from course_lib.data.images import Batch
 from course_lib.methods.base import Method
 from course_lib.models.backbones import mean_of_positions
 from course_lib.models.batch_norm import BatchNorm1d, BatchNorm2d
-from course_lib.models.layers import ConvBackbone
+from course_lib.models.layers import ConvBackbone, check_maps
 from course_lib.precision import at_least_float32, in_float32
 
 KINDS = ("turn", "scale", "light")
@@ -120,9 +120,7 @@ class Lenses(Method):
                  combine: str = "gate", turn: float = 180.0, scale: tuple[float, float] = (0.6, 1.4),
                  light: tuple[float, float] = (0.4, 1.6), augment: Augment | None = None):
         super().__init__()
-        if not hasattr(backbone, "stages"):
-            raise ValueError(f"lenses correct the last map of a convolutional backbone, got a "
-                             f"{type(backbone).__name__}: use convnet or a resnet")
+        check_maps(backbone, self.title)
         kinds = tuple(kinds.split(",")) if isinstance(kinds, str) else tuple(kinds)  # --set kinds=turn,light
         if wrong := [kind for kind in kinds if kind not in KINDS]:
             raise ValueError(f"kinds has {wrong[0]!r}; expected some of {', '.join(KINDS)}")

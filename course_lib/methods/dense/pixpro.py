@@ -35,7 +35,7 @@ from course_lib.augment.views import CROPPED_VIEWS, Augment, byol_views
 from course_lib.data.images import Batch
 from course_lib.methods.base import ComparesMaps, TwoViewMethod
 from course_lib.models.batch_norm import BatchNorm2d
-from course_lib.models.layers import ConvBackbone
+from course_lib.models.layers import ConvBackbone, check_maps
 from course_lib.models.teacher import EMA
 from course_lib.optim import ema_momentum
 from course_lib.precision import check_positive, in_float32
@@ -99,7 +99,7 @@ class PixPro(ComparesMaps, TwoViewMethod):
                  threshold: float = 0.7, gamma: float | None = 2.0, momentum: float = 0.99, stage: int = -1,
                  augment: Augment | None = None, other: Augment | None = None):
         super().__init__()
-        check_maps(backbone, stage, self.title)
+        check_map(backbone, stage, self.title)
         check_positive("threshold", threshold)
         if gamma is not None and gamma < 0:
             raise ValueError(f"gamma is {gamma}; expected a power of 0 or more")
@@ -139,11 +139,9 @@ class PixPro(ComparesMaps, TwoViewMethod):
         self.target.update(nn.ModuleList([self.backbone, self.projector]), ema_momentum(self.momentum, progress))
 
 
-def check_maps(backbone: nn.Module, stage: int, what: str) -> None:
+def check_map(backbone: nn.Module, stage: int, what: str) -> None:
     """ValueError unless the backbone has maps, and one of that number."""
-    if not hasattr(backbone, "stages"):
-        raise ValueError(f"{what} compares places of a convolutional backbone's maps, got a "
-                         f"{type(backbone).__name__}: use convnet or a resnet")
+    check_maps(backbone, what)
     maps = len(cast(ConvBackbone, backbone).widths)
     if not -maps <= stage < maps:
         raise ValueError(f"stage is {stage}; expected one of the backbone's {maps} maps, 0 to {maps - 1}, or -1 for "

@@ -32,8 +32,7 @@ from course_lib.augment.views import CROPPED_VIEWS, Augment, moco_view
 from course_lib.data.images import Batch
 from course_lib.methods.base import ComparesMaps, TwoViewMethod
 from course_lib.methods.contrastive.moco import moco_logits
-from course_lib.methods.dense.pixpro import check_maps
-from course_lib.models.layers import ConvBackbone, Queue, check_queue, normalize
+from course_lib.models.layers import ConvBackbone, Queue, check_maps, check_queue, normalize
 from course_lib.models.teacher import EMA
 from course_lib.precision import at_least_float32, check_positive, in_float32
 
@@ -107,7 +106,7 @@ class VADeR(ComparesMaps, TwoViewMethod):
                  queue: int = 4096, momentum: float = 0.99, temperature: float = 0.1,
                  augment: Augment | None = None, other: Augment | None = None):
         super().__init__()
-        check_maps(backbone, -1, self.title)
+        check_maps(backbone, self.title)
         check_positive("temperature", temperature)
         check_positive("points", points)
         self.backbone, self.decoder = backbone, Pyramid(backbone.widths, out)

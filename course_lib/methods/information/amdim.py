@@ -34,7 +34,7 @@ from course_lib.data.images import Batch
 from course_lib.methods.base import TwoViewMethod
 from course_lib.models.backbones import mean_of_positions
 from course_lib.models.batch_norm import BatchNorm2d
-from course_lib.models.layers import Backbone, ConvBackbone, normalize
+from course_lib.models.layers import ConvBackbone, check_maps, normalize
 from course_lib.precision import check_positive, check_several, in_float32
 
 Pairs = tuple[tuple[int, int], ...]
@@ -150,13 +150,6 @@ class Embedding(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         return self.norm(self.shortcut(maps) + self.branch(maps))
-
-
-def check_maps(backbone: Backbone, what: str) -> None:
-    """ValueError for a backbone without feature maps, which `what` compares."""
-    if not hasattr(backbone, "stages"):
-        raise ValueError(f"{what} compares feature maps, {type(backbone).__name__} has none; use convnet, amdim-net or "
-                         "a resnet")
 
 
 class Scales(nn.Module):

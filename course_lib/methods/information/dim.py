@@ -35,11 +35,11 @@ from course_lib.augment.views import SHAPES_VIEWS, Augment
 from course_lib.collectives import gather, world_size
 from course_lib.data.images import Batch
 from course_lib.methods.base import Method
-from course_lib.methods.information.amdim import check_maps, nce
+from course_lib.methods.information.amdim import nce
 from course_lib.methods.information.estimators import DIVERGENCES, donsker_varadhan, f_divergence
 from course_lib.models.backbones import mean_of_positions
 from course_lib.models.batch_norm import BatchNorm2d
-from course_lib.models.layers import MLP, ConvBackbone, normalize
+from course_lib.models.layers import MLP, ConvBackbone, check_maps, normalize
 from course_lib.precision import check_positive, check_several, in_float32
 
 ESTIMATORS = ("infonce", "dv", *DIVERGENCES)

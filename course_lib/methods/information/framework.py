@@ -45,7 +45,6 @@ from course_lib.methods.contrastive.simsiam import SimSiam
 from course_lib.methods.information.amdim import (
     Scales,
     amdim_view,
-    check_maps,
     flipped_once,
     nce,
     pairs_of,
@@ -64,7 +63,7 @@ from course_lib.methods.information.extraction import (
 )
 from course_lib.models.backbones import mean_of_positions
 from course_lib.models.batch_norm import BatchNorm2d
-from course_lib.models.layers import Backbone, normalize
+from course_lib.models.layers import Backbone, check_maps, normalize
 from course_lib.models.teacher import EMA
 from course_lib.optim import ema_momentum
 from course_lib.precision import check_positive, check_several, in_float32

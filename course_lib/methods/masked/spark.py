@@ -32,7 +32,7 @@ from course_lib.collectives import all_reduce_sum
 from course_lib.data.images import Batch
 from course_lib.methods.base import ReconstructionMethod
 from course_lib.models.batch_norm import BatchNorm2d, convert_batch_norm
-from course_lib.models.layers import ConvBackbone
+from course_lib.models.layers import ConvBackbone, check_maps
 from course_lib.models.patches import hidden_total, normalize_patches, patchify
 from course_lib.moved import signpost
 from course_lib.optim import Group, parameter_groups
@@ -164,9 +164,7 @@ class SparK(ReconstructionMethod):
     def __init__(self, backbone: ConvBackbone, image_size: int = 32, mask_ratio: float = 0.6, width: int = 64,
                  normalized: bool = True, densify_norm: str = "bn", augment: Augment | None = None):
         super().__init__()
-        if not hasattr(backbone, "stages"):
-            raise ValueError(f"SparK needs a convolutional encoder with stages, {type(backbone).__name__} has none; "
-                             "use convnet or a resnet")
+        check_maps(backbone, self.title)
         self.patch = backbone.strides[-1]
         if image_size % self.patch:
             raise ValueError(f"image size {image_size} is not a multiple of the encoder's stride {self.patch}")
