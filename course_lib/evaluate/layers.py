@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from course_lib.augment.pixels import standardize
 from course_lib.data.images import ImageSet, Splits, draw
-from course_lib.evaluate.features import evaluating
+from course_lib.evaluate.features import evaluating, raw_pixels
 from course_lib.evaluate.labels import ridge_scores
 from course_lib.evaluate.measures import check_labels
 from course_lib.evaluate.probes import linear_probe
@@ -112,6 +112,17 @@ def probed_layers(backbone: nn.Module, targets: Mapping[str, Splits], features: 
     """Target -> the accuracies of `layer_probes`, first layer to last."""
     return {name: [score.accuracy for score in layer_probes(backbone, splits, features, limit)]
             for name, splits in targets.items()}
+
+
+def probed_pixels(targets: Mapping[str, Splits], limit: int | None = 5000) -> dict[str, list[float]]:
+    """The control of `probed_layers`, on the same images: raw pixels, as a single layer."""
+    found = {}
+    for name, splits in targets.items():
+        train = splits.train.select(draw(len(splits.train), limit, 0))
+        pairs = [(raw_pixels(part), check_labels(part.labels, len(part)))
+                 for part in (train, splits.validation, splits.test)]
+        found[name] = [linear_probe(*pairs).accuracy]
+    return found
 
 
 def ridge_layers(backbone: nn.Module, known: ImageSet, test: ImageSet, features: int = 1024) -> list[float]:

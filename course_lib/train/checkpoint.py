@@ -16,7 +16,7 @@ from course_lib.files import atomic
 from course_lib.methods import build_method
 from course_lib.methods.base import Method
 from course_lib.seeds import rng_state, set_rng_state
-from course_lib.train.history import History, NonFiniteLoss, non_finite
+from course_lib.train.history import History, NonFiniteLoss, non_finite, write_metrics
 
 FORMAT = 1
 # What has been renamed, so that older files read as if written today. No pattern may fit a name of today, and the
@@ -184,6 +184,14 @@ class Checkpoint:
             "step": step, "total_steps": history.total_steps, "ranks": collectives.world_size(),
             "history": asdict(history), "settings": self.method.settings,
             **({} if self.late else {"schedule": 2})})
+
+    def finish(self, history: History) -> None:
+        """Write metrics.csv and backbone.pt, the evaluated backbone alone, beside it, on the first rank."""
+        if self.path is None or collectives.rank():
+            return
+        write_metrics(history, self.path.with_name("metrics.csv"))
+        with atomic(self.path.with_name("backbone.pt")) as file:
+            torch.save(export(self.method), file)
 
     def _fit_groups(self, stored: dict) -> None:
         """Bring an optimizer's state into today's groups, where an earlier version grouped the parameters otherwise.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -24,15 +23,14 @@ from course_lib import collectives
 from course_lib.data.batches import Batches
 from course_lib.data.images import ImageSet
 from course_lib.device import compiled, keep_freed_memory, pick_device, pick_precision
-from course_lib.files import atomic
 from course_lib.methods.base import Method
 from course_lib.optim import Group, Schedule, build_optimizer
 from course_lib.seeds import rng_state, set_rng_state
 from course_lib.text import counted
 from course_lib.threads import Pace, threads_put_back
 from course_lib.train import ranks as processes
-from course_lib.train.checkpoint import Checkpoint, export
-from course_lib.train.history import History, record, std_and_rank, write_metrics
+from course_lib.train.checkpoint import Checkpoint
+from course_lib.train.history import History, record, std_and_rank
 from course_lib.train.interrupt import between_steps, last_of_its_cell, not_stopped
 from course_lib.train.lock import holding_out_folder
 from course_lib.train.settings import Settings, whole_number
@@ -102,12 +100,7 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
     schedule = Schedule(opt, groups, use.peak_lr, use.warmup, use.final_lr)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     autocast = (lambda: torch.autocast(device.type, dtype=dtype)) if dtype != torch.float32 else nullcontext
-    step_module: nn.Module = _Loss(method)
-    if world > 1:
-        with warnings.catch_warnings():  # the new name does something else, and torch 2.6 does not know it
-            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-            step_module = DDP(step_module, device_ids=[device] if device.type == "cuda" else None,
-                              broadcast_buffers=False)
+    step_module = processes.averaging(_Loss(method), device)
     run = compiled(step_module) if compile else step_module
     batches = Batches(images, device, batch_size=use.batch_size, seed=seed, accumulate=use.accumulate, rank=rank,
                       ranks=world, stream=stream)
@@ -196,10 +189,7 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
     finally:
         bar.close()
     checkpoint.save(step, history)
-    if checkpoint.path is not None and rank == 0:
-        write_metrics(history, checkpoint.path.parent / "metrics.csv")
-        with atomic(checkpoint.path.parent / "backbone.pt") as file:
-            torch.save(export(method), file)
+    checkpoint.finish(history)
     method.eval()
     return history
 

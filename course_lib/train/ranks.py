@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel as DDP
 
 from course_lib.collectives import rank, world_size
 from course_lib.moved import signpost
@@ -62,6 +65,15 @@ def download_once_per_machine(load: Callable[[bool], Any]) -> Any:
     if first:
         dist.barrier(waiting)
     return loaded
+
+
+def averaging(module: nn.Module, device: torch.device) -> nn.Module:
+    """The module, wrapped over several ranks so that backward averages their gradients."""
+    if world_size() == 1:
+        return module
+    with warnings.catch_warnings():  # the new name does something else, and torch 2.6 does not know it
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return DDP(module, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False)
 
 
 def check_same_start(step: int, path: Path | None, device: torch.device) -> None:

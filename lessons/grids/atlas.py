@@ -30,12 +30,7 @@ KEPT = CHECKOUT / "out" / "atlas"
 AGAIN = ("npid",)  # trained a second time; the weights of second seeds are not stored elsewhere
 UNTRAINED = {"conv net": "simclr", "deeper conv net": "amdim", "ViT": "mae"}  # encoder -> a method that has it
 BEGAN = {"ruc": "scan"}  # RUC mends SCAN's network with views that keep the colours
-PANEL = 500
-
-
-def panel(images: ImageSet) -> ImageSet:
-    """The test images that the networks' paths are of."""
-    return images.select(torch.linspace(0, len(images) - 1, PANEL).round().long())
+PANEL = 500  # test images: those that the networks' paths are of
 
 
 def measured(file: str, make: Callable[[], nn.Module], images: ImageSet) -> tuple[dict, Tensor]:
@@ -59,15 +54,14 @@ def again(name: str) -> nn.Module:
     return method
 
 
-def row(name: str, kind: str, method: str, encoder: str, seed: int, scores: dict | None, colour: bool = False) -> dict:
-    found = scores or {}
+def row(name: str, kind: str, method: str, encoder: str, seed: int, found: dict, colour: bool = False) -> dict:
     return {"name": name, "kind": kind, "method": method, "encoder": encoder, "seed": seed, "colour": colour,
             "knn": found.get("knn", float("nan")), "factors": found.get("factors", {})}
 
 
 def encoder(run: StoredRun) -> str:
-    own = {"amdim": "deeper conv net", "yadim": "deeper conv net"}
-    return own.get(run.method, "ViT" if run.backbone == "vit-tiny" else "conv net")
+    deeper = run.method in ("amdim", "yadim")
+    return "deeper conv net" if deeper else "ViT" if run.backbone == "vit-tiny" else "conv net"
 
 
 def rows(images: ImageSet) -> Iterator[tuple[dict, Tensor]]:
@@ -90,13 +84,14 @@ def rows(images: ImageSet) -> Iterator[tuple[dict, Tensor]]:
     pixels = next(r for r in records["shapes-simclr-s0"].scores if r["name"] == "raw pixels")
     yield row("raw pixels", "pixels", "", "none", 0, pixels), raw_pixels(images)
     for cause, columns in known_causes(images).items():
-        yield row(cause, "cause", "", "none", 0, None), columns
+        yield row(cause, "cause", "", "none", 0, {}), columns
 
 
 def main() -> int:
     """Write lessons/runs/A2_atlas/shapes.npz."""
     torch.set_num_threads(1)
-    images = panel(networks.images("shapes", None).test)
+    test = networks.images("shapes", None).test
+    images = test.select(torch.linspace(0, len(test) - 1, PANEL).round().long())
     about, features = zip(*rows(images))
     write_atlas(about, features, images.factors["lighting"])
     print(f"{len(about)} representations of {len(images)} images")

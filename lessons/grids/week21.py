@@ -20,10 +20,9 @@ from torch import nn
 from course_lib.data.images import ImageSet, Splits, draw
 from course_lib.data.loading import load
 from course_lib.data.one_photo import noise_picture, photo_crops, same_spectrum, sample_photograph
-from course_lib.evaluate.features import accuracy, raw_pixels
-from course_lib.evaluate.layers import probed_layers
+from course_lib.evaluate.features import accuracy
+from course_lib.evaluate.layers import probed_layers, probed_pixels
 from course_lib.evaluate.norms import renew_statistics
-from course_lib.evaluate.probes import linear_probe
 from course_lib.methods import build_method
 from course_lib.methods.pretext.rotation import four_turns
 from course_lib.models.backbones import ConvNet
@@ -37,8 +36,8 @@ SOURCES = ("one photograph", "photographs", "its spectrum", "white noise", "shap
 
 
 @lru_cache
-def photographs() -> Splits:
-    return load(os.environ.get("COURSE_PHOTOGRAPHS") or "cifar10", size=32)
+def splits(name: str) -> Splits:
+    return shapes(COUNT) if name == "shapes" else load(os.environ.get("COURSE_PHOTOGRAPHS") or "cifar10", size=32)
 
 
 @lru_cache
@@ -46,7 +45,7 @@ def source(name: str) -> ImageSet:
     """The 10,000 images of a line."""
     if name in PICTURES:
         return photo_crops(few(COUNT, 300), PICTURES[name]())
-    images = photographs().train if name == "photographs" else shapes(COUNT).train
+    images = splits(name).train
     return images.select(draw(len(images), few(COUNT, 300), 0))
 
 
@@ -70,8 +69,8 @@ def on_source(run: Run, out=None) -> Made:
 @lru_cache
 def targets() -> dict[str, Splits]:
     cut = lambda part: part.select(draw(len(part), few(5000, 60), 0))  # noqa: E731
-    return {name: Splits(splits.train, cut(splits.validation).select(range(few(1000, 60))), cut(splits.test))
-            for name, splits in (("shapes", shapes(COUNT)), ("photographs", photographs()))}
+    return {name: Splits(s.train, cut(s.validation).select(range(few(1000, 60))), cut(s.test))
+            for name in ("shapes", "photographs") for s in [splits(name)]}
 
 
 def layers(name: str, kind: str, backbone: nn.Module) -> dict:
@@ -85,13 +84,9 @@ def controls(seed: int) -> list[dict]:
     fresh = ConvNet(first=FIRST)
     crops = source("one photograph").images[:few(6400, 200)]
     settled = renew_statistics(fresh, crops, lambda network, images: [network(part) for part in images.split(200)])
-    pixels = {}
-    for name, s in targets().items():
-        parts = (s.train.select(draw(len(s.train), few(PROBED, 200), 0)), s.validation, s.test)
-        pixels[name] = [linear_probe(*((raw_pixels(part), part.labels) for part in parts)).accuracy]
     return [layers("random encoder", "control", fresh.eval()),
             layers("random filters, statistics of crops", "control", settled),
-            {"name": "raw pixels", "kind": "control", **pixels}]
+            {"name": "raw pixels", "kind": "control", **probed_pixels(targets(), few(PROBED, 200))}]
 
 
 def turns_named(method: nn.Module) -> dict[str, float]:

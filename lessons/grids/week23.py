@@ -97,11 +97,8 @@ def rows(made: Made) -> list[dict]:
     return found
 
 
-def look(run: Run, out=None) -> Made:
-    return Made(run, run.build(run), History(device="cpu", threads=1), targets()["class"])
-
-
-GRID = Grid("23_transfer", runs, rows, "Lesson 23: a network of lessons/networks, or a control, as it is.", train=look,
+GRID = Grid("23_transfer", runs, rows, "Lesson 23: a network of lessons/networks, or a control, as it is.",
+            train=lambda run, out: Made(run, run.build(run), History(device="cpu", threads=1), targets()["class"]),
             show=("class knn", "class few_5", "striped knn", "hue linear", "number linear", "tuned", "pgd 0", "pgd 20",
                   "number auroc"))
 

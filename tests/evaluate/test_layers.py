@@ -9,8 +9,8 @@ from torch import nn
 from course_lib.augment.pixels import standardize
 from course_lib.data.images import Splits
 from course_lib.data.shapes import make_shapes
-from course_lib.evaluate import absorbed, layer_features, layer_maps, layer_probes, same_size
-from course_lib.evaluate.layers import probed_layers, ridge_layers, side_for, smoothness
+from course_lib.evaluate import absorbed, layer_features, layer_maps, layer_probes, linear_probe, raw_pixels, same_size
+from course_lib.evaluate.layers import probed_layers, probed_pixels, ridge_layers, side_for, smoothness
 from course_lib.models.backbones import ConvNet, ResNet, build_backbone
 from helpers.draws import randn
 
@@ -71,6 +71,8 @@ def test_a_probe_of_each_layer():
     assert scores == layer_probes(_same(), Splits(*parts), features=64, limit=150)
 
     assert probed_layers(_same(), {"shapes": Splits(*parts)}, 64, 150) == {"shapes": [s.accuracy for s in scores]}
+    pixels = [(raw_pixels(part), part.labels) for part in parts]
+    assert probed_pixels({"shapes": Splits(*parts)}, None) == {"shapes": [linear_probe(*pixels).accuracy]}
 
 
 def test_ridge_regression_of_each_layer():

@@ -14,6 +14,7 @@ from course_lib.notebook.papers_map import FAMILIES
 from course_lib.papers import load_papers
 from course_lib.runs import atlas as A
 from course_lib.runs.networks import learned, networks_folder
+from helpers.draws import randn
 
 ATLAS = A.read_atlas()
 LEARNED = ATLAS.select(kinds=("learned",))
@@ -51,6 +52,22 @@ def test_the_networks_still_give_what_is_stored(one_thread):
     x, y = (embed(learned(name).method, panel).double() for name in ("vicreg", "mae"))
     assert ATLAS.alike("vicreg", "mae", "linear CKA") == pytest.approx(float(linear_cka(x, y)), abs=2e-3)
     assert ATLAS.alike("vicreg", "mae") == pytest.approx(float(debiased_cka(x, y)), abs=2e-3)
+
+
+def test_what_is_written_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_RUNS", str(tmp_path))
+    light, features = randn(20), [randn(20, 3), randn(20, 4, seed=1)]
+    rows = [{"name": name, "kind": "cause", "method": "", "encoder": "none", "seed": 0, "colour": False, "knn": 0.5,
+             "factors": {}} for name in ("hue", "size", "lighting")]
+    A.write_atlas(rows, [*features, light[:, None]], light)
+    atlas = A.read_atlas()
+    assert [entry.name for entry in atlas.entries] == ["hue", "size", "lighting"]
+    assert atlas.alike("hue", "size", "linear CKA") == pytest.approx(float(linear_cka(*features)), abs=1e-5)
+    powers = torch.stack([light, light**2, light**3, torch.ones(20)], dim=1).double()
+    left = [x - powers @ torch.linalg.pinv(powers) @ x for x in (y.double() for y in features)]
+    unlit = atlas.alike("hue", "size", "debiased, lighting taken out")
+    assert unlit == pytest.approx(float(debiased_cka(*left)), abs=1e-5)
+    assert atlas.unlit[2].isnan().all()
 
 
 def test_parts_neighbours_and_groups():
