@@ -1,4 +1,4 @@
-"""What methods share: heads, an EMA teacher, a queue of embeddings, Sinkhorn."""
+"""What methods share: the types of backbones, heads, a queue of embeddings, Sinkhorn."""
 
 from __future__ import annotations
 

@@ -8,8 +8,6 @@ untrained; raw pixels; and the images' own causes. What is read of each cause is
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -87,7 +85,7 @@ def rows(images: ImageSet) -> Iterator[tuple[dict, Tensor]]:
         yield row(cause, "cause", "", "none", 0, {}), columns
 
 
-def main() -> int:
+def main() -> None:
     """Write lessons/runs/A2_atlas/shapes.npz."""
     torch.set_num_threads(1)
     test = networks.images("shapes", None).test
@@ -95,9 +93,7 @@ def main() -> int:
     about, features = zip(*rows(images))
     write_atlas(about, features, images.factors["lighting"])
     print(f"{len(about)} representations of {len(images)} images")
-    return 0
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    sys.exit(main())
+    main()

@@ -2,10 +2,9 @@
 
     python lessons/grids/week28b.py   # what is missing in lessons/runs/28_whole (20 seconds of one core each)
 
-Labels: SupCon or cross-entropy, from two views of each of 2000 labelled images; backbone, views, batches and steps are
-equal, the head and its loss change. Beside the network the losses cost next to nothing, so equal steps are equal time;
-seconds are of the processor. Trees: lesson 04's learned SimCLR goes on, by the log-ratio loss in the ball or by its
-own; views, images, batches and steps are equal. What is measured is the backbone, and of trees also the ball.
+Labels: SupCon or cross-entropy, from two views of each of 2000 labelled images; the head and its loss change alone, and
+cost next to nothing, so equal steps are equal time; seconds are of the processor. Trees: lesson 04's learned SimCLR
+goes on, by the log-ratio loss in the ball or by its own, and nothing else differs. Of trees the ball is measured, too.
 """
 
 from __future__ import annotations
