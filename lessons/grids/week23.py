@@ -12,7 +12,6 @@ import os
 import sys
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
 
 from grid import Grid, Made, Run, few, shapes
 from torch import nn
@@ -22,7 +21,7 @@ from course_lib.data.loading import load
 from course_lib.data.renderings import make_crowds
 from course_lib.data.shapes import make_shapes
 from course_lib.evaluate.features import reinitialise
-from course_lib.evaluate.suite import Pixels, Seen, attacked, outliers_of, seen, seen_row
+from course_lib.evaluate.suite import Pixels, attacked, outliers_of, seen, seen_row
 from course_lib.runs.networks import learned
 from course_lib.train.history import History
 from course_lib.train.tuning import fine_tune
@@ -35,8 +34,8 @@ FAMILIES = {
 VITS = {*"mae simmim beit dmae dino ibot random-vit".split()}
 FROM = {"random-conv": "simclr", "random-vit": "mae"}  # of what network they are the untrained weights
 DRAWS, LABELS, EPISODES, ATTACKED = (0, 1, 2), 500, 200, 60  # LABELS: of a linear probe
-TUNING: dict[str, Any] = {"limit": 100, "epochs": 12, "batch_size": 20, "lr": 1e-3}
-ATTACK: dict[str, Any] = {"epsilon": 1 / 255, "step": 0.25 / 255, "steps": (0, 1, 5, 10, 20), "restarts": 1}
+TUNING = {"limit": 100, "epochs": 12, "batch_size": 20, "lr": 1e-3}
+ATTACK = {"epsilon": 1 / 255, "step": 0.25 / 255, "steps": (0, 1, 5, 10, 20), "restarts": 1}
 SAYS = {"labels": LABELS, "episodes": EPISODES, "attacked": ATTACKED, "tuned_on": TUNING["limit"],
         "tuned_epochs": TUNING["epochs"], "tuned_lr": TUNING["lr"], "epsilon": ATTACK["epsilon"], "restarts": 1}
 
@@ -53,10 +52,8 @@ class Line(Run):
 def find(run: Run) -> nn.Module:
     """A network as it is; no views, as nothing is trained."""
     found = nn.Module()
-    found.augment, found.network = None, Pixels()
-    if run.method != "pixels":
-        network = learned(FROM.get(run.method, run.method)).method.evaluated
-        found.network = (reinitialise(network, 0) if run.method in FROM else network).eval()
+    network = Pixels() if run.method == "pixels" else learned(FROM.get(run.method, run.method)).method.evaluated
+    found.augment, found.network = None, (reinitialise(network, 0) if run.method in FROM else network).eval()
     return found
 
 
@@ -83,10 +80,10 @@ def targets() -> dict[str, Splits]:
 def rows(made: Made) -> list[dict]:
     """A row for each draw; what is not drawn is in the first."""
     network, sets = made.method.network, targets()
-    known: dict[str, Seen] = {name: seen(network, splits) for name, splits in sets.items()}
+    known = {name: seen(network, splits) for name, splits in sets.items()}
     found = []
     for number in DRAWS:
-        row: dict[str, Any] = {"name": made.run.method, "kind": "method", "draw": number}
+        row = {"name": made.run.method, "kind": "method", "draw": number}
         for name, each in known.items():
             row |= seen_row(name, each, few(LABELS, 100), few(EPISODES, 3), number, first=number == DRAWS[0])
         row |= attacked(network, known["class"], sets["class"].test, few(ATTACKED, 8), number, ATTACK)
