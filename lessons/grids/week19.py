@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import sys
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def train_heads(run: Run, out: Path | None = None) -> Made:
     """Rounds of the pool: targets of all its maps, then small batches of a transformed copy."""
     plain, copies, _ = frozen()
     torch.manual_seed(run.seed)
-    method = run.build(run)
+    method = run.build(replace(run, options={**run.options, "pool": len(plain)}))
     untrained, heads, waiting = copy.deepcopy(method), method.heads, []
     shuffle, optimizer = torch.Generator().manual_seed(run.seed), torch.optim.Adam(heads.parameters(), LR)
 
