@@ -20,7 +20,6 @@ from helpers.environment import ROOT
 GRIDS = ROOT / "lessons" / "grids"
 RUNS = ROOT / "lessons" / "runs"
 WEEKS = sorted(path.stem for path in GRIDS.glob("week*.py"))
-NOT_MADE = {"16_dmae": tuple(f"{kind}-0.25-s{seed}" for kind in ("noise", "plain") for seed in (1, 2))}  # to be run
 MEASURED = {"batch_size", "precision", "views_per_second", "cpu_seconds"}  # what `fit` found out
 
 
@@ -43,18 +42,13 @@ def views_of(line):
     return line.options.get("augment") or line.build(line).augment
 
 
-def made(table) -> list:
-    """The lines of a table that have been trained."""
-    return [line for line in table.runs() if not line.id.endswith(NOT_MADE.get(table.folder, ("never",)))]
-
-
 @pytest.mark.parametrize("week", WEEKS)
 def test_the_table_says_what_the_records_say(load, week):
     table = load(week).GRID
     assert len({line.id for line in table.runs()}) == len(table.runs())
-    stored = read_runs(RUNS / table.folder) if made(table) else []
+    stored = read_runs(RUNS / table.folder) if table.runs() else []
     records: dict[str, StoredRun] = {run.id: run for run in stored}
-    for line in made(table):
+    for line in table.runs():
         record = records[line.id]
         settings = {key: value for key, value in record.settings.items() if key not in MEASURED}
         asked = {key: value for key, value in _plain(line.settings(), line.id).items() if key not in MEASURED}
@@ -70,7 +64,7 @@ def test_the_table_says_what_the_records_say(load, week):
 @pytest.mark.parametrize("folder", sorted(path.name for path in RUNS.glob("[0-9]*")))
 def test_the_records_are_the_lines_of_the_tables(load, folder):
     tables = [load(week).GRID for week in WEEKS]
-    lines = [line.id for table in tables if table.folder == folder for line in made(table)]
+    lines = [line.id for table in tables if table.folder == folder for line in table.runs()]
     assert sorted(lines) == sorted(path.stem for path in (RUNS / folder).glob("*.json"))
 
 
