@@ -89,6 +89,14 @@ def test_parts_are_named():
     assert "in reverse order along axis 0" in order.message
 
 
+def test_two_parts_that_are_exchanged():
+    def mine(x, weight):
+        right = scaled(x, weight)
+        return {"loss": right["scaled"], "scaled": right["loss"]}
+
+    assert '"loss" and "scaled" are exchanged' in grade(exercise(scaled, scaled_probes), mine).message
+
+
 def test_places_are_named():
     def mine(x, weight):
         y = x * weight
