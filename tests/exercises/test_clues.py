@@ -175,6 +175,17 @@ def two_terms(x: Tensor) -> Tensor:
     return x.mean() + x.exp().mean()
 
 
+def test_another_number_than_the_references():
+    def soft(x: Tensor) -> Tensor:
+        return (x.square() + 1e-3).sqrt()
+
+    def mine(x):
+        return (x * x + 0.04) ** 0.5
+
+    check = grade(exercise(soft, lambda g, d: [(x,) for x, _ in scaled_probes(g, d)]), mine)
+    assert "line 2, `x * x + 0.04`: look at `0.04`" in check.message, check
+
+
 def test_a_line_is_quoted_as_it_was_written():
     def mine(x):
         part = -x.mean()
