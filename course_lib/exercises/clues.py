@@ -66,6 +66,8 @@ class Clues(OneChange):
         right = [path for path in known if path not in wrong]
         if not wrong:
             return ""
+        if len(wrong) == 2 and self._exchanged(*(known[path] for path in wrong)):
+            return f"{listed([called(self.exercise, path) for path in wrong])} are exchanged."
         said = relation([p for path in wrong for p in known[path]], self.exercise.unit)
         if not said and len(wrong) <= 3:
             said = relation(known[wrong[0]], self.exercise.unit) or constant(known[wrong[0]])
@@ -82,6 +84,13 @@ class Clues(OneChange):
         inner = said or self._arguments() or self.mended() or self.changed_reference() or self._where(wrong[0])
         good, bad = (listed([called(self.exercise, p) for p in paths]) for paths in (right, wrong))
         return f"Right: {good}. Wrong: {bad}. {inner}".strip()
+
+    @staticmethod
+    def _exchanged(first: list[Pair], second: list[Pair]) -> bool:
+        """Whether each of two parts is what the other should be; of a yes or no that may be chance."""
+        if len(torch.cat([p.expected.flatten() for p in first + second]).unique()) < 3:
+            return False
+        return all(near(a.got, b.expected) and near(b.got, a.expected) for a, b in zip(first, second))
 
     def gradient(self) -> str:
         """What a gradient that alone is wrong has to do with the expected one."""

@@ -211,11 +211,11 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, str, Callable[[Any], ast.AST 
         yield "swap", sign, lambda n: _set(n, op=OPERATORS[type(n.op)]())
         if isinstance(node.op, (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)):
             right = ast.unparse(node.right)
-            right = f"({right})" if isinstance(node.right, ast.BinOp) else right
+            right = f"({right})" if isinstance(node.right, (ast.BinOp, ast.Compare)) else right
             yield "drop", f"{sign} {right}", lambda n: n.left
         if isinstance(node.op, (ast.Add, ast.Sub, ast.Mult)):
             left = ast.unparse(node.left)
-            left = f"({left})" if isinstance(node.left, ast.BinOp) else left
+            left = f"({left})" if isinstance(node.left, (ast.BinOp, ast.Compare)) else left
             yield "drop", f"{left} {sign}", lambda n: n.right
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.Not, ast.Invert)):
         yield "drop", {ast.USub: "-", ast.Not: "not", ast.Invert: "~"}[type(node.op)], lambda n: n.operand

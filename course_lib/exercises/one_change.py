@@ -6,6 +6,7 @@ import ast
 import inspect
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from course_lib.exercises.evidence import Evidence
 from course_lib.exercises.insertions import exchanges, insertions
@@ -34,7 +35,8 @@ class OneChange(Evidence):
         if not inspect.isfunction(source.original) or name != source.original.__name__:
             return ""
         end, found, wanted = time.process_time() + SECONDS, "", ""
-        for tried, (edit, made) in enumerate(_candidates(source)):
+        first = () if to_mine else _other_numbers(source, self._numbers())
+        for tried, (edit, made) in enumerate(chain(first, _candidates(source))):
             if tried % 16 == 0 and time.process_time() > end:
                 break
             if made is None or (found and edit.said != wanted) or not self.all_equal(made, to_mine=to_mine):
@@ -48,6 +50,14 @@ class OneChange(Evidence):
             found, wanted = found or _as_mending(source, edit), edit.said  # further on it may stand in a call's place
         return found
 
+    def _numbers(self) -> set[float]:
+        """The fractions that stand in the reference's source; none where it has no source."""
+        try:
+            tree = Source(self.reference).tree
+        except (OSError, TypeError, SyntaxError):
+            return set()
+        return {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and type(n.value) is float}
+
     def _in_its_place(self, source: Source, edit: Edit) -> str:
         """An operation put in may leave nothing to do for the calls around it: then it belongs in their place."""
         for call, said in source.calls_on(edit.node):
@@ -58,6 +68,18 @@ class OneChange(Evidence):
                 return (f"One step from right: line {source.line_of(call)}, `{short(call)}`: in place of `{said}` "
                         f"{edit.said} is needed.")
         return ""
+
+
+def _other_numbers(source: Source, numbers: set[float]) -> Iterator[tuple[Edit, Callable | None]]:
+    """Each of the reference's numbers in the place of each fraction."""
+    for node in source.nodes:
+        if isinstance(node, ast.Constant) and type(node.value) is float:
+            for number in sorted(numbers - {node.value}):
+                after = ast.Constant(number)
+                source.put(node, after)
+                function = source.compiled()
+                source.put(node, after, back=True)
+                yield Edit(node, after, "swap", str(node.value)), function
 
 
 def _candidates(source: Source) -> Iterator[tuple[Edit, Callable | None]]:

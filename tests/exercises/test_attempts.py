@@ -17,7 +17,7 @@ from helpers.exercise_checks import lesson_space, typed_in
 WEEKS = tuple(sorted(path.stem.removeprefix("week") for path in (Path(__file__).parent / "attempts").glob("week*.py")))
 # says no more than that values differ, or by how much
 BARE = re.compile(r"(?:[\w\[\]'\". ]+: )?(?:the values? differs?|[\d,]+ of [\d,]+ entries differ)"
-                  r"(?: yours is too (?:large|small) on (?:every probe|\d+ of \d+ probes)[^.]*[\d. a-z]*)?\.?", re.I)
+                  r"(?:\.? yours is too (?:large|small) on (?:every probe|\d+ of \d+ probes)[^.]*[\d. a-z]*)?\.?", re.I)
 
 
 def attempts(week: str) -> dict[str, Tries]:

@@ -89,6 +89,14 @@ def test_parts_are_named():
     assert "in reverse order along axis 0" in order.message
 
 
+def test_two_parts_that_are_exchanged():
+    def mine(x, weight):
+        right = scaled(x, weight)
+        return {"loss": right["scaled"], "scaled": right["loss"]}
+
+    assert '"loss" and "scaled" are exchanged' in grade(exercise(scaled, scaled_probes), mine).message
+
+
 def test_places_are_named():
     def mine(x, weight):
         y = x * weight
@@ -165,6 +173,17 @@ def test_what_stands_in_the_place_of_a_mean(mine, call):
 def two_terms(x: Tensor) -> Tensor:
     """(N, D) -> scalar"""
     return x.mean() + x.exp().mean()
+
+
+def test_another_number_than_the_references():
+    def soft(x: Tensor) -> Tensor:
+        return (x.square() + 1e-3).sqrt()
+
+    def mine(x):
+        return (x * x + 0.04) ** 0.5
+
+    check = grade(exercise(soft, lambda g, d: [(x,) for x, _ in scaled_probes(g, d)]), mine)
+    assert "line 2, `x * x + 0.04`: look at `0.04`" in check.message, check
 
 
 def test_a_line_is_quoted_as_it_was_written():

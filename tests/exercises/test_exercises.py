@@ -10,7 +10,9 @@ import torch
 
 from course_lib.exercises import all_exercises, grade, solution
 from course_lib.exercises.difference import difference
+from course_lib.exercises.evidence import called, leaves_of
 from course_lib.exercises.mutants import mutants
+from course_lib.exercises.running import run
 from helpers.exercise_checks import stubs, survivors
 from helpers.misconceptions import EQUIVALENT, SECOND
 
@@ -46,6 +48,14 @@ def test_probes_repeat_and_reach_both_dtypes(key):
             values = [list(p.values()) if isinstance(p, dict) else list(p) for p in (a, b)]
             tensors = [[v for v in side if isinstance(v, torch.Tensor)] for side in values]
             assert difference(*tensors) is None, "the same generator gives the same probes"
+
+
+@every
+def test_parts_of_the_result_have_names(key):
+    """A card says "the pointer", never [1]."""
+    e = EXERCISES[key]
+    found = run(e, e.resolve(), e.probes(torch.Generator().manual_seed(0), torch.float32)[0])
+    assert not [path for path in leaves_of(found.value) if called(e, path).startswith("entry")]
 
 
 @every

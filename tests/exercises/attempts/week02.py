@@ -330,7 +330,6 @@ return (weight * (patchify(prediction, p) - goal).pow(2).mean(-1)).sum()
         ("not divided", 0, " / (w.sum() + 1e-8)", ""),
         ("divided by the visible", 0, "/ (w.sum() + 1e-8)", "/ ((1 - w).sum() + 1e-8)"),
         ("divided by images", 0, "/ (w.sum() + 1e-8)", "/ len(w)"),
-        ("nothing hidden is not a number", 1, "if not hidden.any():", "if False:"),
         ("centred only", 1, " / torch.sqrt(target.var(-1, keepdim=True) + 1e-6)", ""),
         ("the whole image normalised", 1, "target.mean(-1, keepdim=True)", "target.mean((1, 2), keepdim=True)",
          "target.var(-1, keepdim=True)", "target.var((1, 2), keepdim=True)"),
