@@ -203,7 +203,7 @@ def _decoded(root: Path, files: list[tuple], size: int, progress: bool, workers:
 def _load_cache(read, report: FolderReport) -> Decoded | None:
     try:
         return read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except Exception:       # however it is damaged, it is only a copy
         report.notes.append("The cache of this folder was damaged; it is made again.")

@@ -53,6 +53,7 @@ class FolderReport:
 def walk(root: Path, report: FolderReport) -> list[tuple[str, int, int, int]]:
     """(relative name with /, bytes, time in ns, permission) of each file that may be a picture."""
     files: list[tuple[str, int, int, int]] = []
+    empty: list[str] = []
 
     def visit(folder: str, prefix: str, above: tuple[str, ...]) -> None:
         real = os.path.realpath(folder)
@@ -64,6 +65,8 @@ def walk(root: Path, report: FolderReport) -> list[tuple[str, int, int, int]]:
         except OSError as error:
             report.skipped.append((prefix.rstrip("/") or ".", f"folder cannot be opened ({error.strerror})"))
             return
+        if prefix and all(entry.name.startswith(".") for entry in entries):
+            empty.append(shown(prefix.rstrip("/")))
         for entry in entries:
             name = prefix + entry.name
             if entry.name.startswith(".") or entry.name.lower() in QUIET:
@@ -85,6 +88,9 @@ def walk(root: Path, report: FolderReport) -> list[tuple[str, int, int, int]]:
                 files.append((name, facts.st_size, facts.st_mtime_ns, stat.S_IMODE(facts.st_mode)))
 
     visit(str(root), "", ())
+    if empty:
+        report.notes.append(f"Empty sub-folders, which make no class: {', '.join(empty[:5])}"
+                            + (f" and {len(empty) - 5:,} more" if len(empty) > 5 else ""))
     return files
 
 
