@@ -20,16 +20,17 @@ from course_lib.text import counted
 FREE = ("out", "resume", "more_epochs", "no_evaluate", "record", "device", "threads", "data_root", "stream",
         "processes", "traceback", "rest")
 LENGTH = ("epochs", "steps", "seconds")
+PYTHONS = {"True": True, "False": False, "None": None}  # as the help shows defaults
 
 
 def parsed(pairs: list[str]) -> dict:
     """["covariance=4", "stem=32,64", "pool=mean"] -> {name: number, list of numbers, or text}."""
-    found = {}
+    found: dict[str, Any] = {}
     for pair in pairs:
         name, given, text = pair.partition("=")
         if not given:
             raise ValueError(f"--set and --backbone-set expect NAME=VALUE, such as covariance=4, got {pair!r}")
-        found[name] = text
+        found[name] = PYTHONS.get(text, text)
         with suppress(ValueError):
             found[name] = json.loads(f"[{text}]" if "," in text and text[0] not in "[{" else text)
     return found
