@@ -148,6 +148,7 @@ class train:
         if (out / "last.pt").exists() and not args.resume:
             raise ValueError(f"{out} already holds a run: add --resume to continue it, or choose another --out")
         if args.more_epochs is not None:
+            assert before is not None  # `found` saw to it
             refuse(out, shaped(before, method))
             method.load_state_dict(before["method"])
         missing = unmeasurable(splits)

@@ -229,15 +229,29 @@ PLAIN = {"int": ("a whole number", lambda v: isinstance(v, Integral) and not isi
 def check_options(of: str, cls: type, options: dict[str, Any]) -> None:
     """ValueError for an option that the class of `of` does not have, or of another kind than its annotation says.
 
-    Only numbers, truth values, words and None are looked at; as a text, "no" would count as True.
+    Only numbers, truth values, words, None and tuples of them are looked at; as a text, "no" would count as True.
     """
     known = options_of(cls)
     for name, value in options.items():
         if name not in known:
             raise ValueError(f"{of} has no option {name!r}; it has {', '.join(sorted(known)) or 'none'}")
         kinds = str(known[name].annotation).split(" | ")
-        if {*kinds} <= PLAIN.keys() and not any(PLAIN[kind][1](value) for kind in kinds):
-            raise ValueError(f"{name} of {of} is {value!r}; expected {' or '.join(PLAIN[kind][0] for kind in kinds)}")
+        if not any(_is(value, kind) for kind in kinds):
+            raise ValueError(f"{name} of {of} is {value!r}; expected "
+                             + " or ".join(PLAIN[kind][0] if kind in PLAIN else f"a {kind}" for kind in kinds))
+
+
+def _is(value: Any, kind: str) -> bool:
+    """Whether a value is of the kind that an annotation names; true of what is neither plain nor a tuple of such."""
+    if kind in PLAIN:
+        return PLAIN[kind][1](value)
+    if not kind.startswith("tuple["):
+        return True
+    if not isinstance(value, (tuple, list)):
+        return False
+    kinds = kind[6:-1].split(", ")
+    kinds = kinds[:1] * len(value) if kinds[-1] == "..." else kinds
+    return "[" in kind[6:] or len(kinds) == len(value) and all(map(_is, value, kinds))
 
 
 def build_backbone(name: str = "convnet", image_size: int = 32, **options: Any) -> Backbone:
