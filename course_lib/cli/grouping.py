@@ -38,6 +38,8 @@ class cluster:
                             help="the sheet is written beside it, as .png (default: %(default)s)")
         parser.add_argument("--image-size", type=int, metavar="PIXELS", help="default: as large as in training")
         parser.add_argument("--seed", type=seed_number, default=0, help="of k-means (default: %(default)s)")
+        parser.add_argument("--depth", type=int, default=16, choices=range(8, 17), metavar="BITS",
+                            help="bits that 16-bit PNG files use, such as 12 (default: all)")
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
 
     @staticmethod
@@ -54,7 +56,7 @@ class cluster:
         if args.image_size is not None and not 1 <= args.image_size <= LARGEST:
             raise ValueError(f"--image-size is {args.image_size}; expected 1 to {LARGEST} pixels.")
         model, trained_size = open_network(args.network)
-        images, notes = open_pictures(args.pictures, args.image_size or trained_size, MOST)
+        images, notes = open_pictures(args.pictures, args.image_size or trained_size, MOST, args.depth)
         groups, fit = grouped(model, images, args.clusters, args.seed, args.device)
         order = [int(i) for i in sorted(range(len(groups)), key=lambda i: (groups[i], -fit[i]))]
         text = io.StringIO()

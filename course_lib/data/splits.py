@@ -6,10 +6,12 @@ import os
 import stat
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from course_lib.data.photo import ENDINGS
+from course_lib.text import counted
 
 SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
                  "validation": "validation", "test": "test", "testing": "test",
@@ -48,6 +50,16 @@ class FolderReport:
         if len(text) > room:
             text[room - 1:] = [f"  ... and {len(text) - room + 1} more reasons"]
         return "\n".join((text + self.notes)[:lines])
+
+
+def dark_note(bits: Sequence[int], names: Sequence[str]) -> list[str]:
+    """A sentence where pictures of 16 bits use fewer, and so are nearly black. bits: `photo.bits_used` of each."""
+    used = max(bits)
+    if not 0 < used < 16:
+        return []
+    return [f"{counted(sum(each > 0 for each in bits), 'picture')} nearly black, with {used} of 16 bits used, such as "
+            f"{shown(names[bits.index(used)])}: depth={max(used, 8)} (--depth {max(used, 8)}) makes "
+            f"{2 ** max(used, 8) - 1:,} white. Of 16-bit colour only the upper 8 bits can be read."]
 
 
 def walk(root: Path, report: FolderReport) -> list[tuple[str, int, int, int]]:
