@@ -7,7 +7,7 @@
     python course.py setup                set-up only
     python course.py COMMAND --help       train, evaluate, embed, look, cluster, export: with images of your own;
                                           lab, guide, paths: lessons; papers: the reading list; networks: those
-                                          that lessons look into
+                                          that lessons look into; record: five minutes on CIFAR-10
 
 Options of this file, before or after the command:
     --cpu-torch    take the smaller build of PyTorch without CUDA, from PyTorch's own index

@@ -10,6 +10,8 @@ from functools import lru_cache
 
 import torch
 
+UNKNOWN = "unknown device {!r}: choose auto, cpu, cuda or mps"
+
 
 def pick_device(name: str = "auto") -> torch.device:
     """CUDA for "auto", else Apple's MPS, else the CPU; under torchrun the rank's own GPU.
@@ -20,7 +22,9 @@ def pick_device(name: str = "auto") -> torch.device:
         try:
             device = torch.device(name)
         except RuntimeError as error:
-            raise ValueError(f"unknown device {name!r}: choose auto, cpu, cuda or mps") from error
+            raise ValueError(UNKNOWN.format(name)) from error
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise ValueError(UNKNOWN.format(name))
         if device.type == "cuda" and not torch.cuda.is_available():
             raise ValueError("device 'cuda' was asked for, but torch sees no CUDA GPU; use 'auto' or 'cpu'")
         if device.type == "mps" and not torch.backends.mps.is_available():

@@ -7,7 +7,9 @@ one call serves a batch. All randomness comes from the torch.Generator that is p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -23,6 +25,19 @@ from course_lib.augment.colour import (
 from course_lib.augment.geometry import affine, corners_of, crop_by, crop_weights, sample_boxes
 from course_lib.augment.large import in_pieces, is_large
 from course_lib.augment.pixels import check_images, to_float
+
+
+def _rising(low: float, high: float) -> bool:
+    return 0 < low <= high
+
+
+FIELDS: tuple[tuple[str, int, Callable[..., bool], str], ...] = (  # name, numbers, whether they fit, what is expected
+    *((name, 1, lambda share: 0 <= share <= 1, "a share, from 0 to 1")
+      for name in ("flip", "jitter_p", "gray_p", "blur_p", "solarize_p", "shift")),
+    *((name, 2, _rising, "two numbers above 0, the smaller first") for name in ("ratio", "blur_sigma", "zoom")),
+    ("scale", 2, lambda low, high: 0 < low <= high <= 1, "two shares of the image above 0, the smaller first"),
+    ("jitter", 4, lambda *strengths: min(strengths) >= 0, "four numbers, 0 or more"),
+    ("turn", 1, lambda degrees: degrees >= 0, "degrees, 0 or more"))
 
 
 @dataclass(frozen=True)
@@ -54,6 +69,13 @@ class Augment:
     zoom: tuple[float, float] = (1.0, 1.0)
     gray_first: bool = False
     interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        for name, count, fits, expected in FIELDS:
+            value = getattr(self, name)
+            numbers = value if isinstance(value, (tuple, list)) else (value,)
+            if len(numbers) != count or not all(isinstance(x, Real) for x in numbers) or not fits(*numbers):
+                raise ValueError(f"{name} of the views is {value!r}; expected {expected}")
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         return self.placed(images, generator)[0]

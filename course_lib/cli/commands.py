@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from course_lib.cli.common import data_arguments, measure, trained
+from course_lib.cli.common import checked_out, data_arguments, measure, trained
 
 
 class evaluate:
@@ -34,6 +34,7 @@ class evaluate:
 
     @staticmethod
     def run(args: argparse.Namespace) -> int:
+        out = args.out and checked_out(args.out)
         if args.suite is not None:
             from course_lib.cli.suite import transfer
 
@@ -41,7 +42,7 @@ class evaluate:
         if args.outliers is not None:
             raise ValueError("--outliers belongs to --suite transfer: add it, or leave --outliers out")
         method, splits = trained(args)
-        rows = measure(method, splits, method.settings["method"], args.device, args.out and Path(args.out),
+        rows = measure(method, splits, method.settings["method"], args.device, out,
                        clusters=args.clusters, factors=args.factors)
         for row in rows:
             if row.get("factors"):
@@ -65,6 +66,7 @@ class embed:
         from course_lib.evaluate.features import embed as embed_images
         from course_lib.files import atomic
 
+        out = checked_out(args.out)
         method, splits = trained(args)
         parts = [part for part in (splits.train, splits.validation, splits.test, splits.unlabelled) if part]
         features = np.concatenate([embed_images(method, part, device=args.device).numpy() for part in parts])
@@ -72,7 +74,7 @@ class embed:
                                  for part in parts])
         split = np.concatenate([np.full(len(part), part.split) for part in parts])
         names = np.concatenate([np.array(part.names or [""] * len(part)) for part in parts])
-        with atomic(Path(args.out)) as file:
+        with atomic(out) as file:
             np.savez(file, features=features, labels=labels, split=split, names=names,
                      classes=np.array(parts[0].classes or [""]))
         print(f"Written: {args.out}, features {features.shape}; labels are -1 where there are none")
@@ -102,7 +104,11 @@ class export:
         from course_lib.train.checkpoint import load_method
         from course_lib.train.exported import as_onnx, as_safetensors, sidecar
 
-        method, out = load_method(args.checkpoint), Path(args.out)
+        out = checked_out(args.out)
+        if out.suffix in (".json", ".safetensors", ".onnx"):
+            raise ValueError(f"--out is {args.out}, which is the name of a file beside the weights: give one that ends "
+                             "in .pt.")
+        method = load_method(args.checkpoint)
         more = {ending: make(method) for ending, wanted, make in (
             (".safetensors", args.safetensors, as_safetensors), (".onnx", args.onnx, as_onnx)) if wanted}
         with atomic(out) as file:

@@ -34,9 +34,30 @@ def load_images(args: argparse.Namespace, size: int | None = None):
 
     if args.threads is not None:  # for everything this process computes, not only training
         os.environ[VARIABLE] = str(requested_threads(args.threads) or "auto")
-    return download_once_per_machine(lambda first: load(args.data, size=args.image_size or size, root=args.data_root,
-                                                        limit=args.limit, progress=first, stream=args.stream or None,
-                                                        depth=args.depth))
+    size = size if args.image_size is None else args.image_size
+    return download_once_per_machine(lambda first: load(args.data, size=size, root=args.data_root, limit=args.limit,
+                                                        progress=first, stream=args.stream or None, depth=args.depth))
+
+
+def checked_out(path: str) -> Path:
+    """The --out of a command, looked at before anything is computed. ValueError for a place that cannot be written."""
+    from course_lib.files import refusal
+
+    out = Path(path).expanduser()
+    if out.is_dir():
+        raise ValueError(f"--out is {path}, which is a folder: give the name of a file.")
+    if out.name == "last.pt":
+        raise ValueError(f"--out is {path}: a run keeps itself under that name, so choose another.")
+    if why := refusal(out.parent):
+        raise ValueError(f"{out.absolute().parent} cannot be written ({why}): choose another place with --out.")
+    return out
+
+
+def seed_number(text: str) -> int:
+    """What --seed takes: a number that every library here takes as a seed."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number from 0 to {2**32 - 1}")
+    return int(text)
 
 
 def trained(args: argparse.Namespace):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-from pathlib import Path
 from typing import Any
 
 MOST, PER_GROUP = 10_000, 12  # pictures that are read, and of a cluster in the sheet
@@ -26,6 +25,8 @@ class cluster:
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
+        from course_lib.cli.common import seed_number
+
         parser.add_argument("pictures", nargs="+", metavar="PICTURE-OR-FOLDER",
                             help="a folder of JPEG, PNG or WebP files, or several files")
         parser.add_argument("--with", dest="network", required=True, metavar="RUN",
@@ -36,23 +37,26 @@ class cluster:
         parser.add_argument("--out", default="clusters.csv", metavar="FILE.csv",
                             help="the sheet is written beside it, as .png (default: %(default)s)")
         parser.add_argument("--image-size", type=int, metavar="PIXELS", help="default: as large as in training")
-        parser.add_argument("--seed", type=int, default=0, help="of k-means (default: %(default)s)")
+        parser.add_argument("--seed", type=seed_number, default=0, help="of k-means (default: %(default)s)")
+        parser.add_argument("--depth", type=int, default=16, choices=range(8, 17), metavar="BITS",
+                            help="bits that 16-bit PNG files use, such as 12 (default: all)")
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
 
     @staticmethod
     def run(args: argparse.Namespace) -> int:
+        from course_lib.cli.common import checked_out
         from course_lib.data.pictures import LARGEST, open_pictures
         from course_lib.evaluate.clusters import grouped
         from course_lib.files import write_bytes, write_text
         from course_lib.runs.networks import open_network
 
-        out = Path(args.out).expanduser()
+        out = checked_out(args.out)
         if out.suffix.lower() != ".csv":
             raise ValueError(f"--out is {args.out}; expected a name that ends in .csv (the sheet becomes a .png).")
         if args.image_size is not None and not 1 <= args.image_size <= LARGEST:
             raise ValueError(f"--image-size is {args.image_size}; expected 1 to {LARGEST} pixels.")
         model, trained_size = open_network(args.network)
-        images, notes = open_pictures(args.pictures, args.image_size or trained_size, MOST)
+        images, notes = open_pictures(args.pictures, args.image_size or trained_size, MOST, args.depth)
         groups, fit = grouped(model, images, args.clusters, args.seed, args.device)
         order = [int(i) for i in sorted(range(len(groups)), key=lambda i: (groups[i], -fit[i]))]
         text = io.StringIO()
@@ -61,6 +65,9 @@ class cluster:
         lines.writerows([images.names[i], int(groups[i]) + 1, f"{float(fit[i]):.3f}"] for i in order)
         write_text(out, text.getvalue())
         write_bytes(out.with_suffix(".png"), sheet(images, groups, order))
+        if args.clusters and len(groups.unique()) < args.clusters:
+            notes.append(f"Of {args.clusters} groups {len(groups.unique())} have pictures: the others are all the same "
+                         "to this network.")
         for note in [*notes, *agreement(images, groups)]:
             print(note)
         print(f"Written: {out} and {out.with_suffix('.png')}, {len(images):,} pictures in "

@@ -35,20 +35,24 @@ class look:
         parser.add_argument("--out", default="look.html", metavar="FILE.html", help="default: %(default)s")
         parser.add_argument("--image-size", type=int, metavar="PIXELS", help="make the pictures this large (default: "
                             "as large as in training); larger ones have more places")
+        parser.add_argument("--depth", type=int, default=16, choices=range(8, 17), metavar="BITS",
+                            help="bits that 16-bit PNG files use, such as 12 (default: all)")
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
 
     @staticmethod
     def run(args: argparse.Namespace) -> int:
+        from course_lib.cli.common import checked_out
         from course_lib.data.pictures import LARGEST, open_pictures
         from course_lib.files import write_text
         from course_lib.runs.networks import open_network
 
         if args.image_size is not None and not 1 <= args.image_size <= LARGEST:
             raise ValueError(f"--image-size is {args.image_size}; expected 1 to {LARGEST} pixels.")
+        out = checked_out(args.out)
         model, trained_size = open_network(args.network)
-        images, notes = open_pictures(args.pictures, args.image_size or trained_size, MAP)
+        images, notes = open_pictures(args.pictures, args.image_size or trained_size, MAP, args.depth)
         html, more = page(model, images, str(args.network), args.device)
-        write_text(args.out, html)
+        write_text(out, html)
         for note in [*notes, *more]:
             print(note)
         print(f"Written: {args.out}, {len(images):,} picture{'s' * (len(images) > 1)} of {images.size} x {images.size} "

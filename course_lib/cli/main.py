@@ -72,6 +72,9 @@ class Lesson:
     def run(args: argparse.Namespace) -> int:
         from course_lib.cli.lessons import LessonFailed, render_lesson
 
+        if args.timeout < 1:
+            raise ValueError(f"--timeout is {args.timeout}; expected seconds, 1 or more")
+
         def say(line: str) -> None:
             print(line, flush=True)
 

@@ -77,4 +77,7 @@ def others(args: argparse.Namespace, splits):
 
     if args.outliers is None:
         return spliced(splits.test, OUTLIERS)
-    return load(args.outliers, size=splits.test.size, root=args.data_root, limit=OUTLIERS).test
+    found = load(args.outliers, size=splits.test.size, root=args.data_root, limit=OUTLIERS).test
+    if not len(found):
+        raise ValueError(f"--outliers takes the test images of {args.outliers}, and there are none: name a larger set")
+    return found

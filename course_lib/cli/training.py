@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from course_lib.cli.common import data_arguments, load_images, measure
+from course_lib.cli.common import data_arguments, load_images, measure, seed_number
 from course_lib.models.backbones import options_of
 from course_lib.text import counted
 
@@ -20,16 +20,17 @@ from course_lib.text import counted
 FREE = ("out", "resume", "more_epochs", "no_evaluate", "record", "device", "threads", "data_root", "stream",
         "processes", "traceback", "rest")
 LENGTH = ("epochs", "steps", "seconds")
+PYTHONS = {"True": True, "False": False, "None": None}  # as the help shows defaults
 
 
 def parsed(pairs: list[str]) -> dict:
     """["covariance=4", "stem=32,64", "pool=mean"] -> {name: number, list of numbers, or text}."""
-    found = {}
+    found: dict[str, Any] = {}
     for pair in pairs:
         name, given, text = pair.partition("=")
         if not given:
             raise ValueError(f"--set and --backbone-set expect NAME=VALUE, such as covariance=4, got {pair!r}")
-        found[name] = text
+        found[name] = PYTHONS.get(text, text)
         with suppress(ValueError):
             found[name] = json.loads(f"[{text}]" if "," in text and text[0] not in "[{" else text)
     return found
@@ -70,7 +71,7 @@ class train:
         parser.add_argument("--warmup", type=float, help="fraction of the steps (default: 0.1)")
         parser.add_argument("--clip", type=float, help="maximum gradient norm")
         parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
-        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--seed", type=seed_number, default=0)
         parser.add_argument("--compile", action="store_true", help="torch.compile the step")
         parser.add_argument("--weights", metavar="FILE", help="begin with a trained backbone: the backbone.pt of a run "
                             "with the same --backbone and image size")
@@ -99,7 +100,7 @@ class train:
         from course_lib.methods import build_method, method_class
         from course_lib.methods.base import ClusteringMethod, ReconstructionMethod
         from course_lib.runs.sources import begun
-        from course_lib.train.checkpoint import load, load_backbone
+        from course_lib.train.checkpoint import load_backbone, refuse, shaped
         from course_lib.train.loop import fit
         from course_lib.train.ranks import join, leave
         from course_lib.train.settings import Settings
@@ -147,7 +148,9 @@ class train:
         if (out / "last.pt").exists() and not args.resume:
             raise ValueError(f"{out} already holds a run: add --resume to continue it, or choose another --out")
         if args.more_epochs is not None:
-            method.load_state_dict(load(out / "last.pt")["method"])
+            assert before is not None  # `found` saw to it
+            refuse(out, shaped(before, method))
+            method.load_state_dict(before["method"])
         missing = unmeasurable(splits)
         if rank == 0:
             print("\n".join([images.describe(), *([] if args.no_evaluate else missing_lines(missing))]))
@@ -191,7 +194,7 @@ class train:
 # ------------------------------------------------------------------------------------------------ details
 def found(args: argparse.Namespace) -> dict | None:
     """With --resume, the checkpoint in the out folder, or None; what `args` leaves open becomes as it was there."""
-    from course_lib.train.checkpoint import load
+    from course_lib.train.checkpoint import load, refuse
 
     if not args.resume:
         if args.more_epochs is not None:
@@ -217,6 +220,8 @@ def found(args: argparse.Namespace) -> dict | None:
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
     given = {name for name, value in vars(args).items() if value != parser.get_default(name)}
+    for name in given & {"depth", "weights"}:  # which `fit` does not see
+        refuse(last, [(name, run.get(name), getattr(args, name))])
     for name, value in run.items():
         if isinstance(value, list):  # of --set: what is given now comes after, and wins
             setattr(args, name, value + getattr(args, name))
@@ -240,7 +245,7 @@ def begin_with(args: argparse.Namespace, options: dict) -> dict:
                              "--backbone and --backbone-set")
         args.backbone = settings["backbone"]
         args.backbone_options = [f"{name}={json.dumps(value)}" for name, value in settings["backbone_options"].items()]
-        args.image_size = args.image_size or settings["image_size"]
+        args.image_size = settings["image_size"] if args.image_size is None else args.image_size
         run = settings.get("run") or {}
         for name in ("data", "limit", "depth") if args.data is None else ():
             setattr(args, name, run.get(name) if getattr(args, name) is None else getattr(args, name))

@@ -32,10 +32,9 @@ from course_lib.data.cache import Decoded, cache_file, map_cache, read_cache, st
 from course_lib.data.copies import fingerprints, leave_out_copies
 from course_lib.data.images import SPLITS, DataError, ImageSet, Splits
 from course_lib.data.photo import ENDINGS, PASSING, bits_used, decode_photo, failure_reason
-from course_lib.data.splits import FolderReport, Plan, plan_splits, shown, walk
+from course_lib.data.splits import FolderReport, Plan, dark_note, plan_splits, shown, walk
 from course_lib.device import free_memory
 from course_lib.files import WriteError, data_root
-from course_lib.text import counted
 
 CACHE_VERSION = 2                   # increase it when the same file would give other pixels
 CHUNK = 64                          # pictures per decoding task
@@ -98,7 +97,7 @@ def read_folder(path: str | os.PathLike, size: int = 32, seed: int = 0, progress
             f"with such sub-folders. Left out: {listing}.\n{report.summary()}")
     order = [i for j, i in enumerate(order) if j not in failures]
     names, placed = [files[i][0] for i in order], [(plan.splits[i], plan.groups[i]) for i in order]
-    _note_dark(prints[:, 2], names, report)
+    report.notes += dark_note(prints[:, 2].tolist(), names)
     out = leave_out_copies(images, prints, names, placed, report)
     report.skipped.sort()
     report.used = len(images) - len(out)
@@ -203,7 +202,7 @@ def _decoded(root: Path, files: list[tuple], size: int, progress: bool, workers:
 def _load_cache(read, report: FolderReport) -> Decoded | None:
     try:
         return read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except Exception:       # however it is damaged, it is only a copy
         report.notes.append("The cache of this folder was damaged; it is made again.")
@@ -216,15 +215,6 @@ def _save_cache(path: Path, key: str, decoded: Decoded, report: FolderReport) ->
     except WriteError as error:
         report.notes.append(f"The decoded pictures could not be kept in {shown(path.parent)} "
                             f"({error.reason}); they will be decoded again next time. Another place: --data-root.")
-
-
-def _note_dark(bits: np.ndarray, names: list[str], report: FolderReport) -> None:
-    """A note where pictures of 16 bits use fewer, and so are nearly black."""
-    if (used := int(bits.max())) and used < 16:
-        report.notes.append(
-            f"{counted(int((bits > 0).sum()), 'picture')} nearly black, with {used} of 16 bits used, such as "
-            f"{shown(names[int(bits.argmax())])}: depth={max(used, 8)} (--depth {max(used, 8)}) makes "
-            f"{2 ** max(used, 8) - 1:,} white. Of 16-bit colour only the upper 8 bits can be read.")
 
 
 def _assemble(images: np.ndarray, order: list[int], out: set[int], names: list[str], plan: Plan,

@@ -10,18 +10,20 @@ import numpy as np
 import torch
 
 from course_lib.data.images import DataError, ImageSet
-from course_lib.data.photo import decode_photo, failure_reason
-from course_lib.data.splits import FolderReport, plan_splits, shown, walk
+from course_lib.data.photo import bits_used, decode_photo, failure_reason
+from course_lib.data.splits import FolderReport, dark_note, plan_splits, shown, walk
 
 LARGEST = 512  # pixels along a side that a command may ask for
 
 
-def open_pictures(paths: Sequence[str | os.PathLike], size: int, most: int) -> tuple[ImageSet, list[str]]:
+def open_pictures(paths: Sequence[str | os.PathLike], size: int, most: int,
+                  depth: int = 16) -> tuple[ImageSet, list[str]]:
     """Pictures as squares of `size` pixels, and sentences about what was left out.
 
     paths: one folder, or one or more files. Sub-folders are classes, as `load_folder` reads them. A folder with more
     than `most` pictures gives every second, third, ... of them, in the order of their names. `names` of the ImageSet
-    are the files', inside the folder. Raises DataError where there is no path, or nothing to read.
+    are the files', inside the folder. depth: see `load_folder`. Raises DataError where there is no path, or nothing to
+    read.
     """
     places = [Path(path).expanduser() for path in paths]
     for place in places:
@@ -37,10 +39,12 @@ def open_pictures(paths: Sequence[str | os.PathLike], size: int, most: int) -> t
     used = [i for i in range(len(files)) if not plan or plan.splits[i]]
     notes = [] if len(used) <= most else [f"{most:,} of the {len(used):,} pictures are shown, spread over the folder."]
     some = np.unique(np.linspace(0, max(0, len(used) - 1), min(most, len(used))).round().astype(int))
-    pixels, kept = [], []
+    pixels, kept, bits = [], [], []
     for i in (used[place] for place in some):
         try:
-            pixels.append(decode_photo(root / files[i] if folders else files[i], size))
+            path = root / files[i] if folders else files[i]
+            pixels.append(decode_photo(path, size, depth))
+            bits.append(bits_used(path, pixels[-1]) if depth == 16 else 0)
             kept.append(i)
         except Exception as error:  # a broken file may make a decoder raise anything
             report.skipped.append((files[i], failure_reason(error)))
@@ -55,5 +59,6 @@ def open_pictures(paths: Sequence[str | os.PathLike], size: int, most: int) -> t
     labels = torch.tensor([classes.index(groups[i]) for i in kept]) if "" not in classes else None
     images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
     names = tuple(shown(files[i] if folders else Path(files[i]).name) for i in kept)
+    notes += dark_note(bits, names)
     return ImageSet(images, labels, classes if labels is not None else (), name=shown(places[0].name),
                     names=names), notes

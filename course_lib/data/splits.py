@@ -6,10 +6,12 @@ import os
 import stat
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from course_lib.data.photo import ENDINGS
+from course_lib.text import counted
 
 SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
                  "validation": "validation", "test": "test", "testing": "test",
@@ -50,9 +52,20 @@ class FolderReport:
         return "\n".join((text + self.notes)[:lines])
 
 
+def dark_note(bits: Sequence[int], names: Sequence[str]) -> list[str]:
+    """A sentence where pictures of 16 bits use fewer, and so are nearly black. bits: `photo.bits_used` of each."""
+    used = max(bits)
+    if not 0 < used < 16:
+        return []
+    return [f"{counted(sum(each > 0 for each in bits), 'picture')} nearly black, with {used} of 16 bits used, such as "
+            f"{shown(names[bits.index(used)])}: depth={max(used, 8)} (--depth {max(used, 8)}) makes "
+            f"{2 ** max(used, 8) - 1:,} white. Of 16-bit colour only the upper 8 bits can be read."]
+
+
 def walk(root: Path, report: FolderReport) -> list[tuple[str, int, int, int]]:
     """(relative name with /, bytes, time in ns, permission) of each file that may be a picture."""
     files: list[tuple[str, int, int, int]] = []
+    empty: list[str] = []
 
     def visit(folder: str, prefix: str, above: tuple[str, ...]) -> None:
         real = os.path.realpath(folder)
@@ -64,6 +77,8 @@ def walk(root: Path, report: FolderReport) -> list[tuple[str, int, int, int]]:
         except OSError as error:
             report.skipped.append((prefix.rstrip("/") or ".", f"folder cannot be opened ({error.strerror})"))
             return
+        if prefix and all(entry.name.startswith(".") for entry in entries):
+            empty.append(shown(prefix.rstrip("/")))
         for entry in entries:
             name = prefix + entry.name
             if entry.name.startswith(".") or entry.name.lower() in QUIET:
@@ -85,6 +100,9 @@ def walk(root: Path, report: FolderReport) -> list[tuple[str, int, int, int]]:
                 files.append((name, facts.st_size, facts.st_mtime_ns, stat.S_IMODE(facts.st_mode)))
 
     visit(str(root), "", ())
+    if empty:
+        report.notes.append(f"Empty sub-folders, which make no class: {', '.join(empty[:5])}"
+                            + (f" and {len(empty) - 5:,} more" if len(empty) > 5 else ""))
     return files
 
 

@@ -48,6 +48,8 @@ def grouped(model: nn.Module, images: ImageSet, clusters: int | None = None, see
                              f"{model.clusters}: leave the number out, or name a run of another method.")
         found, fit = assigned(model, images, device)
     else:
+        if len(images) < 2:
+            raise ValueError("a single picture is no group: give two or more.")
         if clusters is None or not 2 <= clusters <= len(images):
             raise ValueError(f"the number of clusters is {clusters}; expected 2 to {len(images)}, the number of "
                              "images: this network has features, and no clusters of its own.")

@@ -6,6 +6,7 @@ and return Python numbers. Those with labels return fractions in [0, 1], not per
 
 from __future__ import annotations
 
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -116,6 +117,7 @@ def kmeans_clusters(train: Tensor, test: Tensor, clusters: int, seed: int = 0,
     Features are centred on the training mean and scaled to length 1.
     """
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     train, test = check_features(train, "train features"), check_features(test, "test features")
     if clusters > len(train):
@@ -124,7 +126,8 @@ def kmeans_clusters(train: Tensor, test: Tensor, clusters: int, seed: int = 0,
     points, queries = (normalize(features - mean).cpu().numpy() for features in (train, test))
     if (points == points[0]).all():  # collapsed: one cluster, and k-means would only warn about it
         return torch.zeros(len(points), dtype=torch.long), torch.zeros(len(queries), dtype=torch.long)
-    with few_threads(points.size):
+    with few_threads(points.size), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of fewer different points than clusters
         # the stub takes n_init for a text, by its default
         means = KMeans(clusters, n_init=restarts, random_state=seed).fit(points)  # pyright: ignore[reportArgumentType]
         first, second = (torch.from_numpy(means.predict(x)).long() for x in (points, queries))

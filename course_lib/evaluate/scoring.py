@@ -30,7 +30,9 @@ def unmeasurable(splits: Splits, clusters: bool = False) -> dict[str, str]:
         ("test has no images", not len(test)),
         ("train has no labels", train.labels is None),
         ("test has no labels", test.labels is None),
-        ("train has one class only", train.labels is not None and len(train.labels.unique()) < 2)) if holds), "")
+        ("train has one class only", train.labels is not None and len(train.labels.unique()) < 2),
+        ("test and train have no class in common", train.labels is not None and test.labels is not None
+         and not torch.isin(test.labels, train.labels).any())) if holds), "")
     picked = ("validation has no images" if not len(validation) else
               "validation has no labels" if validation.labels is None else "")
     reasons = {"knn": why, "linear": why or picked and f"{picked} to pick its penalty on"}

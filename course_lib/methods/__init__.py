@@ -15,7 +15,7 @@ from torch import nn
 
 from course_lib.augment.views import Augment
 from course_lib.methods.base import Method
-from course_lib.models.backbones import build_backbone, options_of
+from course_lib.models.backbones import build_backbone, check_options
 
 # name -> module of this package and class
 METHODS = {
@@ -98,9 +98,7 @@ def build_method(name: str, backbone: str | nn.Module = "convnet", image_size: i
     backbone_options = {**own, **(backbone_options or {})}
     settings: dict[str, Any] = {"method": name, "image_size": image_size, "backbone": None,
                                 "backbone_options": backbone_options, "options": dict(options)}
-    known = options_of(cls)
-    if unknown := [option for option in options if option not in known]:
-        raise ValueError(f"{name} has no option {unknown[0]!r}; it has {', '.join(sorted(known))}")
+    check_options(name, cls, options)
     if isinstance(backbone, str):
         settings["backbone"] = backbone
         backbone = build_backbone(backbone, image_size, **backbone_options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from numbers import Integral, Real
 from typing import Any
 
 from torch import Tensor, nn
@@ -219,6 +220,40 @@ def options_of(cls: type) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in found.items() if name not in ("self", "backbone", "image_size", "name")}
 
 
+PLAIN = {"int": ("a whole number", lambda v: isinstance(v, Integral) and not isinstance(v, bool)),
+         "float": ("a number", lambda v: isinstance(v, Real) and not isinstance(v, bool) and v == v),
+         "bool": ("True or False", lambda v: v in (False, True)),
+         "str": ("a word", lambda v: isinstance(v, str)), "None": ("None", lambda v: v is None)}
+
+
+def check_options(of: str, cls: type, options: dict[str, Any]) -> None:
+    """ValueError for an option that the class of `of` does not have, or of another kind than its annotation says.
+
+    Only numbers, truth values, words, None and tuples of them are looked at; as a text, "no" would count as True.
+    """
+    known = options_of(cls)
+    for name, value in options.items():
+        if name not in known:
+            raise ValueError(f"{of} has no option {name!r}; it has {', '.join(sorted(known)) or 'none'}")
+        kinds = str(known[name].annotation).split(" | ")
+        if not any(_is(value, kind) for kind in kinds):
+            raise ValueError(f"{name} of {of} is {value!r}; expected "
+                             + " or ".join(PLAIN[kind][0] if kind in PLAIN else f"a {kind}" for kind in kinds))
+
+
+def _is(value: Any, kind: str) -> bool:
+    """Whether a value is of the kind that an annotation names; true of what is neither plain nor a tuple of such."""
+    if kind in PLAIN:
+        return PLAIN[kind][1](value)
+    if not kind.startswith("tuple["):
+        return True
+    if not isinstance(value, (tuple, list)):
+        return False
+    kinds = kind[6:-1].split(", ")
+    kinds = kinds[:1] * len(value) if kinds[-1] == "..." else kinds
+    return "[" in kind[6:] or len(kinds) == len(value) and all(map(_is, value, kinds))
+
+
 def build_backbone(name: str = "convnet", image_size: int = 32, **options: Any) -> Backbone:
     """A backbone by name, with its `dim`; options go to its class (depth=, patch=, ...). ValueError for unknown ones.
 
@@ -227,9 +262,7 @@ def build_backbone(name: str = "convnet", image_size: int = 32, **options: Any) 
     if name not in BACKBONES:
         raise ValueError(f"unknown backbone {name!r}: choose one of {', '.join(BACKBONES)}")
     cls = ViT if name in VITS else {"convnet": ConvNet, "amdim-net": UnpaddedNet}.get(name, ResNet)
-    known = options_of(cls)
-    if unknown := [option for option in options if option not in known]:
-        raise ValueError(f"{name} has no option {unknown[0]!r}; it has {', '.join(sorted(known)) or 'none'}")
+    check_options(name, cls, options)
     if name in VITS:
         if options.get("stem"):
             options["stem"] = ConvNet(len(options["stem"]), tuple(options["stem"]))

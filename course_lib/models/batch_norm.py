@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.collectives import all_reduce_sum, world_size
-from course_lib.precision import at_least_float32
+from course_lib.precision import at_least_float32, check_several
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -32,6 +32,8 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
         if self.splits > 1 and self.training:
             return self._forward_split(x)
         use_batch = self.training or mean is None or variance is None
+        if use_batch and x.dim() == 2 and world_size() == 1:
+            check_several(x, "batch norm")
         if visible is None and not (use_batch and world_size() > 1):
             return super().forward(x)
         channel = (1, -1) + (1,) * (x.dim() - 2)

@@ -47,8 +47,8 @@ class MLP(nn.Sequential):
     """
 
     def __init__(self, *widths: int, hidden_bias: bool = True, last_bias: bool = False, last_norm: bool = False):
-        if len(widths) < 2:
-            raise ValueError(f"an MLP needs an input and an output width, got {widths}")
+        if len(widths) < 2 or min(widths) < 1:
+            raise ValueError(f"an MLP needs an input and an output width, all of 1 or more, got {widths}")
         layers: list[nn.Module] = []
         for before, after in zip(widths[:-2], widths[1:-1]):
             layers += [nn.Linear(before, after, bias=hidden_bias), BatchNorm1d(after), nn.ReLU(inplace=True)]

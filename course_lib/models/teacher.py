@@ -16,7 +16,10 @@ def ema_update(target: nn.Module, online: nn.Module, momentum: float) -> nn.Modu
     """target <- momentum * target + (1 - momentum) * online, in place and for *parameters only*; returns target.
 
     Both hold the same parameters in the same order. Buffers (batch norm's running statistics) are left alone.
+    ValueError for a momentum that is no share.
     """
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"momentum is {momentum}; expected the share that stays, from 0 to 1")
     # one kernel for all parameters, for which torch has no public name
     lerp = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
     lerp(list(target.parameters()), list(online.parameters()), 1 - momentum)

@@ -71,7 +71,8 @@ def load(path: str | Path) -> dict:
     """
     state = _read(path)
     if not isinstance(state, dict) or "format" not in state:
-        raise CheckpointError(f"{path} is a file of tensors but not a checkpoint of this course's `fit`")
+        raise CheckpointError(f"{path} is a file of tensors but not a checkpoint of this course's `fit`: give "
+                              "the folder of a run, or the last.pt in it")
     if not isinstance(state["format"], int):
         raise CheckpointError(f"{path} has a 'format' of another program, {state['format']!r}")
     if state["format"] > FORMAT:
@@ -98,11 +99,14 @@ def current_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_backbone(path: str | Path, backbone: nn.Module) -> nn.Module:
-    """`backbone` with the weights of a file of `export`, from this or an earlier version: the backbone.pt of a run.
+    """`backbone` with the weights of a file of `export`, of this or an earlier version: backbone.pt, or a run's folder.
 
     Raises FileNotFoundError where there is none, CheckpointError where it does not fit.
     """
+    path = Path(path) / "backbone.pt" if Path(path).is_dir() else Path(path)
     state = _read(path)
+    if "format" in state:
+        raise CheckpointError(f"{path} is a whole run and not a backbone: give its folder, or the backbone.pt in it")
     inner: Any = backbone.net if hasattr(backbone, "export") else backbone  # of a ResNet, torchvision's part
     try:
         inner.load_state_dict(current_names(state))
@@ -131,7 +135,7 @@ def load_method(path: str | Path) -> Method:
 
 
 # Of the recipe; earlier versions did not write these.
-LATER = ("augmentation", "betas", "image_size", "checksum", "precision")
+LATER = ("augmentation", "other", "betas", "image_size", "checksum", "precision")
 
 
 class Checkpoint:
@@ -144,7 +148,7 @@ class Checkpoint:
                  scaler: torch.amp.GradScaler, device: torch.device, recipe: dict):
         self.path = Path(out) / "last.pt" if out is not None else None
         self.method, self.optimizer, self.scaler, self.device = method, optimizer, scaler, device
-        self.recipe = {"name": type(method).__name__, "augmentation": repr(getattr(method, "augment", None)), **recipe}
+        self.recipe = {"name": type(method).__name__, **views_of(method), **recipe}
         self.late = False  # whether the run began with the earlier schedule: see `Schedule`
 
     def restore(self, total: int | None) -> tuple[int, int | None, History | None]:
@@ -223,10 +227,27 @@ class Checkpoint:
             expected = {**expected, "accumulate": found.get("accumulate")}  # the same blocks, on other ranks
         pairs = [(key, found.get(key), value) for key, value in expected.items()
                  if key in found or key not in LATER]
-        for key, theirs, ours in pairs[:1] + different(state.get("settings"), self.method.settings) + pairs[1:]:
-            if theirs != ours:
-                raise CheckpointError(f"{self.path} is of a run with {key} {theirs!r}, this one has {ours!r}; resume "
-                                      "with the same settings or choose another out folder")
+        refuse(self.path, pairs[:1] + different(state.get("settings"), self.method.settings) + pairs[1:])
+
+
+def refuse(path: str | Path | None, pairs: list[tuple[str, Any, Any]]) -> None:
+    """CheckpointError for the first (name, the run's value, the value now) whose values differ."""
+    for key, theirs, ours in pairs:
+        if theirs != ours:
+            raise CheckpointError(f"{path} is of a run with {key} {theirs!r}, this one has {ours!r}; resume with the "
+                                  "same settings or choose another out folder")
+
+
+def views_of(method: Method) -> dict[str, str]:
+    """What a method's views are, in words, under the names that checkpoints have for them."""
+    return {key: repr(getattr(method, name, None)) for key, name in (("augmentation", "augment"), ("other", "other"))}
+
+
+def shaped(state: dict, method: Method) -> list[tuple[str, Any, Any]]:
+    """What `different` finds between a run and a method, and (name, the run's, the method's) of their views."""
+    views = views_of(method)
+    return different(state.get("settings"), method.settings) + [
+        (key, state.get(key, value), value) for key, value in views.items()]
 
 
 def different(theirs: Any, ours: dict) -> list[tuple[str, Any, Any]]:

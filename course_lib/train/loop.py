@@ -212,12 +212,15 @@ def _length(images: int, batch_size: int, epochs: float | None, steps: int | Non
     if sum(x is not None for x in (epochs, steps, seconds)) != 1:
         raise ValueError("give exactly one of epochs=, steps= or seconds=")
     if images < batch_size:
-        raise ValueError(f"batch_size {batch_size} is larger than the {images} images; use a smaller batch_size")
+        raise ValueError(f"batch_size {batch_size} is larger than the {counted(images, 'image')}; use a smaller "
+                         "batch_size")
     per_epoch = images // batch_size
     if seconds is not None:
-        if not seconds > 0:
+        if not 0 < seconds < float("inf"):
             raise ValueError(f"seconds is {seconds!r}; expected a number above 0")
         return per_epoch, None
+    if epochs is not None and not abs(epochs) < float("inf"):
+        raise ValueError(f"epochs is {epochs!r}; expected a number above 0")
     total = whole_number("steps", steps, 1) if steps is not None else round((epochs or 0) * per_epoch)
     if total < 1:
         raise ValueError(f"nothing to do: {counted(epochs or 0, 'epoch')} of {counted(per_epoch, 'step')}; ask for "

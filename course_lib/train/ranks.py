@@ -34,10 +34,11 @@ class RankLost(RuntimeError):
 def join() -> int:
     """Under torchrun, join the process group (NCCL on GPUs, else gloo); the rank, 0 without torchrun."""
     size = os.environ.get("WORLD_SIZE", "1")
-    if not size.isdecimal() or size != "1" and not all(os.environ.get(name, "").isdecimal() for name in RANKS):
+    if not size.isdecimal() or size != "1" and not (
+            os.environ.get("MASTER_ADDR") and all(os.environ.get(name, "").isdecimal() for name in RANKS)):
         raise ValueError(f"WORLD_SIZE is {size!r} in the environment, which says that torchrun started this, but "
-                         f"{', '.join(RANKS)} are not all numbers there: start it with --processes N, or unset "
-                         "WORLD_SIZE.")
+                         f"MASTER_ADDR and, as numbers, {', '.join(RANKS)} are not all there: start it with "
+                         "--processes N, or unset WORLD_SIZE.")
     if size == "1":
         return 0
     gpu = torch.cuda.is_available()
@@ -55,9 +56,9 @@ def leave() -> None:
 
 def download_once_per_machine(load: Callable[[bool], Any]) -> Any:
     """load(first) on every rank: first on one process of each machine, which downloads; the others read its files."""
+    if world_size() == 1:  # whatever a scheduler left in the environment
+        return load(True)
     first = int(os.environ.get("LOCAL_RANK", 0)) == 0
-    if world_size() == 1:
-        return load(first)
     waiting: Any = dist.new_group(timeout=LOADING, backend="gloo")
     if not first:
         dist.barrier(waiting)

@@ -39,7 +39,8 @@ class Settings:
         for name, lowest in (("batch_size", 1), ("accumulate", 1)):
             whole_number(name, getattr(self, name), lowest)
         for name, fits, expected in (
-                ("lr", self.lr > 0, "a number above 0"), ("weight_decay", self.weight_decay >= 0, "0 or more"),
+                ("lr", 0 < self.lr < math.inf, "a number above 0"),
+                ("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more"),
                 ("warmup", 0 <= self.warmup < 1, "a share of the steps, from 0 to below 1"),
                 ("final_lr", 0 <= self.final_lr <= 1, "a share of lr, from 0 to 1"),
                 ("clip", self.clip > 0, "the largest norm of the gradients, above 0, or None")):

@@ -166,6 +166,7 @@ def test_spark_reports_its_error_beside_both_fillings(pictures, tmp_path, capsys
     ({"train/a": 12, "train/b": 12, "val/a": 2, "val/b": 2, "test": 4}, "test has no labels"),
     ({"train/a": 24, "val/a": 4, "test/a": 4}, "train has one class only"),
     ({"train": 24, "val": 4, "test/a": 4}, "train has no labels"),
+    ({"train/a": 12, "train/b": 12, "val/a": 2, "test/c": 4, "test/d": 4}, "test and train have no class in common"),
     ({"a": 2, "b": 2}, "test has no images"),
 ])
 def test_what_a_folder_cannot_measure_is_said_before_step_1(layout, said, tmp_path, capsys):

@@ -64,6 +64,17 @@ def test_a_clustering_method_says_its_own_groups(pictures):
         grouped(method, images, 5, device="cpu")
 
 
+def test_groups_that_stay_empty_are_said_and_one_picture_is_no_group(network, tmp_path, capsys):
+    """Bug: a warning of scikit-learn's; "expected 2 to 1"."""
+    for number in range(6):
+        Image.new("RGB", (32, 32), (200 * (number % 2), 0, 0)).save(tmp_path / f"{number}.png")
+    words = ("cluster", "--with", network, "-k", 5, "--out", tmp_path / "groups.csv")
+    assert course(*words, tmp_path) == 0
+    said = capsys.readouterr()
+    assert "Of 5 groups 2 have pictures" in said.out and "Warning" not in said.err
+    assert course(*words, tmp_path / "0.png") == 2 and "a single picture is no group" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("more, says", [
     ((), "number of clusters is None; expected 2 to 13"),
     (("-k", 14), "number of clusters is 14; expected 2 to 13"),

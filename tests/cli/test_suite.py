@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from course_lib.cli import suite
 from course_lib.cli.main import main
@@ -49,6 +50,11 @@ def test_the_header_counts_what_was_there(capsys, short, monkeypatch):
 
 
 def test_what_cannot_be_is_a_sentence(tmp_path, capsys):
+    (tmp_path / "one").mkdir()
+    Image.effect_noise((32, 32), 90).save(tmp_path / "one" / "0.png")  # falls to train
+    assert main(["evaluate", "byol", "--suite", "transfer", "--outliers", str(tmp_path / "one"), *SHAPES,
+                 "--data-root", str(tmp_path)]) == 2
+    assert "--outliers takes the test images of" in capsys.readouterr().err
     assert main(["evaluate", "no-such", "--suite", "transfer", *SHAPES]) == 2
     assert "no learned network of that name" in capsys.readouterr().err
     assert main(["evaluate", "byol", "--suite", "transfer", "--clusters", *SHAPES]) == 2

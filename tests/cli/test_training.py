@@ -64,6 +64,16 @@ def test_a_finished_run_says_so_and_more_epochs_is_a_new_schedule(run, tmp_path,
     assert all(0 < (a - b).norm() < 0.2 * a.norm() for a, b in weights if a.ndim > 1)  # went on, not anew
 
 
+@pytest.mark.parametrize("change, says", [
+    (("--set", 'augment={"flip": 0}'), "augment.flip 0.5, this one has 0"), (("--set", "width=16"), "width 8"),
+    (("--set", 'other={"flip": 0}'), "other"), (("--image-size", 48), "image_size 32, this one has 48"),
+])
+def test_more_epochs_are_of_the_same_method_views_and_size(change, says, run, capsys):
+    before = (run / "last.pt").read_bytes()
+    assert course("train", "--resume", "--more-epochs", 1, "--out", run, "--no-evaluate", *change) == 2
+    assert says in capsys.readouterr().err and (run / "last.pt").read_bytes() == before
+
+
 def test_a_folder_is_trained_for_an_epoch_two_more_and_then_there_is_nothing_left(tmp_path, capsys):
     pictures, out, count = make_shapes(40, size=16).images, tmp_path / "run", 0
     for name in ("a", "b"):
@@ -97,6 +107,8 @@ def test_a_folder_is_trained_for_an_epoch_two_more_and_then_there_is_nothing_lef
     (("--set", 'augment={"flip": 0}'), "augment.flip 0.5, this one has 0"),
     (("--image-size", 48), "image_size 32, this one has 48"), (("--backbone-set", "depth=1"), "depth 2, this one"),
     (("--seed", 1), "seed"), (("--steps", 9), "total_steps 4, this one has 9"), (("--limit", 80), "images 64"),
+    (("--set", 'other={"flip": 0}'), "other"), (("--depth", 12), "depth None, this one has 12"),
+    (("--weights", "other.pt"), "weights None, this one has 'other.pt'"),
 ])
 def test_what_shaped_a_run_is_held_to_it(half, change, says, capsys):
     assert course("train", "--resume", "--out", half, "--no-evaluate", *change) == 2
@@ -228,12 +240,85 @@ def test_a_folder_gets_a_size_that_suits_its_pictures(sides, size, tmp_path, cap
     (("--set", "augment=none"), "augment has 'none'; expected fields of Augment"),
     (("--set", 'augment={"jitters": 0}'), "augment has 'jitters'"), (("--set", "foo=1"), "no option 'foo'"),
     (("--batch-size", 0), "batch_size is 0"), (("--batch-size", -4), "batch_size is -4"), (("--lr", -1), "lr is -1"),
-    (("--processes", 0), "--processes is 0"), (("--set", "width=wide"), "cannot be built with"),
+    (("--processes", 0), "--processes is 0"),
+    (("--set", "width=wide"), "width of vicreg is 'wide'; expected a whole number"),
+    (("--set", "covariance=NaN"), "covariance of vicreg is nan; expected a number"),
+    (("--set", 'augment={"scale": [1, 0.2]}'), "scale of the views is (1, 0.2); expected two shares"),
+    (("--set", 'augment={"jitter": 0.4}'), "jitter of the views is 0.4; expected four numbers"),
+    (("--set", 'augment={"flip": "no"}'), "flip of the views is 'no'; expected a share"),
+    (("--set", 'augment={"flip": 2}'), "flip of the views is 2"),
+    (("--backbone-set", "widths=a,b"), "widths of convnet is 'a,b'; expected a tuple[int, ...]"),
+    (("--set", "width=0"), "all of 1 or more"), (("--backbone-set", "depth=deep"), "depth of convnet is 'deep'"),
+    (("--image-size", 0), "size is 0"), (("--epochs", "inf"), "epochs is inf"), (("--epochs", "nan"), "epochs is nan"),
+    (("--seconds", "inf"), "seconds is inf"), (("--lr", "inf"), "lr is inf"), (("--device", "meta"), "unknown device"),
+    (("--batch-size", 1), "batch norm compares images with each other and needs two or more, got 1"),
 ])
 def test_what_cannot_be_is_a_sentence(words, says, tmp_path, capsys):
-    assert course("train", "vicreg", *SMALL, "--steps", 1, "--out", tmp_path / "run", *words) == 2
+    length = () if words[0] in ("--epochs", "--seconds") else ("--steps", 1)
+    assert course("train", "vicreg", *SMALL, *length, "--out", tmp_path / "run", *words) == 2
     assert says in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+@pytest.mark.parametrize("word, value", [("False", False), ("false", False), ("True", True), ("no", None)])
+def test_a_switch_is_a_truth_value_as_the_help_shows_it(word, value, tmp_path, capsys):
+    """Bug: False, as the help prints defaults, was taken for a text, and a text for True."""
+    done = course("train", "byol", "--data", "shapes", "--limit", 64, "--batch-size", 16, "--device", "cpu", "--steps",
+                  1, "--set", f"predictor={word}", "--no-evaluate", "--out", tmp_path / "run")
+    if value is None:
+        assert done == 2 and "predictor of byol is 'no'; expected True or False" in capsys.readouterr().err
+    else:
+        assert done == 0
+        assert checkpoint.load_method(tmp_path / "run").settings["options"]["predictor"] is value
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", str(2**32)])
+def test_a_seed_is_one_that_all_libraries_take(seed, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        course("train", "vicreg", *SMALL, "--steps", 1, "--out", tmp_path / "run", "--seed", seed)
+    assert "expected a whole number from 0 to 4294967295" in capsys.readouterr().err
+
+
+def test_weights_are_those_of_a_run_s_folder_and_not_its_checkpoint(run, tmp_path, capsys):
+    for where, code in ((run, 0), (run / "backbone.pt", 0), (run / "last.pt", 2)):
+        assert course("train", "vicreg", *SMALL, "--steps", 1, "--weights", where, "--out",
+                      tmp_path / where.name) == code
+    assert "last.pt is a whole run and not a backbone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command, more", [("evaluate", ()), ("embed", ()), ("export", ())])
+def test_where_nothing_can_be_written_is_said_first_and_a_run_is_not_written_over(command, more, run, capsys,
+                                                                                 monkeypatch, tmp_path):
+    """Bug: `export RUN --out RUN/last.pt` replaced the run; a folder was refused after the measuring."""
+    from course_lib.cli import commands
+
+    def never(args):
+        raise AssertionError("looked at images before --out")
+
+    monkeypatch.setattr(commands, "trained", never)
+    (tmp_path / "file").touch()
+    before = (run / "last.pt").read_bytes()
+    for out, says in ((run / "last.pt", "a run keeps itself under that name"), (tmp_path, "which is a folder"),
+                      (tmp_path / "file" / "x.pt", "cannot be written")):
+        assert course(command, run, "--out", out, *more) == 2
+        assert says in capsys.readouterr().err
+    assert (run / "last.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("ending", [".json", ".onnx", ".safetensors"])
+def test_an_export_has_not_the_name_of_what_is_written_beside_it(ending, run, tmp_path, capsys):
+    assert course("export", run, "--out", tmp_path / f"net{ending}") == 2
+    assert "the name of a file beside the weights" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_what_a_scheduler_left_in_the_environment_starts_no_processes(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("LOCAL_RANK", "first")
+    assert course("train", "vicreg", *SMALL, "--steps", 1, "--out", tmp_path / "run") == 0
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "0"), ("LOCAL_RANK", "0"), ("MASTER_PORT", "29500")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    assert course("train", "vicreg", *SMALL, "--steps", 1, "--out", tmp_path / "two") == 2
+    assert "MASTER_ADDR" in capsys.readouterr().err
 
 
 def test_half_of_torchruns_environment_is_a_sentence(monkeypatch, capsys, tmp_path):

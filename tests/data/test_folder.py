@@ -544,6 +544,18 @@ def test_classes_that_train_lacks_are_told(tmp_path):
     assert report.notes == ["Classes with pictures in test and none in train: z"]
 
 
+def test_empty_class_folders_are_told(tmp_path):
+    root = tmp_path / "p"
+    for i in range(12):
+        put(root / "ab"[i % 2] / f"{i}.png")
+    for name in ("c", "d ä", "b/inner"):
+        (root / name).mkdir()
+    (root / "d ä" / ".hidden").touch()
+    splits, report = read(root)
+    assert splits.train.classes == ("a", "b")
+    assert report.notes[0] == "Empty sub-folders, which make no class: b/inner, c, d ä"
+
+
 def test_a_test_set_without_labels_is_told(tmp_path):
     root = tmp_path / "p"
     for i in range(40):
@@ -743,6 +755,13 @@ def test_a_damaged_cache_is_made_again(cached, damage):
     assert torch.equal(splits.train.images, first.train.images)
     if damage != "folder":
         assert cached()[2] == 0
+
+
+def test_a_file_in_the_place_of_the_cache_is_no_damaged_cache(tmp_path):
+    put(tmp_path / "p" / "x.png")
+    (tmp_path / "file").touch()
+    notes = read(tmp_path / "p", cache=tmp_path / "file")[1].notes
+    assert any("could not be kept" in note for note in notes) and not any("damaged" in note for note in notes)
 
 
 def test_a_cache_that_cannot_be_written_is_told_once(cached, tmp_path, capsys):

@@ -53,3 +53,13 @@ def test_what_is_no_picture_is_a_sentence(names, said, tmp_path):
     picture(tmp_path / "a.png", 3)
     with pytest.raises(DataError, match=said):
         open_pictures([tmp_path / name for name in names], 4, 5)
+
+
+def test_of_sixteen_bits_only_twelve_used_is_noted_and_can_be_told(tmp_path):
+    """Bug: `look` and `cluster` showed nearly black pictures without a word, and had no --depth."""
+    grey = np.linspace(0, 4095, 32 * 32).reshape(32, 32).astype(np.uint16)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    images, notes = open_pictures([tmp_path / "grey.png"], 32, 10)
+    assert images.images.max() < 20 and len(notes) == 1 and "grey.png: depth=12 (--depth 12)" in notes[0]
+    images, notes = open_pictures([tmp_path / "grey.png"], 32, 10, depth=12)
+    assert images.images.max() == 255 and not notes

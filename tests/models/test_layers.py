@@ -62,6 +62,10 @@ def test_batch_norm_refuses_too_little_and_the_wrong_shape():
         norm(torch.rand(1, 3, 2, 2))
     with pytest.raises(ValueError, match="4"):
         batch_norm.BatchNorm2d(3)(torch.rand(4, 3))
+    one = batch_norm.BatchNorm1d(3)
+    with pytest.raises(ValueError, match="needs two or more, got 1"):
+        one(torch.rand(1, 3))
+    assert one.eval()(torch.rand(1, 3)).shape == (1, 3)
 
 
 def test_converting_keeps_weights_statistics_and_state():

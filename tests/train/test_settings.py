@@ -47,6 +47,8 @@ def test_fit_takes_the_recipe_from_python_too():
     ({"lr": 0.0}, "lr is 0.0; expected a number above 0"),
     ({"lr": -1e-3}, "lr is -0.001"),
     ({"lr": math.nan}, "lr is nan"),
+    ({"lr": math.inf}, "lr is inf"),
+    ({"weight_decay": math.inf}, "weight_decay is inf"),
     ({"weight_decay": -0.1}, "weight_decay is -0.1"),
     ({"warmup": 2}, "warmup is 2; expected a share of the steps"),
     ({"warmup": -0.1}, "warmup is -0.1"),

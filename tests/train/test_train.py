@@ -137,6 +137,7 @@ def test_out_of_memory_is_advice():
     (dict(steps=1, batch_size=64), "batch_size 64 is larger than the 36 images"),
     (dict(steps=1, batch_size=9, accumulate=2), "multiple of ranks x accumulate = 2"),
     (dict(steps=0), "steps is 0; expected a whole number from 1 up"), (dict(epochs=0.01), "nothing to do"),
+    (dict(epochs=float("inf")), "epochs is inf"), (dict(seconds=float("inf")), "seconds is inf"),
     (dict(steps=1, optimizer="adam"), "unknown optimizer 'adam'"),
     (dict(steps=1, precision="int8"), "unknown precision 'int8'"),
     (dict(steps=1, device="gpu"), "unknown device 'gpu'")])
