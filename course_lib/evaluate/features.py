@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -15,7 +15,6 @@ from course_lib.augment.pixels import standardize, to_float
 from course_lib.data.images import ImageSet
 from course_lib.device import pick_device
 from course_lib.evaluate.measures import check_labels
-from course_lib.methods.base import Method
 from course_lib.threads import well_threaded
 
 PIXELS = 32  # raw pixels of larger pictures are averaged down to this
@@ -25,20 +24,21 @@ def embed(model: nn.Module, images: ImageSet | Tensor, batch_size: int = 512, de
           which: Tensor | None = None, bar: str = "") -> Tensor:
     """The representations of `images`: float32 (N, D) on the CPU.
 
-    images: an ImageSet or a tensor (N, 3, H, W), uint8 or float in [0, 1]. model: a method (its `embed` is used) or any
-    module that maps normalised float images (B, 3, H, W) to (B, D). It runs in evaluation mode without gradients; its
-    mode and device are restored afterwards. which: int64 (n,), only these images. bar: what to write before a progress
-    bar; "" for none. ValueError for other shapes.
+    images: an ImageSet or a tensor (N, 3, H, W), uint8 or float in [0, 1]. model: with a backbone and `embed`, as a
+    method has, or any module that maps normalised float images (B, 3, H, W) to (B, D). It runs in evaluation mode
+    without gradients; its mode and device are restored afterwards. which: int64 (n,), only these images. bar: what to
+    write before a progress bar; "" for none. ValueError for other shapes.
     """
     images = images if isinstance(images, Tensor) else images.images
     if images.ndim != 4 or images.shape[1] != 3 or len(images) == 0:
         raise ValueError(f"images must have shape (N, 3, H, W) with N > 0, but have {tuple(images.shape)}.")
     with evaluating(model, pick_device(str(device))) as where, well_threaded(where) as pace:
+        # of a method, also of one that a reader wrote as a plain module
+        own: Callable | None = getattr(model, "embed", None) if hasattr(model, "backbone") else None
         parts = []
         for part in pace.over(_batches(images, which, _fitting(images, batch_size), bar)):
             part = part.to(where)
-            vectors = model.embed(part) if isinstance(model, Method) else model(standardize(part))
-            parts.append(vectors.float().cpu())
+            parts.append((own(part) if own else model(standardize(part))).float().cpu())
     if parts[0].ndim != 2:
         raise ValueError(f"the model gives {tuple(parts[0].shape)} for {len(parts[0])} images; expected "
                          "one vector per image, (B, D). Pool the map, for example with x.mean((2, 3)).")

@@ -17,7 +17,6 @@ from course_lib.data.images import ImageSet, Splits
 from course_lib.evaluate.features import known_causes
 from course_lib.evaluate.measures import variance_rank
 from course_lib.evaluate.probes import _refuse_overlap
-from course_lib.methods.base import Method
 from course_lib.models.backbones import build_backbone
 from course_lib.train.tuning import fine_tune, supervised_control
 from golden.arrays import GOLDEN
@@ -226,8 +225,12 @@ def test_embed_is_the_model_in_eval_mode_and_puts_everything_back():
     torch.testing.assert_close(E.embed(model, image_set(70, "test", 0), device="cpu"), features)
 
 
-def test_embed_uses_a_methods_embed():
-    class Own(Method):
+def test_embed_uses_the_own_embed_also_of_a_method_written_as_a_plain_module():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone = Tiny()
+
         def embed(self, images):
             assert images.dtype == torch.uint8
             return torch.full((len(images), 2), 3.0, dtype=torch.float64)
