@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any
 
 from torch import Tensor, nn
@@ -223,7 +224,7 @@ def options_of(cls: type) -> dict[str, inspect.Parameter]:
 PLAIN = {"int": ("a whole number", lambda v: isinstance(v, Integral) and not isinstance(v, bool)),
          "float": ("a number", lambda v: isinstance(v, Real) and not isinstance(v, bool) and v == v),
          "bool": ("True or False", lambda v: v in (False, True)),
-         "str": ("a word", lambda v: isinstance(v, str)), "None": ("None", lambda v: v is None)}
+         "str": ("a word", lambda v: isinstance(v, (str, PathLike))), "None": ("None", lambda v: v is None)}
 
 
 def check_options(of: str, cls: type, options: dict[str, Any]) -> None:
