@@ -73,8 +73,8 @@ class train:
         parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
         parser.add_argument("--seed", type=seed_number, default=0)
         parser.add_argument("--compile", action="store_true", help="torch.compile the step")
-        parser.add_argument("--weights", metavar="FILE", help="begin with a trained backbone: the backbone.pt of a run "
-                            "with the same --backbone and image size")
+        parser.add_argument("--weights", metavar="FILE", help="begin with a trained backbone: backbone.pt of a run, "
+                            "or its folder, with the same --backbone and image size")
         parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="options",
                             help="an option of the method, such as covariance=4 or mask_ratio=0.75; may be repeated")
         parser.add_argument("--backbone-set", action="append", default=[], metavar="NAME=VALUE",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any
 
 from torch import Tensor, nn
@@ -223,7 +224,7 @@ def options_of(cls: type) -> dict[str, inspect.Parameter]:
 PLAIN = {"int": ("a whole number", lambda v: isinstance(v, Integral) and not isinstance(v, bool)),
          "float": ("a number", lambda v: isinstance(v, Real) and not isinstance(v, bool) and v == v),
          "bool": ("True or False", lambda v: v in (False, True)),
-         "str": ("a word", lambda v: isinstance(v, str)), "None": ("None", lambda v: v is None)}
+         "str": ("a word", lambda v: isinstance(v, (str, PathLike))), "None": ("None", lambda v: v is None)}
 
 
 def check_options(of: str, cls: type, options: dict[str, Any]) -> None:
@@ -237,7 +238,7 @@ def check_options(of: str, cls: type, options: dict[str, Any]) -> None:
             raise ValueError(f"{of} has no option {name!r}; it has {', '.join(sorted(known)) or 'none'}")
         kinds = str(known[name].annotation).split(" | ")
         if not any(_is(value, kind) for kind in kinds):
-            raise ValueError(f"{name} of {of} is {value!r}; expected "
+            raise ValueError(f"{name} is {value!r}; {of} expects "
                              + " or ".join(PLAIN[kind][0] if kind in PLAIN else f"a {kind}" for kind in kinds))
 
 
@@ -248,7 +249,7 @@ def _is(value: Any, kind: str) -> bool:
     if not kind.startswith("tuple["):
         return True
     if not isinstance(value, (tuple, list)):
-        return False
+        return isinstance(value, str) and kind.startswith("tuple[str")  # `--set kinds=light,turn` gives one text
     kinds = kind[6:-1].split(", ")
     kinds = kinds[:1] * len(value) if kinds[-1] == "..." else kinds
     return "[" in kind[6:] or len(kinds) == len(value) and all(map(_is, value, kinds))

@@ -241,14 +241,14 @@ def test_a_folder_gets_a_size_that_suits_its_pictures(sides, size, tmp_path, cap
     (("--set", 'augment={"jitters": 0}'), "augment has 'jitters'"), (("--set", "foo=1"), "no option 'foo'"),
     (("--batch-size", 0), "batch_size is 0"), (("--batch-size", -4), "batch_size is -4"), (("--lr", -1), "lr is -1"),
     (("--processes", 0), "--processes is 0"),
-    (("--set", "width=wide"), "width of vicreg is 'wide'; expected a whole number"),
-    (("--set", "covariance=NaN"), "covariance of vicreg is nan; expected a number"),
+    (("--set", "width=wide"), "width is 'wide'; vicreg expects a whole number"),
+    (("--set", "covariance=NaN"), "covariance is nan; vicreg expects a number"),
     (("--set", 'augment={"scale": [1, 0.2]}'), "scale of the views is (1, 0.2); expected two shares"),
     (("--set", 'augment={"jitter": 0.4}'), "jitter of the views is 0.4; expected four numbers"),
     (("--set", 'augment={"flip": "no"}'), "flip of the views is 'no'; expected a share"),
     (("--set", 'augment={"flip": 2}'), "flip of the views is 2"),
-    (("--backbone-set", "widths=a,b"), "widths of convnet is 'a,b'; expected a tuple[int, ...]"),
-    (("--set", "width=0"), "all of 1 or more"), (("--backbone-set", "depth=deep"), "depth of convnet is 'deep'"),
+    (("--backbone-set", "widths=a,b"), "widths is 'a,b'; convnet expects a tuple[int, ...]"),
+    (("--set", "width=0"), "all of 1 or more"), (("--backbone-set", "depth=deep"), "depth is 'deep'; convnet expects"),
     (("--image-size", 0), "size is 0"), (("--epochs", "inf"), "epochs is inf"), (("--epochs", "nan"), "epochs is nan"),
     (("--seconds", "inf"), "seconds is inf"), (("--lr", "inf"), "lr is inf"), (("--device", "meta"), "unknown device"),
     (("--batch-size", 1), "batch norm compares images with each other and needs two or more, got 1"),
@@ -266,7 +266,7 @@ def test_a_switch_is_a_truth_value_as_the_help_shows_it(word, value, tmp_path, c
     done = course("train", "byol", "--data", "shapes", "--limit", 64, "--batch-size", 16, "--device", "cpu", "--steps",
                   1, "--set", f"predictor={word}", "--no-evaluate", "--out", tmp_path / "run")
     if value is None:
-        assert done == 2 and "predictor of byol is 'no'; expected True or False" in capsys.readouterr().err
+        assert done == 2 and "predictor is 'no'; byol expects True or False" in capsys.readouterr().err
     else:
         assert done == 0
         assert checkpoint.load_method(tmp_path / "run").settings["options"]["predictor"] is value

@@ -84,7 +84,7 @@ def test_the_views_are_grouped_by_image():
 
 def test_what_cannot_be_is_a_sentence():
     for copies in (1, 0, True, 2.5):
-        with pytest.raises(ValueError, match=f"copies is {copies!r}; expected a whole number from 2 up"):
+        with pytest.raises(ValueError, match=f"copies is {copies!r}; (expected|exemplar expects) a whole number"):
             build(copies=copies)
     with pytest.raises(ValueError, match="margin is 0; expected a number above 0"):
         build(margin=0)

@@ -226,7 +226,7 @@ def test_the_host_comes_from_a_run(tmp_path, capsys):
     assert "BYOL has a second encoder" in capsys.readouterr().err
     weights.unlink()  # a resumed run has its host in its checkpoint
     assert main(["train", "--resume", "--out", str(tmp_path / "lenses"), "--no-evaluate"]) == 0
-    for file, says in ((weights, "there is no checkpoint"), (last, "does not hold the weights of this ConvNet")):
+    for file, says in ((weights, "there is no checkpoint"), (last, "is a whole run and not a backbone")):
         capsys.readouterr()
         assert course("lenses", tmp_path / "other", "--weights", file) == 2
         assert says in capsys.readouterr().err
