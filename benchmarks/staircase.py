@@ -10,29 +10,22 @@ Each run is a `course record` of its own. It may be stopped at any time: what is
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from statistics import fmean
 
-from course_lib.cli.record import SWITCHES, climbed, stored
+from course_lib.cli.record import SWITCHES, measured, stored
 from course_lib.files import CHECKOUT
 from course_lib.text import text_table
 
 SEEDS = (0, 1, 2)
 
 
-def of(steps: int, minutes: float, found: list[dict]) -> dict[int, dict]:
-    """seed -> the latest record of so many minutes with the settings that the first `steps` switches make today."""
-    settings = json.loads(json.dumps(climbed(steps)))  # as they are stored
-    return {each["seed"]: each for each in found if each["minutes"] == minutes and each["settings"] == settings}
-
-
 def table(minutes: float, found: list[dict]) -> str:
     """A row for each step of the staircase that has been measured, and what it gains over the row above; Markdown."""
     lines, before = [("switch", "kNN of each seed", "mean", "gain", "linear probe", "views/s")], None
     for steps, name in enumerate(["SimCLR as in lesson 04", *(f"+ {name}" for name in SWITCHES)]):
-        if runs := [run for _, run in sorted(of(steps, minutes, found).items())]:
+        if runs := [run for _, run in sorted(measured(steps, minutes, found).items())]:
             knn = [100 * run["rows"][0]["knn"] for run in runs]
             lines.append((name, " ".join(f"{value:.1f}" for value in knn), f"{fmean(knn):.1f}",
                           "" if before is None else f"{fmean(knn) - before:+.1f}",
@@ -51,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     for seed in SEEDS[:1] if given.dry else SEEDS:
         for steps in range(len(SWITCHES) if given.last else 0, len(SWITCHES) + 1):
-            if given.dry or seed not in of(steps, given.minutes, stored()):
+            if given.dry or seed not in measured(steps, given.minutes, stored()):
                 subprocess.run([sys.executable, "-m", "course_lib", "record", "--minutes", str(given.minutes), "--seed",
                                 str(seed), "--switches", str(steps), "--photographs", given.photographs,
                                 *(["--dry"] if given.dry else [])], check=True, cwd=CHECKOUT)

@@ -153,6 +153,12 @@ def stored() -> list[dict]:
     return json.loads(stored_at().read_text(encoding="utf-8")) if stored_at().exists() else []
 
 
+def measured(switches: int | None, minutes: float, found: list[dict]) -> dict[int, dict]:
+    """seed -> the latest record on a CPU of so many minutes with the first `switches` as they are today, None: all."""
+    settings = json.loads(json.dumps(climbed(switches)))  # as they are stored
+    return {each["seed"]: each for each in found if each["minutes"] == minutes and each["settings"] == settings}
+
+
 def summary(found: dict) -> str:
     """What was trained, for how long and on what, as a table."""
     on = found["measured_on"]

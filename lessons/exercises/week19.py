@@ -43,13 +43,13 @@ def _line(n, theta):
     return torch.linspace(0, 1, n, dtype=theta.dtype)
 
 
-def _bell(*, columns=(0, 1, 2), axis=_line, size=lambda s: s, power=lambda d: d.square(), factor=2.0, lam=True,
-          eps=1e-5, after=lambda a: a):
+def _bell(*, columns=(0, 1, 2), axis=_line, size=lambda s: s, power=lambda d: d.square(), join=torch.add, factor=2.0,
+          lam=True, eps=1e-5, after=lambda a: a):
     """The right one, or with one thing changed."""
     def answer(theta, height, width, sharpness=0.05):
         row, column, spread = (theta[:, i, None, None] for i in columns)
         y, x = axis(height, theta)[None, :, None], axis(width, theta)[None, None, :]
-        distance = power(y - row) + power(x - column)
+        distance = join(power(y - row), power(x - column))
         return after((-distance / (factor * (sharpness if lam else 1) * size(spread) + eps)).exp())
 
     return answer
@@ -90,6 +90,13 @@ first = Exercise(
             _bell(power=lambda d: d.abs()),
             "The exponent holds the *squared* distance, a sum of two squares. With plain differences the map has a "
             "sharp tip."),
+        "the squares multiplied": (
+            _bell(join=torch.mul),
+            "You multiply the two squares: the map is 1 in the whole row and column of its centre. A squared distance is "
+            "their sum."),
+        "the rows alone": (
+            _bell(join=lambda rows, columns: rows + 0 * columns),
+            "Your map does not fall off along a row: the squared distance of the columns is missing."),
         "the size squared": (
             _bell(size=lambda s: s.square()),
             "delta is already what stands below the squared distance, as a variance does. Do not square it."),

@@ -194,7 +194,7 @@ def test_what_a_folder_cannot_measure_is_said_before_step_1(layout, said, tmp_pa
     (("train", "dino", "--data", "shapes", "--limit", 300, "--steps", 1, "--backbone", "vit-tiny", "--backbone-set",
       "stem=8,8,8"), "patch"),
     (("train", "vicreg", "--data", "shapes", "--limit", 100, "--steps", 1), "batch_size"),
-    (("train", "spark", "--data", "shapes", "--limit", 300, "--steps", 1, "--backbone", "vit-tiny"), "stages"),
+    (("train", "spark", "--data", "shapes", "--limit", 300, "--steps", 1, "--backbone", "vit-tiny"), "feature maps"),
 ])
 def test_mistakes_are_sentences(words, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
