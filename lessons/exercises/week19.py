@@ -92,8 +92,8 @@ first = Exercise(
             "sharp tip."),
         "the squares multiplied": (
             _bell(join=torch.mul),
-            "You multiply the two squares: the map is 1 in the whole row and column of its centre. A squared distance is "
-            "their sum."),
+            "You multiply the two squares: the map is 1 in the whole row and column of its centre. Distances squared "
+            "are added."),
         "the rows alone": (
             _bell(join=lambda rows, columns: rows + 0 * columns),
             "Your map does not fall off along a row: the squared distance of the columns is missing."),
