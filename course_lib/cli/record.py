@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,18 +16,16 @@ from typing import Any
 from course_lib.files import lessons_folder, write_text
 from course_lib.text import text_table
 
-BEGAN = "COURSE_RECORD_BEGAN"  # for the processes that the command starts: when it began
-SPARE = 0.02                   # of the time, as the speed is measured at the start
-# groups of settings: processes, backbone and its options, fit's, SimCLR's, its views'
-START = {"processes": 1, "backbone": "convnet", "network": {}, "fit": {}, "method": {}, "views": {}}
+SPARE = 0.02  # of the time, as the speed is measured at the start
+# groups of settings: backbone and its options, fit's, SimCLR's, its views'
+START = {"backbone": "convnet", "network": {}, "fit": {}, "method": {}, "views": {}}
 SWITCHES: dict[str, dict[str, Any]] = {
-    "two processes of one thread": {"processes": 2},
     "four views of each image": {"method": {"count": 4}},
     "crops from .2": {"views": {"scale": (0.2, 1.0)}},
     "temperature .1": {"method": {"temperature": 0.1}},
     "24 pixels for 60 % of the steps": {"method": {"early": (0.6, 24)}},
 }
-GPU = {"processes": 1, "backbone": "resnet18", "network": {}, "fit": {"batch_size": 512, "lr": 2e-3, "compile": True},
+GPU = {"backbone": "resnet18", "network": {}, "fit": {"batch_size": 512, "lr": 2e-3, "compile": True},
        "method": {"count": 4, "temperature": 0.1, "hidden": 2048}, "views": {"scale": (0.2, 1.0)}}
 
 
@@ -40,7 +37,7 @@ class record:
     each part of it is worth.
 
     examples:
-      course record                                        (five minutes; two processes, a thread each)
+      course record                                        (five minutes)
       course record --minutes 30 --photographs FOLDER      (with train/CLASS and test/CLASS)
       course record --minutes 10 --device cuda             (a ResNet-18 on a GPU)
     """
@@ -59,23 +56,14 @@ class record:
 
     @staticmethod
     def run(args: argparse.Namespace) -> int:
-        began = float(os.environ.get(BEGAN, time.time()))
+        began = time.time()
         settings, where = GPU if args.device == "cuda" else climbed(args.switches), stored_at()
-        if settings["processes"] > 1 and "WORLD_SIZE" not in os.environ:
-            from course_lib.cli.training import start_processes
-
-            os.environ |= {BEGAN: repr(began), "CUDA_VISIBLE_DEVICES": ""}  # on a CPU, also where there is a GPU
-            return start_processes(settings["processes"])
-
         from course_lib.cli.common import measure
         from course_lib.data.loading import load
         from course_lib.runs.origin import provenance
         from course_lib.train.loop import fit
-        from course_lib.train.ranks import download_once_per_machine, join
 
-        rank = join()
-        splits = download_once_per_machine(lambda first: load(args.photographs, progress=first,
-                                                              limit=60 if args.dry else None))
+        splits = load(args.photographs, limit=60 if args.dry else None)
         method, device = built(settings, args.seed), args.device
         given = dict(settings["fit"])
         if args.dry:
@@ -89,7 +77,7 @@ class record:
             given["seconds"] = left
         history = fit(method, splits.train, seed=args.seed, device=device, **given)
         took = time.time() - began
-        if rank or history.interrupted:
+        if history.interrupted:
             return 0
         rows = measure(method, splits, "SimCLR", device)
         found = {"minutes": args.minutes, "seed": args.seed, "device": args.device, "switches": named(args),
@@ -168,7 +156,7 @@ def summary(found: dict) -> str:
         ("network", f"{found['settings']['backbone']}, {found['parameters'] / 1e6:.2f} M parameters, "
                     f"{found['flops'] / 1e6:.0f} MFLOP an image"),
         ("switches", "; ".join(found["switches"]) or "none"),
-        ("machine", f"{on['device']}, {on['cpu']}, {on['cores']} cores, {on['system']}; processes x threads: "
-                    f"{found['settings']['processes']} x {on['threads']}"),
+        ("machine", f"{on['device']}, {on['cpu']}, {on['cores']} cores, {on['system']}; "
+                    f"threads: {on['threads']}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in on["versions"].items())),
         ("commit", str(on["commit"]))])

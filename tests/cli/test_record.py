@@ -42,16 +42,15 @@ def test_the_recipe_as_it_is_can_be_built_at_every_step():
     assert record.climbed(0)["method"] == record.climbed(0)["fit"] == {}, "the staircase begins with lesson 04's recipe"
 
 
-@pytest.mark.parametrize("device, ranks", [("cpu", 2), ("cuda", 1)])
-def test_a_dry_run_trains_scores_and_stores_nothing(device, ranks):
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_dry_run_trains_scores_and_stores_nothing(device):
     there = record.stored_at().exists() and record.stored_at().read_bytes()
     words = ["record", "--dry", "--device", device, "--photographs", "shapes"]
     done = subprocess.run([sys.executable, "-m", "course_lib", *words], capture_output=True, text=True, timeout=300,
                           env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
-    for part in ("SimCLR", "random encoder", "raw pixels", "3 steps", "commit", "torch ", "linear probe"):
+    for part in ("SimCLR", "random encoder", "raw pixels", "3 steps", "threads: 1", "commit", "torch ", "linear probe"):
         assert part in done.stdout
-    assert f"{ranks} x 1" in done.stdout and done.stdout.count("3 steps") == 1, "only one rank scores"
     assert (record.stored_at().exists() and record.stored_at().read_bytes()) == there
 
 
