@@ -8,8 +8,8 @@ Two views of N images give embeddings Z, Z' in R^(N x D), neither normalised nor
     v(Z)     = mean over d of max(0, 1 - sqrt(Var(z_d) + 1e-4))       variance, Var with N - 1
     c(Z)     = sum over i != j of Cov(Z)_ij^2 / D                     covariance, Cov with N - 1
 
-This is the *code's* objective (facebookresearch/vicreg, main_vicreg.py), to which 25 / 25 / 1 belong. The paper writes
-s without the 1/D and v without the half.
+This is the *code's* objective (facebookresearch/vicreg, main_vicreg.py), to which 25 / 25 / 1 belong. The paper's
+formula has s without the 1/D and v without the half; its Algorithm 1 has the 1/D, but not the half.
 
 What other implementations get wrong: the sum instead of the mean of the two variance terms; off-diagonal squares not
 divided by D; epsilon outside the root, whose slope is then infinite at collapse; the biased variance; N taken from the
