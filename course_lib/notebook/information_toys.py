@@ -67,8 +67,8 @@ def train_critic(name: str, draw: Callable[[], tuple[Tensor, Tensor]], inputs: i
 
 
 @torch.no_grad()
-def readings(critic: Callable[[Tensor, Tensor], Tensor], draw: Callable[[], tuple[Tensor, Tensor]],
-             estimate: Estimate, batches: int = 200) -> Tensor:
+def estimates(critic: Callable[[Tensor, Tensor], Tensor], draw: Callable[[], tuple[Tensor, Tensor]],
+              estimate: Estimate, batches: int = 200) -> Tensor:
     """What an estimator reads on fresh batches, (batches,) in nats."""
     return torch.stack([estimate(critic(*draw())) for _ in range(batches)])
 
@@ -86,7 +86,7 @@ def read_gaussians(names: Sequence[str], truths: Sequence[float], dim: int, n: i
         torch.manual_seed(seed)
         critic = train_critic(names[0], draw, dim, steps)
         for name in names:
-            read = readings(critic, draw, ESTIMATORS[name], batches)
+            read = estimates(critic, draw, ESTIMATORS[name], batches)
             found.append({"name": f"{name}, {nats:g} nats", "kind": "method", "estimator": name, "truth": nats,
                           "reading": float(read.mean()), "spread": float(read.std())})
     return found
@@ -218,7 +218,7 @@ def train_rows(seed: int, weight: float, count: int = 4, steps: int = 1000, batc
         optimizer.step()
     with torch.no_grad():
         fresh = lambda: rows_of_digits(batch, count, generator, test=True)[:2]  # noqa: E731
-        reading = float(readings(critic, fresh, mi.infonce, 20).mean())
+        reading = float(estimates(critic, fresh, mi.infonce, 20).mean())
         return reading, probed(critic.of_x, count, generator)
 
 

@@ -52,7 +52,7 @@ def moments(runs: Mapping[str, Sequence[tuple[int, Scores]]], chosen: str, at: i
 
 
 @drawn
-def readings(runs: Mapping[str, Sequence[tuple[int, Mapping[str, Tensor]]]], chosen: str) -> Figure:
+def moments_over_steps(runs: Mapping[str, Sequence[tuple[int, Mapping[str, Tensor]]]], chosen: str) -> Figure:
     """Mean scores of a run over its steps, with a standard deviation to either side; others pale.
 
     runs: name -> (step, `imco.score_moments`) of each look. Left: positive scores; right: negative ones.
