@@ -116,9 +116,9 @@ class SimCLR(TwoViewMethod):
             check_several(views[0], "SimCLR")
         # all views through the network at once: batch norm's statistics are those of all
         z = self.head(self.backbone(standardize(torch.cat(list(views)))))  # (2N, out), or (count * N, out)
-        a, b, *more = z.chunk(len(views))  # (N, out) each
-        parts = (supcon_loss(torch.stack([a, b, *more], 1), temperature=self.temperature) if more else
-                 nt_xent(a, b, self.temperature))
+        each = z.chunk(len(views))  # (N, out)
+        parts = (nt_xent(each[0], each[1], self.temperature) if len(each) == 2 else
+                 supcon_loss(torch.stack(each, 1), temperature=self.temperature))
         return {**parts, "embedding": normalize(z.detach()), "views_per_image": len(views)}
 
 
