@@ -6,7 +6,7 @@ import math
 from typing import Any, Required, TypedDict
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 _torch: Any = torch  # its _foreach functions, which type checkers take for private
 
@@ -77,6 +77,65 @@ class LARS(torch.optim.Optimizer):
         return loss
 
 
+class Muon(torch.optim.Optimizer):
+    """Momentum whose matrices are made orthogonal (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
+
+    For a matrix p with gradient g, a kernel being (out, in * height * width):
+
+        m <- momentum * m + (1 - momentum) * g;   u = momentum * m + (1 - momentum) * g      (Nesterov's look ahead)
+        p <- p - lr * (weight_decay * p + 0.2 * sqrt(longer side) * orthogonal(u))
+
+    so that all directions of u are equally large, and the step has the size that Adam's usually has, at the same lr (Liu
+    et al. 2025, arXiv 2502.16982). Vectors and scalars, which have no directions to make equal, take Adam's step.
+    """
+
+    def __init__(self, params, lr: float, momentum: float = 0.95, betas: tuple[float, float] = (0.9, 0.95),
+                 weight_decay: float = 0.0):
+        super().__init__(params, dict(lr=lr, momentum=momentum, betas=betas, weight_decay=weight_decay))
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                update = self._turned(p, group["momentum"]) if p.ndim > 1 else self._adam(p, *group["betas"])
+                p.add_(update, alpha=-group["lr"])
+        return loss
+
+    def _turned(self, p: Tensor, momentum: float) -> Tensor:
+        state = self.state[p]
+        mean = state.setdefault("mean", torch.zeros_like(p)).lerp_(p.grad, 1 - momentum)
+        update = orthogonal(p.grad.lerp(mean, momentum).flatten(1))
+        return (0.2 * max(update.shape) ** 0.5 * update).view_as(p)
+
+    def _adam(self, p: Tensor, beta1: float, beta2: float) -> Tensor:
+        state = self.state[p]
+        state["steps"] = steps = state.get("steps", 0) + 1
+        mean = state.setdefault("mean", torch.zeros_like(p)).lerp_(p.grad, 1 - beta1)
+        square = state.setdefault("square", torch.zeros_like(p)).lerp_(p.grad.square(), 1 - beta2)
+        return mean / (1 - beta1**steps) / (square / (1 - beta2**steps)).sqrt().add_(1e-8)
+
+
+def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
+    """(R, C) -> (R, C): U V^T of its singular value decomposition U S V^T, roughly: singular values from 0.7 to 1.2.
+
+    By Newton and Schulz's iteration, which needs matrix products only, in bfloat16. Its coefficients, from the post, let
+    small singular values grow fastest instead of reaching 1 exactly. A matrix of zeros stays one.
+    """
+    x = (matrix.T if matrix.shape[0] > matrix.shape[1] else matrix).bfloat16()
+    x = x / (x.norm() + 1e-7)
+    for _ in range(rounds):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return (x.T if matrix.shape[0] > matrix.shape[1] else x).to(matrix.dtype)
+
+
 def parameter_groups(module: nn.Module, weight_decay: float, exempt: bool = True,
                      spare: tuple[str, ...] = ()) -> list[Group]:
     """Two groups: matrices and kernels, which decay; biases, norms, other vectors and scalars, which do not.
@@ -133,19 +192,24 @@ def position_bias_groups(module: nn.Module, weight_decay: float, scale: float) -
     return rest + ([Group(params=tables, weight_decay=weight_decay, adapt=True, lr_scale=scale)] if tables else [])
 
 
-OPTIMIZERS = ("adamw", "sgd", "lars", "lars-simclr", "larc")
+OPTIMIZERS = ("adamw", "muon", "sgd", "lars", "lars-simclr", "larc")
+
+
+ADAMS = ("adamw", "muon")  # with betas, and a learning rate that does not depend on the batch size
 
 
 def build_optimizer(name: str, groups: list[Group], lr: float, **options) -> torch.optim.Optimizer:
-    """"adamw", "sgd" (momentum 0.9), "lars", "lars-simclr" or "larc", fused where torch can; ValueError for others."""
+    """"adamw", "muon", "sgd" (momentum 0.9), "lars", "lars-simclr" or "larc", fused where torch can; ValueError for others."""
     if name not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {name!r}: choose one of {', '.join(OPTIMIZERS)}")
     lars = name.startswith("lar")
-    known = ("params", "weight_decay", *(("adapt",) if lars else ("betas",) if name == "adamw" else ()))
+    known = ("params", "weight_decay", *(("adapt",) if lars else ("betas",) if name in ADAMS else ()))
     kept = [{key: value for key, value in group.items() if key in known} for group in groups]
     if lars:
         flavour = {"lars-simclr": "simclr", "larc": "larc"}.get(name, "torch")
         return LARS(kept, lr=lr, flavour=flavour, **options)
+    if name == "muon":
+        return Muon(kept, lr=lr, **options)
     fused = groups[0]["params"][0].device.type in ("cuda", "cpu")
     if name == "adamw":
         return torch.optim.AdamW(kept, lr=lr, fused=fused, **{"betas": (0.9, 0.95), **options})

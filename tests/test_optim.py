@@ -101,7 +101,7 @@ def test_biases_and_norms_neither_decay_nor_adapt_by_default():
     assert sum(len(g["params"]) for g in optim.parameter_groups(method, 0.1)) == len(list(method.expander.parameters()))
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd", "lars", "lars-simclr"])
+@pytest.mark.parametrize("name", ["adamw", "muon", "sgd", "lars", "lars-simclr"])
 def test_decay_alone_shrinks_matrices_only(name):
     module = nn.Linear(4, 4)
     nn.init.ones_(module.weight), nn.init.ones_(module.bias)
@@ -124,6 +124,77 @@ def test_lars_closure_and_missing_gradients():
     opt = optim.LARS([a, b], lr=0.1)
     loss = opt.step(lambda: (a.sum().backward(), a.sum())[1])
     assert loss.item() == 4 and not torch.equal(a, torch.ones(2, 2)) and torch.equal(b, torch.ones(2, 2))
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (5, 40), (40, 5), (8, 3, 3, 3)])
+def test_orthogonal_turns_as_the_singular_vectors_do(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).flatten(1)
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    found = optim.orthogonal(matrix)
+    assert found.dtype == matrix.dtype and found.shape == matrix.shape
+    values = torch.linalg.svdvals(found)
+    assert 0.6 < values.min() and values.max() < 1.3
+    turned = u.T @ found @ v.T  # nearly diagonal: no singular vector is turned away
+    assert (turned - turned.diag().diag()).abs().max() < 0.05
+    assert torch.equal(optim.orthogonal(torch.zeros(3, 4)), torch.zeros(3, 4))
+
+
+def muon_by_hand(p, grads, lr, decay):
+    """Muon on one matrix as the docstring has it, with Newton and Schulz's iteration number by number."""
+    mean = torch.zeros_like(p)
+    for g in grads:
+        mean = 0.95 * mean + 0.05 * g
+        look = 0.95 * mean + 0.05 * g
+        tall = look.flatten(1).shape[0] > look.flatten(1).shape[1]
+        x = (look.flatten(1).T if tall else look.flatten(1)).bfloat16()
+        x = x / (x.norm() + 1e-7)
+        for _ in range(5):
+            square = x @ x.T
+            x = 3.4445 * x + (-4.7750 * square + 2.0315 * (square @ square)) @ x
+        step = 0.2 * max(x.shape) ** 0.5 * (x.T if tall else x).float()
+        p = p - lr * (decay * p + step.reshape(p.shape))
+    return p
+
+
+def test_muon_by_hand_with_adam_for_vectors():
+    torch.manual_seed(0)
+    start = {"kernel": torch.randn(6, 2, 3, 3), "tall": torch.randn(7, 3), "bias": torch.randn(5)}
+    grads = {name: [torch.randn_like(p) for _ in range(3)] for name, p in start.items()}
+    ours, adam = ({name: nn.Parameter(p.clone()) for name, p in start.items()} for _ in range(2))
+    steps = [optim.build_optimizer("muon", [dict(params=[ours["kernel"], ours["tall"]], weight_decay=0.1),
+                                            dict(params=[ours["bias"]], weight_decay=0.0)], lr=0.01),
+             torch.optim.AdamW([adam["bias"]], lr=0.01, betas=(0.9, 0.95), weight_decay=0.0)]
+    for k in range(3):
+        for name in start:
+            ours[name].grad, adam[name].grad = grads[name][k].clone(), grads[name][k].clone()
+        for opt in steps:
+            opt.step()
+    for name in ("kernel", "tall"):
+        torch.testing.assert_close(ours[name].data, muon_by_hand(start[name], grads[name], 0.01, 0.1),
+                                   rtol=0, atol=1e-6)
+    torch.testing.assert_close(ours["bias"].data, adam["bias"].data, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
+def test_muon_is_torchs_on_matrices():
+    torch.manual_seed(0)
+    ours, theirs = nn.Linear(9, 4, bias=False), nn.Linear(9, 4, bias=False)
+    theirs.load_state_dict(ours.state_dict())
+    opts = (optim.Muon(ours.parameters(), lr=0.02, weight_decay=0.1),
+            torch.optim.Muon(theirs.parameters(), lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"))
+    for _ in range(4):
+        ours.weight.grad = torch.randn_like(ours.weight)
+        theirs.weight.grad = ours.weight.grad.clone()
+        for opt in opts:
+            opt.step()
+    torch.testing.assert_close(ours.weight.data, theirs.weight.data, rtol=0, atol=1e-6)
+
+
+def test_muon_takes_a_closure_and_leaves_alone_what_has_no_gradient():
+    a, b = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2, 2))
+    opt = optim.Muon([a, b], lr=0.1)
+    assert opt.step(lambda: (a.sum().backward(), a.sum())[1]).item() == 4
+    assert not torch.equal(a, torch.ones(2, 2)) and torch.equal(b, torch.ones(2, 2))
 
 
 def test_larc_is_apexs_around_sgd():

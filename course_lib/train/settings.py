@@ -7,20 +7,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from course_lib.methods.base import Method
-from course_lib.optim import OPTIMIZERS
+from course_lib.optim import ADAMS, OPTIMIZERS
 
 # learning rate and weight decay of each optimizer; per 256 images for SGD and LARS
-DEFAULTS = {"adamw": {"lr": 1e-3, "weight_decay": 0.05}, "sgd": {"lr": 0.06, "weight_decay": 5e-4},
-            "lars": {"lr": 0.3, "weight_decay": 1e-6}, "larc": {"lr": 0.6, "weight_decay": 1e-6}}
+DEFAULTS = {"adamw": {"lr": 1e-3, "weight_decay": 0.05}, "muon": {"lr": 3e-3, "weight_decay": 0.05},
+            "sgd": {"lr": 0.06, "weight_decay": 5e-4}, "lars": {"lr": 0.3, "weight_decay": 1e-6},
+            "larc": {"lr": 0.6, "weight_decay": 1e-6}}
 
 
 @dataclass(frozen=True)
 class Settings:
     """What `fit` trains with. ValueError for what cannot be.
 
-    batch_size: images per update. lr: absolute for adamw, per 256 images for the others. warmup: share of the steps.
-    final_lr: share of lr. clip: the largest norm of all gradients, inf for none. accumulate: parts that a batch is
-    computed in. betas: AdamW's; a method's recipe has its paper's.
+    batch_size: images per update. lr: absolute for adamw and muon, per 256 images for the others. warmup: share of
+    the steps. final_lr: share of lr. clip: the largest norm of all gradients, inf for none. accumulate: parts that a
+    batch is computed in. betas: Adam's; a method's recipe has its paper's.
     """
 
     optimizer: str = "adamw"
@@ -65,17 +66,17 @@ class Settings:
     @property
     def peak_lr(self) -> float:
         """The highest learning rate, for this batch size."""
-        return self.lr if self.optimizer == "adamw" else self.lr * self.batch_size / 256
+        return self.lr if self.optimizer in ADAMS else self.lr * self.batch_size / 256
 
     @property
     def group(self) -> dict[str, Any]:
         """What each group of parameters is given beside its own (see `optim.Group`)."""
-        return {"betas": tuple(self.betas)} if self.optimizer == "adamw" else {}
+        return {"betas": tuple(self.betas)} if self.optimizer in ADAMS else {}
 
     def record(self) -> dict[str, Any]:
-        """Plain values for a checkpoint; clip None if there is none, betas only of AdamW."""
+        """Plain values for a checkpoint; clip None if there is none, betas only of Adam's."""
         plain = {**asdict(self), "clip": None if math.isinf(self.clip) else self.clip, "betas": tuple(self.betas)}
-        return plain if self.optimizer == "adamw" else {name: plain[name] for name in plain if name != "betas"}
+        return plain if self.optimizer in ADAMS else {name: plain[name] for name in plain if name != "betas"}
 
 
 def whole_number(name: str, value: Any, lowest: int) -> int:

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 # ---------------------------------------------------------------- resume
 @pytest.mark.parametrize("build, optimizer, precision", [
     (vicreg, "adamw", "float32"), (vicreg, "adamw", "bfloat16"), (vicreg, "sgd", "float32"),
-    (vicreg, "lars", "float32"), (vicreg, "lars-simclr", "float32"), (spark, "adamw", "float32"),
+    (vicreg, "muon", "float32"), (vicreg, "lars", "float32"), (vicreg, "lars-simclr", "float32"), (spark, "adamw", "float32"),
     (spark, "lars", "bfloat16")])
 @pytest.mark.parametrize("cut", [1, 6])  # the first step; the middle of the second epoch (4 steps each)
 def test_resume_is_bit_exact(tmp_path, build, optimizer, precision, cut):

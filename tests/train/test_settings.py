@@ -26,7 +26,7 @@ def test_a_recipe_of_another_optimizer_means_nothing():
 
 
 def test_rates_of_sgd_and_lars_are_per_256_images():
-    for optimizer, factor in (("adamw", 1.0), ("sgd", 0.25), ("lars", 0.25), ("lars-simclr", 0.25)):
+    for optimizer, factor in (("adamw", 1.0), ("muon", 1.0), ("sgd", 0.25), ("lars", 0.25), ("lars-simclr", 0.25)):
         assert Settings(optimizer=optimizer, lr=0.4, batch_size=64).peak_lr == pytest.approx(0.4 * factor)
 
 
