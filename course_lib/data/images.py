@@ -145,13 +145,11 @@ class Batch:
     """The input of a method's `views`: images uint8 (B, 3, H, W), indices in the set and labels int64 (B,).
 
     source: all images of the set, uint8 (N, 3, H, W), wherever they are: for methods that pair images of the set.
-    progress: the share of the run's steps before this one.
     """
     images: Tensor
     indices: Tensor
     labels: Tensor | None = None
     source: Tensor | None = None
-    progress: float = 0.0
 
     def others(self, indices: Tensor) -> Tensor:
         """The images of the set at `indices`, int64 (n,), on the batch's device; ValueError for a batch of no set."""

@@ -112,12 +112,12 @@ def fit(method: Method, images: ImageSet, *, epochs: float | None = None, steps:
             method.on_epoch(step // per_epoch)
         opt.zero_grad(set_to_none=True)
         for part, (batch, generator) in enumerate(batches(step)):
-            last, batch.progress = part == use.accumulate - 1, step / max(1, total)
+            last = part == use.accumulate - 1
             with step_module.no_sync() if isinstance(step_module, DDP) and not last else nullcontext():
                 with torch.no_grad():
                     views = method.views(batch, generator)
                 with autocast():
-                    parts = run(views, batch.progress)
+                    parts = run(views, step / max(1, total))
                 scaler.scale(parts["loss"] / use.accumulate).backward()
         scaler.unscale_(opt)  # hooks see the true gradients
         if use.clip < float("inf"):

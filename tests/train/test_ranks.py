@@ -525,11 +525,10 @@ def compute(case: Case) -> dict:
 
 # ---------------------------------------------------------------- fit over ranks
 class PlainSimCLR(SimCLR):
-    """Four views, which are small at first; functions of the image alone."""
+    """Four views; functions of the image alone."""
 
     def views(self, batch, generator):
         images = to_float(batch.images).double()
-        images = images[..., ::2, ::2] if batch.progress < 0.5 else images
         return [images, images.flip(3) * 0.8 + 0.1, images.flip(2), images.roll(3, 3)]
 
 

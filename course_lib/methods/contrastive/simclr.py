@@ -18,7 +18,6 @@ logarithm of a mean instead of the mean of logarithms; negatives of one rank onl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -82,8 +81,7 @@ class SimCLR(TwoViewMethod):
     views; the paper's has jitter (.8, .8, .8, .2) times a strength (1, on CIFAR 0.5) and, on large images, blur.
 
     Not in the paper: count, the views of an image; of more than two each has all the others of its image as partners
-    (`supcon_loss` without labels), the second to the last are of kind `other`. early: (share, pixels), for this share
-    of the steps the views are only so large (0: never).
+    (`supcon_loss` without labels), the second to the last are of kind `other`.
     """
 
     title = "SimCLR"
@@ -93,7 +91,7 @@ class SimCLR(TwoViewMethod):
 
     def __init__(self, backbone: Backbone, image_size: int = 32, hidden: int = 512, out: int = 128, layers: int = 2,
                  temperature: float = 0.2, augment: Augment | None = None, other: Augment | None = None,
-                 count: int = 2, early: tuple[float, int] = (0.0, 0)):
+                 count: int = 2):
         super().__init__()
         self.backbone = backbone
         self.head = projection_head(backbone.dim, hidden, out, layers)
@@ -102,14 +100,10 @@ class SimCLR(TwoViewMethod):
         self.other = other or self.augment
         if count < 2:
             raise ValueError(f"count is {count!r}; expected two views of each image or more")
-        self.count, self.early = count, early
+        self.count = count
 
     def views(self, batch: Batch, generator: torch.Generator) -> list[Tensor]:
-        kinds = [self.augment, *[self.other] * (self.count - 1)]
-        share, pixels = self.early
-        if batch.progress < share:
-            kinds = [replace(kind, size=pixels) for kind in kinds]
-        return many_views(batch.images, kinds, generator)
+        return many_views(batch.images, [self.augment, *[self.other] * (self.count - 1)], generator)
 
     def loss(self, views: Sequence[Tensor], progress: float = 0.0) -> dict[str, Any]:
         if world_size() == 1:
