@@ -26,6 +26,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "views of 24 pixels": {"views": {"size": 24}},
     "Muon": {"fit": {"optimizer": "muon", "lr": 3e-3, "weight_decay": 1e-4}},
     "a whitened first layer": {"whitened": True},
+    "all layers twice as wide": {"network": {"widths": (64, 128, 256)}},
 }
 GPU = {"backbone": "resnet18", "network": {}, "whitened": False, "fit": {"batch_size": 512, "lr": 2e-3, "compile": True},
        "method": {"count": 4, "temperature": 0.1, "hidden": 2048}, "views": {"scale": (0.2, 1.0)}}
@@ -83,8 +84,10 @@ class record:
             return 0
         rows = measure(method, splits, "SimCLR", device, probe_limit=None)  # all labels
         found = {"minutes": args.minutes, "seed": args.seed, "device": args.device, "switches": named(args),
-                 "settings": settings, "seconds": took, "steps": history.steps, "views_per_second":
-                 history.views_per_second, **size_of(method.backbone), "rows": rows, "measured_on": provenance(device)}
+                 "settings": settings, "seconds": took, "steps": history.steps,
+                 "views": history.steps * history.batch_size * method.count,
+                 "views_per_second": history.views_per_second, **size_of(method.backbone), "rows": rows,
+                 "measured_on": provenance(device)}
         print(summary(found))
         if not args.dry:
             write_text(where, json.dumps([*stored(), found], indent=1) + "\n")
