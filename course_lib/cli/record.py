@@ -122,7 +122,9 @@ def built(settings: dict[str, Any], seed: int, images: Any) -> Any:
 
     torch.manual_seed(seed)
     method = build_method("simclr", settings["backbone"], 32, backbone_options=settings["network"],
-                          augment=replace(simclr_views(32), **settings["views"]), **settings["method"])
+                          **settings["method"])
+    # set afterwards: `build_method` gives views the size of the images, and the recipe's are smaller
+    method.augment = method.other = replace(simclr_views(32), **settings["views"])
     if settings["whitened"]:
         whiten_first_layer(method.backbone, images)
     return method

@@ -8,9 +8,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from course_lib.cli import record
 from course_lib.data import loading
+from course_lib.data.images import Batch
 from course_lib.train import loop
 from helpers.commands import course
 from helpers.tiny import images
@@ -40,7 +42,9 @@ def test_each_switch_changes_its_own_settings_only(small):
 def test_the_recipe_as_it_is_can_be_built_at_every_step():
     for number in range(len(record.SWITCHES) + 1):
         method = record.built(record.climbed(number), seed=0, images=images().images)
-        assert method.count >= 2
+        first, *others = method.views(Batch(images().images, torch.arange(36)), torch.Generator().manual_seed(0))
+        assert len(others) >= 1 and {tuple(view.shape[2:]) for view in (first, *others)} == {
+            (record.climbed(number)["views"].get("size", 32),) * 2}
     assert record.climbed(0)["method"] == record.climbed(0)["fit"] == {}, "the staircase begins with lesson 04's recipe"
 
 
