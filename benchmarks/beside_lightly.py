@@ -1,10 +1,10 @@
 """lightly's SimCLR for ten minutes, then `course record` for one, by turns on the same photographs: who is better?
 
-    python benchmarks/beside_lightly.py --photographs FOLDER       # what is missing of three seeds, 35 minutes
+    python benchmarks/beside_lightly.py --photographs FOLDER       # what is missing of three seeds: 35 minutes
     python benchmarks/beside_lightly.py --dry                      # a few steps; stores nothing
 
-lightly trains as its example for CIFAR-10 has it (its transform without blur, 256 images, NT-Xent at 0.5, SGD at 0.06, a
-DataLoader with a worker for each core), on the network of `course record`. The minutes of both begin with their
+lightly trains as its example for CIFAR-10 has it (its transform without blur, 256 images, NT-Xent at 0.5, SGD at 0.06,
+a DataLoader with a worker for each core), on the network of `course record`. The minutes of both begin with their
 program; the test images are looked at after the last step. Stored in beside_lightly.json, with machine and versions.
 """
 
@@ -92,8 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
     both = ["--photographs", given.photographs, *(["--dry"] if given.dry else [])]
     for seed in SEEDS[:1] if given.dry else SEEDS:
         if not any((run["seed"], run["minutes"]) == (seed, given.minutes) for run in runs):
-            done = subprocess.run([sys.executable, __file__, "--seed", str(seed), "--minutes", str(given.minutes), *both],
-                                  check=True, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
+            words = [sys.executable, __file__, "--seed", str(seed), "--minutes", str(given.minutes), *both]
+            done = subprocess.run(words, check=True, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
             runs.append(json.loads(done.stdout.splitlines()[-1]))
             if not given.dry:
                 write_text(WHERE, json.dumps(runs, indent=1) + "\n")

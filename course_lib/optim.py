@@ -85,8 +85,8 @@ class Muon(torch.optim.Optimizer):
         m <- momentum * m + (1 - momentum) * g;   u = momentum * m + (1 - momentum) * g      (Nesterov's look ahead)
         p <- p - lr * (weight_decay * p + 0.2 * sqrt(longer side) * orthogonal(u))
 
-    so that all directions of u are equally large, and the step has the size that Adam's usually has, at the same lr (Liu
-    et al. 2025, arXiv 2502.16982). Vectors and scalars, which have no directions to make equal, take Adam's step.
+    so that all directions of u are equally large, and the step has the size that Adam's usually has, at the same lr
+    (Liu et al. 2025, arXiv 2502.16982). Vectors and scalars, which have no directions to make equal, take Adam's step.
     """
 
     def __init__(self, params, lr: float, momentum: float = 0.95, betas: tuple[float, float] = (0.9, 0.95),
@@ -103,30 +103,29 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                update = self._turned(p, group["momentum"]) if p.ndim > 1 else self._adam(p, *group["betas"])
-                p.add_(update, alpha=-group["lr"])
+                matrix = p.ndim > 1
+                step = self._turned(p, p.grad, group["momentum"]) if matrix else self._adam(p, p.grad, *group["betas"])
+                p.mul_(1 - group["lr"] * group["weight_decay"]).add_(step, alpha=-group["lr"])
         return loss
 
-    def _turned(self, p: Tensor, momentum: float) -> Tensor:
-        state = self.state[p]
-        mean = state.setdefault("mean", torch.zeros_like(p)).lerp_(p.grad, 1 - momentum)
-        update = orthogonal(p.grad.lerp(mean, momentum).flatten(1))
+    def _turned(self, p: Tensor, grad: Tensor, momentum: float) -> Tensor:
+        mean = self.state[p].setdefault("mean", torch.zeros_like(p)).lerp_(grad, 1 - momentum)
+        update = orthogonal(grad.lerp(mean, momentum).flatten(1))
         return (0.2 * max(update.shape) ** 0.5 * update).view_as(p)
 
-    def _adam(self, p: Tensor, beta1: float, beta2: float) -> Tensor:
+    def _adam(self, p: Tensor, grad: Tensor, beta1: float, beta2: float) -> Tensor:
         state = self.state[p]
         state["steps"] = steps = state.get("steps", 0) + 1
-        mean = state.setdefault("mean", torch.zeros_like(p)).lerp_(p.grad, 1 - beta1)
-        square = state.setdefault("square", torch.zeros_like(p)).lerp_(p.grad.square(), 1 - beta2)
+        mean = state.setdefault("mean", torch.zeros_like(p)).lerp_(grad, 1 - beta1)
+        square = state.setdefault("square", torch.zeros_like(p)).lerp_(grad.square(), 1 - beta2)
         return mean / (1 - beta1**steps) / (square / (1 - beta2**steps)).sqrt().add_(1e-8)
 
 
 def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
     """(R, C) -> (R, C): U V^T of its singular value decomposition U S V^T, roughly: singular values from 0.7 to 1.2.
 
-    By Newton and Schulz's iteration, which needs matrix products only, in bfloat16. Its coefficients, from the post, let
-    small singular values grow fastest instead of reaching 1 exactly. A matrix of zeros stays one.
+    By Newton and Schulz's iteration, which needs matrix products only, in bfloat16. Its coefficients, from the post,
+    let small singular values grow fastest instead of reaching 1 exactly. A matrix of zeros stays one.
     """
     x = (matrix.T if matrix.shape[0] > matrix.shape[1] else matrix).bfloat16()
     x = x / (x.norm() + 1e-7)
@@ -199,7 +198,7 @@ ADAMS = ("adamw", "muon")  # with betas, and a learning rate that does not depen
 
 
 def build_optimizer(name: str, groups: list[Group], lr: float, **options) -> torch.optim.Optimizer:
-    """"adamw", "muon", "sgd" (momentum 0.9), "lars", "lars-simclr" or "larc", fused where torch can; ValueError for others."""
+    """"adamw", "muon", "sgd" (momentum .9), "lars", "lars-simclr" or "larc", fused where torch can; else ValueError."""
     if name not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {name!r}: choose one of {', '.join(OPTIMIZERS)}")
     lars = name.startswith("lar")

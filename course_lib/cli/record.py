@@ -28,7 +28,8 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "a whitened first layer": {"whitened": True},
     "all layers twice as wide": {"network": {"widths": (64, 128, 256)}},
 }
-GPU = {"backbone": "resnet18", "network": {}, "whitened": False, "fit": {"batch_size": 512, "lr": 2e-3, "compile": True},
+GPU = {"backbone": "resnet18", "network": {}, "whitened": False,
+       "fit": {"batch_size": 512, "lr": 2e-3, "compile": True},
        "method": {"count": 4, "temperature": 0.1, "hidden": 2048}, "views": {"scale": (0.2, 1.0)}}
 
 
@@ -121,8 +122,8 @@ def built(settings: dict[str, Any], seed: int, images: Any) -> Any:
     from course_lib.models.whitening import whiten_first_layer
 
     torch.manual_seed(seed)
-    method = build_method("simclr", settings["backbone"], 32, backbone_options=settings["network"],
-                          **settings["method"])
+    method: Any = build_method("simclr", settings["backbone"], 32, backbone_options=settings["network"],
+                               **settings["method"])
     # set afterwards: `build_method` gives views the size of the images, and the recipe's are smaller
     method.augment = method.other = replace(simclr_views(32), **settings["views"])
     if settings["whitened"]:
