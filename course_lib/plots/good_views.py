@@ -55,7 +55,7 @@ def over_strength(read: Mapping[str, Sequence[Sequence[float]]], information: Se
         right.axvline(shared[at], color=GREY, lw=1, zorder=0)
     left.set_xticks(range(len(strengths)), [f"{s:g}" for s in strengths])
     left.set(xlabel="strength of the changes of colour", ylabel="read: 0 not at all, 1 exactly", ylim=(-0.03, 1.05))
-    right.set(xlabel="what two views share (nats, bound from below)")
+    right.set(xlabel="bound on what two views share (nats)")
     right.invert_xaxis()
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=len(read), fontsize=9)
     return figure
@@ -109,15 +109,27 @@ def signs(table: Tensor, query: Tensor, keys: Sequence[Tensor], names: Sequence[
 
 @drawn
 def two_ranks(scores: Mapping[str, tuple[Sequence[float], Sequence[float]]], titles: Mapping[str, str],
-              chance: float) -> Figure:
+              chance: float, floors: Mapping[str, float] | None = None, groups: Sequence[str] = ()) -> Figure:
     """Class against a score without labels, a panel for each kind of score; points are trainings.
 
-    scores: name -> (the score, class), titles: name -> what stands above; chance of the first, dotted.
+    scores: name -> (the score, class), titles: name -> what stands above; chance of the first, dotted; floors: name ->
+    the score without training, dashed. groups: a name for each training, a colour for each name, from dark to light.
     """
-    figure, panels = plt.subplots(1, len(scores), figsize=(8.6, 2.9), sharey=True)
+    figure, panels = plt.subplots(1, len(scores), figsize=(8.6, 3.2 if groups else 2.9), sharey=True)
+    names = list(dict.fromkeys(groups))
     for axes, (name, (x, y)) in zip(panels, scores.items()):
-        axes.plot(list(x), list(y), "o", color=THIS, alpha=0.7)
+        if names:
+            for i, group in enumerate(names):
+                mine = [j for j, other in enumerate(groups) if other == group]
+                axes.plot([x[j] for j in mine], [y[j] for j in mine], "o", ms=7, mec=BLACK, mew=0.5, label=group,
+                          color=plt.get_cmap("cividis")(i / max(1, len(names) - 1)))
+        else:
+            axes.plot(list(x), list(y), "o", color=THIS, alpha=0.7)
         axes.axvline(chance, color=BLACK, ls=":", lw=1.2)
+        if floors:
+            axes.axvline(floors[name], color=GREY, ls="--", lw=1.2, zorder=0)
         axes.set(title=titles[name], xlabel=name)
     panels[0].set_ylabel("kNN accuracy of the class")
+    if names:
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(names), fontsize=9)
     return figure

@@ -37,3 +37,12 @@ def test_drawings():
     figures.regimes().draw_without_rendering()
     figure = figures.two_ranks({"a": ([0.2, 0.4], [1, 2]), "b": ([0.3, 0.3], [1, 2])}, {"a": "x", "b": "y"}, 0.25)
     assert [axes.get_title("left") for axes in figure.axes] == ["x", "y"]
+
+
+def test_a_colour_for_each_group_of_trainings():
+    scores = {"a": ([0.2, 0.4, 0.5], [1, 2, 3]), "b": ([0.3, 0.3, 0.6], [1, 2, 3])}
+    figure = figures.two_ranks(scores, {"a": "x", "b": "y"}, 0.25, {"a": 0.3, "b": 0.7}, ["weak", "weak", "strong"])
+    first, second = figure.axes
+    assert [(line.get_label(), len(line.get_xdata())) for line in first.lines[:2]] == [("weak", 2), ("strong", 1)]
+    assert first.lines[0].get_color() != first.lines[1].get_color()
+    assert [line.get_xdata()[0] for line in second.lines[2:]] == [0.25, 0.7]
