@@ -516,8 +516,8 @@ step = Exercise(
         **update_mistakes(_mistaken, BASIC),
     },
     right={"the loss written out, query by query": _both_in_a_loop},
-    hints=("MoCo's step (lesson 05) with one more logit for each query. Who encodes the scrambled view, and with which "
-           "gradient?",
+    hints=("The scrambled view plays the part of a key: the slow encoder sees it, without gradient. It is a "
+           "negative of its own query alone, so no other query may meet it, now or later.",
            "k and t under torch.no_grad(), both by `key`, in two passes. Logits: (q * k).sum(1), q @ queue.rows.T, "
            "alpha * (q * t).sum(1), all over the temperature. Then the optimizer, ema_update(key, query, momentum), "
            "queue.enqueue(k).",

@@ -120,8 +120,8 @@ first = Exercise(
     },
     right={"in logarithms": _in_logarithms,
            "one matrix product": _scan(first=lambda p, q: -torch.diagonal(p @ q.T).log().mean())},
-    hints=("Two terms of the same probabilities. In which of them does the mean over the batch come before the "
-           "logarithm, in which after it?",
+    hints=("Agreement is asked of each pair: a logarithm for each, then their mean. That all clusters are used is "
+           "asked of the batch: its mean prediction first, then the logarithm.",
            "p, q: softmax over dim 1. Agreement: -(p * q).sum(1).log().mean(). Entropy: of p.mean(0), K numbers.",
            "p, q = anchors.softmax(dim=1), neighbours.softmax(dim=1)\n"
            "agreement = -(p * q).sum(dim=1).log().mean()\n"
@@ -373,7 +373,8 @@ third = Exercise(
     right={"by hand": _counted_by_hand,
            "the mode of the labels": _cleaned(
                vote=lambda p, labels, near: torch.mode(labels[near], dim=1).values == labels)},
-    hints=("Two questions to an image: how sure is the clustering of it, and do those around it say the same?",
+    hints=("How sure: the largest probability of a row of p. Who is near: the k largest cosines of a row of z with all "
+           "rows, itself among them. Each of them has a label; count.",
            "labels = p.argmax(1); near = (z @ z.T).topk(k, dim=1).indices; labels[near] is (N, k): which label is the "
            "most frequent in each row?",
            "labels = p.argmax(dim=1)\n"
