@@ -150,7 +150,7 @@ def exponent_fit(sizes: Sequence[float], costs: Sequence[float], used: Sequence[
 def staircase(steps: Mapping[str, Sequence[float]], minutes: Mapping[str, Mapping[float, Sequence[float]]]) -> Figure:
     """Left, a line for each step: dots, one for each seed, and their mean. Right, program -> minutes -> the same."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH + 1, 0.36 * len(steps) + 1.0), width_ratios=[3, 2])
-    for line, (name, values) in enumerate(steps.items()):
+    for line, values in enumerate(steps.values()):
         left.plot(values, [line] * len(values), "o", ms=5, color=BLUE, alpha=0.75)
         left.plot([statistics.fmean(values)] * 2, [line - 0.3, line + 0.3], color=BLUE, lw=2)
     _lines(left, list(steps))
