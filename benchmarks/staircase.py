@@ -4,7 +4,8 @@
     python benchmarks/staircase.py --minutes 10 --last             # the whole recipe only
     python benchmarks/staircase.py --dry                           # a few steps of each; stores nothing
 
-Each run is a `course record` of its own. It may be stopped at any time: what is stored is not made again.
+Each run is a `course record` of its own; those of seed 0 also measure the untrained network and raw pixels. It may be
+stopped at any time: what is stored is not made again.
 """
 
 from __future__ import annotations
@@ -45,9 +46,10 @@ def main(arguments: list[str] | None = None) -> int:
     for seed in SEEDS[:1] if given.dry else SEEDS:
         for steps in range(len(SWITCHES) if given.last else 0, len(SWITCHES) + 1):
             if given.dry or seed not in measured(steps, given.minutes, stored()):
+                more = ["--no-controls"] * (seed > 0) + ["--dry"] * given.dry
                 subprocess.run([sys.executable, "-m", "course_lib", "record", "--minutes", str(given.minutes), "--seed",
-                                str(seed), "--switches", str(steps), "--photographs", given.photographs,
-                                *(["--dry"] if given.dry else [])], check=True, cwd=CHECKOUT)
+                                str(seed), "--switches", str(steps), "--photographs", given.photographs, *more],
+                               check=True, cwd=CHECKOUT)
     print(table(given.minutes, stored()))
     return 0
 

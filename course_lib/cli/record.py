@@ -55,6 +55,8 @@ class record:
                             f"{len(SWITCHES)}; on a CPU (default: all)")
         parser.add_argument("--photographs", metavar="FOLDER", default="cifar10",
                             help="CIFAR-10 as pictures in class folders, if torchvision's isn't there")
+        parser.add_argument("--no-controls", action="store_false", dest="controls",
+                            help="measure the trained network only, not also the untrained one and raw pixels")
         parser.add_argument("--dry", action="store_true",
                             help="a few steps with few images, on whatever there is; stores nothing")
 
@@ -83,7 +85,7 @@ class record:
         took = time.time() - began
         if history.interrupted:
             return 0
-        rows = measure(method, splits, "SimCLR", device, probe_limit=None)  # all labels
+        rows = measure(method, splits, "SimCLR", device, probe_limit=None, controls=args.controls)
         found = {"minutes": args.minutes, "seed": args.seed, "device": args.device, "switches": named(args),
                  "settings": settings, "seconds": took, "steps": history.steps,
                  "views": history.steps * history.batch_size * method.count,

@@ -35,7 +35,7 @@ def test_only_what_is_missing_is_made(monkeypatch, more, wanted, capsys):
     def run(words, **options):
         value = dict(zip(words[4::2], words[5::2]))
         assert words[1:4] == ["-m", "course_lib", "record"] and float(value["--minutes"]) == 5
-        assert value["--photographs"] == "here"
+        assert value["--photographs"] == "here" and ("--no-controls" in words) == (value["--seed"] != "0")
         made.append((int(value["--seed"]), int(value["--switches"])))
 
     monkeypatch.setattr(staircase.subprocess, "run", run)
