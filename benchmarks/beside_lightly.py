@@ -17,13 +17,12 @@ import subprocess
 import sys
 import time
 from importlib.metadata import version
-from pathlib import Path
 
-from course_lib.cli.record import SWITCHES, climbed, measured, stored
+from course_lib.cli.record import SWITCHES, climbed, measured, stored, stored_at
 from course_lib.files import CHECKOUT, write_text
 from course_lib.text import text_table
 
-SEEDS, WHERE = (0, 1, 2), Path(__file__).with_name("beside_lightly.json")
+SEEDS = (0, 1, 2)
 
 
 def trained_by_lightly(photographs: str, seed: int, minutes: float, dry: bool = False) -> dict:
@@ -88,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.seed is not None:
         print(json.dumps(trained_by_lightly(given.photographs, given.seed, given.minutes, given.dry)))
         return 0
-    runs = json.loads(WHERE.read_text(encoding="utf-8")) if WHERE.exists() and not given.dry else []
+    runs = [] if given.dry else stored("beside_lightly")
     both = ["--photographs", given.photographs, *(["--dry"] if given.dry else [])]
     for seed in SEEDS[:1] if given.dry else SEEDS:
         if not any((run["seed"], run["minutes"]) == (seed, given.minutes) for run in runs):
@@ -96,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
             done = subprocess.run(words, check=True, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
             runs.append(json.loads(done.stdout.splitlines()[-1]))
             if not given.dry:
-                write_text(WHERE, json.dumps(runs, indent=1) + "\n")
+                write_text(stored_at("beside_lightly"), json.dumps(runs, indent=1) + "\n")
         if given.dry or seed not in measured(len(SWITCHES), given.ours, stored()):
             subprocess.run([sys.executable, "-m", "course_lib", "record", "--minutes", str(given.ours), "--seed",
                             str(seed), *both], check=True, cwd=CHECKOUT)

@@ -145,14 +145,14 @@ def size_of(network) -> dict[str, int]:
 
 
 # ------------------------------------------------------------------------------------------------ what was measured
-def stored_at() -> Path:
-    """The file of all records. Raises FileNotFoundError without the course's checkout."""
-    return lessons_folder().parent / "benchmarks" / "record.json"
+def stored_at(name: str = "record") -> Path:
+    """The file of all records, or "beside_lightly". Raises FileNotFoundError without the course's checkout."""
+    return lessons_folder().parent / "benchmarks" / f"{name}.json"
 
 
-def stored() -> list[dict]:
-    """The records so far, oldest first."""
-    return json.loads(stored_at().read_text(encoding="utf-8")) if stored_at().exists() else []
+def stored(name: str = "record") -> list[dict]:
+    """The records so far, oldest first, or the runs of benchmarks/beside_lightly.py."""
+    return json.loads(stored_at(name).read_text(encoding="utf-8")) if stored_at(name).exists() else []
 
 
 def measured(switches: int | None, minutes: float, found: list[dict]) -> dict[int, dict]:

@@ -21,8 +21,8 @@ def test_by_turns_only_what_is_missing_and_a_row_for_each_seed(monkeypatch, tmp_
     theirs = [{"seed": 0, "minutes": 10.0, "seconds": 600.2, "views": 900_000, "knn": 0.5}]
     where, made, records = tmp_path / "there.json", [], [ours(0, 0.6)]
     where.write_text(json.dumps(theirs))
-    monkeypatch.setattr(beside_lightly, "WHERE", where)
-    monkeypatch.setattr(beside_lightly, "stored", lambda: records)
+    monkeypatch.setattr(beside_lightly, "stored_at", lambda name: where)
+    monkeypatch.setattr(beside_lightly, "stored", lambda name="": json.loads(where.read_text()) if name else records)
 
     def run(words, **options):
         value = dict(zip(words[2:], words[3:]))

@@ -27,7 +27,7 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setattr(record, "START", {**record.START, "network": {"depth": 2, "widths": (4, 8)},
                                           "fit": {"batch_size": 8, "weight_decay": 0.1}})
     monkeypatch.setattr(record, "SWITCHES", STAIRS)
-    monkeypatch.setattr(record, "stored_at", lambda: tmp_path / "record.json")
+    monkeypatch.setattr(record, "stored_at", lambda name="record": tmp_path / f"{name}.json")
 
 
 def test_each_switch_changes_its_own_settings_only(small):
