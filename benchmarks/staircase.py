@@ -47,9 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
         for steps in range(len(SWITCHES) if given.last else 0, len(SWITCHES) + 1):
             if given.dry or seed not in measured(steps, given.minutes, stored()):
                 more = ["--no-controls"] * (seed > 0) + ["--dry"] * given.dry
-                subprocess.run([sys.executable, "-m", "course_lib", "record", "--minutes", str(given.minutes), "--seed",
-                                str(seed), "--switches", str(steps), "--photographs", given.photographs, *more],
-                               check=True, cwd=CHECKOUT)
+                words = ["--minutes", str(given.minutes), "--seed", str(seed), "--switches", str(steps)]
+                if code := subprocess.call([sys.executable, "-m", "course_lib", "record", *words, "--photographs",
+                                            given.photographs, *more], cwd=CHECKOUT):
+                    return code  # it has said why
     print(table(given.minutes, stored()))
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
+import logging
 import platform
 import re
 import shutil
@@ -81,6 +82,8 @@ def check_import(name: str) -> Check | None:
     """A row only if a package is installed but cannot be imported (torch without its libraries)."""
     try:
         importlib.metadata.version(name)
+        if name == "matplotlib":                             # of a home that it cannot write in, a row of its own tells
+            logging.getLogger(name).setLevel(logging.ERROR)
         importlib.import_module(name)
     except importlib.metadata.PackageNotFoundError:
         return None                                          # its own row says that it is missing

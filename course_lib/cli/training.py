@@ -105,9 +105,9 @@ class train:
         from course_lib.train.ranks import join, leave
         from course_lib.train.settings import Settings
 
+        before = found(args)
         if args.processes is not None:
             return start_processes(args.processes)
-        before = found(args)
         if args.more_epochs is not None:
             args.epochs, args.steps, args.seconds = args.more_epochs, None, None
         rank = join()
@@ -144,9 +144,7 @@ class train:
         method.settings["run"] = {name: value for name, value in vars(args).items() if name not in FREE}
         if Path(args.data).is_dir():  # found again from wherever the run goes on
             method.settings["run"]["data"] = str(Path(args.data).resolve())
-        out = Path(args.out or f"out/{args.method}-{Path(args.data).name}")
-        if (out / "last.pt").exists() and not args.resume:
-            raise ValueError(f"{out} already holds a run: add --resume to continue it, or choose another --out")
+        out = place(args)
         if args.more_epochs is not None:
             assert before is not None  # `found` saw to it
             refuse(out, shaped(before, method))
@@ -192,17 +190,28 @@ class train:
 
 
 # ------------------------------------------------------------------------------------------------ details
+def place(args: argparse.Namespace) -> Path:
+    """The folder of the run."""
+    return Path(args.out or f"out/{args.method}-{Path(args.data or 'shapes').name}")
+
+
 def found(args: argparse.Namespace) -> dict | None:
-    """With --resume, the checkpoint in the out folder, or None; what `args` leaves open becomes as it was there."""
+    """With --resume, the checkpoint in the out folder, or None; what `args` leaves open becomes as it was there.
+
+    Without --resume, ValueError if the folder holds a run.
+    """
     from course_lib.train.checkpoint import load, refuse
 
+    last = place(args) / "last.pt"
     if not args.resume:
         if args.more_epochs is not None:
             raise ValueError("--more-epochs goes on with a run: add --resume and its --out")
+        if args.method is not None and last.exists():
+            raise ValueError(f"{last.parent} already holds a run: add --resume to continue it, or choose another "
+                             "--out")
         return None
     if args.out is None and args.method is None:
         raise ValueError("--resume needs the --out folder of the run that goes on")
-    last = Path(args.out or f"out/{args.method}-{Path(args.data or 'shapes').name}") / "last.pt"
     if not last.exists():
         if args.method is None or args.more_epochs is not None:
             raise ValueError(f"there is no {last} to resume: give the folder of a run as --out, or start one")

@@ -37,8 +37,9 @@ def test_only_what_is_missing_is_made(monkeypatch, more, wanted, capsys):
         assert words[1:4] == ["-m", "course_lib", "record"] and float(value["--minutes"]) == 5
         assert value["--photographs"] == "here" and ("--no-controls" in words) == (value["--seed"] != "0")
         made.append((int(value["--seed"]), int(value["--switches"])))
+        return 0
 
-    monkeypatch.setattr(staircase.subprocess, "run", run)
+    monkeypatch.setattr(staircase.subprocess, "call", run)
     assert staircase.main(["--photographs", "here", *more]) == 0
     assert made == wanted
     assert "| 50.0" in capsys.readouterr().out

@@ -245,3 +245,7 @@ def test_two_processes_train_one_run(pictures, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr, done.stderr
     assert torch.load(out / "last.pt", weights_only=True)["step"] == 2
+    again = subprocess.run([sys.executable, "-m", "course_lib", *words, "--steps", "2", "--processes", "2"],
+                           capture_output=True, text=True)
+    assert again.returncode == 2 and again.stderr.count("already holds a run") == 1, again.stderr
+    assert "Traceback" not in again.stderr, "said before any process is started"

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -128,3 +129,13 @@ def test_it_runs_on_a_bare_python():
         lines = [line.split()[:3] for line in run.stdout.splitlines()]
         assert ["FAIL", name, "missing"] in lines, run.stdout
     assert "OK    python" in run.stdout and run.stdout.count("fix:") == run.stdout.count("FAIL")
+
+
+def test_a_home_that_cannot_be_written_is_told_by_its_row_alone(tmp_path):
+    """Matplotlib complains of it when it is imported, above the table."""
+    home = tmp_path / "file"  # no folder can be made below a file, whoever asks
+    home.write_text("")
+    env = {**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_CACHE_HOME": str(home)}
+    done = subprocess.run([sys.executable, "-c", "from course_lib.cli import doctor; doctor.check_import('matplotlib')"],
+                          env={k: v for k, v in env.items() if k != "MPLCONFIGDIR"}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
