@@ -136,6 +136,7 @@ def test_a_home_that_cannot_be_written_is_told_by_its_row_alone(tmp_path):
     home = tmp_path / "file"  # no folder can be made below a file, whoever asks
     home.write_text("")
     env = {**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_CACHE_HOME": str(home)}
-    done = subprocess.run([sys.executable, "-c", "from course_lib.cli import doctor; doctor.check_import('matplotlib')"],
-                          env={k: v for k, v in env.items() if k != "MPLCONFIGDIR"}, capture_output=True, text=True)
+    env.pop("MPLCONFIGDIR", None)
+    code = "from course_lib.cli import doctor; doctor.check_import('matplotlib')"
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
