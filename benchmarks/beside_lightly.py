@@ -34,7 +34,6 @@ def trained_by_lightly(photographs: str, seed: int, minutes: float, dry: bool = 
     from lightly.models.modules.heads import SimCLRProjectionHead
     from lightly.transforms import SimCLRTransform
     from PIL import Image
-    from torch.utils.data import DataLoader
 
     from course_lib.data.loading import load
     from course_lib.evaluate.neighbours import knn
@@ -50,7 +49,7 @@ def trained_by_lightly(photographs: str, seed: int, minutes: float, dry: bool = 
     pictures = [Image.fromarray(each.permute(1, 2, 0).numpy()) for each in splits.train.images]
     data = InMemory(pictures, SimCLRTransform(input_size=32, gaussian_blur=0.0))
     workers = os.cpu_count() or 1
-    loader = DataLoader(data, 16 if dry else 256, shuffle=True, drop_last=True, num_workers=workers)
+    loader = torch.utils.data.DataLoader(data, 16 if dry else 256, shuffle=True, drop_last=True, num_workers=workers)
     views, last = 0, began + 60 * minutes
     while time.time() < last and not (dry and views):
         for first, second in loader:
