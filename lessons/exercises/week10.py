@@ -67,6 +67,14 @@ def _floor_at_zero(positive, negatives, temperature=0.5, tau_plus=0.1):
     return _mass(positive, negatives, temperature, tau_plus, floor=False).clamp(min=0)
 
 
+def _absolute(positive, negatives, temperature=0.5, tau_plus=0.1):
+    return _mass(positive, negatives, temperature, tau_plus, floor=False).abs()
+
+
+def _cold_floor(positive, negatives, temperature=0.5, tau_plus=0.1):
+    return _mass(positive, negatives, temperature, tau_plus, floor=False).clamp(min=negatives.shape[1] * math.exp(-1))
+
+
 def _one_positive(positive, negatives, temperature=0.5, tau_plus=0.1):
     m, total = negatives.shape[1], (negatives / temperature).exp().sum(1)
     left = (total - tau_plus * (positive / temperature).exp()) / (1 - tau_plus)
@@ -111,6 +119,14 @@ first = Exercise(
         "the floor at 0": (
             _floor_at_zero,
             "A sum of M exponentials is never as small as 0: each is at least exp(-1 / temperature)."),
+        "the absolute value in place of the floor": (
+            _absolute,
+            "abs turns a negative estimate into a large positive one. An estimate that is too small becomes the least "
+            "that M negatives can weigh: clamp(min=M exp(-1 / temperature))."),
+        "the floor without its temperature": (
+            _cold_floor,
+            "The floor is what M negatives of cosine -1 weigh, and they are divided by the temperature as all others: "
+            "M exp(-1 / temperature)."),
         "not divided by 1 - tau+": (
             _changed(share=lambda tau_plus: 1),
             "After the own class is taken off, only the share 1 - tau_plus of the M is left. Divide by it, so that the "

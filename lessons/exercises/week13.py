@@ -375,6 +375,15 @@ def _eps_outside(prediction, images, visible, eps=1e-5):
     return _no_eps(prediction, images, visible) + eps
 
 
+def _root(prediction, images, visible, eps=1e-5):
+    return _other_mask(prediction, images, visible, eps, mask=lambda m: m, power=2).sqrt()
+
+
+def _by_the_visible(prediction, images, visible, eps=1e-5):
+    error, mask = _pieces(prediction, images, visible)
+    return (error * mask).sum() / ((1 - mask).sum() + eps) / images.shape[1]
+
+
 def _of_patches(prediction, images, visible, eps=1e-5):
     error, mask = _pieces(prediction, images, visible)
     return (error * mask).sum() / ((~visible).sum() + eps) / images.shape[1]
@@ -388,6 +397,10 @@ simmim_loss = Exercise(
         "squared error": (
             lambda *a, **k: _other_mask(*a, **k, mask=lambda m: m, power=2),
             "SimMIM takes the absolute error, MAE the squared one."),
+        "the root of the squared error": (
+            _root, "You take the root of the mean square. SimMIM takes the mean of the absolute values."),
+        "divided by the visible pixels": (
+            _by_the_visible, "You add over the hidden pixels and divide by the number of visible ones."),
         "visible pixels count as well": (
             lambda *a, **k: _other_mask(*a, **k, mask=torch.ones_like),
             "All pixels are scored. The encoder sees the visible ones: copying is no task. Multiply by the mask."),

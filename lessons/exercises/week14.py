@@ -73,6 +73,14 @@ perplexity = Exercise(
         "the mean over words": (
             lambda counts: torch.exp(_entropy(_share(counts)) / len(counts)),
             "The entropy is a *sum* over words: .sum(), not .mean()."),
+        "the entropy over its maximum": (
+            lambda counts: _entropy(_share(counts)) / math.log(len(counts)),
+            "That is the entropy as a share of log(K), its largest value. The perplexity is a *number of words*, "
+            "exp(H)."),
+        "one over the largest share": (
+            lambda counts: 1 / _share(counts).max(),
+            "1 / max(p) is another 'effective number', which looks at one word only. Perplexity is exp of the "
+            "entropy."),
     },
     right={
         "torch's own entropy": lambda counts: torch.distributions.Categorical(probs=_share(counts)).entropy().exp(),

@@ -240,7 +240,7 @@ def _first_level(labels):
 
 
 def _ratio(*, far=_balls, levels=_levels, itself=False, others=False, sign=1, cost=torch.square, mean=True,
-           use=(True, True, True), detach=False):
+           use=(True, True, True), detach=False, count=torch.sum):
     """The right one, or with one thing changed."""
     def answer(x, labels, omega=0.1, weight=0.5, c=1.0):
         omega, weight, c = (v if u else o for v, u, o in zip((omega, weight, c), use, (0.1, 0.5, 1.0)))
@@ -252,7 +252,7 @@ def _ratio(*, far=_balls, levels=_levels, itself=False, others=False, sign=1, co
         error = cost(sign * (d[:, None, :] - d[:, :, None]) - goal[:, None, :])
         mask = positives[:, :, None] & negatives[:, None, :]
         total = torch.where(mask, error, 0.0).sum() + 0 * x.sum()
-        return total / mask.sum().clamp(min=1) if mean else total
+        return total / count(mask).clamp(min=1) if mean else total
 
     return answer
 
@@ -321,6 +321,17 @@ loss = Exercise(
         "absolute errors": (
             _ratio(cost=torch.abs),
             "The error is squared."),
+        "one level too many": (
+            _ratio(levels=lambda labels: _levels(labels) + 1),
+            "Your goals count a level too many: a negative of another finest cluster alone differs at *one* level, and "
+            "its goal is weight * log(1/Omega)."),
+        "a logarithm of base 2": (
+            _ratio(levels=lambda labels: _levels(labels) / math.log(2)),
+            "The goal stands beside the natural logarithm of a ratio of exp(-d): take math.log, not log2."),
+        "divided by the anchors": (
+            _ratio(count=lambda mask: torch.tensor(len(mask))),
+            "You add over the triples and divide by the number of images. It is the mean over *triples*: divide by "
+            "how many there are."),
         "a sum over the triples": (
             _ratio(mean=False),
             "You add over the triples; the paper's code does, too. Here it is the mean, so that the learning rate need "

@@ -19,7 +19,10 @@ def _left(*, floor="m", scale=True, m=None, own=lambda s, t: torch.exp(s / t), p
             left = left / (1.0 - tau_plus)
         if floor is None:
             return left
-        least = {"m": number, "one": 1, "zero": 0}[floor] * math.exp(-1 / temperature)
+        if floor == "abs":
+            return torch.where(left < 0, -left, left)
+        counted = {"m": number, "cold": number, "one": 1, "zero": 0}[floor]
+        least = counted * math.exp(-1 if floor == "cold" else -1 / temperature)
         return torch.maximum(left, torch.full_like(left, least))
 
     return answer
@@ -121,6 +124,8 @@ SECOND = {
         "the floor is left out": _left(floor=None),
         "the floor of a single negative": _left(floor="one"),
         "the floor at 0": _left(floor="zero"),
+        "the absolute value in place of the floor": _left(floor="abs"),
+        "the floor without its temperature": _left(floor="cold"),
         "not divided by 1 - tau+": _left(scale=False),
         "one positive in place of M": _left(times=1),
         "M counts anchor and positive": _left(m=2),

@@ -142,6 +142,15 @@ def _with_squares(prediction, images, visible, eps=1e-5):
     return (d[flags] ** 2).sum() / (flags.sum() + eps) / d.shape[1]
 
 
+def _root_of_squares(prediction, images, visible, eps=1e-5):
+    return _with_squares(prediction, images, visible, eps) ** 0.5
+
+
+def _by_the_seen(prediction, images, visible, eps=1e-5):
+    d, flags = _flat(prediction, images, visible)
+    return d[flags].abs().sum() / (len(d) - flags.sum() + eps) / d.shape[1]
+
+
 def _every_pixel(prediction, images, visible, eps=1e-5):
     d, flags = _flat(prediction, images, visible)
     return d.abs().sum() / (len(d) + eps) / d.shape[1]
@@ -348,6 +357,8 @@ SECOND = {
     },
     "13.simmim_loss": {
         "squared error": _with_squares,
+        "the root of the squared error": _root_of_squares,
+        "divided by the visible pixels": _by_the_seen,
         "visible pixels count as well": _every_pixel,
         "the mask is inverted": _the_seen,
         "three times too large": _pixels_only,

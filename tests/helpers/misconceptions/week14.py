@@ -30,6 +30,8 @@ PERPLEXITY = {
     "one over the sum of squares": lambda counts: counts.sum() ** 2 / (counts * counts).sum(),
     "a share of the codebook": lambda counts: math.exp(_nats(counts) - math.log(len(counts))),
     "the mean over words": lambda counts: torch.special.entr(counts / counts.sum()).mean().exp(),
+    "the entropy over its maximum": lambda counts: math.log(math.exp(_nats(counts)), len(counts)),
+    "one over the largest share": lambda counts: counts.sum() / max(counts),
 }
 
 

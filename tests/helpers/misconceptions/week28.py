@@ -88,7 +88,7 @@ WAY = {
 # ---------------------------------------------------------------- 28.tree_loss
 def _anchors(*, similar=lambda a, b, c: (-distance(a, b, c)).exp(),
              level=lambda labels, j: (labels != labels[j]).sum(1), itself=False, everyone=False, flip=False,
-             cost=lambda e: e ** 2, total=False, fixed=(), cut=False, ratio_=None, outside=False):
+             cost=lambda e: e ** 2, total=False, fixed=(), cut=False, ratio_=None, outside=False, share=None):
     """An anchor after the other, by logarithms of similarities."""
     def answer(x, labels, omega=0.1, weight=0.5, c=1.0):
         omega, weight, c = (default if name in fixed else value for name, value, default in
@@ -108,6 +108,8 @@ def _anchors(*, similar=lambda a, b, c: (-distance(a, b, c)).exp(),
         found = torch.cat(terms)
         if not len(found):
             return 0 * x.sum()
+        if share is not None:
+            return found.sum() / share(x)
         return factor * (found.sum() if total else found.mean()) + (0 * x.sum() if cut else 0)
 
     return answer
@@ -125,6 +127,9 @@ LOSS = {
     "distances of the plane": _anchors(similar=lambda a, b, c: (-((a - b).square().sum(-1) + 1e-30).sqrt()).exp()),
     "the ratio of distances": _anchors(ratio_=lambda near, far: far / (near - 1e-6)),
     "absolute errors": _anchors(cost=lambda e: e.abs()),
+    "one level too many": _anchors(level=lambda labels, j: 1 + labels.shape[1] - (labels == labels[j]).sum(1)),
+    "a logarithm of base 2": _anchors(level=lambda labels, j: (labels != labels[j]).sum(1).double() / math.log(2.0)),
+    "divided by the anchors": _anchors(share=len),
     "a sum over the triples": _anchors(total=True),
     "curvature left out": _anchors(fixed=("c",)),
     "weight left out": _anchors(fixed=("weight",)),
