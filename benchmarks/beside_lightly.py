@@ -4,7 +4,8 @@
     python benchmarks/beside_lightly.py --dry                      # a few steps; stores nothing
 
 lightly trains as its example for CIFAR-10 has it (its transform without blur, 256 images, NT-Xent at 0.5, SGD at 0.06,
-a DataLoader with a worker for each core), on the network of `course record`. The minutes of both begin with their
+a DataLoader with a worker for each core), on the network of `course record` and with the course's scaling of pixels, in
+which both are measured. The minutes of both begin with their
 program; the test images are looked at after the last step. Stored in beside_lightly.json, with machine and versions.
 """
 
@@ -33,6 +34,7 @@ def trained_by_lightly(photographs: str, seed: int, minutes: float, dry: bool = 
     from lightly.loss import NTXentLoss
     from lightly.models.modules.heads import SimCLRProjectionHead
     from lightly.transforms import SimCLRTransform
+    from lightly_peer import NORMALIZE
     from PIL import Image
 
     from course_lib.data.loading import load
@@ -47,7 +49,7 @@ def trained_by_lightly(photographs: str, seed: int, minutes: float, dry: bool = 
     model = torch.nn.Sequential(backbone, SimCLRProjectionHead(backbone.dim, 512, 128)).train()
     optimizer, criterion = torch.optim.SGD(model.parameters(), lr=0.06, momentum=0.9, weight_decay=5e-4), NTXentLoss()
     pictures = [Image.fromarray(each.permute(1, 2, 0).numpy()) for each in splits.train.images]
-    data = InMemory(pictures, SimCLRTransform(input_size=32, gaussian_blur=0.0))
+    data = InMemory(pictures, SimCLRTransform(input_size=32, gaussian_blur=0.0, normalize=NORMALIZE))
     workers = os.cpu_count() or 1
     loader = torch.utils.data.DataLoader(data, 16 if dry else 256, shuffle=True, drop_last=True, num_workers=workers)
     views, last = 0, began + 60 * minutes
@@ -91,13 +93,16 @@ def main(arguments: list[str] | None = None) -> int:
     for seed in SEEDS[:1] if given.dry else SEEDS:
         if not any((run["seed"], run["minutes"]) == (seed, given.minutes) for run in runs):
             words = [sys.executable, __file__, "--seed", str(seed), "--minutes", str(given.minutes), *both]
-            done = subprocess.run(words, check=True, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
+            done = subprocess.run(words, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
+            if done.returncode:
+                return done.returncode  # it has said why
             runs.append(json.loads(done.stdout.splitlines()[-1]))
             if not given.dry:
                 write_text(stored_at("beside_lightly"), json.dumps(runs, indent=1) + "\n")
         if given.dry or seed not in measured(len(SWITCHES), given.ours, stored()):
-            subprocess.run([sys.executable, "-m", "course_lib", "record", "--minutes", str(given.ours), "--seed",
-                            str(seed), *both], check=True, cwd=CHECKOUT)
+            words = ["record", "--minutes", str(given.ours), "--seed", str(seed), *["--no-controls"] * (seed > 0)]
+            if code := subprocess.call([sys.executable, "-m", "course_lib", *words, *both], cwd=CHECKOUT):
+                return code
     print(table([run for run in runs if run["minutes"] == given.minutes],
                 measured(len(SWITCHES), given.ours, stored())))
     return 0

@@ -24,7 +24,25 @@ class Group(TypedDict, total=False):
     final_decay: float   # weight decay at the end of the run, reached along a cosine (default: constant)
 
 
-class LARS(torch.optim.Optimizer):
+class _ByGroups(torch.optim.Optimizer):
+    """`step` of the optimizers below, which say how the parameters of a group move."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            if params := [p for p in group["params"] if p.grad is not None]:
+                self._move(params, group)
+        return loss
+
+    def _move(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+class LARS(_ByGroups):
     """Layer-wise adaptive rate scaling (You et al. 2017) in the three flavours of official code.
 
     For a parameter p with gradient g, d = g + weight_decay * p, trust = eta * |p| / |d| (1 where either norm is 0):
@@ -44,40 +62,30 @@ class LARS(torch.optim.Optimizer):
         defaults = dict(lr=lr, momentum=momentum, weight_decay=weight_decay, eta=eta, flavour=flavour, adapt=True)
         super().__init__(params, defaults)
 
-    @torch.no_grad()
-    def step(self, closure=None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if not params:
-                continue
-            update = [p.grad for p in params]
-            if group["adapt"]:
-                weights, norms = (torch.stack(_torch._foreach_norm(tensors)) for tensors in (params, update))
-                update = _torch._foreach_add(update, params, alpha=group["weight_decay"])
-                if group["flavour"] == "larc":
-                    norms = norms + group["weight_decay"] * weights
-                else:
-                    norms = torch.stack(_torch._foreach_norm(update))
-                trust = group["eta"] * weights / norms
-                trust = torch.where((weights > 0) & (norms > 0), trust, torch.ones_like(trust))
-                update = _torch._foreach_mul(update, list(trust.unbind()))
-            for p in params:
-                if "momentum" not in self.state[p]:
-                    self.state[p]["momentum"] = torch.zeros_like(p)
-            buffers = [self.state[p]["momentum"] for p in params]
-            inside = group["lr"] if group["flavour"] == "simclr" else 1.0
-            outside = 1.0 if group["flavour"] == "simclr" else group["lr"]
-            _torch._foreach_mul_(buffers, group["momentum"])
-            _torch._foreach_add_(buffers, update, alpha=inside)
-            _torch._foreach_add_(params, buffers, alpha=-outside)
-        return loss
+    def _move(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
+        update: Any = [p.grad for p in params]
+        if group["adapt"]:
+            weights, norms = (torch.stack(_torch._foreach_norm(tensors)) for tensors in (params, update))
+            update = _torch._foreach_add(update, params, alpha=group["weight_decay"])
+            if group["flavour"] == "larc":
+                norms = norms + group["weight_decay"] * weights
+            else:
+                norms = torch.stack(_torch._foreach_norm(update))
+            trust = group["eta"] * weights / norms
+            trust = torch.where((weights > 0) & (norms > 0), trust, torch.ones_like(trust))
+            update = _torch._foreach_mul(update, list(trust.unbind()))
+        for p in params:
+            if "momentum" not in self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        buffers = [self.state[p]["momentum"] for p in params]
+        inside = group["lr"] if group["flavour"] == "simclr" else 1.0
+        outside = 1.0 if group["flavour"] == "simclr" else group["lr"]
+        _torch._foreach_mul_(buffers, group["momentum"])
+        _torch._foreach_add_(buffers, update, alpha=inside)
+        _torch._foreach_add_(params, buffers, alpha=-outside)
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(_ByGroups):
     """Momentum whose matrices are made orthogonal (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
 
     For a matrix p with gradient g, a kernel being (out, in * height * width):
@@ -93,20 +101,12 @@ class Muon(torch.optim.Optimizer):
                  weight_decay: float = 0.0):
         super().__init__(params, dict(lr=lr, momentum=momentum, betas=betas, weight_decay=weight_decay))
 
-    @torch.no_grad()
-    def step(self, closure=None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                matrix = p.ndim > 1
-                step = self._turned(p, p.grad, group["momentum"]) if matrix else self._adam(p, p.grad, *group["betas"])
-                p.mul_(1 - group["lr"] * group["weight_decay"]).add_(step, alpha=-group["lr"])
-        return loss
+    def _move(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
+        for p in params:
+            assert p.grad is not None
+            matrix = p.ndim > 1
+            step = self._turned(p, p.grad, group["momentum"]) if matrix else self._adam(p, p.grad, *group["betas"])
+            p.mul_(1 - group["lr"] * group["weight_decay"]).add_(step, alpha=-group["lr"])
 
     def _turned(self, p: Tensor, grad: Tensor, momentum: float) -> Tensor:
         mean = self.state[p].setdefault("mean", torch.zeros_like(p)).lerp_(grad, 1 - momentum)

@@ -16,7 +16,7 @@ from typing import Any
 from course_lib.files import lessons_folder, write_text
 from course_lib.text import text_table
 
-SPARE = 0.1  # of the time: a run takes longer than its first steps promise, up to 12 % in twenty
+SPARE = 0.1  # of the time: runs of this recipe took from 5 % less to 12 % more than their first steps promised
 # groups of settings: backbone, its options, whether its first layer whitens, fit's, SimCLR's, its views'
 START = {"backbone": "convnet", "network": {}, "whitened": False, "fit": {}, "method": {}, "views": {}}
 SWITCHES: dict[str, dict[str, Any]] = {

@@ -12,7 +12,6 @@ from numbers import Integral, Real
 from os import PathLike
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -64,23 +63,19 @@ class ConvNet(ConvBackbone):
     depth (1..5) is the number of stages, so the total stride, and SparK's patch, is 2^depth. norm: "batch", "layer"
     or "group". standardized: convolutions standardise their filters, as BiT's do, whose norm is "group". first: the
     side of the first layer's filters, odd. skips: a skip connection around all convolutions of a stage but the one that
-    halves; the parameters are the same with and without. pooled: the representation is the mean over the places of the
-    last so many stages, side by side.
+    halves; the parameters are the same with and without.
     """
 
     def __init__(self, depth: int = 3, widths: tuple[int, ...] = (32, 64, 128, 256, 256), convs: int = 1,
-                 norm: str = "batch", standardized: bool = False, first: int = 3, skips: bool = False,
-                 pooled: int = 1):
+                 norm: str = "batch", standardized: bool = False, first: int = 3, skips: bool = False):
         super().__init__()
         if not 1 <= depth <= len(widths):
             raise ValueError(f"depth must be between 1 and {len(widths)}, got {depth}")
-        if not 1 <= pooled <= depth:
-            raise ValueError(f"pooled must be between 1 and depth = {depth}, got {pooled}")
         if first < 1 or first % 2 == 0:
             raise ValueError(f"first must be odd, such as 3 or 7, got {first}")
         self.widths = tuple(widths[:depth])
         self.strides = tuple(2 ** (i + 1) for i in range(depth))
-        self.pooled, self.dim = pooled, sum(self.widths[-pooled:])
+        self.dim = self.widths[-1]
         blocks, before = [], 3
         for width in self.widths:
             layers: list[nn.Module] = []
@@ -103,8 +98,7 @@ class ConvNet(ConvBackbone):
         return maps[1:]
 
     def forward(self, images: Tensor) -> Tensor:
-        means = [mean_of_positions(maps) for maps in self.stages(images)[-self.pooled:]]
-        return torch.cat(means, 1) if len(means) > 1 else means[0]
+        return mean_of_positions(self.stages(images)[-1])
 
 
 class ResNet(ConvBackbone):

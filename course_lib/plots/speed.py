@@ -144,26 +144,3 @@ def exponent_fit(sizes: Sequence[float], costs: Sequence[float], used: Sequence[
     axes.set_xticks(x, [f"{size:g}" for size in x])
     axes.xaxis.set_minor_locator(NullLocator())
     return figure
-
-
-@drawn
-def staircase(steps: Mapping[str, Sequence[float]], minutes: Mapping[str, Mapping[float, Sequence[float]]]) -> Figure:
-    """Left, a line for each step: dots, one for each seed, and their mean. Right, program -> minutes -> the same."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH + 1, 0.36 * len(steps) + 1.0), width_ratios=[3, 2])
-    for line, values in enumerate(steps.values()):
-        left.plot(values, [line] * len(values), "o", ms=5, color=BLUE, alpha=0.75)
-        left.plot([statistics.fmean(values)] * 2, [line - 0.3, line + 0.3], color=BLUE, lw=2)
-    _lines(left, list(steps))
-    for (name, times), colour in zip(minutes.items(), (BLUE, ORANGE)):
-        for time, values in times.items():
-            right.plot([time] * len(values), values, "o", ms=5, color=colour, alpha=0.75)
-        right.plot(list(times), [statistics.fmean(values) for values in times.values()], color=colour, label=name)
-    right.set(xscale="log", xlabel="minutes")
-    right.set_xticks(sorted({time for times in minutes.values() for time in times}))
-    right.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    right.xaxis.set_minor_locator(NullLocator())
-    right.margins(x=0.15, y=0.15)
-    right.legend(fontsize=9, loc="center right")
-    for axes in (left, right):
-        axes.set_title("kNN of test images, %", fontsize=9.5)
-    return figure

@@ -28,15 +28,19 @@ def test_by_turns_only_what_is_missing_and_a_row_for_each_seed(monkeypatch, tmp_
         value = dict(zip(words[2:], words[3:]))
         seed = int(value["--seed"])
         assert value["--photographs"] == "here"
-        if "record" in words:
-            made.append(("ours", seed, float(value["--minutes"])))
-            records.append(ours(seed, 0.6 + seed / 100))
-            return None
         made.append(("lightly", seed, float(value["--minutes"])))
         found = {**theirs[0], "seed": seed, "knn": 0.5 + seed / 100}
-        return types.SimpleNamespace(stdout=f"a line of somebody's\n{json.dumps(found)}\n")
+        return types.SimpleNamespace(stdout=f"a line of somebody's\n{json.dumps(found)}\n", returncode=0)
+
+    def call(words, **options):
+        assert words[1:4] == ["-m", "course_lib", "record"] and words[-2:] == ["--photographs", "here"]
+        seed = int(words[words.index("--seed") + 1])
+        made.append(("ours", seed, float(words[words.index("--minutes") + 1])))
+        records.append(ours(seed, 0.6 + seed / 100))
+        return 0
 
     monkeypatch.setattr(beside_lightly.subprocess, "run", run)
+    monkeypatch.setattr(beside_lightly.subprocess, "call", call)
     assert beside_lightly.main(["--photographs", "here"]) == 0
     assert made == [(who, seed, minutes) for seed in (1, 2) for who, minutes in (("lightly", 10.0), ("ours", 1.0))]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()]

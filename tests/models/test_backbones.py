@@ -166,15 +166,3 @@ def test_skip_connections_hand_on_what_comes_in_and_have_no_parameters():
     with torch.no_grad():
         assert torch.equal(block(images), block[:3](images))
         assert not torch.equal(skips.blocks[1](block(images)), skips.blocks[1][:3](block(images)))
-
-
-def test_a_representation_of_several_stages_is_their_means_side_by_side():
-    torch.manual_seed(0)
-    net = ConvNet(widths=(4, 6, 8), pooled=2).eval()
-    images = torch.randn(3, 3, 16, 16)
-    maps = net.stages(images)
-    assert net.dim == 14 and net(images).shape == (3, 14)
-    torch.testing.assert_close(net(images), torch.cat([maps[1].mean((2, 3)), maps[2].mean((2, 3))], 1))
-    for pooled in (0, 4):
-        with pytest.raises(ValueError, match=f"pooled must be between 1 and depth = 3, got {pooled}"):
-            ConvNet(pooled=pooled)

@@ -61,15 +61,3 @@ def test_the_fit_goes_through_the_points_that_were_used():
     assert list(fit.get_ydata()) == pytest.approx([1, 4, 16])
     assert len(every.get_xdata()) == 3 and list(used.get_xdata()) == [2, 4]
     assert "exponent 2.00" in texts(figure)
-
-
-def test_a_staircase_has_a_dot_for_each_seed_and_a_bar_at_their_mean():
-    figure = speed.staircase({"plain": [60.0, 62.0], "+ wide": [66.0]}, {"course": {1: [61.0], 5: [66.0, 67.0]},
-                                                                       "lightly": {10: [50.0]}})
-    left, right = figure.axes
-    dots, bar, _, _ = left.lines[:4]
-    assert list(dots.get_xdata()) == [60.0, 62.0] and list(bar.get_xdata()) == [61.0, 61.0]
-    assert [tick.get_text() for tick in left.get_yticklabels()] == ["plain", "+ wide"]
-    assert [list(line.get_ydata()) for line in right.lines] == [[61.0], [66.0, 67.0], [61.0, 66.5], [50.0], [50.0]]
-    assert list(right.get_xticks()) == [1, 5, 10]
-    assert [text.get_text() for text in right.get_legend().get_texts()] == ["course", "lightly"]
