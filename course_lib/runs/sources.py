@@ -14,38 +14,41 @@ from course_lib.runs.networks import learned
 from course_lib.train.checkpoint import MALFORMED, CheckpointError, load_method
 
 
-def trained_network(source: str | Path) -> Method:
-    """The trained method of a run's folder or last.pt, or the one that `learned(source)` gives, in evaluation mode.
+def trained_network(source: str | Path, on: str = "shapes") -> Method:
+    """The trained method of a run's folder or last.pt, or the one that `learned(source, on)` gives, in evaluation mode.
 
     ValueError where there is neither, `CheckpointError` for a file that cannot be used.
     """
     if Path(source).exists():
         return load_method(source)
     if str(source) in METHODS:
-        return learned(str(source)).method
+        return learned(str(source), on).method
     raise ValueError(f"there is no run {source}, and no method of that name: give the folder of a run (that of its "
                      "last.pt), or a learned network such as simclr")
 
 
-def sources_of(name: str, options: dict[str, Any]) -> dict[str, Method]:
-    """The networks that the options of method `name` name (its `begins_with`), read, in that order."""
+def sources_of(name: str, options: dict[str, Any], on: str = "shapes") -> dict[str, Method]:
+    """The networks that the options of method `name` name (its `begins_with`), read, in that order.
+
+    on: the images that a learned network has been trained on.
+    """
     given = {option: options[option] for option in method_class(name).begins_with if options.get(option)}
     if wrong := [option for option, source in given.items() if not isinstance(source, (str, Path))]:
         raise ValueError(f"{wrong[0]} is {given[wrong[0]]!r}; expected the folder of a run, or the name of a learned "
                          "network such as simclr")
     with torch.random.fork_rng(devices=[]):  # the run's own weights are drawn as if nothing had been read
-        return {option: trained_network(source) for option, source in given.items()}
+        return {option: trained_network(source, on) for option, source in given.items()}
 
 
-def build_on(name: str, image_size: int | None = None, **options: Any) -> Method:
+def build_on(name: str, image_size: int | None = None, on: str = "shapes", **options: Any) -> Method:
     """`build_method` over the backbone of the networks that the options name, which the method then begins with.
 
         build_on("scan", pretext="out/simclr-photos", clusters=5)
 
     image_size: by default that of the first of them, whose backbone it is; clusters: that of a clustering among them.
-    ValueError if they do not fit.
+    on: the images of learned networks. ValueError if they do not fit.
     """
-    return begun(name, sources_of(name, options), image_size, options)
+    return begun(name, sources_of(name, options, on), image_size, options)
 
 
 def begun(name: str, networks: dict[str, Method], image_size: int | None = None,

@@ -43,7 +43,8 @@ from course_lib.train.loop import fit
 from course_lib.train.tuning import fine_tune
 
 SEEDS, CHECKPOINTS, PANEL, LABELS, EPOCHS = (0, 1, 2), 12, 500, 800, 20
-PHOTOGRAPHS = ("simclr", "moco-v2", "byol", "swav", "vicreg", "barlow-twins", "spark", "mae", "simmim", "ibot", "dino")
+PHOTOGRAPHS = ("simclr", "moco-v2", "byol", "swav", "vicreg", "barlow-twins", "spark", "mae", "simmim", "ibot", "dino",
+               "roco", "imco", "scan", "ruc", "mice", "gatcluster", "npid", "pirl", "amdim", "yadim")
 THREE_SEEDS = ("simclr", "byol", "mae")  # on photographs; on shapes every method has three
 # one for all methods that need a ViT; with positions and initialisation of its own, for the same controls
 VIT = {"patch": 4, "dim": 96, "depth": 3, "heads": 3, "stem": (32, 64), "positions": "sincos", "relative": None,
@@ -107,6 +108,11 @@ SHAPES = {
     "dim": Plan(1200, {}, {"estimator": "infonce"}),
 }
 ON_PHOTOGRAPHS = {name: replace(plan, steps=3 * plan.steps) for name, plan in SHAPES.items() if name in PHOTOGRAPHS}
+ON_PHOTOGRAPHS |= {name: replace(plan, options={**plan.options, "clusters": 10})
+                   for name, plan in ON_PHOTOGRAPHS.items() if "clusters" in plan.options}
+# a step of these is short; more of them, and all images, fit into the same minutes
+ON_PHOTOGRAPHS |= {name: replace(SHAPES[name], steps=steps, images=None)
+                   for name, steps in {"npid": 20_000, "pirl": 4000, "amdim": 8000, "yadim": 8000}.items()}
 PLANS = {"shapes": SHAPES, "photographs": ON_PHOTOGRAPHS}
 
 
@@ -126,7 +132,7 @@ def build(name: str, on: str, seed: int) -> nn.Module:
     own = method_class(name).shapes_options if on == "shapes" else {}
     torch.manual_seed(seed)
     if begins(name, plan):
-        return build_on(name, 32, **{**own, **plan.options})
+        return build_on(name, 32, on, **{**own, **plan.options})
     return build_method(name, plan.backbone, 32, backbone_options=plan.vit or plan.convnet, **{**own, **plan.options})
 
 
