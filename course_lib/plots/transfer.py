@@ -176,8 +176,8 @@ def attack(image: Tensor, attacked: Tensor, probabilities: tuple[Tensor, Tensor]
     left.bar(places - 0.2, probabilities[0].numpy(), 0.4, color=GREY, label="image")
     left.bar(places + 0.2, probabilities[1].numpy(), 0.4, color=RED, label="attacked")
     left.set_xticks(places, names, rotation=45, ha="right", fontsize=8)
-    left.set(ylabel="probability", ylim=(0, 1.05))
-    left.legend(fontsize=8, loc="upper left")
+    left.set(ylabel="probability", ylim=(0, 1.4), yticks=(0, 0.5, 1))  # room for the legend
+    left.legend(fontsize=8, loc="upper left", ncols=2)
     for (name, (x, y)), dash in zip(curves.items(), ("-", "--", ":", "-.")):
         right.plot(x, y, "o" + dash, ms=4, color=FAMILY[family[name]], label=name)
     right.axvline(here, color=GREY, lw=1)
