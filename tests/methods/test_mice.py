@@ -298,6 +298,12 @@ def test_more_clusters_than_images_is_a_sentence():
         method.loss(views(method))
 
 
+def test_a_queue_longer_than_the_set_is_a_warning():
+    """Bug: an image's own earlier embeddings among its negatives, without a word."""
+    with pytest.warns(UserWarning, match="queue is 64, but there are 36 images"):
+        mice(queue=64).prepare(images().images)
+
+
 def test_a_dead_expert_stays_where_it_was_and_shows():
     """An empty cluster: its share is missing in `clusters`, and nothing becomes NaN."""
     method = mice(splits=1)

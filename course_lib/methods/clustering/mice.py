@@ -39,7 +39,7 @@ from course_lib.methods.base import ClusteringMethod, Method
 from course_lib.methods.clustering.shared import check_begun, check_clusters
 from course_lib.methods.contrastive.moco import shuffled_keys
 from course_lib.models.batch_norm import split_batch_norm
-from course_lib.models.layers import Backbone, Queue, normalize
+from course_lib.models.layers import Backbone, Queue, check_queue, normalize
 from course_lib.models.teacher import EMA
 from course_lib.optim import Group, parameter_groups
 from course_lib.precision import check_positive, in_float32
@@ -179,6 +179,7 @@ class MiCE(ClusteringMethod):
     def prepare(self, images: Tensor) -> None:
         check_begun(self, "pretext")
         check_clusters(self.clusters, len(images))
+        check_queue(self.queue, len(images), False)
 
     def views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, ...]:
         order = torch.randperm(len(batch.images), generator=generator, device=generator.device)
