@@ -35,7 +35,7 @@ from course_lib.methods.clustering.mice import (
     max_mahalanobis_centers,
     mice_loss,
 )
-from course_lib.methods.clustering.ruc import mixed_losses, smoothed_loss
+from course_lib.methods.clustering.ruc import RUC, mixed_losses, smoothed_loss
 from course_lib.methods.clustering.scan import scan_loss, self_label_loss
 from course_lib.methods.clustering.sela import label_loss
 from course_lib.methods.contrastive.adpclr import adpclr_loss
@@ -432,6 +432,35 @@ def ruc_losses(net: nn.Module, a: Tensor, b: Tensor) -> Tensor:
     return mixed + error + smoothed_loss(net(a), labels, clean) + 0 * b.sum()
 
 
+class Vectors(nn.Module):
+    """A backbone that hands on what it gets."""
+
+    dim = 5
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def small_ruc() -> nn.Module:
+    """RUC with labels of a set of N + 8, half of them clean, whose changes must come out the same on every rank."""
+    method, rows = RUC(Vectors(), clusters=3, relabel=0.6), torch.arange(N + 8)
+    method.memory.fill(labels=rows % 3, clean=rows % 2 == 0, confidence=torch.zeros(N + 8, 2),
+                       weight=torch.zeros(N + 8, 2))
+    return method
+
+
+def ruc_steps(method: RUC, x: Tensor, indices: Tensor) -> Tensor:
+    """Two steps, the second with what the first has left, and the end of an epoch."""
+    total = 0.0
+    for scale in (1.0, -2.0):
+        logits = [network(x * scale) for network in method.networks]
+        labels, clean = method.memory.labels[indices], method.memory.clean[indices]
+        total = total + sum(smoothed_loss(each, labels, clean) for each in logits)
+        method.remember(indices, [each.detach().softmax(1) for each in logits], 0.0)
+    method.on_epoch(1)
+    return total
+
+
 CASES = {
     "vicreg": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["loss"]),
     "vicreg invariance": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["invariance"]),
@@ -478,6 +507,7 @@ CASES = {
     "scan": Case(two_views, lambda net, a, b: scan_loss(net(a), net(b))["loss"]),
     "scan's own labels": Case(two_views, lambda net, a, b: self_label_loss(4 * net(a), net(b), 0.5) + 0 * a.sum()),
     "ruc": Case(two_views, ruc_losses, lambda: nn.Linear(5, 5)),
+    "ruc, and what it remembers": Case(lambda: (3 * randn(N, 5), torch.arange(N).flip(0) + 3), ruc_steps, small_ruc),
     "vqvae, and its words": Case(lambda: (randn(N, 3, 8, 8).sigmoid(),), lambda net, x: net.loss(x)["loss"],
                                  lambda: VQVAE(6, 4, width=8, dim=3), local=True),
     "dmae loss": Case(images_and_masks, lambda net, x, seen: dmae_loss(patchify(net(x), 4), x.detach()),
