@@ -125,10 +125,16 @@ def plan_splits(names: list[str], seed: int, report: FolderReport) -> Plan:
     for name in names:
         top, _, inside = name.partition("/")
         parts.append((given[top], inside) if top in given and inside else ("", name))
+    spelled: dict[str, str] = {}            # of two ways to write an accent, the first makes the class
+
+    def class_of(rest: str) -> str:
+        group = rest.split("/")[0]
+        return spelled.setdefault(unicodedata.normalize("NFC", group), group)
+
     labelled, lone = {}, {}
-    for origin in set(given.values()) or {""}:
+    for origin in sorted(set(given.values())) or [""]:
         inside = [rest for split, rest in parts if split == origin]
-        found = {rest.split("/")[0] for rest in inside if "/" in rest}
+        found = {class_of(rest) for rest in inside if "/" in rest}
         labelled[origin] = bool(found) and origin != "unlabelled"
         if not given and len(found) == 1 and all("/" in rest for rest in inside):
             labelled[origin], lone = False, found
@@ -138,7 +144,7 @@ def plan_splits(names: list[str], seed: int, report: FolderReport) -> Plan:
     missing = {"validation", "test"} - set(given.values())
     splits, groups = [], []
     for name, (origin, rest) in zip(names, parts):
-        group = rest.split("/")[0] if "/" in rest and labelled.get(origin) else ""
+        group = class_of(rest) if "/" in rest and labelled.get(origin) else ""
         reason = ""
         if given and not origin:
             reason = "beside train/, not inside it"

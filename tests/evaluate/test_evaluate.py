@@ -420,6 +420,9 @@ def test_fine_tune_refuses():
         fine_tune(Tiny(), Splits(data.train, data.test, data.test), epochs=1)
     with pytest.raises(ValueError, match="train labels are missing"):
         fine_tune(Tiny(), splits(labelled=False), epochs=1)
+    for wrong in ({"epochs": 0}, {"epochs": 1, "limit": 0}, {"epochs": 1, "limit": -3}):
+        with pytest.raises(ValueError, match="expected a whole number from 1 up"):
+            fine_tune(Tiny(), data, **wrong)
 
 
 # ------------------------------------------------------------------------------------------------ clusters
