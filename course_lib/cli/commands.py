@@ -42,6 +42,8 @@ class evaluate:
         if args.outliers is not None:
             raise ValueError("--outliers belongs to --suite transfer: add it, or leave --outliers out")
         method, splits = trained(args)
+        if args.factors and not splits.train.factors:
+            raise ValueError("--factors is for generated images, whose causes are known: leave it out")
         rows = measure(method, splits, method.settings["method"], args.device, out,
                        clusters=args.clusters, factors=args.factors)
         for row in rows:

@@ -26,9 +26,9 @@ class cluster:
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        from course_lib.cli.common import seed_number
+        from course_lib.cli.common import filled, seed_number
 
-        parser.add_argument("pictures", nargs="+", metavar="PICTURE-OR-FOLDER",
+        parser.add_argument("pictures", nargs="+", type=filled, metavar="PICTURE-OR-FOLDER",
                             help="a folder of JPEG, PNG or WebP files, or several files")
         parser.add_argument("--with", dest="network", required=True, metavar="RUN",
                             help="a run's folder, its last.pt or backbone.pt, what `course export` wrote, or a learned "

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from course_lib.cli.common import data_arguments, load_images, measure, seed_number
+from course_lib.cli.common import data_arguments, filled, load_images, measure, seed_number, still_there
 from course_lib.models.backbones import options_of
 from course_lib.text import counted
 
@@ -83,7 +83,7 @@ class train:
         parser.add_argument("--backbone-set", action="append", default=[], metavar="NAME=VALUE",
                             dest="backbone_options",
                             help="an option of the backbone, such as patch=4 or, of a ViT, stem=32,64; may be repeated")
-        parser.add_argument("--out", metavar="FOLDER", help="default: out/METHOD-SET")
+        parser.add_argument("--out", type=filled, metavar="FOLDER", help="default: out/METHOD-SET")
         parser.add_argument("--resume", action="store_true", help="continue from last.pt in the out folder; what is "
                             "not given is as it was when the run began")
         parser.add_argument("--more-epochs", type=float, metavar="N",
@@ -101,11 +101,12 @@ class train:
 
         from course_lib.data.loading import known_set
         from course_lib.evaluate.scoring import missing_lines, unmeasurable
+        from course_lib.files import refusal, write_text
         from course_lib.methods import build_method, method_class
         from course_lib.methods.base import ClusteringMethod, ReconstructionMethod
         from course_lib.runs.sources import begun
         from course_lib.runs.stored import check_record, record_run
-        from course_lib.train.checkpoint import load_backbone, refuse, shaped
+        from course_lib.train.checkpoint import MALFORMED, CheckpointError, load_backbone, refuse, shaped
         from course_lib.train.loop import fit
         from course_lib.train.ranks import join, leave
         from course_lib.train.settings import Settings
@@ -135,6 +136,8 @@ class train:
         settings = Settings.resolve(cls, optimizer=args.optimizer, lr=args.lr, weight_decay=args.weight_decay,
                                     batch_size=args.batch_size, warmup=args.warmup, clip=args.clip,
                                     accumulate=args.accumulate)
+        if why := refusal(place(args)):
+            raise ValueError(f"{place(args)} cannot be written ({why}): choose another place with --out.")
         splits = load_images(args)
         if not len(splits.train) and not args.no_evaluate:
             raise ValueError("train has no images, and the evaluation needs some: give more pictures, or --no-evaluate")
@@ -165,7 +168,11 @@ class train:
             assert before is not None  # `found` saw to it
             seen = {"images": len(images), "checksum": images.checksum()} if named else {}  # its own may have grown
             refuse(out, shaped(before, method) + [(key, before.get(key, value), value) for key, value in seen.items()])
-            method.load_state_dict(before["method"])
+            try:
+                method.load_state_dict(before["method"])
+            except MALFORMED as error:
+                raise CheckpointError(f"{out} does not hold a whole {cls.__name__}, or one of another version of the "
+                                      f"course ({type(error).__name__})") from error
         missing = unmeasurable(splits)
         if rank == 0:
             print("\n".join([images.describe(), *([] if args.no_evaluate else missing_lines(missing))]))
@@ -196,8 +203,6 @@ class train:
             rows[0]["hidden_error"] = errors
             print("squared error on hidden pixels over their variance: "
                   + ", ".join(f"{name} {value:.3f}" for name, value in errors.items()))
-        from course_lib.files import write_text
-
         write_text(out / "results.json", json.dumps({"data": splits.train.name, "rows": rows, "steps": history.steps,
                                                      "seconds": history.seconds}, indent=1))
         if args.record:
@@ -220,6 +225,8 @@ def found(args: argparse.Namespace) -> dict | None:
     """
     from course_lib.train.checkpoint import CheckpointError, load, refuse
 
+    if args.more_epochs is not None and any(getattr(args, name) is not None for name in LENGTH):
+        raise ValueError("--more-epochs says how long: leave out --epochs, --steps and --seconds")
     last = place(args) / "last.pt"
     if not args.resume:
         if args.more_epochs is not None:
@@ -233,10 +240,11 @@ def found(args: argparse.Namespace) -> dict | None:
             raise ValueError(f"there is no {last} to resume: give the folder of a run as --out, or start one")
         return None
     state = load(last)
-    if not all(isinstance(state.get(key), int) for key in ("step", "total_steps")):
+    step, total = state.get("step"), state.get("total_steps")
+    if not (isinstance(step, int) and isinstance(total, int) and 0 <= step <= total):
         raise CheckpointError(f"{last} holds a trained network alone, not a run that can go on")
-    if args.more_epochs is not None and state["step"] < state["total_steps"]:
-        raise ValueError(f"{last} has done {state['step']} of its {state['total_steps']} steps: finish it with "
+    if args.more_epochs is not None and step < total:
+        raise ValueError(f"{last} has done {step} of its {total} steps: finish it with "
                          "--resume before it gets --more-epochs")
     settings = state.get("settings")
     run = settings.get("run") if isinstance(settings, dict) else None
@@ -248,8 +256,11 @@ def found(args: argparse.Namespace) -> dict | None:
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
     given = {name for name, value in vars(args).items() if value != parser.get_default(name)}
-    for name in given & {"depth", "weights"}:  # which `fit` does not see
-        refuse(last, [(name, run.get(name), getattr(args, name))])
+    for name in ("method", "backbone", "depth", "weights", "seconds"):  # first, or as `fit` does not see them
+        if name in given:
+            refuse(last, [(name, run.get(name), getattr(args, name))])
+    if args.data is None and isinstance(run.get("data"), str):
+        still_there(run["data"])
     for name, value in run.items():
         if name in FREE or not hasattr(args, name):  # of a later version
             continue

@@ -19,6 +19,7 @@ SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "validation", "va
 NO_READER = (".tif", ".tiff", ".npy", ".npz", ".mat", ".h5", ".dcm", ".nii", ".gz", ".heic", ".avif", ".jp2", ".exr",
              ".dng")       # pictures all the same, often of more channels
 QUIET = ("thumbs.db", "desktop.ini", "__macosx")        # left by file managers, like .names
+MENDABLE = "no reader for"        # starts the reason of pictures that can be saved as others
 
 
 @dataclass
@@ -42,6 +43,7 @@ class FolderReport:
                 + (" (from the cache)" if self.cached else "")
                 + (f", {len(self.skipped):,} files left out:" if self.skipped else ".")]
         reasons = Counter(reason for _, reason in self.skipped).most_common()
+        reasons.sort(key=lambda pair: not pair[0].startswith(MENDABLE))  # first, as there is something to do
         for reason, count in reasons:
             names = [shown(name) for name, why in self.skipped if why == reason][:4]
             rest = f" ... and {count - len(names):,} more" if count > len(names) else ""
@@ -92,7 +94,7 @@ def walk(root: Path, report: FolderReport) -> list[tuple[str, int, int, int]]:
                 visit(entry.path, name + "/", (*above, real))
             elif not name.lower().endswith(ENDINGS):
                 ending = Path(name.lower()).suffix
-                report.skipped.append((name, f"no reader for {ending}: save it as PNG, of 1 or 3 channels"
+                report.skipped.append((name, f"{MENDABLE} {ending}: save it as PNG, of 1 or 3 channels"
                                        if ending in NO_READER else "not a JPEG, PNG or WebP file"))
             elif not stat.S_ISREG(facts.st_mode):
                 report.skipped.append((name, "not a regular file"))

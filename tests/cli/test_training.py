@@ -260,6 +260,63 @@ def test_no_picture_to_measure_on_is_said_before_step_1(tmp_path, capsys):
     assert course(*words, "--no-evaluate") == 0
 
 
+@pytest.mark.parametrize("change, says", [
+    (("simclr",), "method 'vicreg', this one has 'simclr'"), (("--seconds", 9), "seconds None, this one has 9.0"),
+    (("--backbone", "resnet18"), "backbone 'convnet', this one has 'resnet18'"),
+    (("--more-epochs", 1, "--steps", 2), "leave out --epochs, --steps and --seconds"),
+])
+def test_what_a_run_cannot_change_is_said_by_its_name(change, says, run, capsys):
+    """Bug: "simclr has no option 'width'"; --seconds, and --steps beside --more-epochs, were taken without effect."""
+    assert course("train", "--resume", "--out", run, "--no-evaluate", *change) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("changed, says", [
+    ({"step": -3}, "not a run that can go on"), ({"total_steps": 1}, "not a run that can go on"),
+    ({"method": {}}, "does not hold a whole VICReg")])
+def test_a_run_of_odd_contents_does_not_go_on(changed, says, run, tmp_path, capsys):
+    torch.save({**torch.load(run / "last.pt", weights_only=True), **changed}, tmp_path / "last.pt")
+    assert course("train", "--resume", "--more-epochs", 1, "--out", tmp_path, "--no-evaluate") == 2
+    assert says in capsys.readouterr().err
+
+
+def test_images_that_have_moved_are_asked_for(tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    for i, picture in enumerate(make_shapes(40, size=16).images):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / "photos" / f"{i}.png")
+    words = ("--data-root", tmp_path, "--device", "cpu")
+    assert course("train", "vicreg", *SMALL, "--data", tmp_path / "photos", *words, "--steps", 1, "--out",
+                  tmp_path / "run") == 0
+    (tmp_path / "photos").rename(tmp_path / "albums")
+    for command in (("evaluate", tmp_path / "run"), ("train", "--resume", "--out", tmp_path / "run")):
+        capsys.readouterr()
+        assert course(*command, *words) == 2 and "say with --data where they are now" in capsys.readouterr().err
+        assert course(*command, *words, "--data", tmp_path / "albums") == 0
+
+
+def test_an_option_whose_variable_is_not_set_is_a_sentence(run, tmp_path, capsys):
+    """Bug: --data "$PHOTOS" trained on generated shapes, and `look ""` showed the pictures of the current folder."""
+    for words in (("train", "vicreg", *SMALL, "--steps", 1, "--data", ""), ("train", "vicreg", *SMALL, "--out", " "),
+                  ("evaluate", run, "--data-root", ""), ("look", "", "--with", run), ("cluster", "", "--with", run)):
+        with pytest.raises(SystemExit):
+            course(*words)
+        assert "it is empty; is a variable not set?" in capsys.readouterr().err
+
+
+def test_where_a_run_cannot_be_written_is_said_before_its_images_are_read(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(training, "load_images", lambda args: pytest.fail("read"))
+    (tmp_path / "file").touch()
+    assert course("train", "vicreg", *SMALL, "--steps", 1, "--out", tmp_path / "file" / "run") == 2
+    assert "cannot be written (Not a directory): choose another place with --out" in capsys.readouterr().err
+
+
+def test_causes_are_asked_of_generated_images_only(run, tmp_path, capsys):
+    for i, picture in enumerate(make_shapes(40, size=32).images):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / f"{i}.png")
+    assert course("evaluate", run, "--data", tmp_path, "--data-root", tmp_path / "data", "--factors") == 2
+    assert "--factors is for generated images" in capsys.readouterr().err
+
+
 # ------------------------------------------------------------------------------------------------ evaluating
 def test_evaluate_takes_a_folder_and_the_runs_own_images(run, tmp_path, capsys):
     assert course("evaluate", run, "--device", "cpu", "--out", tmp_path / "rows.json") == 0

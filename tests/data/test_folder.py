@@ -289,6 +289,8 @@ def test_the_summary_stays_short(tmp_path):
     lines = report.summary().splitlines()
     assert len(lines) == 10 and "4,000 files left out" in lines[0] and lines[-1] == "a note"
     assert lines[1].endswith("... and 130 more") and lines[-2] == "  ... and 23 more reasons"
+    report.skipped.append(("x.tif", "no reader for .tif: save it as PNG, of 1 or 3 channels"))
+    assert report.summary().splitlines()[1].startswith("  no reader for .tif"), "what can be mended is not left out"
     report.notes *= 20
     assert len(report.summary().splitlines()) == 10
 

@@ -414,6 +414,13 @@ def test_fine_tune_options():
     assert result.train_size == 50 and seen == [torch.uint8] * 2
 
 
+def test_two_pictures_of_each_class_are_probed_without_a_warning(recwarn):
+    """Bug: "The number of unique classes is greater than 50% of the number of samples", once for each penalty."""
+    points = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    pairs = [(part, torch.arange(20)) for part in points.split(20)]
+    assert 0 <= E.linear_probe(*pairs).accuracy <= 1 and not recwarn.list
+
+
 def test_fine_tune_refuses():
     data = splits()
     with pytest.raises(ValueError, match="the same images"):
