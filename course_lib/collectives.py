@@ -25,7 +25,7 @@ def rank() -> int:
 class _AllReduce(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        total = x.clone(memory_format=torch.contiguous_format)  # other layouts are summed or refused as they lie
+        total = x.clone(memory_format=torch.contiguous_format)  # NCCL takes no other
         dist.all_reduce(total)
         return total
 
