@@ -74,7 +74,7 @@ def bits_used(path: str | os.PathLike, pixels: np.ndarray) -> int:
         return 16
     with Image.open(path, formats=("PNG",)) as image:
         grey = image.mode.startswith("I")
-        ranges = [image.getextrema()] if grey else image.getextrema()[:1 if image.mode == "LA" else 3]
+        ranges = [image.getextrema()] if grey else image.getextrema()[:3]
     highest = int(max(high for _, high in ranges))      # type: ignore[misc]
     return (highest if grey else 256 * highest).bit_length()
 

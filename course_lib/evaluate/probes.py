@@ -111,12 +111,11 @@ def linear_probe(train: LabelledFeatures, validation: LabelledFeatures, test: La
 
 
 def linear_head(train: LabelledFeatures, validation: LabelledFeatures, *,
-                settings: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0), max_iter: int = 200,
-                classes: int = 0) -> nn.Linear:
+                settings: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0), max_iter: int = 200) -> nn.Linear:
     """The classifier of `linear_probe` as a layer of the features as they are, (N, D) -> logits (N, classes).
 
-    For what needs gradients of it, such as an attack. A class without training images is never named. classes: at least
-    so many, as test may have others. Wide features are not projected.
+    For what needs gradients of it, such as an attack. A class without training images is never named. Wide features are
+    not projected.
     """
     x, x_held = (check_features(pair[0]).detach().cpu().float() for pair in (train, validation))
     y, y_held = (check_labels(pair[1], len(pair[0])).cpu() for pair in (train, validation))
@@ -128,7 +127,7 @@ def linear_head(train: LabelledFeatures, validation: LabelledFeatures, *,
     weight, bias = torch.from_numpy(model.coef_).float(), torch.from_numpy(model.intercept_).float()
     if len(weight) == 1:  # of two classes scikit-learn keeps the second one's logit
         weight, bias = torch.cat([torch.zeros_like(weight), weight]), torch.cat([torch.zeros_like(bias), bias])
-    head = nn.Linear(x.shape[1], max(classes, int(torch.cat([y, y_held]).max()) + 1))
+    head = nn.Linear(x.shape[1], int(torch.cat([y, y_held]).max()) + 1)
     with torch.no_grad():
         head.weight.zero_()
         head.bias.fill_(-1e6)

