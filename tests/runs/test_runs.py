@@ -22,7 +22,14 @@ from course_lib.methods.base import Method
 from course_lib.runs import origin, stored
 from course_lib.runs.origin import provenance
 from course_lib.runs.stored import (
-    Panel, StoredRun, check_record, compare_runs, read_runs, record_run, runs_folder, write_run,
+    Panel,
+    StoredRun,
+    check_record,
+    compare_runs,
+    read_runs,
+    record_run,
+    runs_folder,
+    write_run,
 )
 from course_lib.train.history import History
 from helpers.environment import ROOT
