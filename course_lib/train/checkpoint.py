@@ -106,10 +106,7 @@ def load_backbone(path: str | Path, backbone: nn.Module) -> nn.Module:
     path = Path(path).expanduser()
     path = path / "backbone.pt" if path.is_dir() else path
     state = _read(path)
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path} holds a {type(state).__name__} and not the weights of a backbone: give a run's "
-                              "folder, or the backbone.pt in it")
-    if "format" in state:
+    if isinstance(state, dict) and "format" in state:
         raise CheckpointError(f"{path} is a whole run and not a backbone: give its folder, or the backbone.pt in it")
     inner: Any = backbone.net if hasattr(backbone, "export") else backbone  # of a ResNet, torchvision's part
     try:

@@ -291,8 +291,8 @@ def test_the_first_steps_of_a_long_run_are_those_of_the_long_run(tmp_path):
             fit(vicreg(), images(), **wrong, **SMALL)
 
 
-@pytest.mark.parametrize("what", [[1, 2], 3, torch.zeros(2)])
+@pytest.mark.parametrize("what", [3, torch.zeros(2)])
 def test_a_file_that_holds_no_weights_is_no_backbone(tmp_path, what):
     torch.save(what, tmp_path / "backbone.pt")
-    with pytest.raises(CheckpointError, match=f"holds a {type(what).__name__} and not the weights"):
+    with pytest.raises(CheckpointError, match="does not hold the weights of this ConvNet"):
         checkpoint.load_backbone(tmp_path, ConvNet(1, (4,)))
