@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import subprocess
 import sys
 from contextlib import suppress
@@ -97,6 +96,8 @@ class train:
 
     @staticmethod
     def run(args: argparse.Namespace) -> int:
+        from shlex import quote
+
         import torch
 
         from course_lib.data.loading import known_set
@@ -192,7 +193,7 @@ class train:
             return 0
         print(f"{history!r}\nWritten: {out / 'last.pt'}, backbone.pt, metrics.csv")
         if history.interrupted:
-            print(f"`course train --resume --out {shlex.quote(str(out))}` goes on from here.")
+            print(f"`course train --resume --out {quote(str(out))}` goes on from here.")
         if args.no_evaluate or history.interrupted:
             return 0
         rows = measure(method, splits, args.method, args.device, out / "results.json")
