@@ -38,11 +38,13 @@ from course_lib.methods.clustering.mice import (
 from course_lib.methods.clustering.ruc import mixed_losses, smoothed_loss
 from course_lib.methods.clustering.scan import scan_loss, self_label_loss
 from course_lib.methods.clustering.sela import label_loss
+from course_lib.methods.contrastive.adpclr import adpclr_loss
 from course_lib.methods.contrastive.align_uniform import alignment_loss, uniformity_loss
 from course_lib.methods.contrastive.barlow_twins import barlow_twins_loss
 from course_lib.methods.contrastive.byol import byol_loss
 from course_lib.methods.contrastive.eqco import eqco_loss, some_others
 from course_lib.methods.contrastive.imco import imco_loss
+from course_lib.methods.contrastive.mochi import draw_mixtures, mochi_loss
 from course_lib.methods.contrastive.moco import moco_loss
 from course_lib.methods.contrastive.negatives import weighted_nt_xent
 from course_lib.methods.contrastive.relic import relic_loss
@@ -51,7 +53,7 @@ from course_lib.methods.contrastive.simclr import SimCLR, nt_xent
 from course_lib.methods.contrastive.simclr_v2 import distillation_loss
 from course_lib.methods.contrastive.simsiam import simsiam_loss
 from course_lib.methods.contrastive.sskd import sskd_loss
-from course_lib.methods.contrastive.swav import swav_loss
+from course_lib.methods.contrastive.swav import queue_codes, swav_loss
 from course_lib.methods.contrastive.unmix import unmix_loss
 from course_lib.methods.contrastive.vicreg import vicreg_loss
 from course_lib.methods.information.amdim import feature_map_loss, pairs_of
@@ -178,11 +180,22 @@ def roco_step(net: Queued, a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     return loss
 
 
+def mochi_step(net: Queued, a: Tensor, b: Tensor, *draws: Tensor) -> Tensor:
+    loss = mochi_loss(net(a), net(b), net.queue.rows, 5, draws, 0.2)["loss"] + 0 * b.sum()
+    net.queue.enqueue(layers.normalize(net(b)))
+    return loss
+
+
 def imco_step(net: Queued, a: Tensor, b: Tensor) -> Tensor:
     order = torch.arange(16).roll(5)
     loss = imco_loss(net(a), net(b), net.queue.rows, 0.2, 1.4, 0.3, order)["loss"] + 0 * b.sum()
     net.queue.enqueue(layers.normalize(net(b)))
     return loss
+
+
+def mochi_inputs() -> tuple[Tensor, ...]:
+    draws = draw_mixtures(N, 5, 4, 3, torch.Generator().manual_seed(9))
+    return *two_views(), *(draw.double() if draw.is_floating_point() else draw for draw in draws)
 
 
 def simo_inputs() -> tuple[Tensor, ...]:
@@ -201,6 +214,24 @@ def swav_step(net: nn.Module, *crops: Tensor) -> Tensor:
     scores = [layers.normalize(net(crop)) for crop in crops]
     codes = [layers.sinkhorn(score, 0.05, 3, extra=randn(9, 7, seed=8).tanh()) for score in scores[:2]]
     return swav_loss(scores, codes)
+
+
+class Remembered(nn.Linear):
+    """A linear layer with SwAV's queue, which must come out the same on every rank."""
+
+    def __init__(self):
+        super().__init__(5, 7)
+        self.register_buffer("queue", torch.zeros(9, 7))
+
+
+def swav_queue_steps(net: Remembered, a: Tensor, b: Tensor) -> Tensor:
+    """Two losses, the second with the queue that the first has filled."""
+    prototypes, total = layers.normalize(randn(6, 7, seed=8)), 0.0
+    for scale in (1.0, -0.5):
+        first, second = (layers.normalize(net(view * scale)) for view in (a, b))
+        codes, net.queue = queue_codes(first.detach(), net.queue, prototypes, 0.1)
+        total = total + swav_loss([first @ prototypes.T, second @ prototypes.T], [codes])
+    return total + 0 * a.sum()
 
 
 def four_views() -> tuple[Tensor, ...]:
@@ -424,6 +455,8 @@ CASES = {
     "simclr v2, distillation": Case(two_views, lambda net, a, b: distillation_loss(net(a), net(b), 2.0) + 0 * b.sum(),
                                     local=True),
     "moco, and its queue": Case(two_views, moco_step, Queued, local=True),
+    "mochi, and its queue": Case(mochi_inputs, mochi_step, Queued, local=True),
+    "adpclr": Case(two_views, lambda net, a, b: adpclr_loss(torch.stack([net(a), net(b)], 1), 2)["loss"]),
     "dcl": Case(two_views, lambda net, a, b: weighted_nt_xent(net(a), net(b), 0.5, 0.1)["loss"]),
     "hcl, a share of the negatives": Case(
         two_views, lambda net, a, b: weighted_nt_xent(net(a), net(b), 0.5, 0.1, 1.0, (0.1, 0.8))["loss"]),
@@ -440,6 +473,7 @@ CASES = {
     "simsiam": Case(four_views, lambda net, *views: simsiam_loss(*map(net, views)) + 0 * sum(v.sum() for v in views),
                     local=True),
     "swav": Case(four_views, swav_step, local=True),
+    "swav, and its queue": Case(two_views, swav_queue_steps, Remembered, local=True),
     "barlow twins": Case(two_views, lambda net, a, b: barlow_twins_loss(net(a), net(b))["loss"]),
     "barlow twins through batch norm": Case(two_views, lambda net, a, b: barlow_twins_loss(net(a), net(b))["loss"],
                                             with_batch_norm),
