@@ -332,8 +332,8 @@ third = Exercise(
     },
     hints=("You want one number and another number's gradient. What is the gradient of x.detach()? And of y + "
            "(x - y).detach(), what is the value?",
-           "jsd = -softplus(-joint).mean() - softplus(product).mean(); the reading is nwj(scores + 1). Which of them is "
-           "y in the first hint, and which is x?",
+           "jsd = -softplus(-joint).mean() - softplus(product).mean(); the reading is nwj(scores + 1). Which of them "
+           "is y in the first hint, and which is x?",
            "own = torch.eye(len(scores), dtype=torch.bool, device=scores.device)\n"
            "joint, product = scores[own], scores[~own]\n"
            "jsd = -F.softplus(-joint).mean() - F.softplus(product).mean()\n"

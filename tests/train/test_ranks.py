@@ -461,6 +461,11 @@ def ruc_steps(method: RUC, x: Tensor, indices: Tensor) -> Tensor:
     return total
 
 
+def weighted(z: Tensor) -> Tensor:
+    """Rows (W*N, D) times weights that differ for each of their numbers, so that none may change its place."""
+    return z * randn(*z.shape, seed=5)
+
+
 CASES = {
     "vicreg": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["loss"]),
     "vicreg invariance": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["invariance"]),
@@ -469,6 +474,10 @@ CASES = {
     "vicreg through batch norm": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["loss"],
                                       with_batch_norm),
     "align": Case(two_views, lambda net, a, b: alignment_loss(*map(collectives.gather, (net(a), net(b))))),
+    "gathered, not contiguous": Case(two_views, lambda net, a, b: (
+        weighted(collectives.gather(net(a).t().contiguous().t())) * weighted(collectives.gather(net(b)))).sin().sum()),
+    "summed, not contiguous": Case(two_views, lambda net, a, b: collectives.all_reduce_sum(
+        (net(a).t() @ net(b)).t()).mul(randn(7, 7, seed=4)).sum()),
     "uniform": Case(lambda: two_views()[:1], lambda net, a: uniformity_loss(collectives.gather(net(a)))),
     "simclr": Case(two_views, lambda net, a, b: nt_xent(net(a), net(b))["loss"]),
     "simclr through batch norm": Case(two_views, lambda net, a, b: nt_xent(net(a), net(b))["loss"], with_batch_norm),
