@@ -20,8 +20,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from course_lib.precision import check_positive
-
 ABSTAIN = -1
 
 
@@ -40,11 +38,7 @@ def lower_bound(votes: int | Tensor, n: int | Tensor, alpha: float = 0.001) -> T
 
 
 def certified_radius(votes: int | Tensor, n: int | Tensor, sigma: float, alpha: float = 0.001) -> Tensor:
-    """sigma * Phi^-1(lower bound of the share), float64; 0 where it abstains, the bound being below 1/2.
-
-    ValueError for a sigma that is not above 0.
-    """
-    check_positive("sigma", sigma)
+    """sigma * Phi^-1(lower bound of the share), float64; 0 where it abstains, the bound being below 1/2."""
     bound = lower_bound(votes, n, alpha)
     return torch.where(bound >= 0.5, sigma * torch.special.ndtri(bound), 0.0)
 
