@@ -11,12 +11,10 @@ import torch
 from torch import Tensor
 
 from course_lib.evaluate.measures import check_features
-from course_lib.precision import at_least_float32
 
 
 def linear_cka(x: Tensor, y: Tensor) -> Tensor:
     """Features (N, D) and (N, E) of the same N images -> a scalar in [0, 1]."""
-    x, y = (at_least_float32(z) for z in (x, y))
     x, y = x - x.mean(dim=0), y - y.mean(dim=0)
     return (y.T @ x).square().sum() / ((x.T @ x).norm() * (y.T @ y).norm())
 
@@ -34,7 +32,7 @@ def debiased_hsic(k: Tensor, l: Tensor) -> Tensor:  # noqa: E741
 
 def debiased_cka(x: Tensor, y: Tensor) -> Tensor:
     """Linear CKA by `debiased_hsic`: about 0 for independent features, however many there are; may be negative."""
-    k, l = (z @ z.T for z in map(at_least_float32, (x, y)))  # noqa: E741
+    k, l = x @ x.T, y @ y.T  # noqa: E741
     return debiased_hsic(k, l) / (debiased_hsic(k, k) * debiased_hsic(l, l)).sqrt()
 
 

@@ -41,8 +41,6 @@ def test_linear_cka_is_the_definition_and_blind_to_rotation_shift_and_scale():
     for same in (x @ turn, x + 5, -3 * x):
         assert float(C.linear_cka(x, same)) == pytest.approx(1) == float(C.debiased_cka(x, same))
         assert float(C.linear_cka(same, y)) == pytest.approx(naive_cka(x, y))
-    for measure in (C.linear_cka, C.debiased_cka):  # a square of these would be infinite in float16
-        assert float(measure(99 * x.half(), y.half())) == pytest.approx(float(measure(x, y)), abs=0.01)
 
 
 def test_debiased_hsic_is_the_mean_over_different_images():
