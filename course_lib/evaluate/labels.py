@@ -22,7 +22,7 @@ def few_labels(labels: Tensor, order: Tensor, k: int) -> Tensor:
         seen[c] = seen.get(c, 0) + 1
         if seen[c] <= k:
             chosen.append(i)
-    return torch.tensor(chosen, dtype=torch.long)
+    return torch.tensor(chosen)
 
 
 def ridge_scores(features: Tensor, labels: Tensor, queries: Tensor, penalty: float = 0.1) -> Tensor:
