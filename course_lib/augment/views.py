@@ -84,8 +84,12 @@ class Augment:
         """The views, and where each lies in its image: corners (B, 4) as x1, y1, x2, y2 in [0, 1] of its sides.
 
         Of a mirrored view x1 is above x2. Turns, shifts and zooms before the crop are not in the corners.
+        ValueError for images without three channels, unless the view leaves their colours alone.
         """
         batch, device = check_images(images).shape[0], images.device
+        if images.shape[1] != 3 and (self.gray_p or self.jitter_p and any(self.jitter[1:])):
+            raise ValueError(f"images have shape {tuple(images.shape)}; expected a batch (B, 3, H, W) for changes of "
+                             "colour. Repeat a grey channel three times, and put channels before height and width.")
 
         def uniform(low: float, high: float) -> Tensor:
             draw = torch.rand(batch, generator=generator, device=generator.device)

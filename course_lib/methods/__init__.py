@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import importlib
 from dataclasses import asdict, fields, replace
+from numbers import Real
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import nn
 
 from course_lib.augment.views import Augment
 from course_lib.methods.base import Method
-from course_lib.models.backbones import build_backbone, check_options
+from course_lib.models.backbones import build_backbone, check_options, options_of
 
 # name -> module of this package and class
 METHODS = {
@@ -106,6 +107,12 @@ def build_method(name: str, backbone: str | nn.Module = "convnet", image_size: i
     views = {key: _views(key, value, cls, backbone, image_size, options) for key, value in given.items()}
     settings["options"] |= {key: asdict(view) for key, view in views.items()}
     method = cls(backbone, image_size=image_size, **options, **views)
+    for option, value in options.items():  # the class has said what it knows better; a place counted from the end stays
+        default = options_of(cls)[option].default
+        if isinstance(value, Real) and value < 0 and not (isinstance(default, Real) and default < 0):
+            raise ValueError(f"{option} is {value!r}; {name} expects 0 or more")
+    if empty := [key for key, parameter in method.named_parameters() if not parameter.numel()]:
+        raise ValueError(f"{name} cannot learn with {options}: {empty[0]} has no weights; expected widths of 1 or more")
     method.settings = settings
     return method
 

@@ -249,3 +249,7 @@ def test_two_processes_train_one_run(pictures, tmp_path):
                            capture_output=True, text=True)
     assert again.returncode == 2 and again.stderr.count("already holds a run") == 1, again.stderr
     assert "Traceback" not in again.stderr, "said before any process is started"
+    wrong = subprocess.run([sys.executable, "-m", "course_lib", *words, "--steps", "2", "--processes", "2", "--set",
+                            "nothing=1", "--out", str(tmp_path / "wrong")], capture_output=True, text=True)
+    assert wrong.returncode == 2 and "vicreg has no option 'nothing'" in wrong.stderr, wrong.stderr
+    assert "Traceback" not in wrong.stderr and "torch" not in wrong.stderr, "the processes have said it"

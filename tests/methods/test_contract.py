@@ -79,6 +79,25 @@ def test_an_option_that_a_method_has_not_is_named_with_those_that_it_has():
         build_method("vicreg", backbone_options={"heads": 3})
 
 
+@pytest.mark.parametrize(("name", "option"), [
+    ("vicreg", "covariance"), ("barlow-twins", "lambd"), ("align-uniform", "align"), ("scan", "entropy")])
+def test_a_weight_below_zero_is_refused(name, option):
+    """It would raise what it should lower."""
+    with pytest.raises(ValueError, match=f"{option} is -1.*expect"):
+        build_method(name, **{option: -1.0})
+
+
+def test_a_stage_counted_from_the_last_is_none_below_zero():
+    build_method("pixpro", stage=-2)
+
+
+@pytest.mark.parametrize(("name", "backbone", "option"), [
+    ("dino", "vit-tiny", "bottleneck"), ("mae", "vit-tiny", "width"), ("vicreg", "convnet", "width")])
+def test_a_head_of_width_zero_is_refused(name, backbone, option):
+    with pytest.raises((ValueError, ArithmeticError)):
+        build_method(name, backbone, **{option: 0})
+
+
 def test_a_mistake_inside_a_constructor_is_not_blamed_on_the_options(monkeypatch):
     def broken(self, backbone, image_size=32):
         raise TypeError("unsupported operand")

@@ -13,9 +13,10 @@ What the released code does, and this does not: its similarity is the inner prod
 negative one has no logarithm (NaN), and not their distance; levels above the first are compared with the *first*
 level's labels (`labels[:, i]` against `targets`); of three levels the third has the first's number of clusters; all
 embeddings are scaled to length 1 before they enter the ball, and so lie at one radius, tanh 1, though the radius is
-where a tree has its depth; the backbone's rate is 0, only the embedding learns. Here s = exp(-d), with which the
-left ratio is d_jl - d_jk; the mean over triples, not the sum, so that the rate need not follow the batch size; points
-have radii of their own. `similarity="product"` and `radius` bring two of them back. Official code: JiexiYan/UnHyperML.
+where a tree has its depth. (`lr_mult` 0 stands beside its backbone's weights, but torch's Adam does not read it: they
+learn, too.) Here s = exp(-d), with which the left ratio is d_jl - d_jk; the mean over triples, not the sum, so that
+the rate need not follow the batch size; points have radii of their own. `similarity="product"` and `radius` bring two
+of them back. Official code: JiexiYan/UnHyperML.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def in_ball(linear: nn.Module, features: Tensor, c: float = 1.0, radius: float |
 def learn_map(linear: nn.Module, features: Tensor, clusters: tuple[int, ...], c: float = 1.0,
               radius: float | None = None, omega: float = 0.1, weight: float = 0.5, steps: int = 300,
               batch_size: int = 64, lr: float = 0.01, seed: int = 0) -> list[float]:
-    """Train a map of frozen features (N, D) to the ball, as in the official code, whose backbone's rate is 0.
+    """Train a map of frozen features (N, D) to the ball.
 
     One tree of all features, cut into `clusters`; Adam, its rate falling to 0 along a line. omega, weight: of the loss
     (both 0.1 in the official code). -> the loss of each step.
