@@ -156,6 +156,15 @@ CROPPED_VIEWS = replace(SHAPES_VIEWS, scale=(0.3, 0.8))
 TURNED_VIEWS = replace(SHAPES_VIEWS, scale=(1.0, 1.0), ratio=(1.0, 1.0), turn=180.0, shift=0.2, zoom=(0.8, 1.2))
 
 
+def check_placed(what: str, *views: Augment) -> None:
+    """ValueError for views whose corners do not tell where their places lie in the image, which `what` has to know."""
+    for view in views:
+        if view.turn or view.shift or tuple(view.zoom) != (1.0, 1.0):
+            raise ValueError(f"{what} has to know where the places of a view lie in the image, and knows it of crops "
+                             "and flips only; expected views with turn 0, shift 0 and zoom (1, 1), got turn "
+                             f"{view.turn}, shift {view.shift} and zoom {view.zoom}")
+
+
 def many_views(images: Tensor, augments: list[Augment], generator: torch.Generator) -> list[Tensor]:
     """One independent view of every image per entry of `augments` (sizes may differ: multi-crop)."""
     if not is_large(check_images(images)):  # large ones: piece by piece, in each view

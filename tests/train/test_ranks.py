@@ -56,6 +56,8 @@ from course_lib.methods.contrastive.sskd import sskd_loss
 from course_lib.methods.contrastive.swav import queue_codes, swav_loss
 from course_lib.methods.contrastive.unmix import unmix_loss
 from course_lib.methods.contrastive.vicreg import vicreg_loss
+from course_lib.methods.dense.pixpro import pixpro_loss, propagate
+from course_lib.methods.dense.vader import vader_loss
 from course_lib.methods.information.amdim import feature_map_loss, pairs_of
 from course_lib.methods.information.cmc import cmc_loss
 from course_lib.methods.information.cpc import cpc_loss, cut
@@ -69,6 +71,7 @@ from course_lib.methods.masked.mae import mae_loss
 from course_lib.methods.masked.simmim import simmim_loss
 from course_lib.methods.masked.spark import SparK, spark_loss, sparse
 from course_lib.methods.masked.tokenizers import VQVAE
+from course_lib.methods.metric.hyperbolic import Hyperbolic
 from course_lib.methods.metric.supcon import same_class, supcon_loss
 from course_lib.methods.pretext.drlim import pair_losses, pairs
 from course_lib.methods.pretext.exemplar import triplet_loss
@@ -421,6 +424,27 @@ def supcon_both(net: nn.Module, a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
     return supcon_loss(z, same, 0.3)["loss"] + supcon_loss(z, same, 0.3, inside=True)["loss"]
 
 
+def small_hyperbolic() -> nn.Module:
+    method = Hyperbolic(ConvNet(2, (4, 6)), 16, clusters=(4, 2))
+    method.use_levels(torch.ones(3, 2, dtype=torch.long))  # buffers are compared, so none is empty
+    return method
+
+
+def pixpro_maps(net: nn.Module, a: Tensor, b: Tensor, corners: Tensor) -> Tensor:
+    first, second = (net(x.movedim(1, 3)).movedim(3, 1) for x in (a, b))
+    parts = pixpro_loss(propagate(first, first.sin()), propagate(second, second.sin()), first, second, corners.detach(),
+                        0.9 * corners.detach() + 0.05, 1.0)
+    return parts["loss"] + 0 * corners.sum()
+
+
+def vader_step(net: Queued, a: Tensor, b: Tensor, found: Tensor) -> Tensor:
+    """Some ranks have more images whose views overlap than others."""
+    q, k = (net(x)[:, None] for x in (a, b))
+    loss = vader_loss(q, k, net.queue.rows, found, 0.2)["loss"] + 0 * b.sum()
+    net.queue.enqueue(layers.normalize(k).flatten(0, 1))
+    return loss
+
+
 def drlim_whole(net: nn.Module, a: Tensor, b: Tensor) -> Tensor:
     return pair_losses(*pairs(collectives.gather(net(a)), collectives.gather(net(b)), 5), 4.0).mean()
 
@@ -547,6 +571,11 @@ CASES = {
     "exemplar": Case(two_views, exemplar_whole),
     "sskd": Case(lambda: (randn(N, 4, 5), torch.arange(N) % 5), sskd_whole),
     "supcon": Case(lambda: (*two_views(), torch.arange(N) % 3), supcon_both),
+    "hyperbolic": Case(lambda: (randn(N, 3, 16, 16).sigmoid(), torch.arange(N)[:, None] % torch.tensor([4, 2])),
+                       lambda method, x, labels: method.loss((x, labels))["loss"],
+                       small_hyperbolic),
+    "pixpro": Case(lambda: (*two_maps()[:2], randn(N, 4, seed=3).sigmoid()), pixpro_maps, local=True),
+    "vader, and its queue": Case(lambda: (*two_views(), torch.arange(N) > 4), vader_step, Queued, local=True),
     "simclr, four views": Case(four_views, lambda net, *views: supcon_loss(torch.stack([net(v) for v in views], 1),
                                                                            temperature=0.2)["loss"]),
     "drlim": Case(two_views, drlim_whole),
