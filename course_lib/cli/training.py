@@ -11,14 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from course_lib.cli.common import data_arguments, filled, load_images, measure, seed_number, still_there
+from course_lib.cli.common import data_arguments, filled, load_images, measure, seed_number
+from course_lib.cli.processes import start_processes
+from course_lib.cli.resuming import FREE, LENGTH, found, place, refuse_another
 from course_lib.models.backbones import options_of
 from course_lib.text import counted
 
-# What does not shape a run: a resumed one may have others.
-FREE = ("out", "resume", "more_epochs", "no_evaluate", "record", "device", "threads", "data_root", "stream",
-        "processes", "traceback", "rest")
-LENGTH = ("epochs", "steps", "seconds")
 DEFAULTS = {"backbone": "convnet", "precision": "auto", "seed": 0}  # None until then: a resumed run has its own
 PYTHONS = {"True": True, "False": False, "None": None}  # as the help shows defaults
 
@@ -113,7 +111,7 @@ class train:
 
         named = args.data is not None or args.limit is not None  # the images, also where a run goes on
         args.data = args.data and (known_set(args.data) or args.data)
-        before = found(args)
+        before = found(args, defaults())
         if args.processes is not None and "TORCHELASTIC_RUN_ID" not in os.environ:  # not in those that it started
             return start_processes(args.processes)
         if args.more_epochs is not None:
@@ -212,69 +210,11 @@ class train:
 
 
 # ------------------------------------------------------------------------------------------------ details
-def place(args: argparse.Namespace) -> Path:
-    """The folder of the run."""
-    data = Path(os.path.abspath(Path(args.data or "shapes").expanduser())).name  # also of "."
-    return Path(args.out or f"out/{args.method}-{data}").expanduser()
-
-
-def found(args: argparse.Namespace) -> dict | None:
-    """With --resume, the checkpoint in the out folder, or None; what `args` leaves open becomes as it was there.
-
-    Without --resume, ValueError if the folder holds a run.
-    """
-    from course_lib.train.checkpoint import CheckpointError, load, refuse
-
-    if args.more_epochs is not None and any(getattr(args, name) is not None for name in LENGTH):
-        raise ValueError("--more-epochs says how long: leave out --epochs, --steps and --seconds")
-    last = place(args) / "last.pt"
-    if not args.resume:
-        if args.more_epochs is not None:
-            raise ValueError("--more-epochs goes on with a run: add --resume and its --out")
-        refuse_another(args)
-        return None
-    if args.out is None and args.method is None:
-        raise ValueError("--resume needs the --out folder of the run that goes on")
-    if not last.exists():
-        if args.method is None or args.more_epochs is not None:
-            raise ValueError(f"there is no {last} to resume: give the folder of a run as --out, or start one")
-        return None
-    state = load(last)
-    step, total = state.get("step"), state.get("total_steps")
-    if not (isinstance(step, int) and isinstance(total, int) and 0 <= step <= total):
-        raise CheckpointError(f"{last} holds a trained network alone, not a run that can go on")
-    if args.more_epochs is not None and step < total:
-        raise ValueError(f"{last} has done {step} of its {total} steps: finish it with "
-                         "--resume before it gets --more-epochs")
-    settings = state.get("settings")
-    run = settings.get("run") if isinstance(settings, dict) else None
-    if not isinstance(run, dict):
-        if args.method is None:
-            raise ValueError(f"{last} does not say how it was started (an earlier version wrote it, or Python code): "
-                             "give METHOD and the settings that it was started with")
-        return state
+def defaults() -> dict[str, Any]:
+    """What each argument is where it is not given."""
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
-    given = {name for name, value in vars(args).items() if value != parser.get_default(name)}
-    for name in ("method", "backbone", "depth", "weights", "seconds"):  # first, or as `fit` does not see them
-        if name in given:
-            refuse(last, [(name, run.get(name), getattr(args, name))])
-    if args.data is None and isinstance(run.get("data"), str):
-        still_there(run["data"])
-    for name, value in run.items():
-        if name in FREE or not hasattr(args, name):  # of a later version
-            continue
-        if isinstance(value, list):  # of --set: what is given now comes after, and wins
-            setattr(args, name, value + getattr(args, name))
-        elif name not in given and not (name in LENGTH and given & set(LENGTH)):
-            setattr(args, name, value)
-    return state
-
-
-def refuse_another(args: argparse.Namespace) -> None:
-    """ValueError where a run that does not resume would be written over another one."""
-    if not args.resume and args.method is not None and (place(args) / "last.pt").exists():
-        raise ValueError(f"{place(args)} already holds a run: add --resume to continue it, or choose another --out")
+    return vars(parser.parse_args([]))
 
 
 def begin_with(args: argparse.Namespace, options: dict) -> dict:
@@ -316,42 +256,6 @@ def on_shapes(cls: Any, options: dict) -> dict:
         if isinstance(options[key], dict):
             options[key] = {**asdict(suited[key]), **options[key]}
     return {**suited, **options}
-
-
-def start_processes(processes: int) -> int:
-    """This same command in several processes, as torchrun starts them; the exit code of the first that fails, or 0.
-
-    What went wrong the processes say themselves; torchrun's own report of it, a traceback, is left out.
-    """
-    import logging
-
-    from torch.distributed.elastic.multiprocessing import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    if processes < 1:
-        raise ValueError(f"--processes is {processes}; expected 1 or more, at most one per GPU")
-    words = list(sys.argv[1:])
-    for at in [i for i, word in enumerate(words) if word.split("=")[0] == "--processes"]:
-        del words[at:at + (1 if "=" in words[at] else 2)]
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    launch = LaunchConfig(1, 1, processes, run_id=str(os.getpid()), rdzv_backend="c10d", rdzv_endpoint="localhost:0",
-                          max_restarts=0)
-    logging.disable(logging.ERROR)
-    try:
-        elastic_launch(launch, sys.executable)("-m", "course_lib", *words)
-    except ChildFailedError as error:
-        number, failure = error.get_first_failure()
-        if failure.exitcode > 0:
-            return failure.exitcode
-        raise RuntimeError(
-            f"process {number} of {processes} was killed by signal {-failure.exitcode}: if memory ran out, try half "
-            "the --batch-size. --resume goes on from the last checkpoint, if there is one") from error
-    except SignalException:
-        raise KeyboardInterrupt from None
-    finally:
-        logging.disable(logging.NOTSET)
-    return 0
 
 
 def options_text(name: str) -> str:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from course_lib.augment.views import SHAPES_VIEWS
-from course_lib.cli import common, training
+from course_lib.cli import common, resuming, training
 from course_lib.data.loading import load, suitable_size
 from course_lib.data.shapes import make_shapes
 from course_lib.evaluate.features import embed, raw_pixels
@@ -220,7 +220,7 @@ def test_the_home_and_here_are_places(tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {"run", "net.pt", "net.json"}
     assert str(tmp_path / "net.pt") in json.loads((tmp_path / "net.json").read_text())["recipe"][1]
     args = argparse.Namespace(out=None, method="vicreg", data=".")
-    assert training.place(args).name == f"vicreg-{tmp_path.name}"
+    assert resuming.place(args).name == f"vicreg-{tmp_path.name}"
 
 
 @pytest.mark.parametrize("words, says", [
