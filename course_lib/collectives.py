@@ -25,7 +25,7 @@ def rank() -> int:
 class _AllReduce(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        total = x.clone()
+        total = x.clone(memory_format=torch.contiguous_format)  # NCCL takes no other
         dist.all_reduce(total)
         return total
 
@@ -39,9 +39,9 @@ class _AllReduce(torch.autograd.Function):
 class _AllGather(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        ctx.rows = x.shape[0]
+        ctx.rows, x = x.shape[0], x.contiguous()
         parts = [torch.empty_like(x) for _ in range(world_size())]
-        dist.all_gather(parts, x.contiguous())
+        dist.all_gather(parts, x)
         return torch.cat(parts)
 
     @staticmethod

@@ -6,7 +6,9 @@ import ctypes
 import os
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 
@@ -27,6 +29,9 @@ def pick_device(name: str = "auto") -> torch.device:
             raise ValueError(UNKNOWN.format(name))
         if device.type == "cuda" and not torch.cuda.is_available():
             raise ValueError("device 'cuda' was asked for, but torch sees no CUDA GPU; use 'auto' or 'cpu'")
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise ValueError(f"device {name!r} was asked for, but the last that torch sees is 'cuda:"
+                             f"{torch.cuda.device_count() - 1}'; use 'auto' or a lower number")
         if device.type == "mps" and not torch.backends.mps.is_available():
             raise ValueError("device 'mps' was asked for, but torch sees none; use 'auto' or 'cpu'")
         return device
@@ -102,11 +107,22 @@ def compiled(run: Callable) -> Callable:
     return call
 
 
+# where Linux says how much memory a container may have, in its two versions of control groups
+CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
 def free_memory(device: torch.device) -> float:
-    """A GPU's free bytes; for other devices the machine's total memory, or infinity if the OS does not report it."""
+    """A GPU's free bytes; for other devices the total memory of the machine, or of the container, which may have less.
+
+    Infinity if the OS does not report it.
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # Windows, among others
         return float("inf")
+    for limit in CONTAINER:
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            total = min(total, int(Path(limit).read_text()))
+    return total

@@ -50,8 +50,8 @@ def data_root(path: str | os.PathLike | None = None) -> Path:
 def refusal(folder: str | Path) -> str:
     """Why nothing can be written into `folder`, or be made there if it does not exist; "" if something can."""
     folder = Path(folder).absolute()
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
         with tempfile.TemporaryFile(dir=existing):
             return ""
     except OSError as error:

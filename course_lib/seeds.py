@@ -40,7 +40,7 @@ def beta(alpha: float, shape: tuple[int, ...], generator: torch.Generator) -> to
     ValueError for an alpha that is not above 0.
     """
     check_positive("alpha", alpha)
-    seed = int(torch.randint(2**62, (1,), generator=generator))
+    seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
     return torch.as_tensor(np.random.default_rng(seed).beta(alpha, alpha, shape), dtype=torch.float32)
 
 

@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from course_lib.methods.contrastive.vicreg import covariance_loss, invariance_loss, variance_loss, vicreg_loss
+from course_lib.methods.masked.dmae import consistency_loss, dmae_loss
+from course_lib.methods.masked.ibot import patch_loss
 from course_lib.methods.masked.spark import spark_loss
+from course_lib.models.patches import patchify
 from helpers.draws import randn, visible_grid
 
 HALVES = {
@@ -16,6 +19,9 @@ HALVES = {
     "vicreg": (lambda a, b, v: vicreg_loss(a.flatten(1), b.flatten(1))["loss"]),
     "vicreg, by keyword": (lambda a, b, v: invariance_loss(a=a.flatten(1), b=b.flatten(1))),
     "spark": (lambda a, b, v: spark_loss(a, b, v)),
+    "dmae": (lambda a, b, v: dmae_loss(patchify(a, 4), b)),
+    "dmae, consistency": (lambda a, b, v: consistency_loss([a.flatten(1), b.flatten(1)])),
+    "ibot, patches": (lambda a, b, v: patch_loss(a.flatten(2), b.flatten(2), v.flatten(1)[:, :3], torch.zeros(64))),
 }
 
 

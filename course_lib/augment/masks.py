@@ -140,7 +140,7 @@ def block_mask(batch: int, grid: int, mask_ratio: float, generator: torch.Genera
     """
     count = check_hidden(round(mask_ratio * grid * grid), grid * grid, mask_ratio)
     smallest = max(1, round(grid * grid * 16 / 196))
-    draw = random.Random(int(torch.randint(2**62, (1,), generator=generator)))
+    draw = random.Random(int(torch.randint(2**62, (1,), generator=generator, device=generator.device)))
     masks = np.stack([hide_blocks(grid, count, smallest, draw) for _ in range(batch)])
     return torch.from_numpy(masks).to(device)
 

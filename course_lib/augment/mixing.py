@@ -42,7 +42,8 @@ def random_mix(images: Tensor, alpha: float, blend_p: float, generator: torch.Ge
     """`mix_reversed` with one lam ~ Beta(alpha, alpha) for the batch; blended with probability blend_p, else a box."""
     height, width = images.shape[2:]
     lam = float(beta(alpha, (), generator))
-    if float(torch.rand((), generator=generator)) < blend_p:
+    if float(torch.rand((), generator=generator, device=generator.device)) < blend_p:
         return mix_reversed(images, lam)
-    row, column = (int(torch.randint(side, (), generator=generator)) for side in (height, width))
+    row, column = (int(torch.randint(side, (), generator=generator, device=generator.device))
+                   for side in (height, width))
     return mix_reversed(images, lam, region(height, width, lam, row, column))

@@ -84,8 +84,12 @@ class Augment:
         """The views, and where each lies in its image: corners (B, 4) as x1, y1, x2, y2 in [0, 1] of its sides.
 
         Of a mirrored view x1 is above x2. Turns, shifts and zooms before the crop are not in the corners.
+        ValueError for images without three channels, unless the view leaves their colours alone.
         """
         batch, device = check_images(images).shape[0], images.device
+        if images.shape[1] != 3 and (self.gray_p or self.jitter_p and any(self.jitter[1:])):
+            raise ValueError(f"images have shape {tuple(images.shape)}; expected a batch (B, 3, H, W) for changes of "
+                             "colour. Repeat a grey channel three times, and put channels before height and width.")
 
         def uniform(low: float, high: float) -> Tensor:
             draw = torch.rand(batch, generator=generator, device=generator.device)
@@ -150,6 +154,15 @@ CROPPED_VIEWS = replace(SHAPES_VIEWS, scale=(0.3, 0.8))
 
 # the same colours; two views share neither place nor angle, and their sizes only roughly
 TURNED_VIEWS = replace(SHAPES_VIEWS, scale=(1.0, 1.0), ratio=(1.0, 1.0), turn=180.0, shift=0.2, zoom=(0.8, 1.2))
+
+
+def check_placed(what: str, *views: Augment) -> None:
+    """ValueError for views whose corners do not tell where their places lie in the image, which `what` has to know."""
+    for view in views:
+        if view.turn or view.shift or tuple(view.zoom) != (1.0, 1.0):
+            raise ValueError(f"{what} has to know where the places of a view lie in the image, and knows it of crops "
+                             "and flips only; expected views with turn 0, shift 0 and zoom (1, 1), got turn "
+                             f"{view.turn}, shift {view.shift} and zoom {view.zoom}")
 
 
 def many_views(images: Tensor, augments: list[Augment], generator: torch.Generator) -> list[Tensor]:

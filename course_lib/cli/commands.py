@@ -34,7 +34,7 @@ class evaluate:
 
     @staticmethod
     def run(args: argparse.Namespace) -> int:
-        out = args.out and checked_out(args.out)
+        out = args.out = args.out and checked_out(args.out)
         if args.suite is not None:
             from course_lib.cli.suite import transfer
 
@@ -42,6 +42,8 @@ class evaluate:
         if args.outliers is not None:
             raise ValueError("--outliers belongs to --suite transfer: add it, or leave --outliers out")
         method, splits = trained(args)
+        if args.factors and not splits.train.factors:
+            raise ValueError("--factors is for generated images, whose causes are known: leave it out")
         rows = measure(method, splits, method.settings["method"], args.device, out,
                        clusters=args.clusters, factors=args.factors)
         for row in rows:
@@ -76,7 +78,7 @@ class embed:
         names = np.concatenate([np.array(part.names or [""] * len(part)) for part in parts])
         with atomic(out) as file:
             np.savez(file, features=features, labels=labels, split=split, names=names,
-                     classes=np.array(parts[0].classes or [""]))
+                     classes=np.array(next((part.classes for part in parts if part.classes), [""])))
         print(f"Written: {args.out}, features {features.shape}; labels are -1 where there are none")
         return 0
 
@@ -115,7 +117,7 @@ class export:
             torch.save(backbone_state(method), file)
         for ending, content in more.items():
             write_bytes(out.with_suffix(ending), content)
-        about = sidecar(method, args.out)
+        about = sidecar(method, str(out))
         write_text(out.with_suffix(".json"), json.dumps(about, indent=1))
         written = [str(out.with_suffix(ending)) for ending in (".json", *more)]
         print("\n".join([f"Input: {about['input']}", f"Scaling: {about['scaling']['rule']}",
@@ -123,7 +125,7 @@ class export:
                          "From images, uint8 (B, 3, height, width), to features:",
                          *(f"    {line}" for line in about["recipe"]), f"Also written: {', '.join(written)}"]))
         name, size = method.settings["backbone"], method.settings["image_size"]
-        stored = f"torch.load('{args.out}', weights_only=True)"
+        stored = f"torch.load({str(out)!r}, weights_only=True)"
         options = "".join(f", {key}={value!r}" for key, value in method.settings["backbone_options"].items())
         ours = f"course_lib.models.backbones.build_backbone('{name}', {size}{options})"
         if not name.startswith("resnet"):
@@ -132,7 +134,7 @@ class export:
             how = f"{ours}.net.load_state_dict({stored})"
         else:
             how = f"torchvision.models.{name}().load_state_dict({stored}, strict=False)"
-        print(f"Written: {args.out}, the weights of {name} for {size} px; load them with {how}")
+        print(f"Written: {out}, the weights of {name} for {size} px; load them with {how}")
         return 0
 
 
@@ -210,6 +212,6 @@ class papers:
             raise ValueError("--map shows all papers with their cards, and has filters of its own: leave out "
                              "--treatment and --ideas.")
         made = explore_papers(word=" ".join(args.search), family=args.family, year=args.year)
-        write_text(args.map, made.html())
+        write_text(Path(args.map).expanduser(), made.html())
         print(f"Written: {args.map}, {len(made.data['papers'])} papers; open it in a browser, it needs no network.")
         return 0

@@ -13,12 +13,13 @@ SETS = "shapes, cifar10, stl10, fashion-mnist, or the path of a folder of JPEG, 
 
 def data_arguments(parser: argparse.ArgumentParser, default: str = "shapes") -> None:
     """The arguments that say which images, and where they are computed on. default: in words, for the help."""
-    parser.add_argument("--data", metavar="SET", help=f"{SETS} (default: {default})")
+    parser.add_argument("--data", type=filled, metavar="SET", help=f"{SETS} (default: {default})")
     parser.add_argument("--image-size", type=int, metavar="PIXELS", help="resize to this (default: the set's own; for "
                         "a folder 32, 64 or 96, by the size of its pictures; for a trained network, its own)")
     parser.add_argument("--limit", type=int, metavar="N", help="at most N images per split")
     parser.add_argument("--depth", type=int, metavar="BITS", help="bits that 16-bit PNG files use, such as 12")
-    parser.add_argument("--data-root", metavar="FOLDER", help="where downloads and caches live (or $COURSE_DATA)")
+    parser.add_argument("--data-root", type=filled, metavar="FOLDER",
+                        help="where downloads and caches live (or $COURSE_DATA)")
     parser.add_argument("--stream", action="store_true",
                         help="read each batch from disk (default: only if the images do not fit into memory)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
@@ -53,11 +54,26 @@ def checked_out(path: str) -> Path:
     return out
 
 
+def filled(text: str) -> str:
+    """What an option takes that names something: an empty text comes from a variable that is not set."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; is a variable not set?")
+    return text
+
+
 def seed_number(text: str) -> int:
     """What --seed takes: a number that every library here takes as a seed."""
     if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number from 0 to {2**32 - 1}")
     return int(text)
+
+
+def still_there(data: str) -> None:
+    """ValueError where the folder of a run's images is there no longer."""
+    from course_lib.data.loading import known_set
+
+    if not known_set(data) and not Path(data).expanduser().exists():
+        raise ValueError(f"the images of the run are no longer at {data}: say with --data where they are now")
 
 
 def trained(args: argparse.Namespace):
@@ -67,8 +83,9 @@ def trained(args: argparse.Namespace):
     method = load_method(args.checkpoint)
     run = method.settings.get("run")
     if args.data is None:
-        if not isinstance(run, dict) or not run.get("data"):
+        if not isinstance(run, dict) or not isinstance(run.get("data"), str):
             raise ValueError(f"{args.checkpoint} does not say which images it was trained on: name them with --data.")
+        still_there(run["data"])
         for name in ("data", "limit", "depth"):
             if getattr(args, name) is None:
                 setattr(args, name, run.get(name))

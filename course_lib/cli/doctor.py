@@ -166,8 +166,8 @@ def check_data(root: str | Path | None = None) -> list[Check]:
                   + (f"; it cannot be written ({why})" if why else ""), "",
                   "Choose a folder that you can write to: --data-root FOLDER, or COURSE_DATA=FOLDER" if why else "")]
     needed = f">={FREE_GB:.0f} GB"
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
         free = shutil.disk_usage(existing).free / 1e9
     except OSError as error:
         return rows + [Check("free disk", str(error), needed, "Choose another folder: COURSE_DATA=FOLDER")]

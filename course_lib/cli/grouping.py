@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+from pathlib import Path
 from typing import Any
 
 MOST, PER_GROUP = 10_000, 12  # pictures that are read, and of a cluster in the sheet
@@ -25,9 +26,9 @@ class cluster:
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        from course_lib.cli.common import seed_number
+        from course_lib.cli.common import filled, seed_number
 
-        parser.add_argument("pictures", nargs="+", metavar="PICTURE-OR-FOLDER",
+        parser.add_argument("pictures", nargs="+", type=filled, metavar="PICTURE-OR-FOLDER",
                             help="a folder of JPEG, PNG or WebP files, or several files")
         parser.add_argument("--with", dest="network", required=True, metavar="RUN",
                             help="a run's folder, its last.pt or backbone.pt, what `course export` wrote, or a learned "
@@ -55,6 +56,10 @@ class cluster:
             raise ValueError(f"--out is {args.out}; expected a name that ends in .csv (the sheet becomes a .png).")
         if args.image_size is not None and not 1 <= args.image_size <= LARGEST:
             raise ValueError(f"--image-size is {args.image_size}; expected 1 to {LARGEST} pixels.")
+        drawn = out.with_suffix(".png").resolve()
+        given = [Path(picture).expanduser().resolve() for picture in args.pictures]
+        if drawn.exists() and any(place == drawn or place in drawn.parents for place in given):
+            raise ValueError(f"{drawn} is one of the pictures, and the sheet would replace it: choose another --out.")
         model, trained_size = open_network(args.network)
         images, notes = open_pictures(args.pictures, args.image_size or trained_size, MOST, args.depth)
         groups, fit = grouped(model, images, args.clusters, args.seed, args.device)

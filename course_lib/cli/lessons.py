@@ -82,7 +82,7 @@ def render_lesson(wanted: str | int, out: str | Path | None = None, solved: bool
     cell and its error, after writing the HTML up to there.
     """
     path = find_lesson(wanted, workspace_folder() if mine else None)
-    out = Path(out) if out else Path(f"{path.stem}.html")
+    out = Path(out).expanduser() if out else Path(f"{path.stem}.html")
     if not out.resolve().parent.is_dir():
         raise FileNotFoundError(f"The folder {out.resolve().parent} does not exist; create it first.")
     if why := refusal(out.resolve().parent):

@@ -27,7 +27,9 @@ class look:
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("pictures", nargs="+", metavar="PICTURE-OR-FOLDER",
+        from course_lib.cli.common import filled
+
+        parser.add_argument("pictures", nargs="+", type=filled, metavar="PICTURE-OR-FOLDER",
                             help="a folder of JPEG, PNG or WebP files (sub-folders are classes), or one or more files")
         parser.add_argument("--with", dest="network", required=True, metavar="RUN",
                             help="a run's folder, its last.pt or backbone.pt, what `course export` wrote, or a learned "

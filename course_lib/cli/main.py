@@ -103,7 +103,7 @@ class Guide:
         from course_lib.files import write_text
         text = facilitator_guide(args.lesson)
         if args.out:
-            write_text(args.out, text)
+            write_text(Path(args.out).expanduser(), text)
         else:
             print(text)
         return 0

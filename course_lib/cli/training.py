@@ -11,14 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from course_lib.cli.common import data_arguments, load_images, measure, seed_number
+from course_lib.cli.common import data_arguments, filled, load_images, measure, seed_number
+from course_lib.cli.processes import start_processes
+from course_lib.cli.resuming import FREE, LENGTH, found, place, refuse_another
 from course_lib.models.backbones import options_of
 from course_lib.text import counted
 
-# What does not shape a run: a resumed one may have others.
-FREE = ("out", "resume", "more_epochs", "no_evaluate", "record", "device", "threads", "data_root", "stream",
-        "processes", "traceback", "rest")
-LENGTH = ("epochs", "steps", "seconds")
+DEFAULTS = {"backbone": "convnet", "precision": "auto", "seed": 0}  # None until then: a resumed run has its own
 PYTHONS = {"True": True, "False": False, "None": None}  # as the help shows defaults
 
 
@@ -56,7 +55,7 @@ class train:
 
         parser.add_argument("method", nargs="?", choices=sorted(METHODS), help="may be left out with --resume")
         data_arguments(parser)
-        parser.add_argument("--backbone", default="convnet", choices=BACKBONES, help="default: %(default)s, for CPUs")
+        parser.add_argument("--backbone", choices=BACKBONES, help=f"default: {DEFAULTS['backbone']}, for CPUs")
         length = parser.add_mutually_exclusive_group()
         length.add_argument("--epochs", type=float, help="passes over the images (default: 10)")
         length.add_argument("--steps", type=int, help="optimizer steps")
@@ -69,8 +68,9 @@ class train:
         parser.add_argument("--weight-decay", type=float)
         parser.add_argument("--warmup", type=float, help="fraction of the steps (default: 0.1)")
         parser.add_argument("--clip", type=float, help="maximum gradient norm")
-        parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
-        parser.add_argument("--seed", type=seed_number, default=0)
+        parser.add_argument("--precision", choices=("auto", "float32", "bfloat16", "float16"),
+                            help=f"default: {DEFAULTS['precision']}")
+        parser.add_argument("--seed", type=seed_number, help=f"default: {DEFAULTS['seed']}")
         parser.add_argument("--compile", action="store_true", help="torch.compile the step")
         parser.add_argument("--weights", metavar="FILE", help="begin with a trained backbone: backbone.pt of a run, "
                             "or its folder, with the same --backbone and image size")
@@ -79,7 +79,7 @@ class train:
         parser.add_argument("--backbone-set", action="append", default=[], metavar="NAME=VALUE",
                             dest="backbone_options",
                             help="an option of the backbone, such as patch=4 or, of a ViT, stem=32,64; may be repeated")
-        parser.add_argument("--out", metavar="FOLDER", help="default: out/METHOD-SET")
+        parser.add_argument("--out", type=filled, metavar="FOLDER", help="default: out/METHOD-SET")
         parser.add_argument("--resume", action="store_true", help="continue from last.pt in the out folder; what is "
                             "not given is as it was when the run began")
         parser.add_argument("--more-epochs", type=float, metavar="N",
@@ -93,66 +93,91 @@ class train:
 
     @staticmethod
     def run(args: argparse.Namespace) -> int:
+        from shlex import quote
+
         import torch
 
+        from course_lib.data.loading import known_set
         from course_lib.evaluate.scoring import missing_lines, unmeasurable
+        from course_lib.files import refusal, write_text
         from course_lib.methods import build_method, method_class
         from course_lib.methods.base import ClusteringMethod, ReconstructionMethod
         from course_lib.runs.sources import begun
-        from course_lib.train.checkpoint import load_backbone, refuse, shaped
+        from course_lib.runs.stored import check_record, record_run
+        from course_lib.train.checkpoint import MALFORMED, CheckpointError, load_backbone, refuse, shaped
         from course_lib.train.loop import fit
         from course_lib.train.ranks import join, leave
         from course_lib.train.settings import Settings
 
-        before = found(args)
-        if args.processes is not None:
+        named = args.data is not None or args.limit is not None  # the images, also where a run goes on
+        args.data = args.data and (known_set(args.data) or args.data)
+        before = found(args, defaults())
+        if args.processes is not None and "TORCHELASTIC_RUN_ID" not in os.environ:  # not in those that it started
             return start_processes(args.processes)
         if args.more_epochs is not None:
             args.epochs, args.steps, args.seconds = args.more_epochs, None, None
-        rank = join()
+        rank = join(args.device)
         if args.method is None:
             raise ValueError("name a METHOD to train, such as vicreg; or go on with a run: --resume --out FOLDER")
+        if args.record and args.no_evaluate:
+            raise ValueError("--record stores runs with all their scores: leave out --no-evaluate")
         cls, asked = method_class(args.method), parsed(args.options)
         networks = {} if before else begin_with(args, asked)
+        if networks:
+            refuse_another(args)  # in the folder of the images that they bring
         args.data = args.data or "shapes"
+        for name, value in DEFAULTS.items():
+            if getattr(args, name) is None:
+                setattr(args, name, value)
         if all(getattr(args, name) is None for name in LENGTH):
             args.epochs = 10
         settings = Settings.resolve(cls, optimizer=args.optimizer, lr=args.lr, weight_decay=args.weight_decay,
                                     batch_size=args.batch_size, warmup=args.warmup, clip=args.clip,
                                     accumulate=args.accumulate)
+        if why := refusal(place(args)):
+            raise ValueError(f"{place(args)} cannot be written ({why}): choose another place with --out.")
         splits = load_images(args)
+        if not len(splits.train) and not args.no_evaluate:
+            raise ValueError("train has no images, and the evaluation needs some: give more pictures, or --no-evaluate")
         if issubclass(cls, ClusteringMethod) and "clusters" not in asked and len(splits.train.classes) > 1 and not any(
                 isinstance(network, ClusteringMethod) for network in networks.values()):
             args.options = [*args.options, f"clusters={len(splits.train.classes)}"]  # for a resumed run too
         options = on_shapes(cls, parsed(args.options)) if args.data == "shapes" else parsed(args.options)
-        images = splits.unlabelled if splits.unlabelled is not None else splits.train
+        images = splits.train if splits.unlabelled is None or cls.needs_labels else splits.unlabelled
         args.image_size = images.size
         torch.manual_seed(args.seed)
         try:
             method = begun(args.method, networks, images.size, options) if networks else build_method(
                 args.method, args.backbone, images.size, backbone_options=parsed(args.backbone_options), **options)
         except (TypeError, AttributeError, LookupError, ArithmeticError, AssertionError, RuntimeError) as error:
-            named = [*(f"--set {pair}" for pair in args.options),
+            pairs = [*(f"--set {pair}" for pair in args.options),
                      *(f"--backbone-set {pair}" for pair in args.backbone_options)]
-            if not named:
+            if not pairs:
                 raise
-            raise ValueError(f"{args.method} cannot be built with {' '.join(named)} ({type(error).__name__}: {error}); "
+            raise ValueError(f"{args.method} cannot be built with {' '.join(pairs)} ({type(error).__name__}: {error}); "
                              f"`course train {args.method} --help` lists its options.") from error
         if args.weights and before is None:
             load_backbone(args.weights, alone(method))
         method.settings["run"] = {name: value for name, value in vars(args).items() if name not in FREE}
-        if Path(args.data).is_dir():  # found again from wherever the run goes on
-            method.settings["run"]["data"] = str(Path(args.data).resolve())
+        if not known_set(args.data):  # a folder, found again from wherever the run goes on
+            method.settings["run"]["data"] = str(Path(args.data).expanduser().resolve())
         out = place(args)
         if args.more_epochs is not None:
             assert before is not None  # `found` saw to it
-            refuse(out, shaped(before, method))
-            method.load_state_dict(before["method"])
+            seen = {"images": len(images), "checksum": images.checksum()} if named else {}  # its own may have grown
+            refuse(out, shaped(before, method) + [(key, before.get(key, value), value) for key, value in seen.items()])
+            try:
+                method.load_state_dict(before["method"])
+            except MALFORMED as error:
+                raise CheckpointError(f"{out} does not hold a whole {cls.__name__}, or one of another version of the "
+                                      f"course ({type(error).__name__})") from error
         missing = unmeasurable(splits)
         if rank == 0:
             print("\n".join([images.describe(), *([] if args.no_evaluate else missing_lines(missing))]))
         if args.record and missing:
             raise ValueError(f"--record stores runs with all their scores. {' '.join(missing_lines(missing))}")
+        if args.record:
+            check_record(args.record, splits.train.name, vars(args))
         if rank == 0 and before and before["step"] == before["total_steps"]:
             print(f"{out} holds a finished run, {before['step']} steps. " + (
                 f"It is trained for {counted(args.more_epochs, 'more epoch')} with a new schedule: the learning rate "
@@ -165,7 +190,7 @@ class train:
             return 0
         print(f"{history!r}\nWritten: {out / 'last.pt'}, backbone.pt, metrics.csv")
         if history.interrupted:
-            print(f"`course train --resume --out {out}` goes on from here.")
+            print(f"`course train --resume --out {quote(str(out))}` goes on from here.")
         if args.no_evaluate or history.interrupted:
             return 0
         rows = measure(method, splits, args.method, args.device, out / "results.json")
@@ -176,66 +201,20 @@ class train:
             rows[0]["hidden_error"] = errors
             print("squared error on hidden pixels over their variance: "
                   + ", ".join(f"{name} {value:.3f}" for name, value in errors.items()))
-        from course_lib.files import write_text
-
         write_text(out / "results.json", json.dumps({"data": splits.train.name, "rows": rows, "steps": history.steps,
                                                      "seconds": history.seconds}, indent=1))
         if args.record:
-            from course_lib.runs.stored import record_run
-
             stored = record_run(args.record, method, splits, history, rows, {**vars(args), **settings.record()})
             print(f"Stored: {stored}")
         return 0
 
 
 # ------------------------------------------------------------------------------------------------ details
-def place(args: argparse.Namespace) -> Path:
-    """The folder of the run."""
-    return Path(args.out or f"out/{args.method}-{Path(args.data or 'shapes').name}")
-
-
-def found(args: argparse.Namespace) -> dict | None:
-    """With --resume, the checkpoint in the out folder, or None; what `args` leaves open becomes as it was there.
-
-    Without --resume, ValueError if the folder holds a run.
-    """
-    from course_lib.train.checkpoint import load, refuse
-
-    last = place(args) / "last.pt"
-    if not args.resume:
-        if args.more_epochs is not None:
-            raise ValueError("--more-epochs goes on with a run: add --resume and its --out")
-        if args.method is not None and last.exists():
-            raise ValueError(f"{last.parent} already holds a run: add --resume to continue it, or choose another "
-                             "--out")
-        return None
-    if args.out is None and args.method is None:
-        raise ValueError("--resume needs the --out folder of the run that goes on")
-    if not last.exists():
-        if args.method is None or args.more_epochs is not None:
-            raise ValueError(f"there is no {last} to resume: give the folder of a run as --out, or start one")
-        return None
-    state = load(last)
-    if args.more_epochs is not None and state["step"] < state["total_steps"]:
-        raise ValueError(f"{last} has done {state['step']} of its {state['total_steps']} steps: finish it with "
-                         "--resume before it gets --more-epochs")
-    run = (state.get("settings") or {}).get("run")
-    if not isinstance(run, dict):
-        if args.method is None:
-            raise ValueError(f"{last} does not say how it was started (an earlier version wrote it, or Python code): "
-                             "give METHOD and the settings that it was started with")
-        return state
+def defaults() -> dict[str, Any]:
+    """What each argument is where it is not given."""
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
-    given = {name for name, value in vars(args).items() if value != parser.get_default(name)}
-    for name in given & {"depth", "weights"}:  # which `fit` does not see
-        refuse(last, [(name, run.get(name), getattr(args, name))])
-    for name, value in run.items():
-        if isinstance(value, list):  # of --set: what is given now comes after, and wins
-            setattr(args, name, value + getattr(args, name))
-        elif name not in given and not (name in LENGTH and given & set(LENGTH)):
-            setattr(args, name, value)
-    return state
+    return vars(parser.parse_args([]))
 
 
 def begin_with(args: argparse.Namespace, options: dict) -> dict:
@@ -248,7 +227,7 @@ def begin_with(args: argparse.Namespace, options: dict) -> dict:
     networks = sources_of(args.method, options)
     for option, network in list(networks.items())[:1]:
         settings = network.settings
-        if args.backbone_options or args.backbone not in ("convnet", settings["backbone"]):
+        if args.backbone_options or args.backbone not in (None, settings["backbone"]):
             raise ValueError(f"the backbone is that of {option}={options[option]}, {settings['backbone']}: leave out "
                              "--backbone and --backbone-set")
         args.backbone = settings["backbone"]
@@ -277,42 +256,6 @@ def on_shapes(cls: Any, options: dict) -> dict:
         if isinstance(options[key], dict):
             options[key] = {**asdict(suited[key]), **options[key]}
     return {**suited, **options}
-
-
-def start_processes(processes: int) -> int:
-    """This same command in several processes, as torchrun starts them; the exit code of the first that fails, or 0.
-
-    What went wrong the processes say themselves; torchrun's own report of it, a traceback, is left out.
-    """
-    import logging
-
-    from torch.distributed.elastic.multiprocessing import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    if processes < 1:
-        raise ValueError(f"--processes is {processes}; expected 1 or more, at most one per GPU")
-    words = list(sys.argv[1:])
-    for at in [i for i, word in enumerate(words) if word.split("=")[0] == "--processes"]:
-        del words[at:at + (1 if "=" in words[at] else 2)]
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    launch = LaunchConfig(1, 1, processes, run_id=str(os.getpid()), rdzv_backend="c10d", rdzv_endpoint="localhost:0",
-                          max_restarts=0)
-    logging.disable(logging.ERROR)
-    try:
-        elastic_launch(launch, sys.executable)("-m", "course_lib", *words)
-    except ChildFailedError as error:
-        number, failure = error.get_first_failure()
-        if failure.exitcode > 0:
-            return failure.exitcode
-        raise RuntimeError(
-            f"process {number} of {processes} was killed by signal {-failure.exitcode}: if memory ran out, try half "
-            "the --batch-size. --resume goes on from the last checkpoint, if there is one") from error
-    except SignalException:
-        raise KeyboardInterrupt from None
-    finally:
-        logging.disable(logging.NOTSET)
-    return 0
 
 
 def options_text(name: str) -> str:

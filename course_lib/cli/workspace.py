@@ -19,7 +19,7 @@ from course_lib.files import lessons_folder, refusal, workspace_folder, write_by
 
 MANIFEST = ".course-manifest.json"
 NEWS = "UPDATES.md"     # what JupyterLab opens with, where there are copies to look at
-REPLACED = ".replaced"  # earlier copies that the learner had only executed
+REPLACED = ".replaced"  # earlier copies that the learner had only executed, and earlier NAME.new.ipynb
 
 
 @dataclass
@@ -94,10 +94,10 @@ def sync_lessons(source: Path | None = None, workspace: str | Path | None = None
     """Copy the lessons of `source` into `workspace` without ever overwriting the learner's changes.
 
     Changed by the course only: replaced (an executed copy is kept in `.replaced`). By the learner only: kept. By both:
-    the new one goes next to it as `NAME.new.ipynb`, with their right answers, and UPDATES.md says so. Removed from the
-    course: the copy stays. Deleted by the learner: copied again. Notebooks with outdated imports get
-    `NAME.moved.ipynb`, the learner's own with new imports. Stored outcomes of guesses are not copied: a learner sees
-    their own, after the guess.
+    the new one goes next to it as `NAME.new.ipynb` (an earlier one is kept in `.replaced`), with their right answers,
+    and UPDATES.md says so. Removed from the course: the copy stays. Deleted by the learner: copied again. Notebooks
+    with outdated imports get `NAME.moved.ipynb`, the learner's own with new imports. Stored outcomes of guesses are
+    not copied: a learner sees their own, after the guess.
 
     Raises FileNotFoundError without lessons, ValueError if `workspace` is `source` or cannot be written.
     """
@@ -130,6 +130,8 @@ def sync_lessons(source: Path | None = None, workspace: str | Path | None = None
             report.kept.append(name)
         else:
             beside = mine.with_name(f"{mine.stem}.new{mine.suffix}")
+            if beside.exists():                              # of an earlier update: it may hold work too
+                write_bytes(workspace / REPLACED / beside.name, beside.read_bytes())
             write_bytes(beside, with_answers(copy, _answers(workspace)))
             report.beside.append((name, beside.relative_to(workspace).as_posix()))
         manifest[name] = new

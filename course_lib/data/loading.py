@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import sys
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,17 +44,16 @@ def load(name: str | os.PathLike, *, size: int | None = None, root: str | os.Pat
         raise ValueError(f"size is {size!r}; expected a number of pixels, such as 32, or None.")
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit!r}; expected at least 1, or None for all images.")
+    known = known_set(name)
     if depth is not None:
-        if not Path(name).expanduser().is_dir():
-            raise ValueError(f"depth is of a folder's 16-bit files; {str(name)!r} has 8 bits. Leave it out.")
+        if known:
+            raise ValueError(f"depth is of a folder's 16-bit files; {known} has 8 bits. Leave it out.")
         options["depth"] = depth
-    key = str(name).lower().replace("-", "").replace("_", "")
-    known = {known.replace("-", ""): known for known in TORCHVISION_SETS}
-    if key == "shapes":
+    if known == "shapes":
         return _load_shapes(size or 32, seed, limit, **options)
-    if key in known:
+    if known:
         from course_lib.data.downloads import load_torchvision
-        return load_torchvision(known[key], data_root(root), size=size, seed=seed, limit=limit,
+        return load_torchvision(known, data_root(root), size=size, seed=seed, limit=limit,
                                 progress=progress, **options)
     if not Path(name).expanduser().exists():
         raise DataError(f"There is no data set and no folder {str(name)!r}. Expected shapes, "
@@ -76,6 +76,12 @@ def load(name: str | os.PathLike, *, size: int | None = None, root: str | os.Pat
                   None if splits.unlabelled is None else limited(splits.unlabelled))
 
 
+def known_set(name: str | os.PathLike) -> str:
+    """"shapes" or one of TORCHVISION_SETS, however `name` spells it; "" for anything else, such as a folder's path."""
+    key = str(name).lower().replace("-", "").replace("_", "")
+    return {known.replace("-", ""): known for known in ("shapes", *TORCHVISION_SETS)}.get(key, "")
+
+
 def suitable_size(folder: str | os.PathLike, sample: int = 200) -> tuple[int, tuple[int, int]]:
     """The largest of 32, 64 and 96 pixels that the median picture of a folder fills, and that picture's width, height.
 
@@ -87,9 +93,11 @@ def suitable_size(folder: str | os.PathLike, sample: int = 200) -> tuple[int, tu
     root = Path(folder).expanduser()
     files = sorted(name for name, *_ in walk(root, FolderReport(root)))
     found = []
-    for name in files[::max(1, len(files) // sample)]:
-        with suppress(OSError, ValueError, Image.DecompressionBombError), Image.open(root / name) as picture:
-            found.append(picture.size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's about single files, such as large ones
+        for name in files[::max(1, len(files) // sample)]:
+            with suppress(Exception), Image.open(root / name) as picture:  # a broken file may make it raise anything
+                found.append(picture.size)
     if not found:  # whoever reads the folder says what is wrong with it
         return 32, (32, 32)
     width, height = (int(statistics.median(sides)) for sides in zip(*found))

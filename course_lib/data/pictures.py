@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,14 +41,17 @@ def open_pictures(paths: Sequence[str | os.PathLike], size: int, most: int,
     notes = [] if len(used) <= most else [f"{most:,} of the {len(used):,} pictures are shown, spread over the folder."]
     some = np.unique(np.linspace(0, max(0, len(used) - 1), min(most, len(used))).round().astype(int))
     pixels, kept, bits = [], [], []
-    for i in (used[place] for place in some):
-        try:
-            path = root / files[i] if folders else files[i]
-            pixels.append(decode_photo(path, size, depth))
-            bits.append(bits_used(path, pixels[-1]) if depth == 16 else 0)
-            kept.append(i)
-        except Exception as error:  # a broken file may make a decoder raise anything
-            report.skipped.append((files[i], failure_reason(error)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's about single files
+        for i in (used[place] for place in some):
+            try:
+                path = root / files[i] if folders else files[i]
+                photo = decode_photo(path, size, depth)
+                bits.append(bits_used(path, photo) if depth == 16 else 0)
+                pixels.append(photo)
+                kept.append(i)
+            except Exception as error:  # a broken file may make a decoder raise anything
+                report.skipped.append((files[i], failure_reason(error)))
     if not pixels:
         why = "; ".join(f"{shown(name)}: {reason}" for name, reason in report.skipped[:4])
         raise DataError(f"No picture could be read from {shown(places[0])}: JPEG, PNG and WebP files are. "
@@ -60,5 +64,5 @@ def open_pictures(paths: Sequence[str | os.PathLike], size: int, most: int,
     images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
     names = tuple(shown(files[i] if folders else Path(files[i]).name) for i in kept)
     notes += dark_note(bits, names)
-    return ImageSet(images, labels, classes if labels is not None else (), name=shown(places[0].name),
-                    names=names), notes
+    name = shown(Path(os.path.abspath(places[0])).name)  # also of "."
+    return ImageSet(images, labels, classes if labels is not None else (), name=name, names=names), notes

@@ -19,6 +19,7 @@ SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "validation", "va
 NO_READER = (".tif", ".tiff", ".npy", ".npz", ".mat", ".h5", ".dcm", ".nii", ".gz", ".heic", ".avif", ".jp2", ".exr",
              ".dng")       # pictures all the same, often of more channels
 QUIET = ("thumbs.db", "desktop.ini", "__macosx")        # left by file managers, like .names
+MENDABLE = "no reader for"        # starts the reason of pictures that can be saved as others
 
 
 @dataclass
@@ -42,6 +43,7 @@ class FolderReport:
                 + (" (from the cache)" if self.cached else "")
                 + (f", {len(self.skipped):,} files left out:" if self.skipped else ".")]
         reasons = Counter(reason for _, reason in self.skipped).most_common()
+        reasons.sort(key=lambda pair: not pair[0].startswith(MENDABLE))  # first, as there is something to do
         for reason, count in reasons:
             names = [shown(name) for name, why in self.skipped if why == reason][:4]
             rest = f" ... and {count - len(names):,} more" if count > len(names) else ""
@@ -92,7 +94,7 @@ def walk(root: Path, report: FolderReport) -> list[tuple[str, int, int, int]]:
                 visit(entry.path, name + "/", (*above, real))
             elif not name.lower().endswith(ENDINGS):
                 ending = Path(name.lower()).suffix
-                report.skipped.append((name, f"no reader for {ending}: save it as PNG, of 1 or 3 channels"
+                report.skipped.append((name, f"{MENDABLE} {ending}: save it as PNG, of 1 or 3 channels"
                                        if ending in NO_READER else "not a JPEG, PNG or WebP file"))
             elif not stat.S_ISREG(facts.st_mode):
                 report.skipped.append((name, "not a regular file"))
@@ -125,10 +127,16 @@ def plan_splits(names: list[str], seed: int, report: FolderReport) -> Plan:
     for name in names:
         top, _, inside = name.partition("/")
         parts.append((given[top], inside) if top in given and inside else ("", name))
+    spelled: dict[str, str] = {}            # of two ways to write an accent, the first makes the class
+
+    def class_of(rest: str) -> str:
+        group = rest.split("/")[0]
+        return spelled.setdefault(unicodedata.normalize("NFC", group), group)
+
     labelled, lone = {}, {}
-    for origin in set(given.values()) or {""}:
+    for origin in sorted(set(given.values())) or [""]:
         inside = [rest for split, rest in parts if split == origin]
-        found = {rest.split("/")[0] for rest in inside if "/" in rest}
+        found = {class_of(rest) for rest in inside if "/" in rest}
         labelled[origin] = bool(found) and origin != "unlabelled"
         if not given and len(found) == 1 and all("/" in rest for rest in inside):
             labelled[origin], lone = False, found
@@ -138,7 +146,7 @@ def plan_splits(names: list[str], seed: int, report: FolderReport) -> Plan:
     missing = {"validation", "test"} - set(given.values())
     splits, groups = [], []
     for name, (origin, rest) in zip(names, parts):
-        group = rest.split("/")[0] if "/" in rest and labelled.get(origin) else ""
+        group = class_of(rest) if "/" in rest and labelled.get(origin) else ""
         reason = ""
         if given and not origin:
             reason = "beside train/, not inside it"

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from course_lib.data.shapes import object_masks
 from course_lib.models.layers import normalize
+from course_lib.precision import at_least_float32
 
 
 def to_grid(weights: Tensor) -> Tensor:
@@ -71,6 +72,7 @@ def attention_distance(maps: Tensor) -> Tensor:
 
     The mean is over images and queries; the class token is left out on both sides, and each row rescaled to sum to 1.
     """
+    maps = at_least_float32(maps)
     side = math.isqrt(maps.shape[-1] - 1)
     axis = torch.arange(side, dtype=maps.dtype, device=maps.device)
     place = torch.cartesian_prod(axis, axis)
@@ -102,6 +104,7 @@ def from_mask_tokens(maps: Tensor, visible: Tensor, patch: int) -> tuple[Tensor,
     maps: attention among patches (layers, B, heads, L, L), without the class token; visible (B, g, g) bool, True where
     no mask token stands. The weight on a patch itself is left out, the rest rescaled. -> two of (layers, heads).
     """
+    maps = at_least_float32(maps)
     side, hidden = visible.shape[-1], (~visible).flatten(1).to(maps)
     maps = maps.masked_fill(torch.eye(side**2, dtype=torch.bool, device=maps.device), 0)
     maps = maps / maps.sum(-1, keepdim=True)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from course_lib.augment.geometry import cell_centres, in_view
 from course_lib.augment.pixels import standardize, to_float
-from course_lib.augment.views import Augment
+from course_lib.augment.views import Augment, check_placed
 from course_lib.data.images import ImageSet
 from course_lib.data.shapes import object_masks
 from course_lib.evaluate.features import evaluating
@@ -25,7 +25,7 @@ from course_lib.evaluate.measures import few_threads
 from course_lib.evaluate.patches import patch_vectors
 from course_lib.methods.base import ComparesMaps, Method
 from course_lib.methods.dense.vader import read_at, shared_points
-from course_lib.models.layers import normalize
+from course_lib.models.layers import check_maps, normalize
 from course_lib.models.vit import ViT
 from course_lib.seeds import generator
 
@@ -37,9 +37,12 @@ CELLS = 8  # along a side of a view: what "within one cell" means, for coarse an
 def maps_of(network: nn.Module) -> dict[str, Maps]:
     """What can be asked for a vector of each place, by name: stages of a conv net, tokens of a ViT, a method's own map.
 
-    Each takes images (B, 3, S, S), uint8 or in [0, 1], and gives (B, D, h, w) on the CPU, without gradient.
+    Each takes images (B, 3, S, S), uint8 or in [0, 1], and gives (B, D, h, w) on the CPU, without gradient. ValueError
+    for a network that has none.
     """
     backbone = network.evaluated if isinstance(network, Method) else network
+    if not isinstance(backbone, ViT):
+        check_maps(backbone, "a look at places")
     stages = [-1] if isinstance(backbone, ViT) else range(len(getattr(backbone, "widths", ())))
     found = {"tokens" if stage < 0 else f"stage {stage + 1}": _asked(backbone, partial(_stage, backbone, stage))
              for stage in stages}
@@ -93,8 +96,9 @@ class Pairs:
 def true_pairs(images: Tensor, augment: Augment, points: int = 16, seed: int = 0, masks: Tensor | None = None) -> Pairs:
     """Two views by `augment` of each image whose views overlap, with the points that both show.
 
-    images: (N, 3, S, S). masks: (N, S, S) bool, the object's pixels.
+    images: (N, 3, S, S). masks: (N, S, S) bool, the object's pixels. ValueError for views that turn, shift or zoom.
     """
+    check_placed("a pair of points", augment)
     draws = generator(seed)
     (first, corners1), (second, corners2) = (augment.placed(images, draws) for _ in range(2))
     shown, kept = shared_points(corners1, corners2, points, draws)  # (N, n, 2), (N,)

@@ -37,12 +37,15 @@ def rotation_probe(embed: Callable[[Tensor], Tensor], train: Tensor, validation:
 def pretext_accuracy(method: Method, images: Tensor, batch_size: int, seed: int = 0) -> float:
     """How well a method does its own task on images uint8 (N, 3, H, W), in evaluation mode: the mean over batches.
 
-    What it calls "accuracy"; of Exemplar, whose loss has triplets, the share that costs nothing.
+    What it calls "accuracy"; of Exemplar, whose loss has triplets, the share that costs nothing. ValueError for a
+    method with neither.
     """
     draws, found = generator(seed), []
     with evaluating(method):
         for part in images.split(batch_size):
             losses = method.loss(method.views(Batch(part, torch.arange(len(part)), None), draws))
+            if not {"accuracy", "active"} & set(losses):
+                raise ValueError(f"{method.title} does not say how well it does its task: its loss has no accuracy")
             found.append(float(losses["accuracy"] if "accuracy" in losses else 1 - losses["active"]))
     return sum(found) / len(found)
 

@@ -10,7 +10,7 @@ One cluster was best. What counts is not how far a picture lies, but how far in 
 not vary: Euclid's distance is the control.
 
     AUROC  how often an outlier scores higher than a picture of the known kind (1/2: by chance)
-    FPR95  the share of outliers below the score that 95 % of the known kind stay below: missed at that alarm rate
+    FPR95  the share of outliers up to the score that 95 % of the known kind stay below: missed at that alarm rate
 
 What other implementations get wrong: statistics that include test images; the inverse of a covariance that has none
 (more dimensions than images); outliers as the negative class; FPR95 the other way round.
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from course_lib.data.images import ImageSet
-from course_lib.evaluate.measures import check_features
+from course_lib.evaluate.measures import check_features, check_labels
 from course_lib.models.layers import normalize
 
 SHRUNK = ("pinv", "ledoit-wolf")
@@ -44,7 +44,8 @@ def mahalanobis(train: Tensor, test: Tensor, clusters: Tensor | None = None, cov
     """The score of each row of test (M, D): the squared distance to train (N, D), float64 (M,).
 
     clusters: which cluster each training row is in, int64 (N,); None: one. covariance: of a cluster, divided by N and
-    pseudo-inverted ("pinv"), or shrunk towards a ball ("ledoit-wolf"). ValueError for another kind, or too few rows.
+    pseudo-inverted ("pinv"), or shrunk towards a ball ("ledoit-wolf"). ValueError for another kind, or fewer than two
+    rows in all or in a cluster.
     """
     if covariance not in SHRUNK:
         raise ValueError(f"covariance is {covariance!r}; expected {' or '.join(SHRUNK)}")
@@ -52,7 +53,14 @@ def mahalanobis(train: Tensor, test: Tensor, clusters: Tensor | None = None, cov
     if len(train) < 2 or train.shape[1] != test.shape[1]:
         raise ValueError(f"train features have shape {tuple(train.shape)}, test features {tuple(test.shape)}; expected "
                          "two training rows or more, and as many features in both")
-    groups = [train] if clusters is None else [train[clusters == k] for k in clusters.unique()]
+    groups = [train]
+    if clusters is not None:
+        clusters = check_labels(clusters, len(train), "clusters").to(train.device)
+        sizes = clusters.bincount()
+        if (sizes == 1).any():  # without a covariance: everything would be at distance 0 of it
+            raise ValueError(f"cluster {int((sizes == 1).nonzero()[0])} has a single training row; expected two or "
+                             "more: cluster into fewer")
+        groups = [train[clusters == k] for k in sizes.nonzero().flatten()]
     scores = []
     for group in groups:
         away = test - group.mean(0)  # (M, D)
@@ -81,7 +89,10 @@ def auroc(known: Tensor, outliers: Tensor) -> float:
 
 
 def fpr95(known: Tensor, outliers: Tensor) -> float:
-    """The share of outliers whose score is at most the 95th percentile of the known ones'."""
+    """The share of outliers whose score is at most the 95th percentile of the known ones'.
+
+    Below it in the official code, by which scores that are all alike would miss none.
+    """
     known, outliers = _scores(known, outliers)
     return float((outliers <= known.quantile(0.95)).double().mean())
 

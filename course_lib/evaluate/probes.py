@@ -69,6 +69,7 @@ def _logistic_path(train: Arrays, validation: Arrays, settings: tuple[float, ...
         model.set_params(C=setting)
         with warnings.catch_warnings(), few_threads(train[0].size):
             warnings.simplefilter("ignore", ConvergenceWarning)  # reported as `converged`
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # few pictures of each
             model.fit(*train)
         tried[setting] = float(model.score(*validation))
         if best is None or tried[setting] > tried[best_setting]:

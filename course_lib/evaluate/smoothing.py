@@ -24,9 +24,14 @@ ABSTAIN = -1
 
 
 def lower_bound(votes: int | Tensor, n: int | Tensor, alpha: float = 0.001) -> Tensor:
-    """One-sided Clopper-Pearson bound: the true share is above it with confidence 1 - alpha. float64, votes' shape."""
+    """One-sided Clopper-Pearson bound: the true share is above it with confidence 1 - alpha. float64, votes' shape.
+
+    ValueError for an alpha that is not between 0 and 1.
+    """
     from scipy.stats import beta  # scipy comes with scikit-learn
 
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha is {alpha}; expected how often the bound may be wrong, between 0 and 1")
     votes, n = torch.as_tensor(votes).double().cpu(), torch.as_tensor(n).double().cpu()
     bound = torch.as_tensor(beta.ppf(alpha, votes.clamp(min=1).numpy(), (n - votes + 1).numpy()))
     return torch.where(votes > 0, bound, 0.0)
@@ -43,8 +48,10 @@ def count_votes(classifier: Callable[[Tensor], Tensor], image: Tensor, sigma: fl
                 generator: torch.Generator, batch_size: int = 500) -> Tensor:
     """How often `classifier` (images in [0, 1] -> logits) names each class over n noisy copies of an image (3, H, W).
 
-    -> int64 (classes,), summing to n.
+    -> int64 (classes,), summing to n. ValueError for an image of bytes.
     """
+    if not image.is_floating_point():
+        raise ValueError(f"the image is {image.dtype}; expected floats in [0, 1], to which noise can be added")
     counts = torch.zeros(classes, dtype=torch.long)
     for start in range(0, n, batch_size):
         many = min(batch_size, n - start)

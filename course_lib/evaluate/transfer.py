@@ -72,8 +72,8 @@ def class_share(features: Tensor, labels: Tensor) -> float:
 def rank_interval(a: Sequence[float], b: Sequence[float], draws: int = 2000, seed: int = 0) -> tuple[float, float]:
     """The middle 95 % of Spearman's rank correlation over bootstrap draws of the networks, with replacement.
 
-    a, b: scores of the same networks. Draws in which all scores of a list are equal do not count. ValueError for lists
-    of different length, or of fewer than three.
+    a, b: scores of the same networks. Draws in which all scores of a list are equal do not count; NaN where all do not.
+    ValueError for lists of different length, or of fewer than three.
     """
     from scipy.stats import rankdata
 
@@ -84,5 +84,8 @@ def rank_interval(a: Sequence[float], b: Sequence[float], draws: int = 2000, see
             for v in (a, b))
     x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
     found = (x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1))
-    low, high = found[found.isfinite()].quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    found = found[found.isfinite()]
+    if not len(found):
+        return float("nan"), float("nan")
+    low, high = found.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return low, high

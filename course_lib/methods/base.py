@@ -30,6 +30,7 @@ class Method(nn.Module):
     shapes_options: ClassVar[dict[str, Any]] = {}     # options that suit the generated images
     explored: ClassVar[tuple[str, ...]] = ()          # parts that are looked into, beside the evaluated backbone
     begins_with: ClassVar[tuple[str, ...]] = ()       # options that name a trained network: see `begin`
+    needs_labels: ClassVar[bool] = False              # trains on labelled images only
     backbone: nn.Module
     settings: dict[str, Any] = {}                     # what `build_method` made it from
 

@@ -101,14 +101,15 @@ class Queue(nn.Module):
         self.pointer = torch.as_tensor(pointer)
 
 
-def check_queue(queue: Queue, images: int, asked: bool) -> None:
+def check_queue(queue: Queue, images: int, asked: bool, what: str = "images") -> None:
     """A queue longer than the set holds an image's own earlier keys, as negatives of itself.
 
-    ValueError if that length was asked for, a warning if it is a default.
+    images: how many there are, or, where the queue holds keys of something else, of `what`. ValueError if that length
+    was asked for, a warning if it is a default.
     """
     if (length := len(queue.rows)) <= images:
         return
-    problem = (f"queue is {length}, but there are {images} images: earlier keys of an image would be among its own "
+    problem = (f"queue is {length}, but there are {images} {what}: earlier keys of an image would be among its own "
                f"negatives. Expected at most {images}: set a shorter queue, such as queue={max(1, images // 2)}, "
                "or use more images")
     if asked:

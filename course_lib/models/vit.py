@@ -122,6 +122,9 @@ class ViT(Backbone):
         if grid != self.grid and not self.any_size:
             raise ValueError(f"a relative position bias has one size: images must have {self.grid * self.patch} "
                              f"pixels, got {size}")
+        if visible is not None and visible.shape != (len(images), grid, grid):
+            raise ValueError(f"visible has shape {tuple(visible.shape)}; expected {(len(images), grid, grid)}, a flag "
+                             "for each patch of each image")
         if self.stem is not None:
             if keep is not None:
                 visible = keep.new_zeros(len(keep), grid**2, dtype=torch.bool).scatter(1, keep, True)
@@ -153,8 +156,8 @@ class ViT(Backbone):
         visible (B, g, g) bool, True = visible. Alone: only these patches go in, in reading order, the same number in
         each image; keep (B, n) int64: the same by their numbers, in the order given. With mask_token (1, 1, dim): all
         patches go in, and the token takes the place of the hidden ones' embeddings, before positions are added; their
-        number may differ. A ValueError where keep is given with either of the others, mask_token without visible, or
-        patches are to be dropped from a ViT with a relative position bias.
+        number may differ. A ValueError where keep is given with either of the others, mask_token without visible,
+        visible has another shape, or patches are to be dropped from a ViT with a relative position bias.
         """
         x, bias = self._embed(images, visible, keep=keep, mask_token=mask_token), self._bias()
         for block in self.blocks:

@@ -92,7 +92,8 @@ def patch_pair(picture: Tensor, corners: Tensor, side: int, neighbour: int, scor
                guess: str) -> Figure:
     """A picture with its nine patches, the middle one and a neighbour alone, and the edge rule's differences.
 
-    picture (3, S, S); corners int (9, 2), rows and columns; scores: direction -> difference of the facing edges.
+    picture (3, S, S); corners int (9, 2), rows and columns; scores: direction -> difference of the facing edges, the
+    smallest in blue, which the rule answers.
     """
     figure, (whole, first, second, bars) = plt.subplots(1, 4, figsize=(8.8, 2.5), width_ratios=(1.5, 0.8, 0.8, 1.5))
     whole.imshow(as_pixels(picture[None])[0])
@@ -105,7 +106,8 @@ def patch_pair(picture: Tensor, corners: Tensor, side: int, neighbour: int, scor
         panel.set_title(title)
     for panel in (whole, first, second):
         panel.set(xticks=[], yticks=[])
-    bars.barh(list(scores), list(scores.values()), color=[THIS if name == guess else "#bbbbbb" for name in scores])
+    answer = min(scores, key=lambda name: scores[name])
+    bars.barh(list(scores), list(scores.values()), color=[THIS if name == answer else "#bbbbbb" for name in scores])
     bars.set(xlabel="difference of facing edges", title=f"the rule says: {guess}")
     bars.invert_yaxis()
     return figure

@@ -161,7 +161,8 @@ def outlier_histogram(known: Tensor, other: Tensor, threshold: float, names: tup
 
 @drawn
 def attack(image: Tensor, attacked: Tensor, probabilities: tuple[Tensor, Tensor], truth: int, names: Sequence[str],
-           curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], here: float, scale: float) -> Figure:
+           curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], here: float, scale: float,
+           family: Mapping[str, str]) -> Figure:
     """An image, what was added to it (times `scale`), the result; the class probabilities; accuracy by epsilon."""
     figure = plt.figure(figsize=(WIDTH + 0.8, 3.4))
     top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.25, 1.5))[:, 0]
@@ -175,10 +176,10 @@ def attack(image: Tensor, attacked: Tensor, probabilities: tuple[Tensor, Tensor]
     left.bar(places - 0.2, probabilities[0].numpy(), 0.4, color=GREY, label="image")
     left.bar(places + 0.2, probabilities[1].numpy(), 0.4, color=RED, label="attacked")
     left.set_xticks(places, names, rotation=45, ha="right", fontsize=8)
-    left.set(ylabel="probability", ylim=(0, 1.05))
-    left.legend(fontsize=8, loc="upper left")
+    left.set(ylabel="probability", ylim=(0, 1.4), yticks=(0, 0.5, 1))  # room for the legend
+    left.legend(fontsize=8, loc="upper left", ncols=2)
     for (name, (x, y)), dash in zip(curves.items(), ("-", "--", ":", "-.")):
-        right.plot(x, y, "o" + dash, ms=4, label=name)
+        right.plot(x, y, "o" + dash, ms=4, color=FAMILY[family[name]], label=name)
     right.axvline(here, color=GREY, lw=1)
     right.set(xlabel="epsilon (of 255)", ylabel="right at all steps", ylim=(0, 1.03))
     right.legend(fontsize=8, loc="upper right")

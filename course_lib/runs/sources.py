@@ -19,7 +19,7 @@ def trained_network(source: str | Path, on: str = "shapes") -> Method:
 
     ValueError where there is neither, `CheckpointError` for a file that cannot be used.
     """
-    if Path(source).exists():
+    if Path(source).expanduser().exists():
         return load_method(source)
     if str(source) in METHODS:
         return learned(str(source), on).method

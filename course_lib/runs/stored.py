@@ -167,8 +167,17 @@ def record_run(id: str, method, splits, history, rows: list[dict], arguments: di
         scores=rows, backbone=arguments.get("backbone", ""),
         augmentation=repr(getattr(method, "augment", "")),
         seed=arguments.get("seed", 0), panel=stored,
-        settings={key: arguments[key] for key in SETTINGS if arguments.get(key) not in (None, [], False)})
+        settings=_settings(arguments))
     return write_run(run, folder)
+
+
+def check_record(id: str, data: str, arguments: dict) -> None:
+    """ValueError for an id, a data set's name or arguments that `record_run` would refuse: before the training."""
+    _plain(asdict(StoredRun("", data, id=id, settings=_settings(arguments))), id)
+
+
+def _settings(arguments: dict) -> dict:
+    return {key: arguments[key] for key in SETTINGS if arguments.get(key) not in (None, [], False)}
 
 
 def _thin(values: list) -> list:

@@ -49,7 +49,7 @@ def _read(path: str | Path):
 
     Its checksums must match.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_dir():
         path = path / "last.pt"
     if not path.exists():
@@ -103,9 +103,10 @@ def load_backbone(path: str | Path, backbone: nn.Module) -> nn.Module:
 
     Raises FileNotFoundError where there is none, CheckpointError where it does not fit.
     """
-    path = Path(path) / "backbone.pt" if Path(path).is_dir() else Path(path)
+    path = Path(path).expanduser()
+    path = path / "backbone.pt" if path.is_dir() else path
     state = _read(path)
-    if "format" in state:
+    if isinstance(state, dict) and "format" in state:
         raise CheckpointError(f"{path} is a whole run and not a backbone: give its folder, or the backbone.pt in it")
     inner: Any = backbone.net if hasattr(backbone, "export") else backbone  # of a ResNet, torchvision's part
     try:
@@ -234,6 +235,7 @@ def refuse(path: str | Path | None, pairs: list[tuple[str, Any, Any]]) -> None:
     """CheckpointError for the first (name, the run's value, the value now) whose values differ."""
     for key, theirs, ours in pairs:
         if theirs != ours:
+            key = "names and labels of the images, by their checksum," if key == "checksum" else key
             raise CheckpointError(f"{path} is of a run with {key} {theirs!r}, this one has {ours!r}; resume with the "
                                   "same settings or choose another out folder")
 

@@ -73,9 +73,10 @@ def holding_out_folder(fit):
 
     @functools.wraps(fit)
     def locked(*args, out=None, **settings):
+        out = None if out is None else Path(out).expanduser()
         if out is None or rank():
             return fit(*args, out=out, **settings)
-        with only_run_in(Path(out)):
+        with only_run_in(out):
             return fit(*args, out=out, **settings)
 
     return locked

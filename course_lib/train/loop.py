@@ -211,6 +211,8 @@ def _length(images: int, batch_size: int, epochs: float | None, steps: int | Non
     """Steps of an epoch, and of the run (None: to be measured, for `seconds`)."""
     if sum(x is not None for x in (epochs, steps, seconds)) != 1:
         raise ValueError("give exactly one of epochs=, steps= or seconds=")
+    if not images:
+        raise ValueError("there are no images to train on")
     if images < batch_size:
         raise ValueError(f"batch_size {batch_size} is larger than the {counted(images, 'image')}; use a smaller "
                          "batch_size")

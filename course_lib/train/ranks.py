@@ -31,8 +31,11 @@ class RankLost(RuntimeError):
     """Another rank of the run has died or hangs; the message says how to resume."""
 
 
-def join() -> int:
-    """Under torchrun, join the process group (NCCL on GPUs, else gloo); the rank, 0 without torchrun."""
+def join(device: str = "auto") -> int:
+    """Under torchrun, join the process group (NCCL on GPUs, else gloo); the rank, 0 without torchrun.
+
+    device: as asked of `pick_device`; with "cpu" the GPUs are left alone.
+    """
     size = os.environ.get("WORLD_SIZE", "1")
     if not size.isdecimal() or size != "1" and not (
             os.environ.get("MASTER_ADDR") and all(os.environ.get(name, "").isdecimal() for name in RANKS)):
@@ -41,9 +44,12 @@ def join() -> int:
                          "--processes N, or unset WORLD_SIZE.")
     if size == "1":
         return 0
-    gpu = torch.cuda.is_available()
+    gpu, place = torch.cuda.is_available() and device != "cpu", int(os.environ["LOCAL_RANK"])
     if gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        if place >= torch.cuda.device_count():
+            raise ValueError(f"process {place + 1} of this machine has no GPU of its own: torch sees "
+                             f"{torch.cuda.device_count()}; start at most so many with --processes")
+        torch.cuda.set_device(place)
     dist.init_process_group("nccl" if gpu else "gloo", timeout=SILENCE)
     return rank()
 

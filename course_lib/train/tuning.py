@@ -20,6 +20,7 @@ from course_lib.methods.base import Method
 from course_lib.models.vit import set_drop_path
 from course_lib.optim import Group, layer_decay_groups, parameter_groups
 from course_lib.train.loop import fit
+from course_lib.train.settings import whole_number
 
 
 class Classifier(Method):
@@ -84,6 +85,9 @@ def fine_tune(backbone: nn.Module, splits: Splits, *, epochs: int = 10, lr: floa
     `backbone` maps normalised float images (B, 3, H, W) to (B, D) and is left as it was. `limit`: the number of
     images, from a seeded shuffle, to train with (learning from few labels). The rest: see `Classifier` and `fit`.
     """
+    whole_number("epochs", epochs, 1)
+    if limit is not None:
+        whole_number("limit", limit, 1)
     for name in ("train", "validation", "test"):
         part = getattr(splits, name)
         check_labels(part.labels, len(part.images), f"{name} labels")

@@ -99,7 +99,8 @@ first = Exercise(
     },
     hints=("Each row is a question with N answers, of which the diagonal is right. Which loss do you know for that, "
            "and what does it read if the critic knows nothing?",
-           "math.log(N) - F.cross_entropy(scores, torch.arange(N)).",
+           "The cross-entropy of row i with class i, from F.cross_entropy or by hand. A critic that knows nothing pays "
+           "log N, and is to read 0.",
            "n = len(scores)\n"
            "return math.log(n) + (scores.diagonal() - scores.logsumexp(dim=1)).mean()"),
 )
@@ -331,8 +332,8 @@ third = Exercise(
     },
     hints=("You want one number and another number's gradient. What is the gradient of x.detach()? And of y + "
            "(x - y).detach(), what is the value?",
-           "jsd = -softplus(-joint).mean() - softplus(product).mean(); the reading is nwj(scores + 1); return jsd + "
-           "(reading - jsd).detach().",
+           "jsd = -softplus(-joint).mean() - softplus(product).mean(); the reading is nwj(scores + 1). Which of them "
+           "is y in the first hint, and which is x?",
            "own = torch.eye(len(scores), dtype=torch.bool, device=scores.device)\n"
            "joint, product = scores[own], scores[~own]\n"
            "jsd = -F.softplus(-joint).mean() - F.softplus(product).mean()\n"

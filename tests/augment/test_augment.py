@@ -406,6 +406,10 @@ def test_one_image_and_bytes_as_floats_are_refused_by_name():
     for use in (augment.to_float, augment.standardize, lambda x: Augment(20)(x, generator())):
         with pytest.raises(ValueError, match="reach 255; expected values from 0 to 1"):
             use(images * 255)
+    for wrong in (images[:, :1], images.movedim(1, 3)):  # grey; channels last
+        with pytest.raises(ValueError, match="Repeat a grey channel three times, and put channels before height"):
+            Augment(20)(wrong, generator())
+    assert Augment(20, jitter_p=0.0, gray_p=0.0)(images[:, :1], generator()).shape == (6, 1, 20, 20)
     noisy = images + torch.randn(images.shape, generator=generator())
     assert torch.equal(augment.to_float(noisy), noisy), "noise leaves [0, 1], and may"
 

@@ -61,6 +61,19 @@ def test_evaluate_embed_export(run, pictures, tmp_path, capsys):
     assert all(torch.equal(ours[name], kept[name]) for name in kept) and ours.keys() == kept.keys()
 
 
+def test_classes_are_embedded_where_only_test_has_them(run, pictures, tmp_path):
+    """Bug: labels from 0 on, and no names for them."""
+    drawn = make_shapes(24, seed=9)
+    for index, image in enumerate(drawn.images):
+        where = tmp_path / "data" / ("train" if index < 18 else f"test/{'ab'[index % 2]}")
+        where.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(where / f"{index}.png")
+    assert course("embed", run, "--data", tmp_path / "data", "--data-root", tmp_path / "cache", "--device", "cpu",
+                  "--out", tmp_path / "features.npz") == 0
+    stored = np.load(tmp_path / "features.npz")
+    assert stored["classes"].tolist() == ["a", "b"] and set(stored["labels"][stored["split"] == "test"]) == {0, 1}
+
+
 def test_a_resnet_loads_into_torchvision(pictures, tmp_path):
     import torchvision
 

@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -104,6 +105,20 @@ def test_folders_that_cannot_be_written_fail_with_their_fix(monkeypatch, tmp_pat
     assert not doctor.check_lessons().ok and "--workspace" in doctor.check_lessons().fix
     monkeypatch.setenv("COURSE_WORKSPACE", str(tmp_path / "not" / "yet"))
     assert doctor.check_lessons().ok and not (tmp_path / "not").exists()
+
+
+def test_a_folder_that_cannot_even_be_looked_into_fails_with_its_fix(monkeypatch, tmp_path):
+    exists = Path.exists
+
+    def asked(path):
+        if "locked" in path.parts:
+            raise PermissionError(13, "Permission denied", str(path))
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", asked)
+    data, disk = doctor.check_data(tmp_path / "locked" / "data")
+    assert "cannot be written (Permission denied)" in data.found and "--data-root" in data.fix
+    assert "COURSE_DATA" in disk.fix
 
 
 def test_without_lessons_the_row_says_what_to_do(monkeypatch):

@@ -86,3 +86,14 @@ def test_what_cannot_be_is_a_sentence_and_writes_nothing(pictures, network, tmp_
     monkeypatch.chdir(tmp_path)
     assert course("cluster", pictures, "--with", network, *more) != 0
     assert says in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_the_sheet_replaces_no_picture(network, tmp_path, capsys):
+    """Bug: `course cluster *.png --out cat.csv` wrote its sheet over cat.png."""
+    for name in ("cat", "dog"):
+        Image.new("RGB", (32, 32), (200 if name == "cat" else 0, 0, 0)).save(tmp_path / f"{name}.png")
+    before = (tmp_path / "cat.png").read_bytes()
+    for given in ([tmp_path], [tmp_path / "cat.png", tmp_path / "dog.png"]):
+        assert course("cluster", *given, "--with", network, "-k", 2, "--out", tmp_path / "cat.csv") == 2
+        assert "cat.png is one of the pictures" in capsys.readouterr().err
+    assert (tmp_path / "cat.png").read_bytes() == before and len(list(tmp_path.iterdir())) == 2

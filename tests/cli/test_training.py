@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from course_lib.augment.views import SHAPES_VIEWS
-from course_lib.cli import common, training
+from course_lib.cli import common, resuming, training
 from course_lib.data.loading import load, suitable_size
 from course_lib.data.shapes import make_shapes
 from course_lib.evaluate.features import embed, raw_pixels
@@ -67,6 +67,7 @@ def test_a_finished_run_says_so_and_more_epochs_is_a_new_schedule(run, tmp_path,
 @pytest.mark.parametrize("change, says", [
     (("--set", 'augment={"flip": 0}'), "augment.flip 0.5, this one has 0"), (("--set", "width=16"), "width 8"),
     (("--set", 'other={"flip": 0}'), "other"), (("--image-size", 48), "image_size 32, this one has 48"),
+    (("--limit", 80), "images 64, this one has 80"),
 ])
 def test_more_epochs_are_of_the_same_method_views_and_size(change, says, run, capsys):
     before = (run / "last.pt").read_bytes()
@@ -147,6 +148,173 @@ def test_an_interrupt_names_the_command_that_goes_on(tmp_path, capsys, monkeypat
     monkeypatch.setattr(loop, "fit", stopped)
     assert course("train", "vicreg", *SMALL, "--steps", 1, "--out", tmp_path / "run") == 0
     assert f"train --resume --out {tmp_path / 'run'}" in capsys.readouterr().out
+
+
+def test_a_default_that_is_asked_for_is_held_to_the_run_too(tmp_path, capsys):
+    """Bug: a value that is the default passed for one that was not given, and the run's was taken without a word."""
+    words = ("train", "vicreg", "--data", "shapes", "--limit", 64, "--batch-size", 16, "--device", "cpu", "--set",
+             "width=8", "--no-evaluate", "--steps", 1, "--out", tmp_path)
+    assert course(*words, "--seed", 3, "--backbone", "vit-tiny", "--precision", "bfloat16") == 0
+    for change, says in ((("--seed", 0), "seed 3, this one has 0"),
+                         (("--backbone", "convnet"), "backbone 'vit-tiny', this one has 'convnet'"),
+                         (("--precision", "float32"), "precision 'bfloat16', this one has 'float32'")):
+        assert course("train", "--resume", "--out", tmp_path, "--no-evaluate", *change) == 2
+        assert says in capsys.readouterr().err
+    assert course("train", "--resume", "--out", tmp_path, "--no-evaluate") == 0
+
+
+def test_a_network_alone_does_not_go_on(tmp_path, capsys):
+    """Bug: KeyError: 'step'."""
+    checkpoint.save_small(tmp_path / "last.pt", build_method("vicreg", "convnet"))
+    for words in (("--resume",), ("vicreg", "--resume"), ("--resume", "--more-epochs", 1)):
+        assert course("train", *words, "--out", tmp_path) == 2
+        assert "holds a trained network alone" in capsys.readouterr().err
+
+
+def test_other_pictures_under_the_same_number_are_named_in_words(tmp_path, capsys):
+    for name, seed in (("one", 1), ("two", 2)):
+        (tmp_path / name).mkdir()
+        for i, picture in enumerate(make_shapes(40, seed, size=16).images):
+            Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / name / f"{name}{i % 20}{i // 20}.png")
+    words = ("--data-root", tmp_path, "--no-evaluate", "--out", tmp_path / "run")
+    assert course("train", "vicreg", *SMALL, "--data", tmp_path / "one", "--limit", 20, "--steps", 1, *words) == 0
+    for more in ((), ("--more-epochs", 1)):
+        capsys.readouterr()
+        assert course("train", "--resume", *more, *words, "--data", tmp_path / "two") == 2
+        assert "names and labels of the images" in capsys.readouterr().err
+
+
+def test_a_run_is_found_where_the_images_of_its_source_place_it(tmp_path, monkeypatch, capsys):
+    """Bug: without --out the folder was named after the pretext's images, and looked for under another name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "data"))
+    (tmp_path / "photos").mkdir()
+    for i, picture in enumerate(make_shapes(40, size=16).images):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / "photos" / f"{i}.png")
+    assert course("train", "vicreg", *SMALL, "--data", "photos", "--steps", 1, "--out", "pretext") == 0
+    words = ("train", "scan", "--set", "pretext=pretext", "--set", "clusters=3", "--batch-size", 16, "--device", "cpu",
+             "--no-evaluate", "--steps", 1)
+    assert course(*words) == 0
+    before = (tmp_path / "out" / "scan-photos" / "last.pt").read_bytes()
+    capsys.readouterr()
+    assert course(*words) == 2 and "already holds a run" in capsys.readouterr().err
+    assert (tmp_path / "out" / "scan-photos" / "last.pt").read_bytes() == before
+
+
+def test_the_name_of_a_set_in_any_spelling_and_beside_a_folder_of_that_name(tmp_path, monkeypatch):
+    """Bug: "Shapes" trained without the options that suit shapes; a folder's path was kept for a set's name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shapes").mkdir()
+    for name in ("shapes", "Shapes"):
+        assert course("train", "vicreg", *SMALL, "--data", name, "--steps", 1, "--out", tmp_path / name[0]) == 0
+    one, other = (checkpoint.load(tmp_path / name)["settings"] for name in "sS")
+    assert one["options"] == other["options"] and one["run"]["data"] == other["run"]["data"] == "shapes"
+
+
+def test_the_home_and_here_are_places(tmp_path, monkeypatch):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert course("train", "vicreg", *SMALL, "--steps", 1, "--out", "~/run") == 0
+    assert course("export", "~/run", "--out", "~/net.pt") == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "net.pt", "net.json"}
+    assert str(tmp_path / "net.pt") in json.loads((tmp_path / "net.json").read_text())["recipe"][1]
+    args = argparse.Namespace(out=None, method="vicreg", data=".")
+    assert resuming.place(args).name == f"vicreg-{tmp_path.name}"
+
+
+@pytest.mark.parametrize("words, says", [
+    (("--record", "a run"), "a run's id is 'a run'"),
+    (("--record", "mine", "--no-evaluate"), "leave out --no-evaluate"),
+])
+def test_what_cannot_be_recorded_is_said_before_step_1(words, says, tmp_path, capsys, monkeypatch):
+    """Bug: trained and measured to the end, and refused there; with --no-evaluate nothing was stored, nor said."""
+    monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
+    assert course("train", "vicreg", *SMALL[:-1], "--steps", 1, "--out", tmp_path / "run", *words) == 2
+    assert says in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_labels_are_trained_on_where_a_set_has_unlabelled_pictures_too(tmp_path):
+    """Bug: SupCon got the unlabelled pictures, and stopped for want of labels."""
+    for i, picture in enumerate(make_shapes(90, size=16).images):
+        where = tmp_path / "photos" / ("unlabelled" if i % 3 else f"train/{'ab'[i % 2]}")
+        where.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(where / f"{i}.png")
+    words = ("--data", tmp_path / "photos", "--data-root", tmp_path / "data", "--batch-size", 8, "--device", "cpu",
+             "--steps", 1, "--no-evaluate", "--image-size", 16)
+    for name, images in (("supcon", range(20, 31)), ("vicreg", [60])):
+        assert course("train", name, *words, "--out", tmp_path / name) == 0
+        assert checkpoint.load(tmp_path / name)["images"] in images
+
+
+def test_no_picture_to_measure_on_is_said_before_step_1(tmp_path, capsys):
+    """Bug: trained to the end on the unlabelled pictures, then failed."""
+    for i, picture in enumerate(make_shapes(20, size=16).images):
+        where = tmp_path / "photos" / ("unlabelled" if i else "train")
+        where.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(where / f"{i}.png")
+    (tmp_path / "photos" / "train" / "0.png").write_bytes(b"")
+    words = ("train", "vicreg", *SMALL[:-1], "--data", tmp_path / "photos", "--data-root", tmp_path / "data", "--steps",
+             1, "--out", tmp_path / "run")
+    assert course(*words) == 2 and "train has no images" in capsys.readouterr().err
+    assert course(*words, "--no-evaluate") == 0
+
+
+@pytest.mark.parametrize("change, says", [
+    (("simclr",), "method 'vicreg', this one has 'simclr'"), (("--seconds", 9), "seconds None, this one has 9.0"),
+    (("--backbone", "resnet18"), "backbone 'convnet', this one has 'resnet18'"),
+    (("--more-epochs", 1, "--steps", 2), "leave out --epochs, --steps and --seconds"),
+])
+def test_what_a_run_cannot_change_is_said_by_its_name(change, says, run, capsys):
+    """Bug: "simclr has no option 'width'"; --seconds, and --steps beside --more-epochs, were taken without effect."""
+    assert course("train", "--resume", "--out", run, "--no-evaluate", *change) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("changed, says", [
+    ({"step": -3}, "not a run that can go on"), ({"total_steps": 1}, "not a run that can go on"),
+    ({"method": {}}, "does not hold a whole VICReg")])
+def test_a_run_of_odd_contents_does_not_go_on(changed, says, run, tmp_path, capsys):
+    torch.save({**torch.load(run / "last.pt", weights_only=True), **changed}, tmp_path / "last.pt")
+    assert course("train", "--resume", "--more-epochs", 1, "--out", tmp_path, "--no-evaluate") == 2
+    assert says in capsys.readouterr().err
+
+
+def test_images_that_have_moved_are_asked_for(tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    for i, picture in enumerate(make_shapes(40, size=16).images):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / "photos" / f"{i}.png")
+    words = ("--data-root", tmp_path, "--device", "cpu")
+    assert course("train", "vicreg", *SMALL, "--data", tmp_path / "photos", *words, "--steps", 1, "--out",
+                  tmp_path / "run") == 0
+    (tmp_path / "photos").rename(tmp_path / "albums")
+    for command in (("evaluate", tmp_path / "run"), ("train", "--resume", "--out", tmp_path / "run")):
+        capsys.readouterr()
+        assert course(*command, *words) == 2 and "say with --data where they are now" in capsys.readouterr().err
+        assert course(*command, *words, "--data", tmp_path / "albums") == 0
+
+
+def test_an_option_whose_variable_is_not_set_is_a_sentence(run, tmp_path, capsys):
+    """Bug: --data "$PHOTOS" trained on generated shapes, and `look ""` showed the pictures of the current folder."""
+    for words in (("train", "vicreg", *SMALL, "--steps", 1, "--data", ""), ("train", "vicreg", *SMALL, "--out", " "),
+                  ("evaluate", run, "--data-root", ""), ("look", "", "--with", run), ("cluster", "", "--with", run)):
+        with pytest.raises(SystemExit):
+            course(*words)
+        assert "it is empty; is a variable not set?" in capsys.readouterr().err
+
+
+def test_where_a_run_cannot_be_written_is_said_before_its_images_are_read(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(training, "load_images", lambda args: pytest.fail("read"))
+    (tmp_path / "file").touch()
+    assert course("train", "vicreg", *SMALL, "--steps", 1, "--out", tmp_path / "file" / "run") == 2
+    assert "cannot be written (Not a directory): choose another place with --out" in capsys.readouterr().err
+
+
+def test_causes_are_asked_of_generated_images_only(run, tmp_path, capsys):
+    for i, picture in enumerate(make_shapes(40, size=32).images):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / f"{i}.png")
+    assert course("evaluate", run, "--data", tmp_path, "--data-root", tmp_path / "data", "--factors") == 2
+    assert "--factors is for generated images" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------ evaluating
@@ -325,6 +493,16 @@ def test_half_of_torchruns_environment_is_a_sentence(monkeypatch, capsys, tmp_pa
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert course("train", "vicreg", *SMALL, "--steps", 1, "--out", tmp_path / "run") == 2
     assert "WORLD_SIZE is '2'" in capsys.readouterr().err
+
+
+def test_processes_that_were_started_start_no_others(tmp_path, monkeypatch):
+    """Bug: `--process 2`, which argparse takes too, was handed on to the two, and by them to two others each."""
+    started = []
+    monkeypatch.setattr(training, "start_processes", lambda number: started.append(number) or 0)
+    words = ("train", "vicreg", *SMALL, "--steps", 1, "--out", tmp_path / "run", "--process", 2)
+    assert course(*words) == 0 and started == [2] and not (tmp_path / "run").exists()
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    assert course(*words) == 0 and started == [2] and (tmp_path / "run" / "last.pt").exists()
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -103,6 +103,20 @@ def test_both_changed_puts_the_new_one_beside(course):
     assert ws.sync_lessons(lessons, mine).updated == ["03_vicreg.ipynb"]
 
 
+def test_work_in_the_copy_beside_is_kept_when_the_course_changes_again(course):
+    lessons, mine = course
+    ws.sync_lessons(lessons, mine)
+    (mine / "03_vicreg.ipynb").write_text(notebook("# VICReg", "y = 'my answer'"), encoding="utf-8")
+    (lessons / "03_vicreg.ipynb").write_text(notebook("# VICReg", "y = 3"), encoding="utf-8")
+    ws.sync_lessons(lessons, mine)
+    worked = notebook("# VICReg", "y = 'work in the new one'")
+    (mine / "03_vicreg.new.ipynb").write_text(worked, encoding="utf-8")
+    (lessons / "03_vicreg.ipynb").write_text(notebook("# VICReg", "y = 4"), encoding="utf-8")
+    ws.sync_lessons(lessons, mine)
+    assert "y = 4" in (mine / "03_vicreg.new.ipynb").read_text()
+    assert (mine / ws.REPLACED / "03_vicreg.new.ipynb").read_text() == worked
+
+
 def test_right_answers_are_carried_into_the_new_one_and_a_page_tells(course, monkeypatch):
     """Bug: told once, in the terminal above 20 lines of log, and every exercise was a stub again."""
     lessons, mine = course

@@ -18,7 +18,7 @@ from PIL import Image
 
 from course_lib.data import downloads
 from course_lib.data.images import Batch, DataError, ImageSet, Splits
-from course_lib.data.loading import load, sample_photographs
+from course_lib.data.loading import known_set, load, sample_photographs
 from course_lib.files import data_root
 
 
@@ -444,6 +444,18 @@ def test_wrong_requests_are_sentences(arguments, text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=text):
         load(**arguments)
+
+
+def test_depth_is_of_folders_and_a_set_is_no_folder_that_has_its_name(tmp_path, monkeypatch):
+    """Bug: with a folder cifar10 beside one, a traceback; of no folder, "has 8 bits"."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cifar10").mkdir()
+    assert [known_set(name) for name in ("CIFAR-10", "Shapes", "fashion_mnist", "./cifar10", "photos")] == [
+        "cifar10", "shapes", "fashion-mnist", "", ""]
+    with pytest.raises(ValueError, match="depth is of a folder's 16-bit files; cifar10 has 8 bits"):
+        load("cifar10", depth=12)
+    with pytest.raises(DataError, match="no data set and no folder"):
+        load("photos", depth=12)
 
 
 def test_a_folder_is_loaded_and_limited(tmp_path):

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from course_lib.data.images import DataError
+from course_lib.data.loading import suitable_size
 from course_lib.data.pictures import open_pictures
 
 
@@ -63,3 +64,12 @@ def test_of_sixteen_bits_only_twelve_used_is_noted_and_can_be_told(tmp_path):
     assert images.images.max() < 20 and len(notes) == 1 and "grey.png: depth=12 (--depth 12)" in notes[0]
     images, notes = open_pictures([tmp_path / "grey.png"], 32, 10, depth=12)
     assert images.images.max() == 255 and not notes
+
+
+def test_pillow_warns_of_no_single_file_and_here_has_a_name(tmp_path, monkeypatch, recwarn):
+    """Bug: "DecompressionBombWarning: Image size ... could be decompression bomb DOS attack" for a large picture."""
+    picture(tmp_path / "mine" / "a.png", 3, (40, 40))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.chdir(tmp_path / "mine")
+    assert suitable_size(tmp_path / "mine") == (32, (40, 40))
+    assert open_pictures(["."], 8, 10)[0].name == "mine" and not recwarn.list

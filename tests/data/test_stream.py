@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from course_lib import device
 from course_lib.cli.main import main
 from course_lib.data import batches as batches_module
 from course_lib.data import cache as caches
@@ -121,6 +122,18 @@ def test_a_folder_without_pictures_is_told(tmp_path):
 def test_too_large_for_memory_is_streamed_unasked(pictures, monkeypatch):
     monkeypatch.setattr(os, "sysconf", lambda name: 200, raising=False)  # 40 kB in all; the pictures take 29
     assert pictures()[1].used == 150
+    assert [path.suffix for path in pictures.cache.iterdir()] == [".pixels"]
+
+
+@pytest.mark.skipif(not hasattr(os, "sysconf"), reason="Windows does not say how much memory there is")
+def test_a_container_has_the_memory_that_it_is_allowed(pictures, monkeypatch, tmp_path):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(device, "CONTAINER", (str(tmp_path / "nowhere"), str(limit)))
+    limit.write_text("max\n")
+    assert device.free_memory(torch.device("cpu")) == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit.write_text("40000\n")
+    assert device.free_memory(torch.device("cpu")) == 40_000
+    pictures()
     assert [path.suffix for path in pictures.cache.iterdir()] == [".pixels"]
 
 

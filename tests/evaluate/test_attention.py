@@ -79,6 +79,7 @@ def test_distance_of_known_maps():
     assert float(attention_distance(uniform)) == pytest.approx((0 + 1 + 1 + 2**0.5) / 4)
     own = torch.eye(5).expand(1, 1, 1, 5, 5)
     assert float(attention_distance(own)) == 0
+    assert float(attention_distance(uniform.bfloat16())) == pytest.approx((0 + 1 + 1 + 2**0.5) / 4, abs=1e-3)
 
 
 def test_to_grid():

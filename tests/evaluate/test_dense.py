@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -82,6 +84,12 @@ def test_position_alone_is_perfect_without_crops_and_poor_with_them(shapes):
     assert within(at_same_place(crops), crops).float().mean() < 0.4
 
 
+def test_views_whose_places_are_not_known_are_refused(shapes):
+    """Bug: of views that are turned or shifted the true places were wrong ones."""
+    with pytest.raises(ValueError, match="a pair of points has to know where .* got turn 20, shift 0.1"):
+        true_pairs(shapes.images, replace(CROPPED_VIEWS, turn=20, shift=0.1))
+
+
 def test_shares_found_by_counting(shapes):
     pairs = true_pairs(shapes.images, CROPPED_VIEWS, 4, 0, object_masks(shapes.factors)).head(5)
     assert len(pairs.first) == len(pairs.inside) == 5
@@ -120,6 +128,8 @@ def test_maps_of_conv_net_vit_and_method():
     method = build_method("vader", "convnet", 32, queue=32)
     assert list(maps_of(method)) == ["stage 1", "stage 2", "stage 3", "own map"]
     assert maps_of(method)["own map"](images).shape == (2, 64, 16, 16)
+    with pytest.raises(ValueError, match="a look at places needs feature maps, Linear has none"):
+        maps_of(torch.nn.Linear(2, 2))
 
 
 def test_mean_iou_by_counting():

@@ -414,12 +414,22 @@ def test_fine_tune_options():
     assert result.train_size == 50 and seen == [torch.uint8] * 2
 
 
+def test_two_pictures_of_each_class_are_probed_without_a_warning(recwarn):
+    """Bug: "The number of unique classes is greater than 50% of the number of samples", once for each penalty."""
+    points = torch.randn(120, 4, generator=torch.Generator().manual_seed(0))
+    pairs = [(part, torch.arange(40) % 30) for part in points.split(40)]
+    assert 0 <= E.linear_probe(*pairs).accuracy <= 1 and not recwarn.list
+
+
 def test_fine_tune_refuses():
     data = splits()
     with pytest.raises(ValueError, match="the same images"):
         fine_tune(Tiny(), Splits(data.train, data.test, data.test), epochs=1)
     with pytest.raises(ValueError, match="train labels are missing"):
         fine_tune(Tiny(), splits(labelled=False), epochs=1)
+    for wrong in ({"epochs": 0}, {"epochs": 1, "limit": 0}, {"epochs": 1, "limit": -3}):
+        with pytest.raises(ValueError, match="expected a whole number from 1 up"):
+            fine_tune(Tiny(), data, **wrong)
 
 
 # ------------------------------------------------------------------------------------------------ clusters

@@ -47,3 +47,9 @@ def test_a_pretext_is_judged_batch_by_batch(name, key):
         found.append(float(losses[key]) if key == "accuracy" else 1 - float(losses[key]))
     method.train()
     assert pretext_accuracy(method, pictures, 5, seed=3) == pytest.approx(sum(found) / 2) and method.training
+
+
+def test_a_method_without_an_accuracy_is_a_sentence():
+    method = build_method("vicreg", "convnet", 16, backbone_options={"depth": 2, "widths": (4, 8)}, width=8)
+    with pytest.raises(ValueError, match="VICReg does not say how well it does its task"):
+        pretext_accuracy(method, images(10, 16).images, 5)

@@ -55,6 +55,7 @@ def test_auroc_and_fpr95_in_plain_python():
     assert fpr95(known, outliers) == pytest.approx(sum(o <= limit for o in outliers.tolist()) / 30)
     assert auroc(known, known) == pytest.approx(0.5) and auroc(outliers, outliers + 9) == 1.0
     assert auroc(known, outliers) == pytest.approx(1 - auroc(outliers, known))
+    assert fpr95(torch.ones(9), torch.ones(5)) == 1.0, "scores that are all alike miss all"
 
 
 def test_statistics_are_of_training_features_alone():
@@ -88,6 +89,10 @@ def test_what_does_not_fit_is_a_sentence():
         mahalanobis(randn(5, 2), randn(5, 2), covariance="inv")
     with pytest.raises(ValueError, match=r"train features have shape \(5, 2\), test features \(5, 3\)"):
         mahalanobis(randn(5, 2), randn(5, 3))
+    with pytest.raises(ValueError, match="cluster 4 has a single training row; expected two or more"):
+        mahalanobis(randn(5, 2), randn(5, 2), torch.tensor([0, 0, 4, 2, 2]))
+    with pytest.raises(ValueError, match=r"clusters have shape \(4,\); expected \(5,\)"):
+        mahalanobis(randn(5, 2), randn(5, 2), torch.zeros(4, dtype=torch.long))
     with pytest.raises(ValueError, match=r"scores have shape \(3, 1\) or are not finite"):
         auroc(randn(3, 1), randn(3))
     with pytest.raises(ValueError, match="are not finite"):

@@ -102,5 +102,6 @@ def test_the_interval_of_a_rank_correlation_holds_it_and_shrinks_with_networks()
     assert low < rank_correlation(*pair(12)) < high <= 1
     assert high - low > 2 * (lambda ends: ends[1] - ends[0])(rank_interval(*pair(120)))
     assert rank_interval([1, 2, 3, 4], [5, 6, 7, 8]) == pytest.approx((1, 1))
+    assert all(math.isnan(end) for end in rank_interval([1, 1, 1], [5, 6, 7]))
     with pytest.raises(ValueError, match="three networks"):
         rank_interval([1, 2], [1, 2])

@@ -113,6 +113,9 @@ def test_resume_is_bit_exact(tmp_path):
 def test_what_cannot_be_is_a_sentence():
     with pytest.raises(ValueError, match="k is 5; expected 0 to 4: at most the other images of the batch, which has 5"):
         adpclr_loss(randn(5, 2, 3), 5)
+    views = torch.rand(4, 3, 16, 16), torch.rand(4, 3, 16, 16)
+    with pytest.raises(ValueError, match="k is 4; expected 0 to 3"):
+        build(k=4, start=0.5).loss(views, 0.0)  # at once, not when half of the training is over
     with pytest.raises(ValueError, match="k is -1; expected 0"):
         build(k=-1)
     with pytest.raises(ValueError, match="start is 2; expected a share"):

@@ -63,6 +63,14 @@ def test_gradients():
     assert torch.autograd.gradcheck(uniformity_loss, (x,))
 
 
+def test_float32_inside_autocast():
+    x, y = randn(6, 5).float(), randn(6, 5, seed=1).float()
+    wanted = alignment_loss(x, y), uniformity_loss(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (alignment_loss(x, y), uniformity_loss(x)) == wanted
+        assert alignment_loss(x.half(), y.bfloat16()).dtype == uniformity_loss(x.half()).dtype == torch.float32
+
+
 def test_closed_forms():
     """Bugs: the diagonal among the pairs; the mean of the logarithms, which cannot tell two heaps from a spread."""
     heaps = torch.tensor([[1.0, 0], [1, 0], [-1, 0], [-1, 0]], dtype=torch.float64)

@@ -265,6 +265,19 @@ def test_dead_words_are_revived():
     assert used[True] > 20 > 4 > used[False]
 
 
+def test_words_are_found_in_float32_inside_autocast():
+    """Bug: distances in half precision, by which close words are taken for each other."""
+    torch.manual_seed(0)
+    vqvae, pictures = VQVAE(32, 4, width=8, dim=6), images(24).images
+    vqvae.words.copy_(1 + 0.03 * torch.randn(32, 6))
+    z, tokenizer = vqvae.words + 0.002 * torch.randn(32, 6), KMeansTokenizer(16).learn(pictures, generator())
+    words = tokenizer.encode(pictures)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(vqvae._assign(z), torch.arange(32))
+        assert torch.equal(tokenizer.encode(pictures), words)
+    assert kmeans(z.bfloat16(), 3, generator()).dtype == torch.bfloat16, "NumPy has no bfloat16"
+
+
 @pytest.mark.parametrize("patch", [2, 4, 8])
 def test_vqvae_shapes(patch):
     tokenizer = VQVAE(6, patch, width=8, dim=3).eval()

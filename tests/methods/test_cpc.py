@@ -47,6 +47,13 @@ def test_patches_that_do_not_fit_are_a_sentence(patch, step):
         cut(torch.zeros(1, 3, 8, 8), patch, step)
 
 
+def test_a_side_that_the_default_does_not_fit_is_told_one_that_it_does():
+    """Bug: of 36 pixels the sentence proposed the very patches that had not fitted."""
+    with pytest.raises(ValueError, match="every eighth fits where the side is a multiple of 8"):
+        build_method("cpc", "convnet", 36)
+    assert build_method("cpc", "convnet", 40).patch == 10
+
+
 @pytest.mark.parametrize("n, height, width, rows", [(2, 3, 4, 1), (3, 5, 2, 2), (1, 7, 7, 3), (2, 4, 4, 3)])
 def test_the_label_is_the_formula(n, height, width, rows):
     wanted = [b * height * width + (r + rows) * width + c

@@ -62,6 +62,13 @@ def test_a_constant_component_is_no_noise():
         whitened(torch.ones(1, 3), 4)
 
 
+def test_whitening_is_in_float32_inside_autocast():
+    x = randn(30, 5, dtype=torch.float32)
+    wanted = whitened(x, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(whitened(x, 3), wanted) and whitened(x.bfloat16(), 3).dtype == torch.float32
+
+
 @pytest.mark.parametrize("sizes", [(50, 3, 0, 7), (5, 5), (1, 30, 2), (9,)])
 def test_an_epoch_is_uniform_over_the_clusters_that_are_not_empty(sizes):
     labels = torch.cat([torch.full((n,), k) for k, n in enumerate(sizes)])

@@ -157,6 +157,17 @@ def test_the_prior_spreads_codes():
     assert 0.15 < found.std() and abs(float(found.mean()) - 0.5) < 0.15
 
 
+def test_the_prior_is_in_float32_inside_autocast():
+    """Bug: a sigmoid in bfloat16 is 1 from a code of 7 on, where the encoder then has no gradient."""
+    method = build(prior_weight=0.1)
+    with torch.no_grad():
+        method.code.bias.fill_(8.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        parts = method.loss(views(method))
+    assert parts["prior"].dtype == torch.float32
+    assert (torch.autograd.grad(parts["prior"], method.code.bias)[0] != 0).all()
+
+
 # ---------------------------------------------------------------- the module
 def test_the_view_is_the_image_itself_unless_asked():
     method, given = build(), images(4)

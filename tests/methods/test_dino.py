@@ -77,7 +77,7 @@ def naive_koleo(z) -> float:
 @pytest.mark.parametrize("n, d", [(2, 3), (5, 2), (9, 6)])
 def test_koleo_equals_its_definition(n, d):
     z = randn(n, d, seed=n).requires_grad_()
-    assert float(koleo_loss(z)) == pytest.approx(naive_koleo(z.tolist()), rel=1e-6)
+    assert float(koleo_loss(z).detach()) == pytest.approx(naive_koleo(z.tolist()), rel=1e-6)
     assert torch.autograd.gradcheck(koleo_loss, z)
 
 
@@ -334,6 +334,20 @@ def test_weight_decay_follows_a_cosine():
         loop.build_optimizer = original
     assert [row[0] for row in seen] == pytest.approx([cosine(0.04, 0.4, step / 4) for step in range(4)])
     assert [row[1] for row in seen] == [0.0] * 4
+
+
+def test_weight_decay_may_end_or_begin_at_zero():
+    """Bug: an end of 0 taken for none, or a start of 0 for a group that never decays."""
+    for end, start in ((0.0, 0.04), (0.4, 0.0)):
+        assert [g.get("final_decay") for g in dino(final_decay=end).param_groups(start)] == [end, None]
+    assert not any("final_decay" in g for g in dino().param_groups(0.04))
+
+
+def test_a_limit_of_zero_is_a_sentence():
+    """Bug: every gradient is scaled to nothing; no limit is None."""
+    with pytest.raises(ValueError, match="clip is 0; expected a number above 0"):
+        dino(clip=0)
+    assert dino(clip=None).clip is None
 
 
 def test_the_teacher_is_evaluated_and_exported():

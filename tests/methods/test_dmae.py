@@ -264,6 +264,11 @@ def test_radii():
         assert radius == pytest.approx(0.5 * phi(bound) if bound >= 0.5 else 0.0)
     assert got[0] == got[1] == 0 and got == sorted(got)
     assert float(certified_radius(1000, 1000, 1.0, 0.001)) == pytest.approx(2.463, abs=1e-3)  # the most for n
+    for alpha in (0.0, 1.5):
+        with pytest.raises(ValueError, match=f"alpha is {alpha}; expected how often the bound may be wrong"):
+            certified_radius(9, 10, 0.5, alpha)
+    with pytest.raises(ValueError, match="the image is torch.uint8; expected floats"):
+        count_votes(torch.nn.Flatten(), torch.zeros(3, 2, 2, dtype=torch.uint8), 0.5, 4, 12, generator())
 
 
 def test_samples_needed():

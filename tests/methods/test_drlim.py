@@ -53,6 +53,12 @@ def test_gradients_and_that_at_distance_zero():
     assert float(distances(torch.zeros(1, 3), torch.zeros(1, 3))) < 1e-10
 
 
+def test_whether_pairs_differ_may_be_a_bool():
+    x1, x2 = randn(6, 3), randn(6, 3, seed=1)
+    for kind in (torch.bool, torch.int64):
+        assert torch.equal(pair_losses(x1, x2, Y.to(kind)), pair_losses(x1, x2, Y))
+
+
 def test_pairs_are_own_views_and_the_next_images():
     a, b = randn(5, 2), randn(5, 2, seed=1)
     first, second, dissimilar = pairs(a, b, 2)

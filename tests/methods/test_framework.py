@@ -173,3 +173,9 @@ def test_yadim_s_batch_norm_is_the_same_here():
     torch.testing.assert_close(ours.loss(b)["loss"], own.loss(a)["loss"])
     with torch.no_grad():
         assert own.maps(a[0])[0].mean((0, 2, 3)).abs().max() < 1e-5, "no direction that all places share"
+
+
+def test_a_queue_longer_than_the_set_is_told_as_by_moco():
+    with pytest.warns(UserWarning, match="queue is 24, but there are 20 images"):
+        framework(*PAPERS["MoCo v2"]).prepare(images(20).images)
+    framework(*PAPERS["YADIM"]).prepare(images(20).images)

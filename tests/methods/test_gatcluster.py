@@ -286,7 +286,7 @@ def test_other_sizes_are_fitted_into_the_pool():
 
 # ---------------------------------------------------------------- sentences
 @pytest.mark.parametrize("options, says", [
-    ({"clusters": 1}, "clusters is 1; expected 2 or more: with one cluster there is nothing to tell apart"),
+    ({"clusters": 1}, "clusters is 1; expected a whole number from 2 up"),
     ({"passes": 0}, "passes is 0; expected 1 or more"),
     ({"pool": 2}, "pool is 2; expected 3 or more, one image for each of 3 clusters"),
 ])
@@ -296,7 +296,7 @@ def test_what_cannot_be_is_a_sentence(options, says):
 
 
 def test_what_images_and_batches_cannot_be_is_a_sentence():
-    with pytest.raises(ValueError, match="12 clusters of 8 images: fewer clusters, or more images"):
+    with pytest.raises(ValueError, match="clusters is 12, but there are only 8 images"):
         fit(gat(clusters=12), ImageSet(images(8).images), steps=1, **SMALL)
     with pytest.raises(ValueError, match="batches of 8 images are larger than the pool of 6: set a larger pool"):
         fit(gat(pool=6), images(), steps=1, **SMALL)

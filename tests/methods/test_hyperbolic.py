@@ -11,10 +11,20 @@ from course_lib.data.images import Batch
 from course_lib.evaluate.features import embed
 from course_lib.evaluate.trees import distortion, hyperbolicity
 from course_lib.methods import build_method
-from course_lib.methods.metric.hyperbolic import in_ball, learn_map, level_negatives, log_ratio_loss, ward_levels
+from course_lib.methods.metric.hyperbolic import (
+    in_ball,
+    learn_map,
+    level_negatives,
+    log_ratio_loss,
+    similarities,
+    ward_levels,
+)
 from course_lib.models import poincare as ball
+from course_lib.train.loop import fit
 from helpers.draws import randn
-from helpers.tiny import images
+from helpers.tiny import SMALL, Stop, images, same, state
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def points(n=6, d=3, seed=0, c=1.0):
@@ -104,6 +114,17 @@ def test_levels_are_nested_and_as_many_as_asked():
         assert len(torch.unique(labels[:, [fine, coarse]], dim=0)) == len(labels[:, fine].unique())
 
 
+def test_what_a_tree_of_many_images_costs_is_told(monkeypatch):
+    """Bug: of 50000 images the process was killed, without a word."""
+    def refuse(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("scipy.cluster.hierarchy.linkage", refuse)
+    said = pytest.warns(UserWarning, match="Ward's linkage of 50000 images takes about 20 GB")
+    with said, pytest.raises(MemoryError):
+        ward_levels(torch.zeros(50_000, 1), (4, 2))
+
+
 def build(**options):
     torch.manual_seed(0)
     return build_method("hyperbolic", "convnet", 16, backbone_options={"depth": 2, "widths": (4, 8)},
@@ -143,9 +164,22 @@ def test_the_release_s_radius_is_the_same_for_all():
     torch.testing.assert_close(radii, torch.full_like(radii, math.tanh(1.0)), atol=1e-5, rtol=0)
 
 
+def test_inner_products_are_in_float32_and_points_of_doubles_stay_doubles():
+    """Bug: under autocast a matrix product in bfloat16, of whose logarithm the loss takes differences."""
+    method, pictures = build(similarity="product", radius=1.0), randn(6, 3, 16, 16).float()
+    x = method.place(pictures).detach().abs()  # no product is negative
+    assert method.double().place(pictures.double()).dtype == torch.float64
+    method.place = lambda _: x
+    wanted = method.loss((pictures, LABELS))["loss"]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(method.loss((pictures, LABELS))["loss"], wanted)
+    torch.testing.assert_close(similarities(points(), "product"), points() @ points().T)
+
+
 @pytest.mark.parametrize("options, what", [
     ({"clusters": (4, 8)}, "clusters is"), ({"clusters": ()}, "clusters is"), ({"curvature": 0.0}, "curvature is 0"),
-    ({"similarity": "cosine"}, "similarity is 'cosine'"), ({"every": 0}, "every is 0")])
+    ({"similarity": "cosine"}, "similarity is 'cosine'"), ({"every": 0}, "every is 0"),
+    ({"omega": 1.5}, "omega is 1.5")])
 def test_bad_settings_get_a_sentence(options, what):
     with pytest.raises(ValueError, match=what):
         build(**options)
@@ -162,3 +196,13 @@ def test_a_map_of_frozen_features_learns_and_repeats():
     assert again[0] == again[1] and sum(losses[-5:]) < 0.8 * sum(losses[:5])  # of noise, so no more
     x, d = in_ball(linear, features, 0.5, radius=1.0)
     assert x.norm(dim=1).std() < 1e-5 and torch.allclose(d, ball.distance(x[:, None], x, 0.5))
+
+
+@pytest.mark.parametrize("cut", [3, 4, 6])  # an epoch has 4 steps: within it, before a new tree, after it
+def test_resume_is_bit_exact(cut, tmp_path):
+    settings = {**SMALL, "steps": 8, "log_every": 1, "lr": 0.01}
+    whole, again = build(), build()
+    fit(whole, images(), out=tmp_path / "whole", **settings)
+    fit(build(), images(), out=tmp_path / "cut", watch=Stop(cut), **settings)
+    fit(again, images(), out=tmp_path / "cut", resume=True, **settings)
+    assert same(state(whole), state(again))

@@ -80,3 +80,10 @@ def test_the_loss_is_the_mean_over_images_and_classes():
 def test_a_training_runs():
     history = fit(build(), images(40), steps=3, batch_size=8, device="cpu", progress=False)
     assert history.steps == 3 and "accuracy" in history.curves
+
+
+def test_draws_go_to_the_images():
+    """Bug: draws stay on the generator's device, and images on a GPU are refused."""
+    pictures = torch.rand(3, 3, 16, 16, device="meta")
+    for change in (shifted, bent):
+        assert change(pictures, torch.Generator()).device.type == "meta"

@@ -135,6 +135,8 @@ def test_it_starts_as_the_host():
 
 def test_the_host_does_not_move():
     """Bugs: batch norm of the host in training mode; its weights among the optimizer's."""
+    host = build_method("lenses", "convnet", 16, backbone_options={"depth": 2, "widths": (4, 8)}, width=4).backbone
+    assert all(not module.training for module in host.modules()), "before the first call of train()"
     method = lenses()
     before = state(method)
     fit(method, images(), steps=5, lr=0.01, **SMALL)
@@ -169,6 +171,8 @@ def test_the_loss_by_hand():
     method.contrast = False
     squared = (method.lenses["light"](maps["light"]) - wanted).square().mean()
     torch.testing.assert_close(method.loss(given)["light"], squared)
+    doubled = pictures.double(), [(changed.double(), degrees, zoom) for changed, degrees, zoom in given[1]]
+    assert method.double().loss(doubled)["gate"].dtype == torch.float64
 
 
 def test_the_gate_weighs_the_lenses():

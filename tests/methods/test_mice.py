@@ -156,6 +156,15 @@ def test_the_m_step_sums_the_embeddings_of_the_chosen_expert():
     assert torch.equal(after[1], mu[1]), "an expert that no image chose keeps its prototype"
 
 
+def test_the_m_step_sums_in_float32_inside_autocast():
+    _, v, _, _, _ = embeddings(dtype=torch.float32)
+    q = randn(N, K, dtype=torch.float32).softmax(1)
+    wanted = assigned_sums(v, q)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(assigned_sums(v, q), wanted)
+        assert assigned_sums(v.bfloat16(), q.bfloat16()).dtype == torch.float32
+
+
 @pytest.mark.parametrize("clusters, dim", [(2, 1), (2, 4), (5, 4), (10, 128), (20, 19)])
 def test_centres_are_equally_far_from_each_other(clusters, dim):
     centers = max_mahalanobis_centers(clusters, dim).double()
@@ -257,9 +266,21 @@ def test_resume_is_bit_exact_within_an_epoch_and_over_its_end(tmp_path, cut):
     assert same(state(whole), state(again)) and resumed.curves == history.curves
 
 
+def test_a_run_that_began_with_a_pretext_goes_on_without_it():
+    """Bug: a loaded run that is trained further asks for its pretext again."""
+    first, again = mice(pretext="out/moco"), mice(seed=1, pretext="out/moco")
+    with pytest.raises(ValueError, match="pretext='out/moco' has only been named"):
+        fit(first, images(), steps=1, **SMALL)
+    first.begin(mice(seed=2))
+    fit(first, images(), steps=1, **SMALL)
+    again.load_state_dict(first.state_dict())
+    assert fit(again, images(), steps=1, **SMALL).steps == 1
+
+
 # ---------------------------------------------------------------- sentences
 @pytest.mark.parametrize("options, says", [
-    ({"clusters": 1}, "clusters is 1; expected 2 or more"), ({"clusters": 9, "out": 4}, "need 8 dimensions or more"),
+    ({"clusters": 1}, "clusters is 1; expected a whole number from 2 up"),
+    ({"clusters": 9, "out": 4}, "need 8 dimensions or more"),
     ({"gate": "free"}, "gate must be one of fixed, learned, uniform, got 'free'"),
     ({"tau": 0.0}, "tau is 0.0; expected a number above 0"), ({"kappa": -1.0}, "kappa is -1.0; expected"),
 ])
@@ -270,11 +291,17 @@ def test_what_cannot_be_is_a_sentence(options, says):
 
 def test_more_clusters_than_images_is_a_sentence():
     few = ImageSet(images(8).images)
-    with pytest.raises(ValueError, match="12 clusters of 8 images: fewer clusters, or more images"):
+    with pytest.raises(ValueError, match="clusters is 12, but there are only 8 images"):
         fit(mice(clusters=12, out=16), few, steps=1, **SMALL)
     with pytest.raises(ValueError, match="8 new rows do not fit into a queue of 4"):
         method = mice(queue=4)
         method.loss(views(method))
+
+
+def test_a_queue_longer_than_the_set_is_a_warning():
+    """Bug: an image's own earlier embeddings among its negatives, without a word."""
+    with pytest.warns(UserWarning, match="queue is 64, but there are 36 images"):
+        mice(queue=64).prepare(images().images)
 
 
 def test_a_dead_expert_stays_where_it_was_and_shows():

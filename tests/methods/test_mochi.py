@@ -128,6 +128,7 @@ def test_resume_is_bit_exact(tmp_path):
 @pytest.mark.parametrize("wrong, says", [
     ({"hard": 25}, "hard is 25; expected 1 to 24, the length of the queue"), ({"hard": 0}, "hard is 0"),
     ({"pairs": -1}, "pairs is -1 and with_query 3; expected 0"),
+    ({"start": 10}, "start is 10; expected a share of the training, 0 to 1"),
 ])
 def test_what_cannot_be_is_a_sentence(wrong, says):
     with pytest.raises(ValueError, match=says):

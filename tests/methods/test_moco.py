@@ -344,3 +344,11 @@ def test_v1_and_v2_have_their_own_views():
 def test_a_temperature_must_be_positive(temperature):
     with pytest.raises(ValueError, match="temperature is .* expected a number above 0"):
         moco_loss(randn(2, 4), randn(2, 4), normalize(randn(3, 4)), temperature)
+
+
+def test_what_cannot_be_is_a_sentence_and_a_queue_longer_than_the_set_a_warning():
+    """Bugs: three layers asked for and two made; an image's own keys of the epoch before among its negatives."""
+    with pytest.raises(ValueError, match="layers is 3; expected a head of 1 layer .* or of 2"):
+        moco(layers=3)
+    with pytest.warns(UserWarning, match="queue is 40, but there are 36 images: earlier keys of an image"):
+        fit(moco(queue=40), images(), steps=1, **SMALL)

@@ -167,6 +167,13 @@ def test_a_warm_bank_begins_as_what_the_network_makes_of_each_image(name):
     assert int(banks[0].updates) == 0 and not bool(banks[0].known)
 
 
+def test_a_warm_bank_looks_where_it_is():
+    """Bug: images that are streamed stay on the CPU, and the network is on a GPU."""
+    memory, seen, pictures = MemoryBank(4).to("meta"), [], torch.zeros(3, 3, 2, 2, dtype=torch.uint8)
+    memory.prepare(pictures, lambda part: seen.append(part) or part.float().flatten(1))
+    assert [part.device.type for part in seen] == ["meta"] and memory.rows.shape == (3, 12)
+
+
 def test_bad_options_are_sentences():
     for wrong in (-1, 2.5, True):
         with pytest.raises(ValueError, match="negatives is .*; (expected|npid expects) a whole number"):

@@ -111,6 +111,9 @@ def test_what_does_not_fit_is_a_sentence():
         build(size=8)
     with pytest.raises(ValueError, match="colours is 'grey'; expected drop, project or keep"):
         build(colours="grey")
+    for name in ("relative-patch", "jigsaw", "pirl"):
+        with pytest.raises(ValueError, match="patch is 5; expected a multiple of 4, the side of the ViT's own patches"):
+            build_method(name, "vit-tiny", 32, patch=5)
 
 
 def test_resume_is_bit_exact(tmp_path):

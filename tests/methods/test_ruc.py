@@ -106,6 +106,14 @@ def test_losses_run_in_float32_inside_autocast(dtype):
     assert all(value.dtype == torch.float32 and value.isfinite().all() for value in found)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_choices_and_targets_of_half_precision_are_those_of_its_numbers(dtype):
+    logits, labels, weight = (3 * randn(400, 4)).to(dtype), torch.arange(400) % 4, torch.rand(400)
+    peer = logits.float().softmax(1).to(dtype)
+    assert torch.equal(confident(logits, 0.7), confident(logits.float(), 0.7))
+    assert torch.equal(refined_targets(labels, peer, weight), refined_targets(labels, peer.float(), weight))
+
+
 def test_schedules():
     assert [ramp(p) for p in (0.0, 0.05, 0.5, 1.0)] == [0.1, 0.1, 0.5, 1.0]
     assert [relabel_threshold(p, 0.9, 0.02) for p in (0.0, 0.19, 0.2, 0.99, 1.0)] == pytest.approx(
@@ -190,6 +198,15 @@ def test_what_a_network_is_sure_of_turns_clean_with_its_label():
     ruc.remember(torch.arange(3), [torch.tensor([sure, unsure, unsure]), torch.tensor([unsure, unsure, sure])], 0.0)
     assert ruc.memory.clean[:3].tolist() == [True, False, True] and not ruc.memory.clean[3:].any()
     assert ruc.memory.labels[0] == 2 and torch.equal(ruc.memory.labels[1:], before[1:])
+
+
+def test_evaluation_changes_nothing():
+    ruc, data = method(relabel=0.3).eval(), images()
+    ruc.use_labels(4 * randn(36, 3), randn(36, 5))
+    views = ruc.views(Batch(data.images[:8], torch.arange(8), source=data.images), torch.Generator().manual_seed(0))
+    before = state(ruc)
+    ruc.loss(views)
+    assert same(before, state(ruc))
 
 
 def test_predictions_are_the_mean_of_both():

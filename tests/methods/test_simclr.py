@@ -237,12 +237,25 @@ def test_distillation_equals_its_definition(n, classes, temperature):
     torch.testing.assert_close(equal.grad, torch.zeros_like(equal), atol=1e-12, rtol=0)
 
 
+def test_the_losses_of_labels_and_of_a_teacher_have_float32_or_better():
+    student, teacher = randn(5, 4, dtype=torch.float32), randn(5, 4, seed=1, dtype=torch.float32)
+    wanted = distillation_loss(student, teacher, 0.5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(distillation_loss(student, teacher, 0.5), wanted)
+        assert distillation_loss(student.bfloat16(), teacher.half()).dtype == torch.float32
+    method = FineTune(build("simclr-v2").classifier(3), 16).double()
+    views = torch.rand(6, 3, 16, 16, dtype=torch.float64), torch.arange(6) % 3
+    assert method.loss(views)["loss"].dtype == torch.float64
+
+
 def test_distillation_without_labels_moves_the_student_only():
     """Bug: gradient or batch-norm updates in the teacher."""
     method = build("simclr-v2")
     teacher, student = method.classifier(3), method.classifier(3)
     torch.nn.init.normal_(teacher[2].weight)
+    teacher.train()
     distill, before = Distill(student, teacher, 16, temperature=0.5), (state(student), state(teacher))
+    assert not distill.teacher.training, "before the first call of train()"
     assert not distill.train().teacher.training and distill.network.training
     unlabelled = ImageSet(images().images, None)
     fit(distill, unlabelled, steps=4, **SMALL, lr=0.01)
@@ -277,9 +290,9 @@ def test_a_temperature_must_be_positive(temperature):
 
 
 def test_one_image_has_no_negatives():
-    method = build_method("simclr", image_size=16)
-    with pytest.raises(ValueError, match="SimCLR compares images .* got 1"):
-        method.loss((torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16)))
+    for name, title in (("simclr", "SimCLR"), ("simclr-v2", "SimCLR v2")):
+        with pytest.raises(ValueError, match=f"{title} compares images .* got 1"):
+            build(name).loss((torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16)))
 
 
 # ---------------------------------------------------------------- more views, small at first

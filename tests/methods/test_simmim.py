@@ -225,6 +225,7 @@ def test_what_it_refuses():
     for act, says in ((lambda: SimMIM(ConvNet(2), 32), "a ConvNet has none; use a ViT"),
                       (lambda: SimMIM(vit, 32), "built for 16 pixels, the method for 32"),
                       (lambda: SimMIM(vit, 16, mask_patch=6), "multiple of the ViT's patch 4"),
+                      (lambda: SimMIM(vit, 16, mask_patch=0), "mask_patch 0 must be a multiple of the ViT's patch 4"),
                       (lambda: SimMIM(vit, 16, mask_patch=8, mask_ratio=0.9), "one hidden and one visible")):
         with pytest.raises(ValueError, match=says):
             act()

@@ -261,6 +261,11 @@ def test_the_copy_is_renewed_every_k_steps_and_saved(tmp_path):
     assert same(state(whole), state(resumed))
 
 
+def test_targets_that_are_never_renewed_are_a_sentence():
+    with pytest.raises(ValueError, match="every is 0; expected 1 .* or more steps"):
+        build(AlternatingSimSiam, every=0)
+
+
 # ---------------------------------------------------------------- measured on fresh views
 @torch.no_grad()
 def test_pairs_are_measured_in_evaluation_mode_as_they_are_defined():

@@ -273,3 +273,10 @@ def test_temperatures_must_be_positive():
         swav_loss(scores, [s.softmax(1) for s in scores], temperature=0.0)
     with pytest.raises(ValueError, match="epsilon is -1"):
         sinkhorn(randn(3, 4), epsilon=-1.0)
+
+
+@pytest.mark.parametrize("name", ["frozen", "queue_from"])
+def test_epochs_in_place_of_shares_are_a_sentence(name):
+    """Bug: queue_from=15, the official epoch, and the queue is never filled."""
+    with pytest.raises(ValueError, match=f"{name} is 15; expected a share of the training, from 0 to 1"):
+        method(**{name: 15})

@@ -13,8 +13,11 @@ from course_lib.data.images import Batch
 from course_lib.methods import build_method
 from course_lib.methods.dense.vader import read_at, shared_points, vader_loss
 from course_lib.models.layers import normalize
+from course_lib.train.loop import fit
 from helpers.draws import randn
-from helpers.tiny import images
+from helpers.tiny import SMALL, Stop, images, same, state
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def build(**options):
@@ -35,6 +38,16 @@ def test_shared_points_show_the_same_in_both_views():
     here, there = (read_at(v, in_view(points, c))[found][..., :2] for v, c in ((a, first), (b, second)))
     torch.testing.assert_close(here, there, atol=0.02, rtol=0)
     torch.testing.assert_close(here, points[found], atol=0.02, rtol=0)
+
+
+def test_maps_may_be_of_another_type_than_the_points():
+    maps, points = randn(2, 3, 4, 4), torch.rand(2, 5, 2)
+    wanted = read_at(maps, points.double())
+    torch.testing.assert_close(read_at(maps, points), wanted)
+    torch.testing.assert_close(read_at(maps.float(), points.double()), wanted.float())
+    half = read_at(maps.bfloat16(), points)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, wanted.float(), atol=0.02, rtol=0.02)
 
 
 def naive(q, k, negatives, found, temperature):
@@ -91,7 +104,23 @@ def test_maps_have_the_largest_stage_s_size():
     assert build().maps(torch.rand(2, 3, 16, 16)).shape == (2, 6, 8, 8)
 
 
-@pytest.mark.parametrize("options, what", [({"temperature": 0.0}, "temperature is 0"), ({"points": 0}, "points is 0")])
+@pytest.mark.parametrize("options, what", [
+    ({"temperature": 0.0}, "temperature is 0"), ({"points": 0}, "points is 0"),
+    ({"augment": {"shift": 0.1}}, "VADeR has to know where the places of a view lie")])
 def test_bad_settings_get_a_sentence(options, what):
     with pytest.raises(ValueError, match=what):
         build(**options)
+
+
+def test_a_queue_longer_than_all_points_is_told():
+    with pytest.warns(UserWarning, match=r"queue is 24, but there are 21 points \(3 of each image\)"):
+        build().prepare(images(7).images)
+
+
+def test_resume_is_bit_exact(tmp_path):
+    settings = {**SMALL, "steps": 6, "log_every": 1, "lr": 0.01}
+    whole, again = build(), build()
+    fit(whole, images(), out=tmp_path / "whole", **settings)
+    fit(build(), images(), out=tmp_path / "cut", watch=Stop(3), **settings)
+    fit(again, images(), out=tmp_path / "cut", resume=True, **settings)
+    assert same(state(whole), state(again))

@@ -21,7 +21,16 @@ from course_lib.files import WriteError
 from course_lib.methods.base import Method
 from course_lib.runs import origin, stored
 from course_lib.runs.origin import provenance
-from course_lib.runs.stored import Panel, StoredRun, compare_runs, read_runs, record_run, runs_folder, write_run
+from course_lib.runs.stored import (
+    Panel,
+    StoredRun,
+    check_record,
+    compare_runs,
+    read_runs,
+    record_run,
+    runs_folder,
+    write_run,
+)
 from course_lib.train.history import History
 from helpers.environment import ROOT
 
@@ -282,3 +291,12 @@ def test_record_run(tmp_path):
     assert [number for _, _, number in back.panel.images] == [0, 2, 4, 6, 8]  # spread over the set, not its head
     assert back.panel.images[1] == ("test", "a", 2)
     assert back.provenance["versions"]["torch"]
+
+
+@pytest.mark.parametrize("id, data, arguments, says", [
+    ("a run", "mine", {}, "a run's id"), ("run", "/home/me/photos", {}, "names no folder"),
+    ("run", "mine", {"options": ["pretext=/home/me/run"]}, "names no folder")])
+def test_what_a_record_refuses_is_known_before_the_training(id, data, arguments, says):
+    check_record("run", "mine", {"options": ["covariance=4"], "lr": 0.1, "data": "/home/me/photos"})
+    with pytest.raises(ValueError, match=says):
+        check_record(id, data, arguments)

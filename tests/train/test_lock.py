@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from course_lib.train import lock
-from course_lib.train.checkpoint import CheckpointError
+from course_lib.train.checkpoint import CheckpointError, load
 from course_lib.train.lock import FolderInUse, only_run_in
 from course_lib.train.loop import fit
 from helpers.tiny import SMALL, Toy, images
@@ -89,3 +89,12 @@ def test_a_disk_without_locks_stops_nobody(tmp_path, monkeypatch):
 
     monkeypatch.setattr(lock.FileLock, "acquire", unknown)
     assert fit(Toy(), images(), steps=1, out=tmp_path, **SMALL).steps == 1
+
+
+def test_a_folder_in_the_home_is_not_one_that_is_called_so(tmp_path, monkeypatch):
+    """Bug: out="~/run" made a folder of the name ~ where Python stood."""
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert fit(Toy(), images(), steps=1, out="~/run", **SMALL).checkpoint == str(tmp_path / "run" / "last.pt")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"] and load("~/run")["step"] == 1

@@ -35,14 +35,16 @@ from course_lib.methods.clustering.mice import (
     max_mahalanobis_centers,
     mice_loss,
 )
-from course_lib.methods.clustering.ruc import mixed_losses, smoothed_loss
+from course_lib.methods.clustering.ruc import RUC, mixed_losses, smoothed_loss
 from course_lib.methods.clustering.scan import scan_loss, self_label_loss
 from course_lib.methods.clustering.sela import label_loss
+from course_lib.methods.contrastive.adpclr import adpclr_loss
 from course_lib.methods.contrastive.align_uniform import alignment_loss, uniformity_loss
 from course_lib.methods.contrastive.barlow_twins import barlow_twins_loss
 from course_lib.methods.contrastive.byol import byol_loss
 from course_lib.methods.contrastive.eqco import eqco_loss, some_others
 from course_lib.methods.contrastive.imco import imco_loss
+from course_lib.methods.contrastive.mochi import draw_mixtures, mochi_loss
 from course_lib.methods.contrastive.moco import moco_loss
 from course_lib.methods.contrastive.negatives import weighted_nt_xent
 from course_lib.methods.contrastive.relic import relic_loss
@@ -51,9 +53,11 @@ from course_lib.methods.contrastive.simclr import SimCLR, nt_xent
 from course_lib.methods.contrastive.simclr_v2 import distillation_loss
 from course_lib.methods.contrastive.simsiam import simsiam_loss
 from course_lib.methods.contrastive.sskd import sskd_loss
-from course_lib.methods.contrastive.swav import swav_loss
+from course_lib.methods.contrastive.swav import queue_codes, swav_loss
 from course_lib.methods.contrastive.unmix import unmix_loss
 from course_lib.methods.contrastive.vicreg import vicreg_loss
+from course_lib.methods.dense.pixpro import pixpro_loss, propagate
+from course_lib.methods.dense.vader import vader_loss
 from course_lib.methods.information.amdim import feature_map_loss, pairs_of
 from course_lib.methods.information.cmc import cmc_loss
 from course_lib.methods.information.cpc import cpc_loss, cut
@@ -67,6 +71,7 @@ from course_lib.methods.masked.mae import mae_loss
 from course_lib.methods.masked.simmim import simmim_loss
 from course_lib.methods.masked.spark import SparK, spark_loss, sparse
 from course_lib.methods.masked.tokenizers import VQVAE
+from course_lib.methods.metric.hyperbolic import Hyperbolic
 from course_lib.methods.metric.supcon import same_class, supcon_loss
 from course_lib.methods.pretext.drlim import pair_losses, pairs
 from course_lib.methods.pretext.exemplar import triplet_loss
@@ -178,11 +183,22 @@ def roco_step(net: Queued, a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     return loss
 
 
+def mochi_step(net: Queued, a: Tensor, b: Tensor, *draws: Tensor) -> Tensor:
+    loss = mochi_loss(net(a), net(b), net.queue.rows, 5, draws, 0.2)["loss"] + 0 * b.sum()
+    net.queue.enqueue(layers.normalize(net(b)))
+    return loss
+
+
 def imco_step(net: Queued, a: Tensor, b: Tensor) -> Tensor:
     order = torch.arange(16).roll(5)
     loss = imco_loss(net(a), net(b), net.queue.rows, 0.2, 1.4, 0.3, order)["loss"] + 0 * b.sum()
     net.queue.enqueue(layers.normalize(net(b)))
     return loss
+
+
+def mochi_inputs() -> tuple[Tensor, ...]:
+    draws = draw_mixtures(N, 5, 4, 3, torch.Generator().manual_seed(9))
+    return *two_views(), *(draw.double() if draw.is_floating_point() else draw for draw in draws)
 
 
 def simo_inputs() -> tuple[Tensor, ...]:
@@ -201,6 +217,24 @@ def swav_step(net: nn.Module, *crops: Tensor) -> Tensor:
     scores = [layers.normalize(net(crop)) for crop in crops]
     codes = [layers.sinkhorn(score, 0.05, 3, extra=randn(9, 7, seed=8).tanh()) for score in scores[:2]]
     return swav_loss(scores, codes)
+
+
+class Remembered(nn.Linear):
+    """A linear layer with SwAV's queue, which must come out the same on every rank."""
+
+    def __init__(self):
+        super().__init__(5, 7)
+        self.register_buffer("queue", torch.zeros(9, 7))
+
+
+def swav_queue_steps(net: Remembered, a: Tensor, b: Tensor) -> Tensor:
+    """Two losses, the second with the queue that the first has filled."""
+    prototypes, total = layers.normalize(randn(6, 7, seed=8)), 0.0
+    for scale in (1.0, -0.5):
+        first, second = (layers.normalize(net(view * scale)) for view in (a, b))
+        codes, net.queue = queue_codes(first.detach(), net.queue, prototypes, 0.1)
+        total = total + swav_loss([first @ prototypes.T, second @ prototypes.T], [codes])
+    return total + 0 * a.sum()
 
 
 def four_views() -> tuple[Tensor, ...]:
@@ -390,6 +424,27 @@ def supcon_both(net: nn.Module, a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
     return supcon_loss(z, same, 0.3)["loss"] + supcon_loss(z, same, 0.3, inside=True)["loss"]
 
 
+def small_hyperbolic() -> nn.Module:
+    method = Hyperbolic(ConvNet(2, (4, 6)), 16, clusters=(4, 2))
+    method.use_levels(torch.ones(3, 2, dtype=torch.long))  # buffers are compared, so none is empty
+    return method
+
+
+def pixpro_maps(net: nn.Module, a: Tensor, b: Tensor, corners: Tensor) -> Tensor:
+    first, second = (net(x.movedim(1, 3)).movedim(3, 1) for x in (a, b))
+    parts = pixpro_loss(propagate(first, first.sin()), propagate(second, second.sin()), first, second, corners.detach(),
+                        0.9 * corners.detach() + 0.05, 1.0)
+    return parts["loss"] + 0 * corners.sum()
+
+
+def vader_step(net: Queued, a: Tensor, b: Tensor, found: Tensor) -> Tensor:
+    """Some ranks have more images whose views overlap than others."""
+    q, k = (net(x)[:, None] for x in (a, b))
+    loss = vader_loss(q, k, net.queue.rows, found, 0.2)["loss"] + 0 * b.sum()
+    net.queue.enqueue(layers.normalize(k).flatten(0, 1))
+    return loss
+
+
 def drlim_whole(net: nn.Module, a: Tensor, b: Tensor) -> Tensor:
     return pair_losses(*pairs(collectives.gather(net(a)), collectives.gather(net(b)), 5), 4.0).mean()
 
@@ -401,6 +456,40 @@ def ruc_losses(net: nn.Module, a: Tensor, b: Tensor) -> Tensor:
     return mixed + error + smoothed_loss(net(a), labels, clean) + 0 * b.sum()
 
 
+class Vectors(nn.Module):
+    """A backbone that hands on what it gets."""
+
+    dim = 5
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def small_ruc() -> nn.Module:
+    """RUC with labels of a set of N + 8, half of them clean, whose changes must come out the same on every rank."""
+    method, rows = RUC(Vectors(), clusters=3, relabel=0.6), torch.arange(N + 8)
+    method.memory.fill(labels=rows % 3, clean=rows % 2 == 0, confidence=torch.zeros(N + 8, 2),
+                       weight=torch.zeros(N + 8, 2))
+    return method
+
+
+def ruc_steps(method: RUC, x: Tensor, indices: Tensor) -> Tensor:
+    """Two steps, the second with what the first has left, and the end of an epoch."""
+    total = 0.0
+    for scale in (1.0, -2.0):
+        logits = [network(x * scale) for network in method.networks]
+        labels, clean = method.memory.labels[indices], method.memory.clean[indices]
+        total = total + sum(smoothed_loss(each, labels, clean) for each in logits)
+        method.remember(indices, [each.detach().softmax(1) for each in logits], 0.0)
+    method.on_epoch(1)
+    return total
+
+
+def weighted(z: Tensor) -> Tensor:
+    """Rows (W*N, D) times weights that differ for each of their numbers, so that none may change its place."""
+    return z * randn(*z.shape, seed=5)
+
+
 CASES = {
     "vicreg": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["loss"]),
     "vicreg invariance": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["invariance"]),
@@ -409,12 +498,18 @@ CASES = {
     "vicreg through batch norm": Case(two_views, lambda net, a, b: vicreg_loss(net(a), net(b))["loss"],
                                       with_batch_norm),
     "align": Case(two_views, lambda net, a, b: alignment_loss(*map(collectives.gather, (net(a), net(b))))),
+    "gathered, not contiguous": Case(two_views, lambda net, a, b: (
+        weighted(collectives.gather(net(a).t().contiguous().t())) * weighted(collectives.gather(net(b)))).sin().sum()),
+    "summed, not contiguous": Case(two_views, lambda net, a, b: collectives.all_reduce_sum(
+        (net(a).t() @ net(b)).t()).mul(randn(7, 7, seed=4)).sum()),
     "uniform": Case(lambda: two_views()[:1], lambda net, a: uniformity_loss(collectives.gather(net(a)))),
     "simclr": Case(two_views, lambda net, a, b: nt_xent(net(a), net(b))["loss"]),
     "simclr through batch norm": Case(two_views, lambda net, a, b: nt_xent(net(a), net(b))["loss"], with_batch_norm),
     "simclr v2, distillation": Case(two_views, lambda net, a, b: distillation_loss(net(a), net(b), 2.0) + 0 * b.sum(),
                                     local=True),
     "moco, and its queue": Case(two_views, moco_step, Queued, local=True),
+    "mochi, and its queue": Case(mochi_inputs, mochi_step, Queued, local=True),
+    "adpclr": Case(two_views, lambda net, a, b: adpclr_loss(torch.stack([net(a), net(b)], 1), 2)["loss"]),
     "dcl": Case(two_views, lambda net, a, b: weighted_nt_xent(net(a), net(b), 0.5, 0.1)["loss"]),
     "hcl, a share of the negatives": Case(
         two_views, lambda net, a, b: weighted_nt_xent(net(a), net(b), 0.5, 0.1, 1.0, (0.1, 0.8))["loss"]),
@@ -431,6 +526,7 @@ CASES = {
     "simsiam": Case(four_views, lambda net, *views: simsiam_loss(*map(net, views)) + 0 * sum(v.sum() for v in views),
                     local=True),
     "swav": Case(four_views, swav_step, local=True),
+    "swav, and its queue": Case(two_views, swav_queue_steps, Remembered, local=True),
     "barlow twins": Case(two_views, lambda net, a, b: barlow_twins_loss(net(a), net(b))["loss"]),
     "barlow twins through batch norm": Case(two_views, lambda net, a, b: barlow_twins_loss(net(a), net(b))["loss"],
                                             with_batch_norm),
@@ -444,6 +540,7 @@ CASES = {
     "scan": Case(two_views, lambda net, a, b: scan_loss(net(a), net(b))["loss"]),
     "scan's own labels": Case(two_views, lambda net, a, b: self_label_loss(4 * net(a), net(b), 0.5) + 0 * a.sum()),
     "ruc": Case(two_views, ruc_losses, lambda: nn.Linear(5, 5)),
+    "ruc, and what it remembers": Case(lambda: (3 * randn(N, 5), torch.arange(N).flip(0) + 3), ruc_steps, small_ruc),
     "vqvae, and its words": Case(lambda: (randn(N, 3, 8, 8).sigmoid(),), lambda net, x: net.loss(x)["loss"],
                                  lambda: VQVAE(6, 4, width=8, dim=3), local=True),
     "dmae loss": Case(images_and_masks, lambda net, x, seen: dmae_loss(patchify(net(x), 4), x.detach()),
@@ -474,6 +571,11 @@ CASES = {
     "exemplar": Case(two_views, exemplar_whole),
     "sskd": Case(lambda: (randn(N, 4, 5), torch.arange(N) % 5), sskd_whole),
     "supcon": Case(lambda: (*two_views(), torch.arange(N) % 3), supcon_both),
+    "hyperbolic": Case(lambda: (randn(N, 3, 16, 16).sigmoid(), torch.arange(N)[:, None] % torch.tensor([4, 2])),
+                       lambda method, x, labels: method.loss((x, labels))["loss"],
+                       small_hyperbolic),
+    "pixpro": Case(lambda: (*two_maps()[:2], randn(N, 4, seed=3).sigmoid()), pixpro_maps, local=True),
+    "vader, and its queue": Case(lambda: (*two_views(), torch.arange(N) > 4), vader_step, Queued, local=True),
     "simclr, four views": Case(four_views, lambda net, *views: supcon_loss(torch.stack([net(v) for v in views], 1),
                                                                            temperature=0.2)["loss"]),
     "drlim": Case(two_views, drlim_whole),

@@ -289,3 +289,10 @@ def test_the_first_steps_of_a_long_run_are_those_of_the_long_run(tmp_path):
                   {"steps": 1, "schedule_steps": 0}):
         with pytest.raises(ValueError, match="schedule_steps"):
             fit(vicreg(), images(), **wrong, **SMALL)
+
+
+@pytest.mark.parametrize("what", [3, torch.zeros(2)])
+def test_a_file_that_holds_no_weights_is_no_backbone(tmp_path, what):
+    torch.save(what, tmp_path / "backbone.pt")
+    with pytest.raises(CheckpointError, match="does not hold the weights of this ConvNet"):
+        checkpoint.load_backbone(tmp_path, ConvNet(1, (4,)))

@@ -20,7 +20,7 @@ from course_lib.device import keep_freed_memory, pick_device, pick_precision
 from course_lib.methods.contrastive.vicreg import VICReg
 from course_lib.methods.masked.spark import SparK
 from course_lib.models.backbones import ConvNet
-from course_lib.train import checkpoint, interrupt
+from course_lib.train import checkpoint, interrupt, ranks
 from course_lib.train.history import NonFiniteLoss
 from course_lib.train.loop import fit
 from helpers.tiny import SMALL, Stop, Toy, images, same, spark, state, vicreg
@@ -227,6 +227,25 @@ def test_asking_for_a_missing_device_is_a_sentence(monkeypatch):
     for name in ("cuda", "mps"):
         with pytest.raises(ValueError, match=f"device '{name}' was asked for"):
             pick_device(name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("cuda:1").index == 1
+    with pytest.raises(ValueError, match="device 'cuda:2' was asked for, but the last that torch sees is 'cuda:1'"):
+        pick_device("cuda:2")
+
+
+def test_more_processes_than_gpus_is_a_sentence_unless_the_cpu_is_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name, value in (("WORLD_SIZE", "3"), ("RANK", "2"), ("LOCAL_RANK", "2"), ("MASTER_PORT", "29500"),
+                        ("MASTER_ADDR", "localhost")):
+        monkeypatch.setenv(name, value)
+    joined = []
+    monkeypatch.setattr("torch.distributed.init_process_group", lambda backend, timeout: joined.append(backend))
+    with pytest.raises(ValueError, match="process 3 of this machine has no GPU of its own: torch sees 2"):
+        ranks.join()
+    ranks.join("cpu")
+    assert joined == ["gloo"]
 
 
 @pytest.mark.parametrize("precision, enabled", [("float32", False), ("bfloat16", False), ("float16", True)])

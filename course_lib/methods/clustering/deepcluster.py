@@ -37,20 +37,21 @@ from course_lib.methods.base import Method
 from course_lib.methods.clustering.shared import PerImage, check_clusters, through
 from course_lib.methods.masked.tokenizers import kmeans
 from course_lib.models.layers import Backbone, normalize
-from course_lib.precision import at_least_float32, in_float32
+from course_lib.precision import in_float32
 from course_lib.seeds import mix
 
 
 @torch.no_grad()
+@in_float32
 def whitened(features: Tensor, components: int = 256) -> Tensor:
     """(N, D) -> (N, min(components, D)): principal components, each divided by its deviation, then rows of length 1.
 
     The sign of a component is arbitrary, and so is one without variance, which becomes 0. ValueError for one row.
     """
-    x = at_least_float32(features)
-    if len(x) < 2 or components < 1:
-        raise ValueError(f"{len(x)} rows and {components} components; expected two rows or more, and one component")
-    x = x - x.mean(0)
+    if len(features) < 2 or components < 1:
+        raise ValueError(f"{len(features)} rows and {components} components; expected two rows or more, and one "
+                         "component")
+    x = features - features.mean(0)
     variance, axes = torch.linalg.eigh(x.mT @ x / len(x))  # rising
     variance, axes = variance.flip(0)[:components], axes.flip(1)[:, :components]
     scale = torch.where(variance > 1e-9 * variance[0].clamp(min=1e-12), variance, torch.inf).rsqrt()

@@ -24,8 +24,9 @@ attention's features averaged (they are summed, else a narrow Gaussian has nothi
 fails (if a cluster is empty, or below a tenth of M / K, each image is related to itself only). The official code
 (niuchuangnn/GATCluster) cuts theta so that mu = (theta_0, theta_2), delta = theta_2: width and column are one number.
 Here they are three, as in the paper; `official` gives theirs. Its images are grey and also sheared, its k-means starts
-20 times (here 5), it picks the best epoch by test accuracy, and each of its pools is drawn anew (here an image leaves
-the pool when it has been used for the last time, and an image of the current batch takes its place).
+20 times (here 5), it picks the best epoch by test accuracy, all passes over a pool see one transformed copy of it (here
+each pass its own), and each pool is drawn anew (here an image leaves the pool when it has been used for the last time,
+and an image of the current batch takes its place).
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from course_lib.augment.views import TURNED_VIEWS, Augment
 from course_lib.collectives import gather, rank, world_size
 from course_lib.data.images import Batch
 from course_lib.methods.base import ClusteringMethod
+from course_lib.methods.clustering.shared import check_clusters
 from course_lib.methods.masked.tokenizers import kmeans
 from course_lib.models.batch_norm import BatchNorm2d
 from course_lib.models.layers import ConvBackbone, check_maps, normalize
@@ -185,10 +187,10 @@ class GATCluster(ClusteringMethod):
                  augment: Augment | None = None):
         super().__init__()
         check_maps(backbone, self.title)
-        for name, value, least in (("clusters", clusters, 2), ("passes", passes, 1), ("pool", pool, clusters)):
+        check_clusters(clusters)
+        for name, value, least in (("passes", passes, 1), ("pool", pool, clusters)):
             if value < least:
                 raise ValueError(f"{name} is {value}; expected {least} or more" + (
-                    ": with one cluster there is nothing to tell apart" if name == "clusters" else
                     f", one image for each of {clusters} clusters" if name == "pool" else ""))
         self.backbone = backbone
         self.clusters, self.passes, self.size = clusters, passes, image_size
@@ -205,8 +207,7 @@ class GATCluster(ClusteringMethod):
 
     def prepare(self, images: Tensor) -> None:
         """The first pool, drawn from all images; of fewer than a pool, each is in it several times."""
-        if len(images) < self.clusters:
-            raise ValueError(f"{self.clusters} clusters of {len(images)} images: fewer clusters, or more images")
+        check_clusters(self.clusters, len(images))
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
         self.pool.copy_(self._fitted(images[order[torch.arange(len(self.pool)) % len(order)].to(images.device)]))
         self.counters.zero_()

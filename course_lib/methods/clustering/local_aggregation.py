@@ -28,7 +28,7 @@ from course_lib.augment.pixels import standardize
 from course_lib.augment.views import SHAPES_VIEWS, Augment, moco_v1_view
 from course_lib.data.images import Batch
 from course_lib.methods.base import Method
-from course_lib.methods.clustering.shared import PerImage, check_clusters
+from course_lib.methods.clustering.shared import PerImage, check_clusters, check_shares
 from course_lib.methods.masked.tokenizers import kmeans
 from course_lib.methods.pretext.memory import MemoryBank, draw_rows, first_look
 from course_lib.methods.pretext.npid import check_bank_options, nce_loss
@@ -90,8 +90,7 @@ class LocalAggregation(Method):
         for name, value in (("clusterings", clusterings), ("background", background)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} is {value!r}; expected a whole number from 1 up")
-        if not 0 <= share <= 1:
-            raise ValueError(f"share is {share}; expected a number from 0 to 1: how much of the training is NPID's")
+        check_shares(share=share)
         self.backbone, self.head = backbone, nn.Linear(backbone.dim, out)
         self.memory, self.near = MemoryBank(out, memory), Groups()
         self.share, self.clusters, self.clusterings, self.background = share, clusters, clusterings, background

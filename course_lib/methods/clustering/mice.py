@@ -36,10 +36,10 @@ from course_lib.augment.views import TURNED_VIEWS, Augment, many_views, moco_v1_
 from course_lib.collectives import all_reduce_sum
 from course_lib.data.images import Batch
 from course_lib.methods.base import ClusteringMethod, Method
-from course_lib.methods.clustering.shared import check_begun
+from course_lib.methods.clustering.shared import check_begun, check_clusters
 from course_lib.methods.contrastive.moco import shuffled_keys
 from course_lib.models.batch_norm import split_batch_norm
-from course_lib.models.layers import Backbone, Queue, normalize
+from course_lib.models.layers import Backbone, Queue, check_queue, normalize
 from course_lib.models.teacher import EMA
 from course_lib.optim import Group, parameter_groups
 from course_lib.precision import check_positive, in_float32
@@ -104,6 +104,7 @@ def mice_loss(log_pi: Tensor, log_phi: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
+@in_float32
 def assigned_sums(v: Tensor, posterior: Tensor) -> Tensor:
     """For each expert k the sum of v_k over the images whose likeliest cluster is k, of all ranks.
 
@@ -146,6 +147,7 @@ class MiCE(ClusteringMethod):
         super().__init__()
         if gate not in GATES:
             raise ValueError(f"gate must be one of {', '.join(GATES)}, got {gate!r}")
+        check_clusters(clusters)
         for name, value in (("tau", tau), ("kappa", kappa)):
             check_positive(name, value)
         centers = max_mahalanobis_centers(clusters, out)
@@ -170,10 +172,14 @@ class MiCE(ClusteringMethod):
             self.teacher.module.load_state_dict(nn.Sequential(self.backbone, self.experts).state_dict())
         self.begun = True
 
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self.begun = True  # with the weights of a run that has
+
     def prepare(self, images: Tensor) -> None:
         check_begun(self, "pretext")
-        if len(images) < self.clusters:
-            raise ValueError(f"{self.clusters} clusters of {len(images)} images: fewer clusters, or more images")
+        check_clusters(self.clusters, len(images))
+        check_queue(self.queue, len(images), False)
 
     def views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, ...]:
         order = torch.randperm(len(batch.images), generator=generator, device=generator.device)

@@ -1,7 +1,7 @@
 r"""RUC: improving unsupervised image clustering with robust learning. Park et al., CVPR 2021, arXiv 2012.11150.
 
 Somebody else's clustering gives each image a label y, which is taken for a noisy one. An image is *clean* if its label
-is trusted: by the clusterer's own confidence (above 0.99), by the majority of its k nearest neighbours' labels in an
+is trusted: by the clusterer's own confidence (from 0.99 on), by the majority of its k nearest neighbours' labels in an
 embedding (the image among them), or by both. Two networks, from the same backbone but with new heads, then train:
 
     clean     t = sharpen((1 - w) y + w p_peer(x)),   w = the peer's confidence in x, as it was an epoch ago
@@ -17,7 +17,8 @@ network becomes confident turns clean, with that prediction as its label. Predic
 
 Code: deu30303/RUC. It trains each network for an epoch in turn, by SGD (0.01, Nesterov, weight decay 5e-4, cosine, 200
 epochs of batches of 250 on CIFAR-10, of 100 else); here both take each step together, so neither is an epoch ahead. The
-recipe is theirs, 0.01 for a batch of 128, without Nesterov. There accuracy is measured on the images trained on.
+recipe is theirs, 0.01 for a batch of 128, without Nesterov and without decay of biases and norms. There accuracy is
+measured on the images trained on.
 
 What other implementations get wrong: e spread over all K clusters; the squared error summed over the clusters instead
 of their mean; MixUp's share below a half (it is max(l, 1 - l), one for the batch); the network's own prediction in t
@@ -55,6 +56,7 @@ from course_lib.precision import in_float32
 SELECTIONS = ("confidence", "neighbours", "both")
 
 
+@in_float32
 def confident(logits: Tensor, threshold: float = 0.99) -> Tensor:
     """(N, K) -> bool (N,): where the largest probability is `threshold` or more."""
     return logits.softmax(1).amax(1) >= threshold
@@ -75,6 +77,7 @@ def sharpen(p: Tensor, temperature: float = 0.5) -> Tensor:
     return F.softmax(p.clamp(min=1e-30).log() / temperature, dim=1)
 
 
+@in_float32
 def refined_targets(labels: Tensor, peer: Tensor, weight: Tensor) -> Tensor:
     """Co-refinement: labels int64 (N,), the peer's probabilities (N, K) and confidence (N,) -> targets (N, K)."""
     y = F.one_hot(labels, peer.shape[1]).to(peer)
@@ -126,7 +129,8 @@ def relabel_threshold(progress: float, start: float = 0.99, step: float = 0.0) -
 class Labels(PerImage):
     """Of N images: labels int64 and clean bool, (N,), and of both networks confidence and weight, float (N, 2).
 
-    confidence: the latest, 0 before the first. weight: as it was at the end of the epoch before, scaled to [0, 1].
+    confidence: the latest, 0 before the first. weight: as it was at the end of the epoch before, scaled to [0, 1] over
+    all images (the 0 of one that no batch has held yet, as an epoch's incomplete last one is left out, is among them).
     """
 
     labels: Tensor
@@ -237,8 +241,8 @@ class RUC(ClusteringMethod):
         """
         self.memory.check(len(self.memory) if batch.source is None else len(batch.source), "the labels")
         where, size = batch.images.device, 2 * len(batch.images)
-        share = torch.rand(2, 7, generator=generator).sort(1).values[:, 3]
-        order = torch.stack([torch.randperm(size, generator=generator) for _ in range(2)])
+        share = torch.rand(2, 7, generator=generator, device=generator.device).sort(1).values[:, 3]
+        order = torch.stack([torch.randperm(size, generator=generator, device=generator.device) for _ in range(2)])
         return {"plain": self.plain(batch.images, generator), "weak": self.augment(batch.images, generator),
                 "weak2": self.augment(batch.images, generator), "strong": self.other(batch.images, generator),
                 "indices": batch.indices, "share": torch.maximum(share, 1 - share).to(where), "order": order.to(where)}
@@ -275,7 +279,8 @@ class RUC(ClusteringMethod):
     def loss(self, views: dict[str, Tensor], progress: float = 0.0) -> dict[str, Tensor | int]:
         predicted, index = self.predicted(views), views["indices"]
         parts = self.network_losses(views, self.targets(predicted, index))
-        self.remember(index, predicted["plain"], progress)
+        if self.training:
+            self.remember(index, predicted["plain"], progress)
         entropy, error, smooth = (torch.stack(pair).sum() for pair in zip(*parts))
         return {"loss": entropy + ramp(progress) * self.unclean * error + smooth,  # each network has its own loss
                 "clean_loss": entropy.detach(), "unclean_loss": error.detach(), "strong_loss": smooth.detach(),

@@ -163,8 +163,9 @@ class SCAN(ClusteringMethod):
             return {"strong": strong, "plain": self.plain(batch.images, generator)}
         self.memory.check(len(self.memory) if batch.source is None else len(batch.source), "the neighbours")
         near = self.memory.neighbours[batch.indices]  # (B, 1 + k)
-        drawn = torch.randint(near.shape[1], (len(near), 1), generator=generator).to(near.device)
-        return {"strong": strong, "neighbour": self.augment(batch.others(near.gather(1, drawn)[:, 0]), generator)}
+        which = torch.randint(near.shape[1], (len(near), 1), generator=generator, device=generator.device)
+        drawn = near.gather(1, which.to(near.device))[:, 0]  # (B,)
+        return {"strong": strong, "neighbour": self.augment(batch.others(drawn), generator)}
 
     def loss(self, views: dict[str, Tensor], progress: float = 0.0) -> dict[str, Any]:
         features = self.backbone(standardize(views["strong"]))  # (B, D)

@@ -32,6 +32,12 @@ from course_lib.models.layers import Backbone, normalize
 from course_lib.precision import check_several, in_float32
 
 
+def check_fits(k: int, n: int) -> None:
+    """ValueError unless k other images are in a batch of n."""
+    if not 0 <= k < n:
+        raise ValueError(f"k is {k}; expected 0 to {n - 1}: at most the other images of the batch, which has {n}")
+
+
 @in_float32
 def mined(z: Tensor, k: int, by_rank: bool = True) -> Tensor:
     """Which images are taken for an image's own kind: raw z (N, V, D) -> int64 (N, k), without gradient.
@@ -41,8 +47,7 @@ def mined(z: Tensor, k: int, by_rank: bool = True) -> Tensor:
     unless 0 <= k < N.
     """
     n = len(z)
-    if not 0 <= k < n:
-        raise ValueError(f"k is {k}; expected 0 to {n - 1}: at most the other images of the batch, which has {n}")
+    check_fits(k, n)
     rows = torch.arange(n, device=z.device)
     if not by_rank:
         return (rows[:, None] + 1 + torch.arange(k, device=z.device)) % n
@@ -88,6 +93,7 @@ class AdpCLR(DCL):
     def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
         if world_size() == 1:
             check_several(views[0], self.title)
+        check_fits(self.k, len(views[0]) * world_size())  # from the first step on, not only when mining begins
         z = torch.stack([self.head(self.backbone(standardize(view))) for view in views], 1)  # (N, 2, out)
         parts = adpclr_loss(z, self.k if progress >= self.start else 0, self.temperature, self.by_rank)
         return {**parts, "embedding": normalize(z[:, 0].detach())}

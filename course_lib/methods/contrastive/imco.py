@@ -28,12 +28,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from course_lib.augment.pixels import standardize
 from course_lib.augment.views import Augment
 from course_lib.data.images import Batch
-from course_lib.methods.contrastive.moco import MoCoV2
+from course_lib.methods.contrastive.moco import MoCoV2, info_nce
 from course_lib.models.layers import Backbone, normalize
 from course_lib.precision import check_positive, in_float32
 from course_lib.seeds import beta
@@ -83,9 +82,7 @@ def imco_loss(q: Tensor, k: Tensor, negatives: Tensor, temperature: float = 0.2,
 
     The rest: see `imco_logits`. The mean over this rank's queries; the queue already holds the keys of all ranks.
     """
-    logits = imco_logits(normalize(q), normalize(k), negatives, temperature, a, b, order, renormalize)
-    zeros = torch.zeros(len(q), dtype=torch.long, device=q.device)
-    return {"loss": F.cross_entropy(logits, zeros), "accuracy": (logits.argmax(1) == 0).to(logits.dtype).mean()}
+    return info_nce(imco_logits(normalize(q), normalize(k), negatives, temperature, a, b, order, renormalize))
 
 
 @torch.no_grad()
@@ -143,7 +140,7 @@ class ImCo(MoCoV2):
             a = a + 1 if self.positives == "extrapolate" else a
         if self.negatives != "plain":
             b = beta(self.alpha_negative, (length, width) if self.elementwise else (), generator).to(device)
-            order = torch.randperm(length, generator=generator).to(device)
+            order = torch.randperm(length, generator=generator, device=generator.device).to(device)
         return a, b, order
 
     def loss(self, views: tuple, progress: float = 0.0) -> dict[str, Any]:

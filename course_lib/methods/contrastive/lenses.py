@@ -68,7 +68,8 @@ def transformed(images: Tensor, kind: str, generator: torch.Generator, turn: flo
                 light: tuple[float, float]) -> tuple[Tensor, Tensor, Tensor]:
     """Images (B, 3, H, W) in [0, 1], each transformed by its own draw -> (images, degrees (B,), zoom (B,))."""
     def uniform(low: float, high: float) -> Tensor:
-        return (low + (high - low) * torch.rand(len(images), generator=generator)).to(images.device)
+        draw = torch.rand(len(images), generator=generator, device=generator.device)
+        return (low + (high - low) * draw).to(images.device)
 
     degrees, zoom = torch.zeros(len(images), device=images.device), torch.ones(len(images), device=images.device)
     if kind == "light":
@@ -130,7 +131,7 @@ class Lenses(Method):
             raise ValueError(f"top is {top}; expected a share of the activations, above 0 and at most 1")
         if combine not in ("gate", "average"):
             raise ValueError(f"combine is {combine!r}; expected 'gate' or 'average'")
-        self.backbone = backbone.requires_grad_(False)
+        self.backbone = backbone.requires_grad_(False).eval()
         self.lenses = nn.ModuleDict({kind: Lens(backbone.dim, width) for kind in kinds})
         gate = nn.Sequential(BatchNorm1d(backbone.dim, affine=False), nn.Linear(backbone.dim, 1 + len(kinds)))
         self.gate = gate if combine == "gate" else None
@@ -167,7 +168,7 @@ class Lenses(Method):
         total = sum(parts.values())
         if self.gate is not None:
             kinds = torch.arange(len(pooled), device=wanted.device).repeat_interleave(len(images))
-            parts["gate"] = F.cross_entropy(self.gate(torch.cat(pooled)).float(), kinds)  # which was it?
+            parts["gate"] = F.cross_entropy(at_least_float32(self.gate(torch.cat(pooled))), kinds)  # which was it?
             total = total + parts["gate"]
         return {"loss": total, **parts, "views_per_image": len(pooled)}
 

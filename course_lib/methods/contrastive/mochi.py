@@ -102,6 +102,8 @@ class MoCHi(MoCoV2):
                              "hardest negatives are mixed")
         if min(pairs, with_query) < 0:
             raise ValueError(f"pairs is {pairs} and with_query {with_query}; expected 0 (none) or more mixtures")
+        if not 0 <= start <= 1:
+            raise ValueError(f"start is {start}; expected a share of the training, 0 to 1, after which mixing begins")
         self.asked, self.hard, self.counts, self.start = queue is not None, hard, (pairs, with_query), start
 
     def prepare(self, images: Tensor) -> None:

@@ -27,7 +27,7 @@ from course_lib.augment.pixels import standardize
 from course_lib.augment.views import Augment, moco_v1_view, moco_view, two_views
 from course_lib.methods.base import TwoViewMethod
 from course_lib.models.batch_norm import split_batch_norm
-from course_lib.models.layers import Backbone, Queue, normalize
+from course_lib.models.layers import Backbone, Queue, check_queue, normalize
 from course_lib.models.teacher import EMA
 from course_lib.optim import Group, parameter_groups
 from course_lib.precision import check_positive, in_float32
@@ -71,11 +71,12 @@ class MoCo(TwoViewMethod):
     """The method: query encoder, key encoder (its moving average) and queue.
 
     layers: of the head: 1 in v1, 2 in v2 (hidden `hidden`, with biases, without batch norm). queue: K, 65536 in the
-    paper, 4096 in the official CIFAR demo; short runs need a short one. momentum: 0.999, in the demo 0.99. temperature:
-    0.07 in v1, 0.2 in v2, 0.1 in the demo. splits, shuffle: batch norm over that many parts of the batch, and the
-    keys' batch shuffled (8 and yes in the demo); splits=1 is plain batch norm. symmetric: both views are queries in
-    turn, the two losses added (a variant of the demo). augment: of both views, `moco_v1_view`. recipe: settings of
-    `fit` for small sets and short runs; the paper has SGD, 0.03 for 256 images.
+    paper, 4096 in the official CIFAR demo; short runs need a short one, and small sets one no longer than they are.
+    momentum: 0.999, in the demo 0.99. temperature: 0.07 in v1, 0.2 in v2, 0.1 in the demo. splits, shuffle: batch norm
+    over that many parts of the batch, and the keys' batch shuffled (8 and yes in the demo); splits=1 is plain batch
+    norm. symmetric: both views are queries in turn, the two losses added (a variant of the demo). augment: of both
+    views, `moco_v1_view`. recipe: settings of `fit` for small sets and short runs; the paper has SGD, 0.03 for 256
+    images.
     """
 
     title = "MoCo"
@@ -88,6 +89,8 @@ class MoCo(TwoViewMethod):
                  shuffle: bool = True, symmetric: bool = False, augment: Augment | None = None,
                  other: Augment | None = None):
         super().__init__()
+        if layers not in (1, 2):
+            raise ValueError(f"layers is {layers}; expected a head of 1 layer (MoCo v1) or of 2 (v2)")
         head = ([nn.Linear(backbone.dim, out)] if layers == 1 else
                 [nn.Linear(backbone.dim, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, out)])
         self.backbone, self.head = backbone, nn.Sequential(*head)
@@ -97,6 +100,9 @@ class MoCo(TwoViewMethod):
         self.shuffle = shuffle and splits > 1
         self.augment = augment or self.view(image_size)
         self.other = other or self.augment
+
+    def prepare(self, images: Tensor) -> None:
+        check_queue(self.queue, len(images), False)
 
     def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         order = torch.randperm(len(batch.images), generator=generator, device=generator.device)

@@ -107,7 +107,7 @@ class SimCLR(TwoViewMethod):
 
     def loss(self, views: Sequence[Tensor], progress: float = 0.0) -> dict[str, Any]:
         if world_size() == 1:
-            check_several(views[0], "SimCLR")
+            check_several(views[0], self.title)
         # all views through the network at once: batch norm's statistics are those of all
         z = self.head(self.backbone(standardize(torch.cat(list(views)))))  # (2N, out), or (count * N, out)
         each = z.chunk(len(views))  # (N, out)

@@ -15,6 +15,7 @@ deep head; a temperature on one side only; gradient or batch-norm updates in the
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from course_lib.augment.views import Augment
 from course_lib.methods.base import Method
 from course_lib.methods.contrastive.simclr import SimCLR
 from course_lib.models.layers import Backbone
-from course_lib.precision import check_positive, in_float32
+from course_lib.precision import at_least_float32, check_positive, in_float32
 
 
 class SimCLRv2(SimCLR):
@@ -43,8 +44,6 @@ class SimCLRv2(SimCLR):
 
         It is a copy and shares no weights with this method. keep=0 drops the head, as SimCLR v1 does.
         """
-        import copy
-
         linears = {i: module for i, module in enumerate(self.head) if isinstance(module, nn.Linear)}
         if not 0 <= keep <= len(linears):
             raise ValueError(f"keep must be between 0 and the head's {len(linears)} layers, got {keep}")
@@ -76,7 +75,7 @@ class FineTune(Method):
 
     def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
         images, labels = views
-        logits = self.network(standardize(images)).float()
+        logits = at_least_float32(self.network(standardize(images)))
         return {"loss": F.cross_entropy(logits, labels), "accuracy": (logits.argmax(1) == labels).float().mean(),
                 "views_per_image": 1}
 
@@ -102,7 +101,7 @@ class Distill(FineTune):
     def __init__(self, network: nn.Sequential, teacher: nn.Module, image_size: int = 32, temperature: float = 1.0,
                  augment: Augment | None = None):
         super().__init__(network, image_size, augment)
-        self.teacher = teacher.requires_grad_(False)
+        self.teacher = teacher.requires_grad_(False).eval()
         self.temperature = temperature
 
     def train(self, mode: bool = True) -> Distill:

@@ -101,11 +101,16 @@ class SimSiam(TwoViewMethod):
 
 
 class AlternatingSimSiam(SimSiam):
-    """SimSiam whose targets come from a copy of encoder and projector, renewed only every `every` steps."""
+    """SimSiam whose targets come from a copy of encoder and projector, renewed only every `every` steps.
+
+    ValueError for an `every` below 1.
+    """
 
     age: Tensor  # updates so far
 
     def __init__(self, backbone: Backbone, image_size: int = 32, every: int = 1, **options):
+        if every < 1:
+            raise ValueError(f"every is {every}; expected 1 (SimSiam) or more steps between renewals")
         super().__init__(backbone, image_size, **options)
         self.every = every
         self.copy = EMA(nn.Sequential(self.backbone, self.projector))

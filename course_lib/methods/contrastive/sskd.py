@@ -5,8 +5,10 @@ A small network, the student, learns from a large one that knows the labels. Bes
 it takes over how the teacher's *self-supervised* head compares pictures: which picture is a turned one a copy of? B
 images, each in four turns (0, 90, 180, 270 degrees; the first is upright), logits l, projections z:
 
-    L = 0.1 CE(upright l, labels) + 0.9 KD_4(upright l) + 2.7 KD_4(turned l) + 10 KD_{1/2}(A),    A_{ij} = cos(z_i',
-    z_j) KD_T(s, t) = T^2 * mean over rows of  KL( softmax(t / T) || softmax(s / T) )
+    L = 0.1 CE(upright l, labels) + 0.9 KD_4(upright l) + 2.7 KD_4(turned l) + 10 KD_{1/2}(A)
+
+    KD_T(s, t) = T^2 * mean over rows of KL( softmax(t / T) || softmax(s / T) )
+    A_{ij} = cos(z_i', z_j),   z' of turned pictures, z of upright ones
 
 A is (3B, B): each turned picture against all upright ones. A teacher errs on turned pictures, and its errors are worth
 less: of the rows it gets wrong only those are kept in which the truth has the best rank, 3 in 4 for A, all for turned
@@ -75,8 +77,7 @@ def sskd_loss(student: Tensor, student_z: Tensor, teacher: Tensor, teacher_z: Te
     """Logits (4B, K) and projections (4B, E) of both networks, labels int64 (B,) -> "loss" and its four parts.
 
     The four turns of an image stand beside each other, the upright one first. weights: of the parts, 0 leaves one out.
-    The batch is that of all ranks.
-    ValueError where the rows are not four for each label.
+    The batch is that of all ranks. ValueError where the rows are not four for each label.
     """
     if not len(student) == len(teacher) == len(student_z) == len(teacher_z) == TURNS * len(labels):
         raise ValueError(f"{len(student)} and {len(teacher)} rows of logits, {len(student_z)} and {len(teacher_z)} of "

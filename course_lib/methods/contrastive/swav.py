@@ -97,6 +97,9 @@ class SwAV(Method):
                  crops: int = 0, crop_size: int | None = None, crop_scale: tuple[float, float] | None = None,
                  frozen: float = 0.01, queue: int = 0, queue_from: float = 0.0, augment: Augment | None = None):
         super().__init__()
+        for name, share in (("frozen", frozen), ("queue_from", queue_from)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} is {share}; expected a share of the training, from 0 to 1")
         self.backbone = backbone
         self.projector = MLP(backbone.dim, hidden, out, last_bias=not norm, last_norm=norm)
         self.prototypes = nn.Linear(out, prototypes, bias=False)

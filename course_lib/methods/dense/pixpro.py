@@ -17,7 +17,8 @@ so the minimum is -4. x' is the map of the moving average of encoder and project
 What other implementations get wrong: a softmax in the propagation; the distance over the image's size in place of the
 larger cell's diagonal; a mirrored view whose corners are not (x1 and x2 change places, and the width of a cell is
 negative); images whose views do not overlap left out of the mean: they add 0, but count. The function of the official
-code has T = 0.5 as its default, its scripts 0.7. The optional second loss of whole images (the weight of their best
+code has T = 0.5 as its default, its scripts 0.7; it counts corners from pixel to pixel, over the side less one pixel,
+and here they are the crop's edges, over the side. The optional second loss of whole images (the weight of their best
 run) is not built. Official code: zdaxie/PixPro.
 """
 
@@ -31,7 +32,7 @@ from torch.nn import functional as F
 
 from course_lib.augment.geometry import cell_centres
 from course_lib.augment.pixels import standardize
-from course_lib.augment.views import CROPPED_VIEWS, Augment, byol_views
+from course_lib.augment.views import CROPPED_VIEWS, Augment, byol_views, check_placed
 from course_lib.data.images import Batch
 from course_lib.methods.base import ComparesMaps, TwoViewMethod
 from course_lib.models.batch_norm import BatchNorm2d
@@ -45,7 +46,8 @@ from course_lib.precision import check_positive, in_float32
 def relative_distances(first: Tensor, second: Tensor, side: int) -> Tensor:
     """Corners (B, 4) of two views -> (B, L, L), L = side^2: between the centres of their cells, over the larger
     diagonal of a cell of the two."""
-    apart = torch.cdist(cell_centres(first, side, side), cell_centres(second, side, side))  # (B, L, L)
+    here, there = cell_centres(first, side, side), cell_centres(second, side, side)
+    apart = torch.cdist(here, there, compute_mode="donot_use_mm_for_euclid_dist")  # (B, L, L), exact also near 0
     diagonals = [(corners[:, 2:] - corners[:, :2]).norm(dim=1) / side for corners in (first, second)]  # (B,) each
     return apart / torch.maximum(*diagonals)[:, None, None]
 
@@ -112,6 +114,7 @@ class PixPro(ComparesMaps, TwoViewMethod):
         self.threshold, self.gamma, self.momentum = threshold, gamma, momentum
         first, second = byol_views(image_size)
         self.augment, self.other = augment or first, other or augment or second
+        check_placed(self.title, self.augment, self.other)
 
     def views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Two views (B, 3, H, W), then the corners of each, (B, 4)."""

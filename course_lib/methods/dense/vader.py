@@ -28,7 +28,8 @@ from torch.nn import functional as F
 
 from course_lib.augment.geometry import in_view
 from course_lib.augment.pixels import standardize
-from course_lib.augment.views import CROPPED_VIEWS, Augment, moco_view
+from course_lib.augment.views import CROPPED_VIEWS, Augment, check_placed, moco_view
+from course_lib.collectives import all_reduce_sum, world_size
 from course_lib.data.images import Batch
 from course_lib.methods.base import ComparesMaps, TwoViewMethod
 from course_lib.methods.contrastive.moco import moco_logits
@@ -53,7 +54,9 @@ def shared_points(first: Tensor, second: Tensor, n: int, generator: torch.Genera
 
 def read_at(maps: Tensor, points: Tensor) -> Tensor:
     """Maps (B, D, h, w) between their pixels, at points (B, n, 2) of the view, 0 to 1 along its sides: (B, n, D)."""
-    found = F.grid_sample(at_least_float32(maps), 2 * points[:, None] - 1, align_corners=False, padding_mode="border")
+    maps = at_least_float32(maps)
+    places = (2 * points[:, None] - 1).to(maps)  # -1 to 1
+    found = F.grid_sample(maps, places, align_corners=False, padding_mode="border")
     return found[:, :, 0].mT
 
 
@@ -61,12 +64,13 @@ def read_at(maps: Tensor, points: Tensor) -> Tensor:
 def vader_loss(q: Tensor, k: Tensor, negatives: Tensor, found: Tensor, temperature: float = 0.07) -> dict[str, Tensor]:
     """Raw vectors of the shared points in both views, (B, n, D) each, a queue (K, D) of unit rows, found (B,) bool.
 
-    -> "loss" and "accuracy", means over the points of the images that have any (0 where none has).
+    -> "loss" and "accuracy", means over the points of the images that have any (0 where none has), of all ranks: the
+    mean of the ranks' values is that of the global batch, however unequally they share such images.
     """
     rows, own = normalize(q).flatten(0, 1), normalize(k).flatten(0, 1)  # (B * n, D) each
     logits = moco_logits(rows, own, negatives, temperature)  # (B * n, 1 + K)
     each = found.repeat_interleave(q.shape[1]).to(logits.dtype)
-    weight = each / each.sum().clamp(min=1)
+    weight = each * world_size() / all_reduce_sum(each.sum()).clamp(min=1)
     loss = F.cross_entropy(logits, torch.zeros_like(logits[:, 0], dtype=torch.long), reduction="none")
     return {"loss": (weight * loss).sum(), "accuracy": (weight * (logits.argmax(1) == 0)).sum()}
 
@@ -115,9 +119,10 @@ class VADeR(ComparesMaps, TwoViewMethod):
         self.momentum, self.temperature = momentum, temperature
         self.augment = augment or moco_view(image_size)
         self.other = other or self.augment
+        check_placed(self.title, self.augment, self.other)
 
     def prepare(self, images: Tensor) -> None:
-        check_queue(self.queue, len(images) * self.points, False)
+        check_queue(self.queue, len(images) * self.points, False, f"points ({self.points} of each image)")
 
     def views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Two views (B, 3, H, W), the shared points as places of each, (B, n, 2), and whether there are any (B,)."""

@@ -118,7 +118,10 @@ def feature_map_loss(first: Sequence[Tensor], second: Sequence[Tensor], draws: T
 
 # ------------------------------------------------------------------------------------------------ views, the module
 def amdim_view(image_size: int) -> Augment:
-    """Colours and grey as in the official code; a shift up to 32 pixels (of up to 4, CIFAR's), else a crop."""
+    """Colours and grey as in the official code; a shift up to 32 pixels (of up to 4, CIFAR's), else a crop.
+
+    Every view is shifted, there a fifth are not.
+    """
     colours: dict[str, Any] = dict(jitter=(0.4, 0.4, 0.4, 0.2), gray_p=0.25)
     if image_size > 32:
         return Augment(image_size, scale=(0.3, 1.0), ratio=(0.7, 1.4), interpolation=official_crop(image_size),

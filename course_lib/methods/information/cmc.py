@@ -14,8 +14,8 @@ follow: m <- (m + v) / 2, to length 1. The representation is that of both encode
 What other implementations get wrong: a view contrasted with its own bank; channels scaled by RGB's statistics; the own
 row kept out of the K (they are drawn with repetition from all); a probe on one encoder. The official code has half an
 AlexNet for each view; here each encoder is a whole backbone, of the same weights at first, and sees zeros in the
-channels of the other. By the authors' note YCbCr and the softmax do better than Lab and NCE. With more views the paper
-adds all pairs; here there are two.
+channels of the other; both banks begin with the same random rows, there each with its own. By the authors' note YCbCr
+and the softmax do better than Lab and NCE. With more views the paper adds all pairs; here there are two.
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ def cut(images: Tensor, patch: int, step: int) -> Tensor:
     size = images.shape[-1]
     if not 1 <= step <= patch <= size or (size - patch) % step:
         raise ValueError(f"patches of {patch} pixels, one every {step}, do not fit a picture of {size}: expected a "
-                         f"step from 1 to the patch, a patch up to {size}, and {size} - patch a multiple of the step, "
-                         f"such as a patch of {size // 4} every {size // 8}")
+                         f"step from 1 to the patch, a patch up to {size}, and {size} - patch a multiple of the step; "
+                         "a quarter of the side every eighth fits where the side is a multiple of 8")
     return images.unfold(2, patch, step).unfold(3, patch, step).permute(0, 2, 3, 1, 4, 5)
 
 

@@ -40,7 +40,7 @@ from course_lib.methods.information.estimators import DIVERGENCES, donsker_varad
 from course_lib.models.backbones import mean_of_positions
 from course_lib.models.batch_norm import BatchNorm2d
 from course_lib.models.layers import MLP, ConvBackbone, check_maps, normalize
-from course_lib.precision import check_positive, check_several, in_float32
+from course_lib.precision import at_least_float32, check_positive, check_several, in_float32
 
 ESTIMATORS = ("infonce", "dv", *DIVERGENCES)
 
@@ -191,7 +191,8 @@ class DIM(Method):
             parts[name] = information_loss(places, own, self.estimator)
         loss = sum(self.weights[name] * part for name, part in parts.items())
         if self.discriminator is not None:
-            parts["prior"], parts["discriminator"] = prior_losses(self.discriminator, codes.sigmoid(), prior.to(codes))
+            inside = at_least_float32(codes).sigmoid()  # in bfloat16 it would be 1 from a code of 7 on
+            parts["prior"], parts["discriminator"] = prior_losses(self.discriminator, inside, prior.to(inside))
             loss = loss + self.weights["prior"] * parts["prior"] + parts["discriminator"]
         return {"loss": loss, **parts, "embedding": normalize(codes.detach()), "views_per_image": 1}
 

@@ -63,7 +63,7 @@ from course_lib.methods.information.extraction import (
 )
 from course_lib.models.backbones import mean_of_positions
 from course_lib.models.batch_norm import BatchNorm2d
-from course_lib.models.layers import Backbone, check_maps, normalize
+from course_lib.models.layers import Backbone, check_maps, check_queue, normalize
 from course_lib.models.teacher import EMA
 from course_lib.optim import ema_momentum
 from course_lib.precision import check_positive, check_several, in_float32
@@ -241,6 +241,10 @@ class Framework(TwoViewMethod):
         scales = Scales(backbone, size) if name == "scales" else None
         self.pairs = ((0, 0),) if scales is None else pairs_of("01,02,11", 1 + len(scales.local))
         return scales or LastMap(norm=BatchNorm2d(backbone.dim) if self.norm else None), cells_and_maps(self.pairs)
+
+    def prepare(self, images: Tensor) -> None:
+        if self.choices[2] == "queue":
+            check_queue(self.queue, len(images), False)
 
     def views(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Two views (B, 3, H, W), or one as patches (B, h, w, 3, p, p), and draws (P, 2, B) of the source cells."""

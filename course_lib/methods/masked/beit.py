@@ -147,13 +147,15 @@ class BEiT(ReconstructionMethod):
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, visible: Tensor, true_statistics: bool = True) -> Tensor:
-        """Images in [0, 1] whose hidden patches show the likeliest word, as the tokenizer draws it, (B, 3, H, W).
+        """Images in [0, 1] whose hidden patches show the likeliest word, as the tokenizer draws it: (B, 3, H, W).
 
         Words are drawn as they are: nothing leaks, whatever true_statistics is.
         """
+        home, where = images.device, self.mask_token.device
+        images, visible = images.to(where), visible.to(where)
         words = self.words(images)  # (B, g, g)
         guess = self.logits(standardize(images), visible).argmax(-1).view_as(words)  # (B, L) -> (B, g, g)
         drawn = self.tokenizer.decode(torch.where(visible, words, guess))
         drawn = F.interpolate(drawn, size=images.shape[-2:]) if drawn.shape != images.shape else drawn
         seen = enlarge(visible.unsqueeze(1), images.shape[-1])  # (B, 1, H, W)
-        return torch.where(seen, images, drawn)
+        return torch.where(seen, images, drawn).to(home)

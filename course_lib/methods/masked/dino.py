@@ -171,14 +171,13 @@ class DINO(Method):
     for no centring. momentum: the teacher's m0 (0.996), which rises to 1. frozen: share of the run in which the
     prototypes are frozen (the first epoch; 1 is always). koleo: weight of KoLeo on what the head compares with its
     prototypes, for large crops and class tokens, summed over the crops (none; DINOv2 0.1, on the backbone's class
-    token). clip: limit of each
-    parameter's gradient norm (3). final_decay: weight decay at the end of its cosine (the paper's goes from 0.04 to
-    0.4), or None to keep it. The defaults suit small networks and short runs: there few scores need a colder teacher,
-    moving prototypes become alike, and embeddings that start nearly equal need KoLeo (lessons/grids/week15.py); with a
-    momentum of 0.9 a centred teacher collapses. A ViT is initialised anew, from normals of deviation `std`, hardly cut
-    (0.02; None leaves it as it was built), and by name it has learned positions. augment: of all crops; by default,
-    above 64 pixels, the official ones, where one large crop is always blurred, the other rarely, and sometimes
-    solarized.
+    token). clip: limit of each parameter's gradient norm (3), or None. final_decay: weight decay at the end
+    of its cosine (the paper's goes from 0.04 to 0.4), or None to keep it. The defaults suit small networks and short
+    runs: there few scores need a colder teacher, moving prototypes become alike, and embeddings that start nearly equal
+    need KoLeo (lessons/grids/week15.py); with a momentum of 0.9 a centred teacher collapses. A ViT is initialised anew,
+    from normals of deviation `std`, hardly cut (0.02; None leaves it as it was built), and by name it has learned
+    positions. augment: of all crops; by default, above 64 pixels, the official ones, where one large crop is always
+    blurred, the other rarely, and sometimes solarized.
     """
 
     title = "DINO"
@@ -198,6 +197,8 @@ class DINO(Method):
                  clip: float | None = 3.0, final_decay: float | None = None, std: float | None = 0.02,
                  augment: Augment | None = None):
         super().__init__()
+        if clip is not None:
+            check_positive("clip", clip)
         if isinstance(backbone, ViT) and std is not None:
             init_truncated(backbone, std, cut=2.0, rescale=False)
         self.backbone, self.head = backbone, self.make_head(backbone.dim, out, hidden, bottleneck)
@@ -282,7 +283,7 @@ class DINO(Method):
     def param_groups(self, weight_decay: float) -> list[Group]:
         groups = parameter_groups(self, weight_decay)
         end = self.final_decay
-        return [{**g, "final_decay": end} if g.get("weight_decay") and end else g for g in groups]
+        return groups if end is None else [{**g, "final_decay": end} if g.get("adapt") else g for g in groups]
 
     @property
     def evaluated(self) -> nn.Module:

@@ -87,7 +87,7 @@ class SimMIM(ReconstructionMethod):
         super().__init__()
         require_vit(backbone, "SimMIM puts mask tokens into a sequence, a {} has none", image_size)
         mask_patch = 2 * backbone.patch if mask_patch is None else mask_patch
-        if mask_patch % backbone.patch or image_size % mask_patch:
+        if mask_patch < 1 or mask_patch % backbone.patch or image_size % mask_patch:
             raise ValueError(f"mask_patch {mask_patch} must be a multiple of the ViT's patch {backbone.patch} and "
                              f"divide the image size {image_size}")
         self.backbone, self.grid, self.patch = backbone, backbone.grid, backbone.patch

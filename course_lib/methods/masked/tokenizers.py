@@ -53,10 +53,11 @@ def kmeans(points: Tensor, clusters: int, generator: torch.Generator, iterations
     seed = int(torch.randint(2**31, (1,), generator=generator))
     with threadpool_limits(1):  # with several threads the order of sums varies
         means = KMeans(clusters, max_iter=iterations, n_init=1, random_state=seed)  # pyright: ignore[reportArgumentType]
-        found = means.fit(points.cpu().numpy())  # the stub above takes n_init for a text, by its default
+        found = means.fit(at_least_float32(points).cpu().numpy())  # the stub takes n_init for a text, by its default
     return torch.from_numpy(found.cluster_centers_).to(points)
 
 
+@in_float32
 def _nearest(points: Tensor, centres: Tensor, block: int = 8192) -> tuple[Tensor, Tensor]:
     """(N,) squared distance to, and int64 (N,) number of, the nearest centre; the first of equals."""
     norms = centres.square().sum(1)
@@ -117,7 +118,9 @@ class KMeansTokenizer(nn.Module):
         return self
 
     @torch.no_grad()
+    @in_float32
     def encode(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W), uint8 or in [0, 1] -> words, int64 (B, g, g)."""
         x = self._vectors(images)
         side = images.shape[2] // self.patch
         return _nearest(x.flatten(0, 1), self.centres)[1].view(len(x), side, -1)

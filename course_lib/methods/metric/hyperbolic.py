@@ -13,14 +13,16 @@ What the released code does, and this does not: its similarity is the inner prod
 negative one has no logarithm (NaN), and not their distance; levels above the first are compared with the *first*
 level's labels (`labels[:, i]` against `targets`); of three levels the third has the first's number of clusters; all
 embeddings are scaled to length 1 before they enter the ball, and so lie at one radius, tanh 1, though the radius is
-where a tree has its depth; the backbone's rate is 0, only the embedding learns. Here s = exp(-d), with which the
-left ratio is d_jl - d_jk; the mean over triples, not the sum, so that the rate need not follow the batch size; points
-have radii of their own. `similarity="product"` and `radius` bring two of them back. Official code: JiexiYan/UnHyperML.
+where a tree has its depth. (`lr_mult` 0 stands beside its backbone's weights, but torch's Adam does not read it: they
+learn, too.) Here s = exp(-d), with which the left ratio is d_jl - d_jk; the mean over triples, not the sum, so that
+the rate need not follow the batch size; points have radii of their own. `similarity="product"` and `radius` bring two
+of them back. Official code: JiexiYan/UnHyperML.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import torch
@@ -34,13 +36,19 @@ from course_lib.methods.base import Method
 from course_lib.methods.clustering.shared import PerImage, through
 from course_lib.models.layers import Backbone, normalize
 from course_lib.models.poincare import distance, exp0, project
-from course_lib.precision import check_positive, in_float32
+from course_lib.precision import at_least_float32, check_positive, in_float32
 
 
 def ward_levels(features: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """Features (N, D) -> int64 (N, levels): clusters of Ward's linkage, cut so that level i has sizes[i] of them."""
+    """Features (N, D) -> int64 (N, levels): clusters of Ward's linkage, cut so that level i has sizes[i] of them.
+
+    It keeps all distances, twice: 8 N^2 bytes. A warning where that is more than 8 GB.
+    """
     from scipy.cluster.hierarchy import fcluster, linkage
 
+    if (memory := 8e-9 * len(features) ** 2) > 8:
+        warnings.warn(f"Ward's linkage of {len(features)} images takes about {memory:.0f} GB of memory; if there is "
+                      "less, give fewer images", stacklevel=2)
     tree = linkage(features.double().cpu().numpy(), "ward")
     return torch.stack([torch.from_numpy(fcluster(tree, size, "maxclust")).long() - 1 for size in sizes], 1)
 
@@ -51,6 +59,12 @@ def level_negatives(labels: Tensor) -> Tensor:
     new = different.clone()
     new[1:] &= ~different[:-1]  # not already apart at a coarser level
     return new
+
+
+@in_float32
+def similarities(x: Tensor, kind: str = "distance", c: float = 1.0) -> Tensor:
+    """Points of the ball (N, D) -> (N, N): exp(-d), or with the kind "product" the release's inner products."""
+    return x @ x.T if kind == "product" else (-distance(x[:, None], x[None], c)).exp()
 
 
 @in_float32
@@ -82,9 +96,10 @@ def in_ball(linear: nn.Module, features: Tensor, c: float = 1.0, radius: float |
 def learn_map(linear: nn.Module, features: Tensor, clusters: tuple[int, ...], c: float = 1.0,
               radius: float | None = None, omega: float = 0.1, weight: float = 0.5, steps: int = 300,
               batch_size: int = 64, lr: float = 0.01, seed: int = 0) -> list[float]:
-    """Train a map of frozen features (N, D) to the ball, as in the official code, whose backbone's rate is 0.
+    """Train a map of frozen features (N, D) to the ball.
 
-    One tree of all features, cut into `clusters`; Adam, its rate falling to 0 along a line. -> the loss of each step.
+    One tree of all features, cut into `clusters`; Adam, its rate falling to 0 along a line. omega, weight: of the loss
+    (both 0.1 in the official code). -> the loss of each step.
     """
     levels, draw = ward_levels(features, clusters), torch.Generator().manual_seed(seed)
     optimizer, losses = torch.optim.Adam(linear.parameters(), lr), []
@@ -130,8 +145,11 @@ class Hyperbolic(Method):
                  weight: float = 0.1, similarity: str = "distance", radius: float | None = None, every: int = 1,
                  standardized: bool = False, augment: Augment | None = None):
         super().__init__()
-        for name, value in (("curvature", curvature), ("omega", omega), ("every", every)):
+        for name, value in (("curvature", curvature), ("every", every)):
             check_positive(name, value)
+        if not 0 < omega <= 1:
+            raise ValueError(f"omega is {omega}; expected a number above 0 and up to 1: above 1, the goal would be for "
+                             "images of far branches to be more alike")
         if not clusters or any(a <= b for a, b in zip(clusters, clusters[1:])) or min(clusters) < 2:
             raise ValueError(f"clusters is {clusters}; expected a number for each level, the finest and largest first, "
                              "each 2 or more, such as (64, 16)")
@@ -180,17 +198,14 @@ class Hyperbolic(Method):
 
     def place(self, images: Tensor) -> Tensor:
         """Normalised images -> points of the ball, (B, out)."""
-        z = self.map(self.backbone(images)).float()
+        z = at_least_float32(self.map(self.backbone(images)))
         return project(exp0(z if self.radius is None else self.radius * normalize(z), self.curvature), self.curvature)
 
     def loss(self, views: tuple[Tensor, Tensor], progress: float = 0.0) -> dict[str, Any]:
         images, labels = views
         x = self.place(standardize(images))
         z, labels = gather(x), gather(labels)  # (N, out), (N, M)
-        if self.similarity == "product":
-            similar = z @ z.T
-        else:
-            similar = (-distance(z[:, None], z[None], self.curvature)).exp()  # (N, N)
+        similar = similarities(z, self.similarity, self.curvature)  # (N, N)
         negatives = level_negatives(labels)
         positives = (labels[:, None, 0] == labels[:, 0]) & ~torch.eye(len(z), dtype=torch.bool, device=z.device)
         total, triples = log_ratio_loss(similar, positives, negatives, self.omega, self.weight)

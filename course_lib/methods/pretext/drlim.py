@@ -39,13 +39,13 @@ def distances(x1: Tensor, x2: Tensor) -> Tensor:
 
 @in_float32
 def pair_losses(x1: Tensor, x2: Tensor, dissimilar: Tensor, margin: float = 1.0) -> Tensor:
-    """The loss of each pair: embeddings (P, E), (P, E) and Y (P,), 0 or 1 -> (P,). The paper adds them up.
+    """The loss of each pair: embeddings (P, E), (P, E) and Y (P,), 0 or 1 or bool -> (P,). The paper adds them up.
 
     ValueError for a margin that is not above 0.
     """
     check_positive("margin", margin)
-    d = distances(x1, x2)  # (P,)
-    return (1 - dissimilar) / 2 * d.square() + dissimilar / 2 * (margin - d).clamp(min=0).square()
+    y, d = dissimilar.to(x1.dtype), distances(x1, x2)  # (P,) each
+    return (1 - y) / 2 * d.square() + y / 2 * (margin - d).clamp(min=0).square()
 
 
 def pairs(a: Tensor, b: Tensor, partners: int) -> tuple[Tensor, Tensor, Tensor]:

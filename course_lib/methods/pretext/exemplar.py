@@ -14,7 +14,9 @@ What other implementations get wrong: one view of each image (there is no pair t
 and with it in the other; the mean over the pairs that cost something instead of over all, which changes the learning
 rate in the course of training; views of the same image among the n.
 
-Neither paper states margin and choice of n; those here are the usual ones. The batch is that of all ranks.
+The papers state neither margin nor choice of n. The choice is that of the code of Kolesnikov et al., which scales each
+*dimension* to length 1, over the batch (google/revisiting-self-supervised); here each embedding is, as in FaceNet. The
+margin is a usual one. The batch is that of all ranks.
 """
 
 from __future__ import annotations

@@ -74,6 +74,13 @@ def patch_side(image_size: int, grid: int, patch: int | None) -> int:
     return patch
 
 
+def check_pieces(patch: int, backbone: nn.Module) -> None:
+    """ValueError for pieces of `patch` pixels along a side that a ViT cannot cut into its own patches."""
+    if patch % (own := getattr(backbone, "patch", 1)):
+        raise ValueError(f"patch is {patch}; expected a multiple of {own}, the side of the ViT's own patches: set "
+                         "patch, or take a ViT with smaller patches, or a convolutional backbone")
+
+
 def random_offsets(count: int, grid: int, room: int, generator: torch.Generator) -> Tensor:
     """Where in its cell each patch lies: int64 (count, grid * grid, 2), pixels down and right, 0 to `room`."""
     return torch.randint(room + 1, (count, grid * grid, 2), generator=generator, device=generator.device)
@@ -124,6 +131,7 @@ class Jigsaw(Method):
                  permutations: int = 24, hidden: int = 128, augment: Augment | None = None):
         super().__init__()
         self.grid, self.patch = grid, patch_side(image_size, grid, patch)
+        check_pieces(self.patch, backbone)
         self.room = image_size // grid - self.patch
         self.register_buffer("permutations", permutation_set(grid * grid, permutations))
         self.backbone = backbone

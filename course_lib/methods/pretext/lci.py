@@ -32,15 +32,15 @@ WARPED = 4  # the class
 
 def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
     """Images (B, C, S, S), each shifted by up to half a pixel either way: resampled, and not bent."""
-    n = len(images)
-    shift = torch.rand(n, 2, generator=generator) - 0.5
-    return affine(images, torch.zeros(n), shift, torch.ones(n))
+    shift = (torch.rand(len(images), 2, generator=generator, device=generator.device) - 0.5).to(images)
+    return affine(images, torch.zeros_like(shift[:, 0]), shift, torch.ones_like(shift[:, 0]))
 
 
 def bent(images: Tensor, generator: torch.Generator) -> Tensor:
     """Images (B, C, S, S), each warped by 16 control points that move by up to a sixteenth of the side."""
     most = images.shape[-1] / 16
-    return warp(images, most * (2 * torch.rand(len(images), 2, 4, 4, generator=generator) - 1))
+    draws = torch.rand(len(images), 2, 4, 4, generator=generator, device=generator.device).to(images)
+    return warp(images, most * (2 * draws - 1))
 
 
 class LCI(Rotation):

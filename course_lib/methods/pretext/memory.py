@@ -61,7 +61,7 @@ class MemoryBank(PerImage):
             first = torch.randn(len(images), self.dim, generator=torch.Generator().manual_seed(0))
         else:
             with torch.no_grad():
-                first = torch.cat([look(part) for part in images.split(128)]).float()
+                first = torch.cat([look(part.to(content.device)) for part in images.split(128)]).float()
         self.fill(rows=F.normalize(first, dim=1).to(self.log_z), content=content,
                   written=torch.zeros(len(images), dtype=torch.int64, device=content.device))
 

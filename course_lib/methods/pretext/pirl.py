@@ -29,7 +29,7 @@ from course_lib.augment.views import SHAPES_VIEWS, Augment, many_views, moco_v1_
 from course_lib.data.images import Batch
 from course_lib.methods.base import Method
 from course_lib.methods.contrastive.moco import info_nce
-from course_lib.methods.pretext.jigsaw import cut, in_order, patch_side, random_offsets
+from course_lib.methods.pretext.jigsaw import check_pieces, cut, in_order, patch_side, random_offsets
 from course_lib.methods.pretext.memory import MemoryBank, draw_rows, first_look
 from course_lib.methods.pretext.npid import check_bank_options, nce_loss
 from course_lib.models.layers import Backbone, normalize
@@ -86,6 +86,7 @@ class PIRL(Method):
         if not 0 <= lam <= 1:
             raise ValueError(f"lam is {lam}; expected a number from 0, only the picture's term, to 1, only the pieces'")
         self.grid, self.patch = grid, patch_side(image_size, grid, patch)
+        check_pieces(self.patch, backbone)
         self.room = image_size // grid - self.patch
         self.backbone, self.image_head = backbone, nn.Linear(backbone.dim, out)
         self.piece_head = PieceHead(backbone.dim, grid * grid, out)

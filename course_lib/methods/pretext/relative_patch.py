@@ -33,7 +33,7 @@ from course_lib.augment.pixels import MEAN, standardize
 from course_lib.augment.views import SHAPES_VIEWS, Augment
 from course_lib.data.images import Batch
 from course_lib.methods.base import Method
-from course_lib.methods.pretext.jigsaw import cut, random_offsets
+from course_lib.methods.pretext.jigsaw import check_pieces, cut, random_offsets
 from course_lib.models.batch_norm import BatchNorm1d
 from course_lib.models.layers import Backbone, normalize
 from course_lib.precision import in_float32
@@ -113,6 +113,7 @@ class RelativePatch(Method):
         if colours not in COLOURS:
             raise ValueError(f"colours is {colours!r}; expected {', '.join(COLOURS[:-1])} or {COLOURS[-1]}")
         self.patch, self.room, self.jitter = patch_room(image_size, patch, jitter)
+        check_pieces(self.patch, backbone)
         self.colours, self.backbone = colours, backbone
         self.head = nn.Sequential(nn.Linear(2 * backbone.dim, hidden), BatchNorm1d(hidden), nn.ReLU(inplace=True),
                                   nn.Linear(hidden, 8))

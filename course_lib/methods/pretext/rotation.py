@@ -9,9 +9,9 @@ To know that, it has to find what is in the picture and how that stands as a rul
 A quarter moves each pixel to a pixel, so nothing is interpolated and no trace of resampling gives the answer away.
 
 What other implementations get wrong: one random turn of each image, where all four in one batch made the paper's
-results clearly better; turns by other angles, whose empty corners are the answer; a flip
-upside down among the views, which is half a turn and a mirror, so the label would be noise (left and right is fine);
-pictures that have no upper side, such as discs or what is drawn at any angle: there is nothing to learn there.
+results clearly better; turns by other angles, whose empty corners are the answer; a flip upside down among the views,
+which is half a turn and a mirror, so the label would be noise (left and right is fine); pictures that have no upper
+side, such as discs or what is drawn at any angle: there is nothing to learn there.
 
 The paper's views are a small shift and a mirror; VISSL's a random crop *after* the turn, here it is before.
 """

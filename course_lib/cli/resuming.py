@@ -1,0 +1,78 @@
+"""Where a run of `course train` lies, and going on with it: what was not given is as it was when the run began."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from course_lib.cli.common import still_there
+
+# What does not shape a run: a resumed one may have others.
+FREE = ("out", "resume", "more_epochs", "no_evaluate", "record", "device", "threads", "data_root", "stream",
+        "processes", "traceback", "rest")
+LENGTH = ("epochs", "steps", "seconds")
+
+
+def place(args: argparse.Namespace) -> Path:
+    """The folder of the run."""
+    data = Path(os.path.abspath(Path(args.data or "shapes").expanduser())).name  # also of "."
+    return Path(args.out or f"out/{args.method}-{data}").expanduser()
+
+
+def found(args: argparse.Namespace, defaults: dict[str, Any]) -> dict | None:
+    """With --resume, the checkpoint in the out folder, or None; what `args` leaves open becomes as it was there.
+
+    defaults: what an argument is that was not given. Without --resume, ValueError if the folder holds a run.
+    """
+    from course_lib.train.checkpoint import CheckpointError, load, refuse
+
+    if args.more_epochs is not None and any(getattr(args, name) is not None for name in LENGTH):
+        raise ValueError("--more-epochs says how long: leave out --epochs, --steps and --seconds")
+    last = place(args) / "last.pt"
+    if not args.resume:
+        if args.more_epochs is not None:
+            raise ValueError("--more-epochs goes on with a run: add --resume and its --out")
+        refuse_another(args)
+        return None
+    if args.out is None and args.method is None:
+        raise ValueError("--resume needs the --out folder of the run that goes on")
+    if not last.exists():
+        if args.method is None or args.more_epochs is not None:
+            raise ValueError(f"there is no {last} to resume: give the folder of a run as --out, or start one")
+        return None
+    state = load(last)
+    step, total = state.get("step"), state.get("total_steps")
+    if not (isinstance(step, int) and isinstance(total, int) and 0 <= step <= total):
+        raise CheckpointError(f"{last} holds a trained network alone, not a run that can go on")
+    if args.more_epochs is not None and step < total:
+        raise ValueError(f"{last} has done {step} of its {total} steps: finish it with "
+                         "--resume before it gets --more-epochs")
+    settings = state.get("settings")
+    run = settings.get("run") if isinstance(settings, dict) else None
+    if not isinstance(run, dict):
+        if args.method is None:
+            raise ValueError(f"{last} does not say how it was started (an earlier version wrote it, or Python code): "
+                             "give METHOD and the settings that it was started with")
+        return state
+    given = {name for name, value in vars(args).items() if value != defaults.get(name)}
+    for name in ("method", "backbone", "depth", "weights", "seconds"):  # first, or as `fit` does not see them
+        if name in given:
+            refuse(last, [(name, run.get(name), getattr(args, name))])
+    if args.data is None and isinstance(run.get("data"), str):
+        still_there(run["data"])
+    for name, value in run.items():
+        if name in FREE or not hasattr(args, name):  # of a later version
+            continue
+        if isinstance(value, list):  # of --set: what is given now comes after, and wins
+            setattr(args, name, value + getattr(args, name))
+        elif name not in given and not (name in LENGTH and given & set(LENGTH)):
+            setattr(args, name, value)
+    return state
+
+
+def refuse_another(args: argparse.Namespace) -> None:
+    """ValueError where a run that does not resume would be written over another one."""
+    if not args.resume and args.method is not None and (place(args) / "last.pt").exists():
+        raise ValueError(f"{place(args)} already holds a run: add --resume to continue it, or choose another --out")
