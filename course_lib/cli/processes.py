@@ -18,15 +18,12 @@ def start_processes(processes: int) -> int:
 
     if processes < 1:
         raise ValueError(f"--processes is {processes}; expected 1 or more, at most one per GPU")
-    words = list(sys.argv[1:])
-    for at in [i for i, word in enumerate(words) if word.split("=")[0] == "--processes"]:
-        del words[at:at + (1 if "=" in words[at] else 2)]
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     launch = LaunchConfig(1, 1, processes, run_id=str(os.getpid()), rdzv_backend="c10d", rdzv_endpoint="localhost:0",
                           max_restarts=0)
     logging.disable(logging.ERROR)
     try:
-        elastic_launch(launch, sys.executable)("-m", "course_lib", *words)
+        elastic_launch(launch, sys.executable)("-m", "course_lib", *sys.argv[1:])
     except ChildFailedError as error:
         number, failure = error.get_first_failure()
         if failure.exitcode > 0:
