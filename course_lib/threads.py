@@ -3,7 +3,8 @@
 torch splits each operation among its threads and waits for the slowest. If another program occupies one thread's core,
 every operation waits for it: on two cores, one of them busy, two threads train at a third to a twentieth of the speed
 of one. So a short race picks the number of threads. The race leaves a run's state alone, but a run's last digits depend
-on its threads, so the largest number wins unless a smaller one is clearly faster, and `fit` records the number.
+on its threads, so the largest number wins unless a smaller one is clearly faster, or its threads wait for cores, and
+`fit` records the number.
 
 `threads=`, `--threads` or $COURSE_THREADS fix the number; torch's own ($OMP_NUM_THREADS) is the upper limit. Nothing is
 raced under torchrun or on a GPU.
@@ -17,6 +18,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from tqdm import tqdm
@@ -25,6 +27,7 @@ from course_lib.collectives import world_size
 
 VARIABLE = "COURSE_THREADS"
 CLEARLY = 1.2     # fewer threads must be this many times as fast; on a quiet machine they never are
+ENOUGH = 0.85     # share of the core time that threads ask for; on a quiet machine they get 0.95 or more
 # Seconds until the next race:
 SOON = 5.0        # after a step at half the speed, or for new work with all threads
 USUAL = 10.0      # with all threads: another program may have paused during the last race
@@ -48,11 +51,19 @@ def candidates(limit: int) -> list[int]:
     return sorted({limit, max(1, limit - 1), max(1, 3 * limit // 4), max(1, limit // 2), 1}, reverse=True)
 
 
-@torch.no_grad()
-def race(numbers: list[int]) -> dict[int, float]:
-    """Seconds for a fixed workload with each thread count: the median of three rounds, or two if the first wins both.
+@dataclass(frozen=True)
+class Raced:
+    """What a race found of one thread count: seconds for the workload, and the share of the core time asked for."""
 
-    Takes 60 ms on two quiet cores, 0.2 s next to a busy program.
+    seconds: float
+    share: float = 1.0
+
+
+@torch.no_grad()
+def race(numbers: list[int]) -> dict[int, Raced]:
+    """A fixed workload with each thread count: the median of three rounds, or two if the first wins both.
+
+    Takes 0.1 s on two quiet cores, 0.3 s next to a busy program.
     """
     # operations of 1 to 4 ms, long enough to suffer from a thread without a core; shorter ones often escape
     wide, square = torch.linspace(-1, 1, 2**21, device="cpu"), torch.full((512, 512), 1e-2, device="cpu")
@@ -63,26 +74,48 @@ def race(numbers: list[int]) -> dict[int, float]:
             torch.tanh(wide, out=outs[0])
             torch.mm(square, square, out=outs[1])
 
-    before, times = torch.get_num_threads(), {number: [] for number in numbers}
+    before, times, spent = torch.get_num_threads(), {number: [] for number in numbers}, dict.fromkeys(numbers, 0.0)
     try:
         for turn in range(3):
             for number in numbers:
                 torch.set_num_threads(number)
                 work(1)  # starts the threads outside the clock
-                began = time.perf_counter()
+                began, cpu = time.perf_counter(), time.process_time()
                 work(4)
                 times[number].append(time.perf_counter() - began)
+                spent[number] += time.process_time() - cpu
             if turn == 1 and all(times[numbers[0]][i] == min(each[i] for each in times.values()) for i in (0, 1)):
                 break
     finally:
         torch.set_num_threads(before)
-    return {number: statistics.median(each) for number, each in times.items()}
+    return {number: Raced(statistics.median(each), spent[number] / (number * sum(each)))
+            for number, each in times.items()}
 
 
-def fastest(seconds: dict[int, float]) -> int:
-    """The largest thread count, unless another is clearly faster."""
-    most, best = max(seconds), min(seconds, key=seconds.__getitem__)
-    return best if seconds[most] > CLEARLY * seconds[best] else most
+def fastest(raced: dict[int, Raced]) -> int:
+    """The largest thread count, unless another is clearly faster, or as fast and the largest's threads wait for cores.
+
+    A thread that waits for a core delays each operation. In the race operations are few and long; a training step has
+    hundreds of short ones, and loses far more.
+    """
+    most = max(raced)
+    best = min(raced, key=lambda number: raced[number].seconds)
+    if raced[most].seconds > CLEARLY * raced[best].seconds:
+        return best
+    served = [number for number in raced if raced[number].share >= ENOUGH]
+    if most in served or not served:
+        return most
+    best = min(served, key=lambda number: raced[number].seconds)
+    return best if raced[best].seconds < CLEARLY * raced[most].seconds else most
+
+
+def why_fewer(raced: dict[int, Raced], number: int) -> str:
+    """Why `number` threads are better than all, for a sentence."""
+    most = max(raced)
+    times = raced[most].seconds / raced[number].seconds
+    if times > CLEARLY:
+        return f"which is {times:.1f} times as fast now"
+    return f"since {most} would get only {raced[most].share:.0%} of the core time that they ask for"
 
 
 class Machine:
@@ -98,12 +131,12 @@ class Machine:
         if limit != self.limit:
             self.limit, self.number, self.looked = limit, limit, -math.inf
         if self.clock() - self.looked >= age:
-            seconds = self.race(candidates(limit))
-            found, before = fastest(seconds), self.number
+            raced = self.race(candidates(limit))
+            found, before = fastest(raced), self.number
             self.number, self.looked = found, self.clock()
             if found < limit and found != before:
-                self.say(f"Another program seems to keep cores busy: computing with {found} of {limit} threads, which "
-                         f"is {seconds[limit] / seconds[found]:.1f} times as fast now.")
+                self.say(f"Another program seems to keep cores busy: computing with {found} of {limit} threads, "
+                         f"{why_fewer(raced, found)}.")
             elif found != before:
                 self.say(f"The cores are free again: computing with all {limit} threads.")
         return self.number

@@ -134,21 +134,21 @@ def check_busy_cores() -> list[Check]:
         import torch
     except Exception:                                        # its own row says why
         return []
-    from course_lib.threads import VARIABLE, candidates, fastest, race, requested_threads
+    from course_lib.threads import VARIABLE, candidates, fastest, race, requested_threads, why_fewer
     try:
         limit, asked = torch.get_num_threads(), requested_threads()
     except ValueError as error:
         return [Check("busy cores", str(error), "", f"Set {VARIABLE} to a number, or remove it.")]
     if limit == 1:
         return []
-    seconds = race(candidates(limit))
-    best = fastest(seconds)
+    raced = race(candidates(limit))
+    best = fastest(raced)
     if best == limit:
-        gain = seconds[1] / seconds[limit]
+        gain = raced[1].seconds / raced[limit].seconds
         return [Check("busy cores", f"none: {limit} threads compute {gain:.1f} times as fast as 1")]
     takes = f"${VARIABLE} asks for {asked} all the same" if asked else f"training takes {best} for as long"
-    return [Check("busy cores", f"another program keeps one busy: {best} of {limit} threads compute "
-                                f"{seconds[limit] / seconds[best]:.1f} times as fast as {limit}; {takes}. "
+    return [Check("busy cores", f"another program keeps one busy: better use {best} of {limit} threads, "
+                                f"{why_fewer(raced, best)}; {takes}. "
                                 "Close it (a video call, a browser tab) for full speed.")]
 
 

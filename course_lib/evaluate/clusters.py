@@ -17,7 +17,7 @@ from course_lib.evaluate.measures import (
     kmeans_clusters,
     partition_scores,
 )
-from course_lib.methods.base import ClusteringMethod
+from course_lib.methods.base import ClusteringMethod, Method
 from course_lib.models.layers import normalize
 from course_lib.text import text_table
 
@@ -116,23 +116,31 @@ def unscorable(splits: Splits) -> str:
         ("test has one class only", test.labels is not None and len(test.labels.unique()) < 2)) if holds), "")
 
 
-def score_clusters(method: ClusteringMethod, splits: Splits, *, name: str = "method", controls: bool = True,
-                   seed: int = 0, device: str | torch.device = "auto") -> list[dict]:
+def score_clusters(method: Method, splits: Splits, *, name: str = "method", controls: bool = True,
+                   clusters: int | None = None, seed: int = 0, device: str | torch.device = "auto") -> list[dict]:
     """A row (a dict) of `matched_scores` for the method's clusters and, with `controls`, for as many of k-means.
 
     k-means on the method's own features, on those of a random encoder (the same network, untrained) and on raw pixels;
-    it learns from at most FOR_KMEANS training images. ValueError for images on which nothing can be compared.
+    it learns from at most FOR_KMEANS training images. clusters: their number, for a method that has none of its own;
+    the rows of k-means are then all. ValueError for images on which nothing can be compared.
     """
     if why := unscorable(splits):
         raise ValueError(f"clusters cannot be compared with classes here: {why}.")
+    count = method.clusters if isinstance(method, ClusteringMethod) else clusters
+    if count is None:
+        raise ValueError(f"{name} has no clusters of its own: say their number by clusters=.")
+    if clusters not in (None, count):
+        raise ValueError(f"{clusters} clusters asked of {name}, which was trained with {count}: leave the number out.")
     most = {"train": LARGEST, "test": LARGEST}
     which = {split: draw(len(getattr(splits, split)), limit, seed) for split, limit in most.items()}
     few = draw(len(splits.train), FOR_KMEANS, seed)
     labels = {split: check_labels(getattr(splits, split).labels, len(getattr(splits, split))) for split in most}
-    found = {split: assigned(method, getattr(splits, split).images[rows], device)[0] for split, rows in which.items()}
-    test_labels = labels["test"][which["test"]]
-    rows = [{"name": name, "kind": "method", "clusters": method.clusters} | matched_scores(
-        found["train"], labels["train"][which["train"]], found["test"], test_labels, method.clusters)]
+    test_labels, rows = labels["test"][which["test"]], []
+    if isinstance(method, ClusteringMethod):
+        found = {split: assigned(method, getattr(splits, split).images[seen], device)[0]
+                 for split, seen in which.items()}
+        rows.append({"name": name, "kind": "method", "clusters": count} | matched_scores(
+            found["train"], labels["train"][which["train"]], found["test"], test_labels, count))
     encoders: dict[str, Callable[[ImageSet, Tensor], Tensor]] = {}
     if controls:
         fresh = reinitialise(method, seed)
@@ -140,9 +148,9 @@ def score_clusters(method: ClusteringMethod, splits: Splits, *, name: str = "met
                     "k-means, random encoder": lambda part, some: embed(fresh, part, device=device, which=some),
                     "k-means, raw pixels": raw_pixels}
     for title, encode in encoders.items():
-        pair = kmeans_clusters(encode(splits.train, few), encode(splits.test, which["test"]), method.clusters, seed)
-        rows.append({"name": title, "kind": "control", "clusters": method.clusters} | matched_scores(
-            pair[0], labels["train"][few], pair[1], test_labels, method.clusters))
+        pair = kmeans_clusters(encode(splits.train, few), encode(splits.test, which["test"]), count, seed)
+        rows.append({"name": title, "kind": "control", "clusters": count} | matched_scores(
+            pair[0], labels["train"][few], pair[1], test_labels, count))
     return rows
 
 

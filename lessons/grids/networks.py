@@ -27,13 +27,17 @@ from torch import nn
 
 from course_lib.data.images import Splits
 from course_lib.data.loading import load
-from course_lib.evaluate.clusters import score_clusters
+from course_lib.evaluate.clusters import matched_scores, score_clusters
 from course_lib.evaluate.features import embed
+from course_lib.evaluate.measures import check_labels, kmeans_clusters
 from course_lib.evaluate.reconstruction import hidden_errors
 from course_lib.evaluate.scoring import score
 from course_lib.files import CHECKOUT
 from course_lib.methods import METHODS, build_method, method_class
-from course_lib.methods.base import ClusteringMethod, ReconstructionMethod
+from course_lib.methods.base import ClusteringMethod, Method, ReconstructionMethod
+from course_lib.methods.clustering.shared import through
+from course_lib.methods.contrastive.swav import SwAV
+from course_lib.models.layers import normalize
 from course_lib.notebook.flattening import flat_maps
 from course_lib.runs.networks import Journey, journey, keep, keep_path, networks_folder
 from course_lib.runs.sources import build_on
@@ -45,7 +49,9 @@ from course_lib.train.tuning import fine_tune
 SEEDS, CHECKPOINTS, PANEL, LABELS, EPOCHS = (0, 1, 2), 12, 500, 800, 20
 PHOTOGRAPHS = ("simclr", "moco-v2", "byol", "swav", "vicreg", "barlow-twins", "spark", "mae", "simmim", "ibot", "dino",
                "roco", "imco", "scan", "ruc", "mice", "gatcluster", "npid", "pirl", "amdim", "yadim")
-THREE_SEEDS = ("simclr", "byol", "mae")  # on photographs; on shapes every method has three
+# on photographs; on shapes every method has three
+THREE_SEEDS = ("simclr", "byol", "mae", "swav", "scan", "ruc", "mice", "gatcluster")
+CLUSTERED = ("simclr", "swav")  # clustered by k-means, to compare clusterings with
 # one for all methods that need a ViT; with positions and initialisation of its own, for the same controls
 VIT = {"patch": 4, "dim": 96, "depth": 3, "heads": 3, "stem": (32, 64), "positions": "sincos", "relative": None,
        "layer_scale": None, "key_bias": True}
@@ -183,13 +189,15 @@ def with_maps(path: Journey) -> Journey:
 def measures(method: nn.Module, untrained: nn.Module | None, name: str, seed: int, splits: Splits) -> list[dict]:
     """Rows of `score`; of methods that reconstruct, also the error and the accuracy fine-tuned on a few labels.
 
-    Of clusterings, also `score_clusters`: in the method's own row, and rows of k-means. untrained: the method as it
-    was, None if it began with a learned network.
+    Of clusterings, also `score_clusters`: in the method's own row, and rows of k-means; of `CLUSTERED` the latter
+    alone. untrained: the method as it was, None if it began with a learned network.
     """
     rows = score(method, splits, name=name, factors=True, random_encoder=untrained and untrained.eval(), seed=seed)
     if isinstance(method, ClusteringMethod):
         own, *others = score_clusters(method, splits, name=name, seed=seed)
         rows = [rows[0] | own, *rows[1:], *others]
+    if name in CLUSTERED:
+        rows += clustered(method, name, seed, splits)
     if METHODS[name].startswith("masked") and untrained is not None:
         for row, start in zip(rows, (method, untrained)):
             row["fine_tuned"] = fine_tune(start.evaluated, splits, epochs=EPOCHS, limit=LABELS, batch_size=64,
@@ -197,6 +205,28 @@ def measures(method: nn.Module, untrained: nn.Module | None, name: str, seed: in
     if isinstance(method, ReconstructionMethod) and method.pixels:
         rows[0]["hidden_error"] = hidden_errors(method, splits.test, seed=0)
     return rows
+
+
+def clustered(method: nn.Module, name: str, seed: int, splits: Splits) -> list[dict]:
+    """Rows of k-means with as many clusters as there are classes; of SwAV also one of its prototypes in such groups."""
+    assert isinstance(method, Method)
+    rows = score_clusters(method, splits, name=name, clusters=len(splits.train.classes), seed=seed)
+    return rows + [prototype_row(method, seed, splits)] if isinstance(method, SwAV) else rows
+
+
+def prototype_row(method: SwAV, seed: int, splits: Splits) -> dict:
+    """Clusters of an image's most similar prototype: the prototypes are joined to as many groups as there are classes.
+
+    k-means joins them, each once however many images it has.
+    """
+    def prototype(images: torch.Tensor) -> torch.Tensor:
+        return method.prototypes(normalize(method.projector(method.embed(images)))).argmax(1)
+
+    prototypes, count = method.prototypes.weight.detach(), len(splits.train.classes)
+    group = kmeans_clusters(prototypes, prototypes, count, seed)[0]
+    train, test = (group[through(method, prototype, part.images).long()] for part in (splits.train, splits.test))
+    return {"name": "SwAV's prototypes", "kind": "control", "clusters": count} | matched_scores(
+        train, check_labels(splits.train.labels, len(train)), test, check_labels(splits.test.labels, len(test)), count)
 
 
 def table(folder: Path) -> str:

@@ -18,7 +18,7 @@ from course_lib.evaluate.clusters import (
     unscorable,
 )
 from course_lib.evaluate.measures import classes_of_clusters, cluster_accuracy, partition_scores
-from course_lib.methods.base import ClusteringMethod
+from course_lib.methods.base import ClusteringMethod, Method
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -50,6 +50,16 @@ def gray(n: int, split: str, classes=3) -> ImageSet:
 
 def splits(n=30, test=12):
     return Splits(gray(n, "train"), gray(6, "validation"), gray(test, "test"))
+
+
+class Bright(Method):
+    """The same features, of a method that has no clusters of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Linear(1, 1)
+
+    embed = ByBrightness.embed
 
 
 def test_classes_of_clusters():
@@ -87,6 +97,15 @@ def test_scores_of_a_method_and_of_kmeans():
     assert all(0 <= row["acc"] <= 1 and row["clusters"] == 3 for row in rows)
     text = cluster_table(rows)
     assert "ours" in text and "100.0 %" in text and "3 of 3" in text
+
+
+def test_a_method_without_clusters_has_the_rows_of_kmeans_alone():
+    rows = score_clusters(Bright(), splits(), name="bright", device="cpu", clusters=3)
+    assert rows == score_clusters(ByBrightness(), splits(), device="cpu")[1:]
+    with pytest.raises(ValueError, match="bright has no clusters of its own"):
+        score_clusters(Bright(), splits(), name="bright", device="cpu")
+    with pytest.raises(ValueError, match="4 clusters asked of ours, which was trained with 3"):
+        score_clusters(ByBrightness(), splits(), name="ours", device="cpu", clusters=4)
 
 
 def test_assigned_gives_clusters_and_their_probabilities():

@@ -13,6 +13,8 @@ import torch
 from course_lib.augment.views import Augment
 from course_lib.data.images import Splits
 from course_lib.data.loading import load as load_images
+from course_lib.evaluate.clusters import matched_scores
+from course_lib.evaluate.measures import kmeans_clusters
 from course_lib.runs.networks import learned
 from course_lib.runs.stored import StoredRun, _plain, read_runs
 from helpers.environment import ROOT
@@ -133,6 +135,26 @@ def test_a_clustering_begins_with_a_learned_network(networks, tmp_path, one_thre
     _, history = found.begin(splits.train, 2, device="cpu", log_every=1)
     at = found.record.curve_steps.index(1)
     assert history.loss[0] == pytest.approx(found.record.curves["loss"][at], rel=1e-5), "the long run's own first step"
+
+
+def test_simclr_and_swav_are_clustered_to_compare_clusterings_with(networks, one_thread):
+    whole = load_images("shapes", n=300)
+    splits = Splits(whole.train, whole.validation, whole.test.select(torch.arange(60)))
+    method = networks.build("swav", "shapes", 0).eval()
+    *kmeans, mine = networks.clustered(method, "swav", 0, splits)
+    assert [row["name"] for row in kmeans] == ["k-means on its features", "k-means, random encoder",
+                                               "k-means, raw pixels"]
+    weight = method.prototypes.weight.detach()
+    group = kmeans_clusters(weight, weight, 8, 0)[0]
+    found = []
+    for part in (splits.train, splits.test):
+        z = method.projector(method.embed(part.images))
+        found.append([int(group[max(range(1024), key=(weight @ z[i]).tolist().__getitem__)])
+                      for i in range(len(z))])
+    scores = matched_scores(torch.tensor(found[0]), splits.train.labels, torch.tensor(found[1]), splits.test.labels, 8)
+    assert mine == {"name": "SwAV's prototypes", "kind": "control", "clusters": 8, **scores}
+    assert [row["name"] for row in networks.clustered(networks.build("simclr", "shapes", 0), "simclr", 0, splits)] == [
+        row["name"] for row in kmeans]
 
 
 def test_stored_networks_are_those_of_the_plans(networks):
