@@ -23,8 +23,8 @@ from course_lib.methods.clustering.mice import MiCE
 from course_lib.runs.networks import learned
 
 IMAGES, STORED, ASKED = 3000, 4, 48  # training images; views of each; test images whose shares are kept, in percent
-CLUSTERS, EPOCHS, BATCH, LR, TAU, FROZEN = 8, 14, 128, 2e-3, 0.1, "moco-v2"
-GATES = {"fixed": ("fixed", 0.3), "learned": ("learned", 0.3), "uniform": ("uniform", 0.3), "quiet": ("fixed", 1.0)}
+CLUSTERS, EPOCHS, BATCH, LR, TAU, FROZEN = 8, 14, 128, 2e-3, 1.0, "moco-v2"
+GATES = {"fixed": ("fixed", 1.0), "learned": ("learned", 1.0), "uniform": ("uniform", 1.0), "sharp": ("fixed", 0.3)}
 
 
 def runs() -> list[Run]:
