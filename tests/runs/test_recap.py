@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import nbformat
 import pytest
 from explorer import CHROMIUM
 
@@ -14,6 +15,7 @@ from course_lib.models.layers import Queue
 from course_lib.models.teacher import EMA
 from course_lib.runs import COLUMNS, recap_rows, recap_table
 from course_lib.text import html_table
+from helpers.lesson_tools import lessons
 
 FREE = ("trained network",)  # begins with another network, or with its own: no part of it says so
 
@@ -47,6 +49,15 @@ def test_photographs_stand_beside_shapes():
     assert rows["MoCo"]["needs"] == ("negatives", "queue", "teacher") and rows["raw pixels"]["needs"] == ()
     head, *_ = repr(recap_table()).splitlines()
     assert [word in head for word in ("photographs: kNN (%)", "needs", "causes kept", "views/s")] == [True] * 4
+
+
+@pytest.mark.parametrize("lesson", [path for path in lessons() if path.stem[:2].isdigit()], ids=lambda path: path.stem)
+def test_every_week_shows_the_rows_so_far_as_they_are_now(lesson):
+    week = int(lesson.stem[:2])
+    cells = nbformat.read(lesson, as_version=4).cells
+    shown = [output.data["text/plain"] for cell in cells if f"recap_table(upto={week})" in cell.source
+             for output in cell.outputs if "causes kept" in output.get("data", {}).get("text/plain", "")]
+    assert shown == [repr(recap_table(upto=week))], "run the lesson again: rows were added or made again"
 
 
 def test_rows_are_sorted_by_what_is_asked_for():
