@@ -239,6 +239,16 @@ def make_venv():
         raise SetupError("This Python could not make an environment (python -m venv). " + hint)
 
 
+def move_scripts(place):
+    """Put this folder's path into the environment's scripts (activate, pip, ...), which name the one they came from."""
+    old, new = (os.fsencode(os.path.join(str(root), VENV.name)) for root in (place, ROOT))
+    for script in venv_python().parent.iterdir():
+        if script.is_file() and not script.is_symlink():
+            text = script.read_bytes()
+            if old in text and b"\0" not in text:            # a program is no script
+                script.write_bytes(text.replace(old, new))
+
+
 def install(extras, index):
     stamp = read_stamp()
     extras = sorted(set(extras) | set(stamp.get("extras", [])))
@@ -279,6 +289,8 @@ def ensure(extras=(), index=None, fresh=False, lenient=True):
         make_venv()
     else:
         sys.stdout.flush()
+        if before.get("place") not in (None, str(ROOT)):
+            move_scripts(before["place"])
     try:
         install(extras, index)
     except SetupError as error:

@@ -64,6 +64,8 @@ def set_rng_state(state: dict, device: torch.device) -> None:
     """Restore what `rng_state` returned; a device's state only on the same kind of device."""
     torch.set_rng_state(state["torch"])
     kind, keys, position, has_gauss, gauss = state["numpy"]
+    if not 0 <= position <= len(keys):  # NumPy would read beyond them
+        raise ValueError(f"a generator cannot stand at {position} of {len(keys)} keys")
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
     version, internal, gauss_next = state["python"]
     random.setstate((version, tuple(internal), gauss_next))

@@ -156,6 +156,23 @@ def test_a_moved_folder_installs_again(course, tmp_path):
     assert course.plan() == ("install", "the folder was moved")
 
 
+def test_scripts_of_a_moved_environment_name_its_new_place(course, tmp_path):
+    """Bug: `. .venv/bin/activate` put the old folder, which was gone, on the PATH."""
+    course.main(["setup"])
+    scripts = course.venv_python().parent
+    scripts.mkdir(exist_ok=True)
+    file = tmp_path / ".venv" / course.STAMP
+    file.write_text(json.dumps({**json.loads(file.read_text()), "place": "/else where"}))
+    old = os.path.join("/else where", ".venv")
+    (scripts / "activate").write_text(f'VIRTUAL_ENV="{old}"\n')
+    (scripts / "other").write_text("#!/bin/sh\n")
+    program = b"\0" + os.fsencode(old)
+    (scripts / "program").write_bytes(program)
+    course.main(["setup"])
+    assert (scripts / "activate").read_text() == f'VIRTUAL_ENV="{tmp_path / ".venv"}"\n'
+    assert (scripts / "other").read_text() == "#!/bin/sh\n" and (scripts / "program").read_bytes() == program
+
+
 def test_an_update_without_network_goes_on_with_what_served(course, tmp_path, capsys):
     course.main(["setup"])
     file = tmp_path / "pyproject.toml"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from pathlib import Path
 from typing import Any
 
-from course_lib.cli.common import still_there
+from course_lib.cli.common import seed_number, still_there
 
 # What does not shape a run: a resumed one may have others.
 FREE = ("out", "resume", "more_epochs", "no_evaluate", "record", "device", "threads", "data_root", "stream",
@@ -21,15 +22,17 @@ def place(args: argparse.Namespace) -> Path:
     return Path(args.out or f"out/{args.method}-{data}").expanduser()
 
 
-def found(args: argparse.Namespace, defaults: dict[str, Any]) -> dict | None:
+def found(args: argparse.Namespace, parser: argparse.ArgumentParser) -> dict | None:
     """With --resume, the checkpoint in the out folder, or None; what `args` leaves open becomes as it was there.
 
-    defaults: what an argument is that was not given. Without --resume, ValueError if the folder holds a run.
+    parser: of the command's arguments. Without --resume, ValueError if the folder holds a run.
     """
     from course_lib.train.checkpoint import CheckpointError, load, refuse
 
     if args.more_epochs is not None and any(getattr(args, name) is not None for name in LENGTH):
         raise ValueError("--more-epochs says how long: leave out --epochs, --steps and --seconds")
+    if args.more_epochs is not None and not 0 < args.more_epochs < math.inf:
+        raise ValueError(f"--more-epochs is {args.more_epochs:g}; expected a number above 0")
     last = place(args) / "last.pt"
     if not args.resume:
         if args.more_epochs is not None:
@@ -56,6 +59,11 @@ def found(args: argparse.Namespace, defaults: dict[str, Any]) -> dict | None:
             raise ValueError(f"{last} does not say how it was started (an earlier version wrote it, or Python code): "
                              "give METHOD and the settings that it was started with")
         return state
+    defaults = vars(parser.parse_args([]))
+    for action in parser._actions:
+        if action.dest in run and action.dest not in FREE and not could_be(action, run[action.dest]):
+            raise CheckpointError(f"{last} was started with {action.dest} {run[action.dest]!r}, which cannot be: it is "
+                                  "damaged, or somebody's own. Start the run anew in another --out.")
     given = {name for name, value in vars(args).items() if value != defaults.get(name)}
     for name in ("method", "backbone", "depth", "weights", "seconds"):  # first, or as `fit` does not see them
         if name in given:
@@ -70,6 +78,17 @@ def found(args: argparse.Namespace, defaults: dict[str, Any]) -> dict | None:
         elif name not in given and not (name in LENGTH and given & set(LENGTH)):
             setattr(args, name, value)
     return state
+
+
+def could_be(action: argparse.Action, value: Any) -> bool:
+    """Whether an argument may have the value, which a file says it had."""
+    if isinstance(action.default, list):
+        return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    if action.nargs == 0:
+        return isinstance(value, bool)
+    kinds: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), seed_number: (int,)}
+    return value is None or isinstance(value, kinds.get(action.type, (str,))) and not isinstance(value, bool) and (
+        action.choices is None or value in action.choices)
 
 
 def refuse_another(args: argparse.Namespace) -> None:

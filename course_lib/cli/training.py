@@ -111,7 +111,7 @@ class train:
 
         named = args.data is not None or args.limit is not None  # the images, also where a run goes on
         args.data = args.data and (known_set(args.data) or args.data)
-        before = found(args, defaults())
+        before = found(args, arguments())
         if args.processes is not None and "TORCHELASTIC_RUN_ID" not in os.environ:  # not in those that it started
             return start_processes(args.processes)
         if args.more_epochs is not None:
@@ -210,11 +210,11 @@ class train:
 
 
 # ------------------------------------------------------------------------------------------------ details
-def defaults() -> dict[str, Any]:
-    """What each argument is where it is not given."""
+def arguments() -> argparse.ArgumentParser:
+    """A parser of the arguments alone."""
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
-    return vars(parser.parse_args([]))
+    return parser
 
 
 def begin_with(args: argparse.Namespace, options: dict) -> dict:

@@ -62,7 +62,7 @@ def load(name: str | os.PathLike, *, size: int | None = None, root: str | os.Pat
     options.setdefault("cache", data_root(root) / "folders")
     if size is None:
         size, typical = suitable_size(name)
-        if progress and max(typical) > size:
+        if progress and typical != (size, size):
             print(f"The pictures, {typical[0]} x {typical[1]} pixels (median), are made {size} x {size}; another size: "
                   "--image-size, or size= in Python.", file=sys.stderr)
     splits = load_folder(name, size, progress=progress, stream=stream, **options)

@@ -70,8 +70,9 @@ def make_shapes(n: int = 20000, seed: int = 0, relation: str = "independent", st
 def hierarchy(images: ImageSet) -> Tensor:
     """The tree that images of `make_shapes` sit in: int64 (N, 3), family 0..2, shape 0..7, variant 0..23.
 
-    A variant is a shape with a texture, 3 * shape + texture; families are those of FAMILIES.
+    A variant is a shape with a texture, 3 * shape + texture; families are those of FAMILIES. ValueError for others.
     """
+    _check_drawn(images)
     family = [list(FAMILIES).index(next(f for f, names in FAMILIES.items() if c in names)) for c in CLASSES]
     shape, texture = images.factors["class"].long(), images.factors["texture"].long()
     return torch.stack([torch.tensor(family)[shape], shape, len(TEXTURES) * shape + texture], 1)
@@ -119,12 +120,23 @@ def render(causes: dict[str, Tensor], size: int = 32, style: str = "calm",
     return image.clamp_(0, 1).mul_(255).round_().to(torch.uint8)
 
 
-def object_masks(causes: dict[str, Tensor], size: int = 32) -> Tensor:
+def _check_drawn(images: ImageSet) -> None:
+    """ValueError unless `make_shapes` has drawn the images, and so knows what is where."""
+    if missing := set(FACTOR_KINDS) - set(images.factors):
+        raise ValueError(f"of {images.describe()}, nobody knows {', '.join(sorted(missing))}; expected images of "
+                         "make_shapes")
+
+
+def object_masks(causes: dict[str, Tensor] | ImageSet, size: int | None = None) -> Tensor:
     """Which pixels are the object's, bool (n, size, size): those of which it covers at least half.
 
-    causes: as `draw_causes` gives them, or the factors of an ImageSet of `make_shapes`.
+    causes: an ImageSet of `make_shapes` (ValueError for others), its factors, or causes as `draw_causes` gives them.
+    size: by default that of the ImageSet's pictures, else 32.
     """
-    causes = dict(causes)
+    if isinstance(causes, ImageSet):
+        _check_drawn(causes)
+        causes, size = causes.factors, size or causes.size
+    causes, size = dict(causes), size or 32
     if "angle" not in causes:  # known up to the shape's symmetry, which is enough
         turns = _SYMMETRY[causes["class"].long()].clamp_min(1)
         causes["angle"] = (torch.atan2(causes["rotation_sin"], causes["rotation_cos"]) / turns).nan_to_num(0.0)

@@ -160,12 +160,19 @@ def shares_found(found: Tensor, pairs: Pairs) -> dict[str, float]:
 
 # ------------------------------------------------------------------------------------------------ segmentation
 def mean_iou(guess: Tensor, truth: Tensor, classes: int = 2) -> float:
-    """Intersection over union of each class over all pixels, then the mean: (N, H, W) integers or bool, alike."""
+    """Intersection over union of each class over all pixels, then the mean: (N, H, W) integers or bool, alike.
+
+    A class that neither holds is left out. ValueError for two shapes, or if no class is left.
+    """
+    if guess.shape != truth.shape:
+        raise ValueError(f"guess has shape {tuple(guess.shape)}, truth {tuple(truth.shape)}; expected the same")
     shares = []
     for k in range(classes):
         a, b = guess == k, truth == k
         if (either := (a | b).sum()) > 0:
             shares.append((a & b).sum() / either)
+    if not shares:
+        raise ValueError(f"no pixel is of one of the {classes} classes, so that nothing overlaps")
     return float(torch.stack(shares).double().mean())
 
 
@@ -179,15 +186,20 @@ def segment(maps: Maps, few: Tensor, few_masks: Tensor, images: Tensor, strength
 
     few (n, 3, S, S), few_masks (n, S, S) bool, images (N, 3, S, S) -> bool (N, S, S). Every second pixel along each
     side is learned from. strength: scikit-learn's C, the same for all networks, as five pictures leave none to pick it
-    on. Features are standardised on the few.
+    on. Features are standardised on the few. ValueError if masks do not fit, or show the object only, or the ground.
     """
     from sklearn.linear_model import LogisticRegression
 
+    if few_masks.shape != (len(few), *few.shape[2:]):
+        raise ValueError(f"few_masks have shape {tuple(few_masks.shape)}; expected "
+                         f"{(len(few), *few.shape[2:])}, one for each picture")
+    known = few_masks[:, ::2, ::2].flatten()
+    if not 0 < int(known.sum()) < len(known):
+        raise ValueError("the few labelled pictures show only the object or only the ground; expected pixels of both")
     rows = pixel_vectors(maps, few)[:, ::2, ::2].flatten(0, 2)
     mean, std = rows.mean(0), rows.std(0).clamp_min(1e-6)
     with few_threads(rows.numel()):
-        model = LogisticRegression(C=strength, max_iter=200).fit(((rows - mean) / std).numpy(),
-                                                                 few_masks[:, ::2, ::2].flatten().numpy())
+        model = LogisticRegression(C=strength, max_iter=200).fit(((rows - mean) / std).numpy(), known.numpy())
     weights = torch.from_numpy(model.coef_[0]).float() / std
     bias = float(model.intercept_[0]) - float(weights @ mean)
     return torch.cat([pixel_vectors(maps, part) @ weights + bias > 0 for part in images.split(200)])
@@ -201,9 +213,9 @@ def score_maps(maps: dict[str, Maps], validation: Pairs, test: Pairs, few: Image
     """
     by_map = {}
     for name, look in maps.items():
-        guess = segment(look, few.images, object_masks(few.factors), judged.images)
+        guess = segment(look, few.images, object_masks(few), judged.images)
         by_map[name] = {"validation": shares_found(answers(look, validation), validation)["found"],
                         **shares_found(answers(look, test), test),
-                        "iou": mean_iou(guess, object_masks(judged.factors))}
+                        "iou": mean_iou(guess, object_masks(judged))}
     best = max(by_map, key=lambda name: by_map[name]["validation"])
     return {"map": best, **by_map[best], "maps": by_map}

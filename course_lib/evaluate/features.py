@@ -18,6 +18,7 @@ from course_lib.evaluate.measures import check_labels
 from course_lib.threads import well_threaded
 
 PIXELS = 32  # raw pixels of larger pictures are averaged down to this
+LARGEST_MAP = 2**25  # numbers, 134 MB: a network keeps about four such maps at once
 
 
 def embed(model: nn.Module, images: ImageSet | Tensor, batch_size: int = 512, device: str | torch.device = "auto",
@@ -35,19 +36,30 @@ def embed(model: nn.Module, images: ImageSet | Tensor, batch_size: int = 512, de
     with evaluating(model, pick_device(str(device))) as where, well_threaded(where) as pace:
         # of a method, also of one that a reader wrote as a plain module
         own: Callable | None = getattr(model, "embed", None) if hasattr(model, "backbone") else None
-        parts = []
-        for part in pace.over(_batches(images, which, _fitting(images, batch_size), bar)):
-            part = part.to(where)
-            parts.append((own(part) if own else model(standardize(part))).float().cpu())
+        run = own or (lambda part: model(standardize(part)))
+        size = min(batch_size, _most(model, run, images[:1].to(where)))
+        parts = [run(part.to(where)).float().cpu() for part in pace.over(_batches(images, which, size, bar))]
     if parts[0].ndim != 2:
         raise ValueError(f"the model gives {tuple(parts[0].shape)} for {len(parts[0])} images; expected "
                          "one vector per image, (B, D). Pool the map, for example with x.mean((2, 3)).")
     return torch.cat(parts)
 
 
-def _fitting(images: Tensor, most: int = 512) -> int:
-    """Images of a batch: `most`, and fewer of more than 64 pixels, whose feature maps take much memory."""
-    return min(most, max(8, 2**21 // (images.shape[-2] * images.shape[-1])))
+def _most(model: nn.Module, run: Callable[[Tensor], Tensor], image: Tensor) -> int:
+    """Images of a batch such that no layer of the model gives more than LARGEST_MAP numbers for it, found on one."""
+    widest = image.numel()
+
+    def look(module: nn.Module, inputs: tuple, output: object) -> None:
+        nonlocal widest
+        widest = max(widest, output.numel() if isinstance(output, Tensor) else 0)
+
+    hooks = [module.register_forward_hook(look) for module in model.modules()]
+    try:
+        run(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(1, LARGEST_MAP // widest)
 
 
 def _batches(images: Tensor, which: Tensor | None, size: int, bar: str) -> Iterator[Tensor]:
@@ -77,7 +89,8 @@ def accuracy(classifier: nn.Module, images: ImageSet, device: str | torch.device
     """Share of labelled images that a classifier of normalised images gets right, in evaluation mode."""
     labels = check_labels(images.labels, len(images))
     with evaluating(classifier, pick_device(str(device))) as where:
-        size = _fitting(images.images, batch_size)
+        one = images.images[:1].to(where)
+        size = min(batch_size, _most(classifier, lambda part: classifier(standardize(part)), one))
         right = sum(int((classifier(standardize(x.to(where))).argmax(dim=1).cpu() == y).sum())
                     for x, y in zip(images.images.split(size), labels.split(size)))
     return right / len(images)
@@ -108,7 +121,7 @@ def raw_pixels(images: ImageSet | Tensor, which: Tensor | None = None, bar: str 
     images = images if isinstance(images, Tensor) else images.images
     sides = min(images.shape[2], PIXELS), min(images.shape[3], PIXELS)
     found = torch.empty(len(images) if which is None else len(which), images.shape[1] * sides[0] * sides[1])
-    size = _fitting(images)
+    size = max(1, min(512, LARGEST_MAP // images[:1].numel()))
     for rows, part in zip(found.split(size), _batches(images, which, size, bar)):
         part = to_float(part)
         rows.copy_((part if sides == tuple(part.shape[2:]) else F.adaptive_avg_pool2d(part, sides)).flatten(1))

@@ -20,8 +20,8 @@ def retrieval(distances: Tensor, labels: Tensor, ks: tuple[int, ...] = (1, 2, 4,
 
     "recall@k": the share of queries with an image of their class among the k nearest. "map@r": R is the number of
     other images of the query's class; the precision at each rank up to R that holds one, added up, over R (Musgrave
-    et al., arXiv 2003.08505). Queries that are alone in their class are left out; ValueError if all are, for NaN, or a
-    k that is not from 1 to N - 1.
+    et al., arXiv 2003.08505). Of equal distances the image that comes first is the nearer. Queries that are alone in
+    their class are left out; ValueError if all are, for NaN, or a k that is not from 1 to N - 1.
     """
     n = len(distances)
     labels = check_labels(labels, n).to(distances.device)
@@ -31,11 +31,13 @@ def retrieval(distances: Tensor, labels: Tensor, ks: tuple[int, ...] = (1, 2, 4,
         raise ValueError(f"ks is {ks}; expected ranks from 1 to {n - 1}, one less than the images")
     if bool(distances.isnan().any()):
         raise ValueError("a distance is NaN, so that nothing can be ranked")
-    others = labels.bincount()[labels] - 1  # R of each query, (N,)
+    _, labels, counts = labels.unique(return_inverse=True, return_counts=True)  # names of classes may be any numbers
+    others = counts[labels] - 1  # R of each query, (N,)
     if not bool(others.any()):
         raise ValueError("no two images have one label, so that nothing can be found")
     most = max(*ks, int(others.max()))
-    order = distances.clone().fill_diagonal_(torch.inf).argsort(dim=1, stable=True)[:, :most]
+    order = distances.argsort(dim=1, stable=True)
+    order = order[order != torch.arange(n, device=order.device)[:, None]].view(n, n - 1)[:, :most]
     hits = (labels[order] == labels[:, None])[others > 0].double()  # (Q, most)
     within = others[others > 0, None]
     ranks = torch.arange(1, most + 1, device=hits.device)

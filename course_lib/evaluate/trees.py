@@ -14,9 +14,11 @@ def hyperbolicity(distances: Tensor, base: int = 0) -> tuple[float, float]:
     """Gromov's delta of distances (N, N), and 2 delta over the diameter: 0 for a tree, up to 1.
 
     With (x.y) = (d(x, b) + d(y, b) - d(x, y)) / 2 for a base point b: the most by which min((x.z), (z.y)) exceeds
-    (x.y). Of another base point delta differs by at most a factor of 2.
+    (x.y). Of another base point delta differs by at most a factor of 2. ValueError if no two points are apart.
     """
     d = distances.double()
+    if not d.numel() or float(d.max()) <= 0:
+        raise ValueError("no two points are apart; expected distances (N, N) with one above 0")
     products = (d[base][:, None] + d[base][None] - d) / 2  # (N, N)
     best = torch.stack([torch.minimum(row[:, None], products).amax(0) for row in products])  # (N, N), over all z
     delta = float((best - products).max())
@@ -24,15 +26,25 @@ def hyperbolicity(distances: Tensor, base: int = 0) -> tuple[float, float]:
 
 
 def distortion(embedded: Tensor, true: Tensor) -> float:
-    """The mean of |embedded / true - 1| over pairs of points, (N, N) each; `embedded` is scaled as suits it best."""
+    """The mean of |embedded / true - 1| over pairs of points, (N, N) each; `embedded` is scaled as suits it best.
+
+    ValueError for a single point, or if two are at one place of the tree.
+    """
     pairs = torch.triu_indices(len(true), len(true), 1)
+    if not pairs.numel() or bool((true[pairs[0], pairs[1]] <= 0).any()):
+        raise ValueError("an error is a share of a distance: expected two points or more, and no true distance of 0")
     ratio = (embedded / true)[pairs[0], pairs[1]].double()
     return float((ratio * ratio.mean() / ratio.square().mean() - 1).abs().mean())
 
 
 def tree_distances(parents: list[int]) -> Tensor:
-    """Edges between any two nodes, (N, N); parents[i] is below i, and -1 for the root, which is node 0."""
+    """Edges between any two nodes, (N, N); parents[i] is below i, and -1 for the root, which is node 0.
+
+    ValueError for other parents.
+    """
     n = len(parents)
+    if any(not 0 <= parent < node for node, parent in enumerate(parents[1:], 1)) or parents[:1] != [-1]:
+        raise ValueError(f"parents are {parents}; expected -1, then for each node the number of one before it")
     d = torch.zeros(n, n)
     for node in range(1, n):
         d[node, :node] = d[:node, node] = d[parents[node], :node] + 1

@@ -11,6 +11,8 @@ off there, so its distances differ in the fourth digit; geoopt's do not.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -82,3 +84,15 @@ def midpoint(x: Tensor, c: float = 1.0) -> Tensor:
     weight = 1 / (1 - c * klein.square().sum(-1, keepdim=True)).clamp_min(1e-15).sqrt()
     mean = (weight * klein).sum(0) / weight.sum(0)
     return mean / (1 + (1 - c * mean.square().sum(-1, keepdim=True)).sqrt())
+
+
+def curvature_of(dim: int) -> float:
+    """c of the ball in `dim` dimensions that has a disc's volume, pi (by a ruler); c = 1 in two, ValueError below one.
+
+    hyptorch's `auto_select_c`: with c = 1, a ball of many dimensions has next to no volume.
+    """
+    if dim < 1:
+        raise ValueError(f"dim is {dim}; expected 1 or more")
+    # a ball of radius R has the volume pi^(dim/2) R^dim / Gamma(dim/2 + 1)
+    log_radius = (math.lgamma(dim / 2 + 1) + (1 - dim / 2) * math.log(math.pi)) / dim
+    return math.exp(-2 * log_radius)

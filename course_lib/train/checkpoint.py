@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zipfile
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from course_lib.files import atomic
 from course_lib.methods import build_method
 from course_lib.methods.base import Method
 from course_lib.seeds import rng_state, set_rng_state
+from course_lib.train.contents import history_of, load_optimizer
 from course_lib.train.history import History, NonFiniteLoss, non_finite, write_metrics
 
 FORMAT = 1
@@ -30,7 +32,7 @@ BACKBONE_OPTIONS: dict[str, str] = {}  # old name -> new name
 # method -> options of its ViT that were meant where a file says nothing, since `build_method` gave others
 EARLIER_VIT: dict[str, dict[str, Any]] = {name: {"positions": "sincos"} for name in ("dino", "ibot")}
 
-MALFORMED = (RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError)  # by unexpected contents
+MALFORMED = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)  # by odd contents
 
 
 class CheckpointError(RuntimeError):
@@ -165,11 +167,14 @@ class Checkpoint:
             self.late = "schedule" not in state
             self.method.load_state_dict(state["method"])
             self._fit_groups(state["optimizer"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            load_optimizer(self.optimizer, state["optimizer"])
             self.scaler.load_state_dict(state["scaler"])
-            history = History(**{**state["history"], "interrupted": False})
+            history = history_of(state["history"])
             set_rng_state(state["rng"], self.device)
-            return int(state["step"]), int(state["total_steps"]), history
+            step, length = int(state["step"]), int(state["total_steps"])
+            if not 0 <= step <= length:
+                raise ValueError(f"step {step} of {length}")
+            return step, length, history
         except MALFORMED as error:
             raise CheckpointError(
                 f"{self.path} is of a {self.recipe['name']} of another shape, or not whole ({type(error).__name__}): "
@@ -224,7 +229,9 @@ class Checkpoint:
         recipe = state.get("recipe")
         found = {**state, **(recipe if isinstance(recipe, dict) else {})}
         expected = self.recipe if total is None else {**self.recipe, "total_steps": total}
-        if found.get("ranks", 1) * found.get("accumulate", 1) == collectives.world_size() * expected["accumulate"]:
+        blocks = [found.get(key, 1) for key in ("ranks", "accumulate")]
+        if all(isinstance(number, int) for number in blocks) and (
+                math.prod(blocks) == collectives.world_size() * expected["accumulate"]):
             expected = {**expected, "accumulate": found.get("accumulate")}  # the same blocks, on other ranks
         pairs = [(key, found.get(key), value) for key, value in expected.items()
                  if key in found or key not in LATER]
@@ -234,7 +241,7 @@ class Checkpoint:
 def refuse(path: str | Path | None, pairs: list[tuple[str, Any, Any]]) -> None:
     """CheckpointError for the first (name, the run's value, the value now) whose values differ."""
     for key, theirs, ours in pairs:
-        if theirs != ours:
+        if isinstance(theirs, Tensor) or theirs != ours:
             key = "names and labels of the images, by their checksum," if key == "checksum" else key
             raise CheckpointError(f"{path} is of a run with {key} {theirs!r}, this one has {ours!r}; resume with the "
                                   "same settings or choose another out folder")
@@ -272,7 +279,7 @@ def different(theirs: Any, ours: dict) -> list[tuple[str, Any, Any]]:
     # a field of the views, "augment.flip", may be missing in what an earlier version wrote
     keys = [key for key in {**one, **other} if "." not in key or key in one and key in other]
     pairs = [(key, one.get(key, "by default"), other.get(key, "by default")) for key in keys]
-    return [pair for pair in pairs if pair[1] != pair[2]]
+    return [pair for pair in pairs if isinstance(pair[1], Tensor) or pair[1] != pair[2]]
 
 
 def save_small(path: str | Path, method: Method) -> Path:

@@ -119,6 +119,8 @@ ON_PHOTOGRAPHS |= {name: replace(plan, options={**plan.options, "clusters": 10})
 # a step of these is short; more of them, and all images, fit into the same minutes
 ON_PHOTOGRAPHS |= {name: replace(SHAPES[name], steps=steps, images=None)
                    for name, steps in {"npid": 20_000, "pirl": 4000, "amdim": 8000, "yadim": 8000}.items()}
+# the paper's temperatures, 1 and 1: after 1500 steps ACC on validation images is 36 % with them, 25 % with those of shapes
+ON_PHOTOGRAPHS["mice"] = Plan(4500, {}, {"pretext": "moco-v2", "clusters": 10})
 PLANS = {"shapes": SHAPES, "photographs": ON_PHOTOGRAPHS}
 
 

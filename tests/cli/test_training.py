@@ -280,6 +280,26 @@ def test_a_run_of_odd_contents_does_not_go_on(changed, says, run, tmp_path, caps
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name, value", [
+    ("options", "x"), ("options", [3]), ("data", 3), ("epochs", "x"), ("batch_size", 2.5), ("backbone", "vgg"),
+    ("compile", 7), ("seed", "0"), ("method", {})])
+def test_a_run_whose_settings_are_of_other_kinds_does_not_go_on(name, value, half, capsys):
+    """Bug: a traceback, since values of a file were taken as if argparse had read them."""
+    state = torch.load(half / "last.pt", weights_only=True)
+    state["settings"]["run"][name] = value
+    torch.save(state, half / "last.pt")
+    assert course("train", "--resume", "--out", half, "--no-evaluate") == 2
+    assert f"was started with {name} {value!r}, which cannot be" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [0, -1, "nan", "inf"])
+def test_more_epochs_are_more_than_none(number, run, capsys):
+    """Bug: "It is trained for -1 more epochs", and only then that there is nothing to do."""
+    assert course("train", "--resume", "--more-epochs", number, "--out", run) == 2
+    said = capsys.readouterr()
+    assert "expected a number above 0" in said.err and "trained for" not in said.out
+
+
 def test_images_that_have_moved_are_asked_for(tmp_path, capsys):
     (tmp_path / "photos").mkdir()
     for i, picture in enumerate(make_shapes(40, size=16).images):
@@ -392,7 +412,8 @@ def test_views_follow_the_image_size(name):
         assert torch.isfinite(method.train().loss(views)["loss"])
 
 
-@pytest.mark.parametrize("sides, size", [((640, 480), 96), ((70, 64), 64), ((64, 40), 32), ((20, 20), 32)])
+@pytest.mark.parametrize("sides, size", [((640, 480), 96), ((70, 64), 64), ((64, 40), 32), ((32, 32), 32),
+                                         ((20, 20), 32)])
 def test_a_folder_gets_a_size_that_suits_its_pictures(sides, size, tmp_path, capsys):
     for number in range(12):
         Image.effect_noise(sides, 90).convert("RGB").save(tmp_path / f"{number}.jpg")
@@ -400,7 +421,7 @@ def test_a_folder_gets_a_size_that_suits_its_pictures(sides, size, tmp_path, cap
     splits = load(tmp_path, root=tmp_path / "cache")
     assert splits.train.size == size
     said = capsys.readouterr().err
-    assert (f"{sides[0]} x {sides[1]} pixels (median), are made {size} x {size}" in said) is (max(sides) > size)
+    assert (f"{sides[0]} x {sides[1]} pixels (median), are made {size} x {size}" in said) is (sides != (size, size))
 
 
 # ------------------------------------------------------------------------------------------------ sentences

@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from course_lib.data.images import ImageSet
 from course_lib.data.loading import load
 from course_lib.data.shapes import (
     CLASSES,
@@ -15,6 +16,7 @@ from course_lib.data.shapes import (
     STYLES,
     TEXTURES,
     draw_causes,
+    hierarchy,
     make_shapes,
     object_masks,
     render,
@@ -267,6 +269,17 @@ def test_object_masks_of_an_image_set_need_its_factors_only():
     differ = object_masks(made.factors) != object_masks(drawn)
     assert differ.float().mean() < 1e-3, "rounding may move a pixel on the very edge"
     assert torch.equal(object_masks(made.select([5]).factors), object_masks(made.factors)[5:6])
+
+
+def test_masks_of_an_image_set_have_its_size_and_photographs_have_none():
+    """Bug: of pictures of 64 pixels the masks had 32, unless the size was said twice; a photograph gave a KeyError."""
+    large = make_shapes(3, seed=4, size=64)
+    assert torch.equal(object_masks(large), object_masks(large.factors, 64))
+    assert object_masks(make_shapes(3, size=48)).shape == (3, 48, 48)
+    photographs = ImageSet(large.images, name="photographs")
+    for asked in (object_masks, hierarchy):
+        with pytest.raises(ValueError, match="of photographs: 3 images .* nobody knows background, .*make_shapes"):
+            asked(photographs)
 
 
 def test_upright_objects_are_those_of_the_same_draw_and_not_turned():

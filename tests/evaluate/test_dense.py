@@ -150,3 +150,17 @@ def test_segmentation_from_a_map_that_knows_the_object(shapes):
     found = segment(knows, shapes.images[:5], masks[:5], shapes.images[5:])
     assert found.dtype == torch.bool and mean_iou(found, masks[5:]) == 1
     assert 0.4 < mean_iou(segment(to_float, shapes.images[:5], masks[:5], shapes.images[5:]), masks[5:]) < 0.95
+
+
+def test_masks_that_do_not_fit_get_a_sentence(shapes):
+    """Bugs: one mask was compared with all pictures; the errors named torch's and scikit-learn's functions."""
+    masks, few = object_masks(shapes), shapes.images[:3]
+    with pytest.raises(ValueError, match=r"guess has shape \(3, 32, 32\), truth \(32, 32\)"):
+        mean_iou(masks[:3], masks[0])
+    with pytest.raises(ValueError, match="no pixel is of one of the 2 classes"):
+        mean_iou(masks[:0], masks[:0])
+    with pytest.raises(ValueError, match=r"few_masks have shape \(2, 32, 32\); expected \(3, 32, 32\)"):
+        segment(to_float, few, masks[:2], few)
+    for nothing in (masks[:3] & False, masks[:3] | True):
+        with pytest.raises(ValueError, match="expected pixels of both"):
+            segment(to_float, few, nothing, few)

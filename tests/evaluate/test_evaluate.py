@@ -363,6 +363,41 @@ def test_linear_probe_refuses_test_as_validation():
         E.linear_probe(train, train, test)
 
 
+def test_a_single_picture_may_be_in_both_by_chance():
+    """Bug: one test picture, black as another in train, ended the evaluation after training."""
+    train, validation, test = clouds(100), clouds(50, seed=1), clouds(50, seed=2)
+    assert E.linear_probe(train, validation, (train[0][:1], train[1][:1])).accuracy in (0.0, 1.0)
+    assert E.linear_probe(train, (test[0][:1], test[1][:1]), (test[0][:1].clone(), test[1][:1])).train_size == 100
+    with pytest.raises(ValueError, match="train and test are the same images"):
+        E.linear_probe(train, validation, (train[0][:2], train[1][:2]))
+
+
+def test_batches_are_small_where_a_layer_makes_much_of_an_image(monkeypatch):
+    """Bug: a ResNet of 64-pixel images took 2.6 GB, and images of 2048 pixels 3.5 GB."""
+    from course_lib.evaluate import features
+
+    class Wide(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.seen = nn.Conv2d(3, 8, 1), []
+
+        def forward(self, x):
+            self.seen.append(len(x))
+            return self.conv(x).mean((2, 3))
+
+    images, model = image_set(10, "test", 0), Wide()
+    whole = E.embed(model, images)
+    assert model.seen == [1, 10]  # one to look at, then all at once
+    monkeypatch.setattr(features, "LARGEST_MAP", 4 * 8 * 8 * 8 + 1)
+    model.seen = []
+    assert torch.allclose(E.embed(model, images), whole, atol=1e-6) and model.seen == [1, 4, 4, 2]
+    monkeypatch.setattr(features, "LARGEST_MAP", 1)
+    assert torch.allclose(E.embed(model, images), whole, atol=1e-6) and torch.equal(
+        E.raw_pixels(images), images.images.flatten(1) / 255)
+    classifier = nn.Sequential(model, nn.Linear(8, 3))
+    assert not classifier[0]._forward_hooks and 0 <= features.accuracy(classifier, images) <= 1
+
+
 def test_linear_probe_takes_halves_of_one_tensor_and_collapsed_features():
     x, y = clouds(300)
     E.linear_probe((x[:100], y[:100]), (x[100:200], y[100:200]), (x[200:], y[200:]))  # views of one storage

@@ -13,22 +13,37 @@ from course_lib.evaluate.trees import distortion, embed_tree, hyperbolicity, tre
 from helpers.draws import randn
 
 
-def test_recall_and_map_equal_their_definition():
-    z, labels = randn(12, 3), torch.tensor([0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 0, 1])  # 3 is alone in its class
-    d = torch.cdist(z, z)
-    recall, precision = {1: [], 2: [], 4: []}, []
-    for query in range(12):
-        order = sorted((j for j in range(12) if j != query), key=lambda j: float(d[query, j]))
+def naive(d, labels, ks):
+    """Recall@k and MAP@R, query by query; how many queries are not alone in their class."""
+    recall, precision = {k: [] for k in ks}, []
+    for query in range(len(d)):
+        order = sorted((j for j in range(len(d)) if j != query), key=lambda j: float(d[query, j]))
         hits = [bool(labels[j] == labels[query]) for j in order]
         if not (many := sum(hits)):
             continue
         for k in recall:
             recall[k].append(any(hits[:k]))
         precision.append(sum(sum(hits[:r + 1]) / (r + 1) for r in range(many) if hits[r]) / many)
-    got = retrieval(d, labels, (1, 2, 4))
-    assert len(precision) == 11 and got["map@r"] == pytest.approx(sum(precision) / 11)
-    for k, values in recall.items():
-        assert got[f"recall@{k}"] == pytest.approx(sum(values) / 11)
+    count = len(precision)
+    return {**{f"recall@{k}": sum(v) / count for k, v in recall.items()}, "map@r": sum(precision) / count}, count
+
+
+def test_recall_and_map_equal_their_definition():
+    z, labels = randn(12, 3), torch.tensor([0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 0, 1])  # 3 is alone in its class
+    d = torch.cdist(z, z)
+    wanted, count = naive(d, labels, (1, 2, 4))
+    assert count == 11 and retrieval(d, labels, (1, 2, 4)) == pytest.approx(wanted)
+
+
+def test_distances_may_be_equal_whole_or_infinite_and_classes_any_numbers():
+    """Bugs: whole numbers had no infinity for the diagonal; where others were infinite, an image found itself; a label
+    of 10^15 asked for as much memory."""
+    apart = torch.full((5, 5), torch.inf)
+    apart[3, 4] = apart[4, 3] = 1.0
+    for d, labels in ((tree_distances([-1, 0, 0, 1, 1, 2, 2]).long(), torch.tensor([0, 1, 1, 0, 0, 1, 1])),
+                      (torch.zeros(6, 6), torch.tensor([10**15, 2, 10**15, 2, 2, 7])),
+                      (apart, torch.tensor([1, 0, 1, 0, 1])), (-randn(6, 6), torch.tensor([0, 0, 1, 1, 0, 1]))):
+        assert retrieval(d, labels, (1, 2, 4)) == pytest.approx(naive(d, labels, (1, 2, 4))[0])
 
 
 def test_retrieval_of_perfect_distances_is_1_and_bad_input_is_told():
@@ -65,3 +80,15 @@ def test_a_tree_in_the_disc_is_less_than_half_as_distorted_as_in_the_plane():
     _, curved = embed_tree(true, 1.0, flat)
     _, longer = embed_tree(true, 0.0, flat)
     assert distortion(curved, true) < 0.5 * min(distortion(d, true), distortion(longer, true))
+
+
+@pytest.mark.parametrize("asked, says", [
+    (lambda: tree_distances([-1, 2, 0]), r"parents are \[-1, 2, 0\]; expected -1, then for each node"),
+    (lambda: tree_distances([0, 0]), "expected -1, then"),
+    (lambda: hyperbolicity(torch.zeros(4, 4)), "no two points are apart"),
+    (lambda: distortion(torch.zeros(1, 1), torch.zeros(1, 1)), "two points or more"),
+    (lambda: distortion(torch.ones(2, 2), torch.zeros(2, 2)), "no true distance of 0")])
+def test_what_is_no_tree_gets_a_sentence(asked, says):
+    """Bugs: NaN, a division by zero, and the distances of another tree."""
+    with pytest.raises(ValueError, match=says):
+        asked()

@@ -47,6 +47,28 @@ def test_the_ball_keeps_its_laws(c):
     torch.testing.assert_close(ball.distance(two, x[0], c), ball.distance(two, y[0], c))
 
 
+@pytest.mark.parametrize("c", [1.0, 0.1])
+def test_the_midpoint_of_several_points_is_the_mean_by_lorentz_factors(c):
+    x = points(5, 3, c=c)
+    klein = [[2 * v / (1 + c * sum(w * w for w in row)) for v in row] for row in x.tolist()]
+    factors = [1 / math.sqrt(1 - c * sum(v * v for v in row)) for row in klein]
+    mean = [sum(f * row[i] for f, row in zip(factors, klein)) / sum(factors) for i in range(3)]
+    wanted = [v / (1 + math.sqrt(1 - c * sum(w * w for w in mean))) for v in mean]
+    assert ball.midpoint(x, c).tolist() == pytest.approx(wanted)
+
+
+def test_the_curvature_of_a_ball_with_a_disc_s_volume():
+    assert ball.curvature_of(2) == pytest.approx(1)
+    assert ball.curvature_of(1) == pytest.approx((2 / math.pi) ** 2)  # a line as long as pi
+    assert ball.curvature_of(3) == pytest.approx((4 / 3) ** (2 / 3))
+    for dim in (16, 128, 5000):
+        radius = ball.curvature_of(dim) ** -0.5
+        volume = dim / 2 * math.log(math.pi) + dim * math.log(radius) - math.lgamma(dim / 2 + 1)
+        assert volume == pytest.approx(math.log(math.pi), rel=1e-6)
+    with pytest.raises(ValueError, match="dim is 0"):
+        ball.curvature_of(0)
+
+
 def test_distances_at_the_edge_and_of_a_point_to_itself_have_gradients():
     x = torch.tensor([[0.999999, 0.0], [0.1, 0.2]], dtype=torch.float64, requires_grad=True)
     far = ball.distance(x, torch.stack([-x.detach()[0], x.detach()[1]]))
@@ -114,6 +136,16 @@ def test_levels_are_nested_and_as_many_as_asked():
         assert len(torch.unique(labels[:, [fine, coarse]], dim=0)) == len(labels[:, fine].unique())
 
 
+def test_levels_are_as_many_as_asked_where_heights_are_equal():
+    """Bug: of images that are alike all joins have one height, and all were cut or none: one cluster, not four."""
+    labels = ward_levels(torch.tensor([0.0, 1.0]).repeat_interleave(6)[:, None], (4, 2))
+    assert [len(labels[:, i].unique()) for i in range(2)] == [4, 2]
+    assert torch.equal(labels[:, 1] == labels[0, 1], torch.arange(12) < 6)
+    assert len(ward_levels(randn(3, 2), (9, 2))[:, 0].unique()) == 3, "each image is its own cluster"
+    with pytest.raises(ValueError, match="a tree joins clusters of images, and there are 1"):
+        build(standardized=True).tree(images(1).images)
+
+
 def test_what_a_tree_of_many_images_costs_is_told(monkeypatch):
     """Bug: of 50000 images the process was killed, without a word."""
     def refuse(*_):
@@ -179,7 +211,7 @@ def test_inner_products_are_in_float32_and_points_of_doubles_stay_doubles():
 @pytest.mark.parametrize("options, what", [
     ({"clusters": (4, 8)}, "clusters is"), ({"clusters": ()}, "clusters is"), ({"curvature": 0.0}, "curvature is 0"),
     ({"similarity": "cosine"}, "similarity is 'cosine'"), ({"every": 0}, "every is 0"),
-    ({"omega": 1.5}, "omega is 1.5")])
+    ({"omega": 1.5}, "omega is 1.5"), ({"radius": 0.0}, "radius is 0")])
 def test_bad_settings_get_a_sentence(options, what):
     with pytest.raises(ValueError, match=what):
         build(**options)

@@ -70,8 +70,7 @@ def naive_loss(x, g, keys, first, second, threshold, gamma):
             y.append([sum(s * row[d] for s, row in zip(shares, unit)) for d in range(len(unit[0]))])
         pairs = [(i, j) for i in range(SIDE**2) for j in range(SIDE**2)
                  if naive_distance(first[n], second[n], i, j) < threshold]
-        if pairs:
-            total += sum(cosine(y[i], keys[n][j]) for i, j in pairs) / len(pairs)
+        total += sum(cosine(y[i], keys[n][j]) for i, j in pairs) / (len(pairs) + 1e-6)
     return -2 * total / len(x)
 
 
@@ -87,7 +86,7 @@ def test_the_loss_equals_its_definition(threshold, gamma):
     rows = [m.flatten(2).mT.tolist() for m in (x1, g1, k1, x2, g2, k2)]
     want = (naive_loss(rows[0], rows[1], rows[5], FIRST.tolist(), SECOND.tolist(), threshold, gamma)
             + naive_loss(rows[3], rows[4], rows[2], SECOND.tolist(), FIRST.tolist(), threshold, gamma))
-    assert float(parts["loss"]) == pytest.approx(want, rel=1e-5)  # 1e-6 in the count of pairs
+    assert float(parts["loss"]) == pytest.approx(want, rel=1e-12)
 
 
 def test_gradients_flow_through_the_online_maps_only():
@@ -142,7 +141,7 @@ def test_a_step_of_the_method_moves_the_target_after_the_update():
 
 
 @pytest.mark.parametrize("options, what", [({"stage": 5}, "stage is 5"), ({"threshold": 0}, "threshold is 0"),
-                                           ({"gamma": -1.0}, "gamma is -1"),
+                                           ({"gamma": -1.0}, "gamma is -1"), ({"momentum": 2.0}, "momentum is 2.0"),
                                            ({"augment": {"turn": 30.0}}, "got turn 30.0, shift 0.0"),
                                            ({"other": {"zoom": [0.5, 1.0]}}, "PixPro has to know where the places")])
 def test_bad_settings_get_a_sentence(options, what):

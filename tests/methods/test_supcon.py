@@ -109,6 +109,11 @@ def test_what_cannot_be_is_a_sentence():
         supcon_loss(randn(1, 1, 4))
     with pytest.raises(ValueError, match="temperature is 0"):
         build(temperature=0)
+    with pytest.raises(ValueError, match=r"z has shape \(6, 4\); expected \(N, views, D\)"):
+        supcon_loss(randn(6, 4))
+    for wrong in (LABELS, same_class(LABELS[:5])):
+        with pytest.raises(ValueError, match=r"positives have shape .*expected \(6, 6\), such as same_class"):
+            supcon_loss(randn(6, 2, 4), wrong)
 
 
 def test_a_step_is_the_loss_of_both_views_and_the_labels():

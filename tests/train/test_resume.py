@@ -261,6 +261,55 @@ def test_resuming_another_run_is_refused(tmp_path, change, says):
         fit(method(), pictures, out=tmp_path, resume=True, **{**SMALL, "steps": 2, **change})
 
 
+def put(state, path, value):
+    """A copy of nested dicts and lists with another value at the path."""
+    if not path:
+        return value
+    inner = state[path[0]]
+    if isinstance(state, dict):
+        return {**state, path[0]: put(inner, path[1:], value)}
+    return type(state)([*state[:path[0]], put(inner, path[1:], value), *state[path[0] + 1:]])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd", "lars"])
+def test_an_optimizer_s_memory_of_another_shape_is_refused(tmp_path, optimizer):
+    """Bug: the fused step wrote beyond a small tensor, and Python died of it."""
+    settings = dict(steps=3, log_every=1, out=tmp_path, optimizer=optimizer, **SMALL)
+    fit(vicreg(), images(), watch=Stop(1), **settings)
+    good = torch.load(tmp_path / "last.pt", weights_only=True)
+    for name in good["optimizer"]["state"][0]:
+        for odd in (torch.zeros(2), None):
+            torch.save(put(good, ("optimizer", "state", 0, name), odd), tmp_path / "last.pt")
+            with pytest.raises(CheckpointError, match="not whole"):
+                fit(vicreg(), images(), resume=True, **settings)
+    torch.save(put(good, ("optimizer", "state", 0), {"x": 1.0}), tmp_path / "last.pt")
+    with pytest.raises(CheckpointError, match="not whole"):
+        fit(vicreg(), images(), resume=True, **settings)
+    torch.save(good, tmp_path / "last.pt")
+    assert fit(vicreg(), images(), resume=True, **settings).steps == 3
+
+
+@pytest.mark.parametrize("path, value", [
+    (("history", "curves"), [1]), (("history", "curves", "loss"), ["x"]), (("history", "curves", "loss"), []),
+    (("history", "seconds"), "x"), (("history", "steps"), None), (("history", "std"), 3), (("history", "new"), 1),
+    (("optimizer", "param_groups", 0, "betas"), "xy"), (("optimizer", "param_groups", 0, "eps"), []),
+    (("rng", "numpy", 2), 10**6), (("rng", "python", 1), [10**30] * 625), (("step",), -1), (("step",), 9),
+    (("ranks",), "x"), (("ranks",), None), (("recipe", "lr"), torch.zeros(2)), (("recipe", "accumulate"), [])])
+def test_odd_contents_are_refused_before_the_first_step(tmp_path, path, value):
+    """Bug: an AttributeError or a TypeError in the middle of the loop."""
+    settings = dict(steps=3, log_every=1, out=tmp_path, **SMALL)
+    fit(vicreg(), images(), watch=Stop(1), **settings)
+    good = torch.load(tmp_path / "last.pt", weights_only=True)
+    if path == ("history", "new"):
+        good["history"]["new"] = 0
+    torch.save(put(good, path, value), tmp_path / "last.pt")
+    if path == ("ranks",):  # of no weight where the parts of a batch are the same
+        assert fit(vicreg(), images(), resume=True, **settings).steps == 3
+        return
+    with pytest.raises(CheckpointError):
+        fit(vicreg(), images(), resume=True, **settings)
+
+
 def test_a_missing_checkpoint_is_said_or_a_start(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
         checkpoint.load(tmp_path / "last.pt")

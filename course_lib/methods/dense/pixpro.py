@@ -12,7 +12,8 @@ resemble it, and so what one place learns is propagated to those like it,
 
     L = -2 mean over images of  sum_ij A_ij cos(y_i, x'_j) / sum_ij A_ij      with view 1 as y, 2 as x', and reversed
 
-so the minimum is -4. x' is the map of the moving average of encoder and projector; there is no predictor.
+so the minimum is -4. x' is the map of the moving average of encoder and projector; there is no predictor. (The official
+code moves the average before each step's keys, here it follows each update: the keys are the same.)
 
 What other implementations get wrong: a softmax in the propagation; the distance over the image's size in place of the
 larger cell's diagonal; a mirrored view whose corners are not (x1 and x2 change places, and the width of a cell is
@@ -66,7 +67,7 @@ def propagate(maps: Tensor, values: Tensor, gamma: float = 2.0) -> Tensor:
 def consistency(y: Tensor, keys: Tensor, positive: Tensor) -> Tensor:
     """Maps (B, D, h, w) of two views, positive (B, L, L) bool -> the mean over images of their pairs' mean cosine."""
     cosines = F.normalize(y.flatten(2), dim=1).mT @ F.normalize(keys.detach().flatten(2), dim=1)  # (B, L, L)
-    pairs = positive.sum((1, 2))
+    pairs = positive.sum((1, 2)).to(cosines)
     return ((cosines * positive).sum((1, 2)) / (pairs + 1e-6)).mean()
 
 

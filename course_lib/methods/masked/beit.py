@@ -66,7 +66,8 @@ class BEiT(ReconstructionMethod):
     tokenizer: "kmeans" (learned from the images before the first step), or a trained one with as many words on the
     same images (`tokenizers`). codes: words of "kmeans". mask_ratio: share of hidden patches. masks: "block" or
     "random". bias_lr: the position bias's learning rate over that of the rest. It starts at zero and moves by small
-    steps: in short runs a quick one is what makes places known (1 in the paper).
+    steps: in short runs a quick one is what makes places known (1 in the paper). betas of the recipe: the paper's and
+    its code's, 0.9 and 0.999; 0.98 is BEiT v2's (300 epochs).
     """
 
     title = "BEiT"

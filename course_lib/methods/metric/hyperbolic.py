@@ -13,7 +13,8 @@ What the released code does, and this does not: its similarity is the inner prod
 negative one has no logarithm (NaN), and not their distance; levels above the first are compared with the *first*
 level's labels (`labels[:, i]` against `targets`); of three levels the third has the first's number of clusters; all
 embeddings are scaled to length 1 before they enter the ball, and so lie at one radius, tanh 1, though the radius is
-where a tree has its depth. (`lr_mult` 0 stands beside its backbone's weights, but torch's Adam does not read it: they
+where a tree has its depth; on their way back, gradients are multiplied by (1 - c |x|^2)^2 / 4, as on the ball, before
+they reach plain Adam. (`lr_mult` 0 stands beside its backbone's weights, but torch's Adam does not read it: they
 learn, too.) Here s = exp(-d), with which the left ratio is d_jl - d_jk; the mean over triples, not the sum, so that
 the rate need not follow the batch size; points have radii of their own. `similarity="product"` and `radius` bring two
 of them back. Official code: JiexiYan/UnHyperML.
@@ -42,14 +43,18 @@ from course_lib.precision import at_least_float32, check_positive, in_float32
 def ward_levels(features: Tensor, sizes: tuple[int, ...]) -> Tensor:
     """Features (N, D) -> int64 (N, levels): clusters of Ward's linkage, cut so that level i has sizes[i] of them.
 
-    It keeps all distances, twice: 8 N^2 bytes. A warning where that is more than 8 GB.
+    Of fewer images than sizes[i], each is its own cluster. It keeps all distances, twice: 8 N^2 bytes. A warning where
+    that is more than 8 GB; ValueError for fewer than two images.
     """
     from scipy.cluster.hierarchy import fcluster, linkage
 
+    if len(features) < 2:
+        raise ValueError(f"a tree joins clusters of images, and there are {len(features)}: give two or more")
     if (memory := 8e-9 * len(features) ** 2) > 8:
         warnings.warn(f"Ward's linkage of {len(features)} images takes about {memory:.0f} GB of memory; if there is "
                       "less, give fewer images", stacklevel=2)
     tree = linkage(features.double().cpu().numpy(), "ward")
+    tree[:, 2] = range(1, len(tree) + 1)  # cut by the order of the joins: of equal heights all or none would be cut
     return torch.stack([torch.from_numpy(fcluster(tree, size, "maxclust")).long() - 1 for size in sizes], 1)
 
 
@@ -146,7 +151,7 @@ class Hyperbolic(Method):
                  weight: float = 0.1, similarity: str = "distance", radius: float | None = None, every: int = 1,
                  standardized: bool = False, augment: Augment | None = None):
         super().__init__()
-        for name, value in (("curvature", curvature), ("every", every)):
+        for name, value in (("curvature", curvature), ("every", every), ("radius", 1 if radius is None else radius)):
             check_positive(name, value)
         if not 0 < omega <= 1:
             raise ValueError(f"omega is {omega}; expected a number above 0 and up to 1: above 1, the goal would be for "
@@ -175,7 +180,7 @@ class Hyperbolic(Method):
     def tree(self, images: Tensor) -> Tensor:
         """Images -> (N, M) int64, each one's cluster at every level, by the features as they are now."""
         z = through(self, self.embed, images)
-        if self.standardized:
+        if self.standardized and len(z) > 1:  # of a single one, ward_levels says what is missing
             z = (z - z.mean(0)) / z.std(0).clamp(min=1e-6)
         return ward_levels(z, self.clusters)
 

@@ -46,11 +46,17 @@ def supcon_loss(z: Tensor, positives: Tensor | None = None, temperature: float =
 
     positives: (N, N), which images (columns) are an image's positives, such as `same_class(labels)`; None: only itself.
     first_only: only first views are anchors, as in the official mode "one". unit_length=False takes z as it is. Over
-    several ranks z is gathered, and positives are those of the global batch. ValueError for a single view.
+    several ranks z is gathered, and positives are those of the global batch. ValueError for a single view, or where
+    shapes do not fit.
     """
     check_positive("temperature", temperature)
+    if z.ndim != 3:
+        raise ValueError(f"z has shape {tuple(z.shape)}; expected (N, views, D): torch.stack([first, second], 1)")
     z = gather(z)
     n, views = z.shape[:2]
+    if positives is not None and positives.shape != (n, n):
+        raise ValueError(f"positives have shape {tuple(positives.shape)}; expected {(n, n)}, such as "
+                         "same_class(labels) of the global batch")
     rows = check_several(z.transpose(0, 1).flatten(0, 1), "a contrastive loss")  # (V * N, D), view 1 above view 2
     rows = normalize(rows) if unit_length else rows
     anchors = rows[:n] if first_only else rows  # (A, D)
