@@ -35,13 +35,30 @@ def text_table(rows: Rows, align: str = "<", markdown: bool = False) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]])
 
 
-def html_table(rows: Rows, head: bool = False, edges: Sequence[str] = ()) -> str:
-    """Rows as a left-aligned HTML table; head: the first row is a heading; edges: a colour "r,g,b" next to each row."""
+# Sorts a table by the heading that is clicked: numbers by size, the largest first, words by the alphabet, "-" last; a
+# second click turns the order round. An attribute of the heading's row: no script has to run in the page.
+SORT = (
+    "const head=event.target.closest('th'),table=this.closest('table'),turn=head.dataset.turn==='1'?-1:1;"
+    "const value=row=>{const text=row.cells[head.cellIndex].innerText.trim(),number=parseFloat(text);"
+    "return text===''||text==='-'?null:isNaN(number)?text:number};"
+    "const order=(a,b)=>{const x=value(a),y=value(b);if(x===null||y===null)return(x===null)-(y===null);"
+    "return turn*(typeof x==='number'&&typeof y==='number'?y-x:String(x).localeCompare(String(y)))};"
+    "[...table.rows].slice(1).sort(order).forEach(row=>row.parentNode.append(row));head.dataset.turn=turn"
+)
+
+
+def html_table(rows: Rows, head: bool = False, edges: Sequence[str] = (), sort: bool = False) -> str:
+    """Rows as a left-aligned HTML table.
+
+    head: the first row is a heading; edges: a colour "r,g,b" next to each row; sort: a click on a heading sorts.
+    """
     lines = []
     for number, row in enumerate(rows):
         kind = "th" if head and number == 0 else "td"
         looks = ["text-align:left"] * len(row)
         if edges:
             looks[0] += f";border-left:6px solid rgb({edges[number]})"
-        lines.append("".join(f"<{kind} style='{look}'>{escape(cell)}</{kind}>" for look, cell in zip(looks, row)))
-    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+        cells = "".join(f"<{kind} style='{look}'>{escape(cell)}</{kind}>" for look, cell in zip(looks, row))
+        sorts = f' style="cursor:pointer" title="click to sort" onclick="{escape(SORT)}"'
+        lines.append(f"<tr{sorts if sort and number == 0 else ''}>{cells}</tr>")
+    return "<table>" + "".join(lines) + "</table>"

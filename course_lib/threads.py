@@ -118,6 +118,10 @@ def why_fewer(raced: dict[int, Raced], number: int) -> str:
     return f"since {most} would get only {raced[most].share:.0%} of the core time that they ask for"
 
 
+# How the sentences about a busy machine begin; lessons/build.py leaves them out of what is committed.
+BUSY, FREE = "Another program seems to keep cores busy", "The cores are free again"
+
+
 class Machine:
     """The result of the last race; one for the process, so that many short calls race, and announce a change, once."""
 
@@ -135,10 +139,9 @@ class Machine:
             found, before = fastest(raced), self.number
             self.number, self.looked = found, self.clock()
             if found < limit and found != before:
-                self.say(f"Another program seems to keep cores busy: computing with {found} of {limit} threads, "
-                         f"{why_fewer(raced, found)}.")
+                self.say(f"{BUSY}: computing with {found} of {limit} threads, {why_fewer(raced, found)}.")
             elif found != before:
-                self.say(f"The cores are free again: computing with all {limit} threads.")
+                self.say(f"{FREE}: computing with all {limit} threads.")
         return self.number
 
 

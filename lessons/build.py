@@ -214,8 +214,9 @@ def execute(notebook, timeout: int = 300) -> float:
 
 
 def clean(notebook) -> None:
-    """Drop what differs between machines and moments: time stamps, widget models, interpreter versions."""
+    """Drop what differs between machines and moments: time stamps, widget models, interpreter versions, busy cores."""
     from course_lib.notebook.cards import without_widget
+    from course_lib.threads import BUSY, FREE
 
     notebook.metadata.clear()
     notebook.metadata.update(json.loads(json.dumps(METADATA)))
@@ -227,6 +228,11 @@ def clean(notebook) -> None:
             continue
         kept = []
         for output in cell.outputs:
+            if output.output_type == "stream":
+                lines = output.text.splitlines(keepends=True)
+                output.text = "".join(line for line in lines if not line.startswith((BUSY, FREE)))
+                if not output.text:
+                    continue
             if "data" in output:
                 # The knobs and quizzes put a static picture or text beside each control: that is what stays.
                 output.data = without_widget(output.data)

@@ -1,10 +1,11 @@
-"""The glossary is in alphabetical order, and each schedule has each lesson once."""
+"""The glossary is in alphabetical order, of words that lessons use; each schedule has each lesson once."""
 from __future__ import annotations
 
 import re
 import unicodedata
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from helpers.lesson_tools import lessons
@@ -22,6 +23,37 @@ def test_the_glossary_has_one_paragraph_for_each_entry_in_alphabetical_order():
     names = [plain(term[1]) for term in terms if term]
     assert names == sorted(names) and len(set(names)) == len(names)
     assert [entry[:60] for entry in entries if re.search(r"\n\*\*[^*\n]+\*\* — ", entry)] == []
+
+
+def entries_of_the_glossary() -> dict[str, str]:
+    """The bold name of each entry -> the rest of it."""
+    entries = (ROOT / "GLOSSARY.md").read_text(encoding="utf-8").strip().split("\n\n")[2:]
+    return {entry[2:].partition("**")[0]: entry[2:].partition("**")[2] for entry in entries}
+
+
+def forms(term: str) -> list[str]:
+    """"Centring and sharpening" -> its two words; "Collapse, dimensional" -> "dimensional collapse"."""
+    words = re.sub(r"\s*\(.*?\)", "", term).lower()
+    first, comma, second = words.partition(", ")
+    turned = [f"{second} {first}"] if comma and "," not in second else []
+    return turned + re.split(r",? and |, ", words)
+
+
+def test_each_term_of_the_glossary_stands_in_a_lesson():
+    texts = [" ".join(c.source for c in nbformat.read(lesson, as_version=4).cells) for lesson in lessons()]
+    said = re.sub(r"[\s*-]+", " ", " ".join(texts).lower())
+    unused = [term for term in entries_of_the_glossary()
+              if not any(form.replace("-", " ") in said for form in forms(term))]
+    assert unused == [], "no lesson uses these words: call the entry what lessons call it, or leave it out"
+
+
+def test_each_bold_word_of_an_entry_has_an_entry_of_its_own():
+    entries = entries_of_the_glossary()
+    known = {form for term in entries for form in [*forms(term), term.lower()]}
+    for term, text in entries.items():
+        for word in re.findall(r"\*\*([^*]+)\*\*", " ".join(text.split())):
+            word = word.lower()
+            assert {word, word.removesuffix("s"), word.removesuffix("es"), f"{word}s"} & known, f"{term}: {word}"
 
 
 @pytest.mark.parametrize("document", ["README.md", "lessons/README.md"])

@@ -109,6 +109,9 @@ def test_every_work_to_implement_or_reproduce_leads_to_file_lesson_stored_run_an
             assert not value or (CHECKOUT / value).is_file(), f"{paper.key}: there is no {value}"
         if has["test"].startswith("tests/golden/"):
             assert has["test"].rpartition("/")[2] in held, f"{paper.key}: no row of golden/table.py holds {has['test']}"
+        else:
+            assert "naive" in (CHECKOUT / has["test"]).read_text(encoding="utf-8"), (
+                f"{paper.key}: {has['test']} has no naive reference, and no golden numbers hold it")
         if paper.method and has["stored"]:
             record = CHECKOUT / has["stored"].replace(".pt", "-s0.json")
             trained = METHODS[json.loads(record.read_text(encoding="utf-8"))["method"]].partition(":")[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable
@@ -48,14 +49,17 @@ def find_lesson(wanted: str | int, folder: Path | None = None) -> Path:
 
 
 def kernel_environment(workspace: Path) -> dict[str, str]:
-    """The environment variables of lessons: where to keep progress, and this course_lib to import."""
+    """The environment variables of lessons: where to keep progress, this course_lib to import, `course` to call."""
     package_root = str(CHECKOUT)
     paths = [package_root] + [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep)
                               if p and p != package_root]
+    # so that `course papers --map`, as lessons have it, is found by a cell or a terminal of JupyterLab
+    commands = sysconfig.get_path("scripts")
+    found = [commands] + [p for p in os.environ.get("PATH", "").split(os.pathsep) if p and p != commands]
     # its labconfig/page_config.json turns off the pop-up about Jupyter news
     configs = [str(PACKAGE / "jupyter"), os.environ.get("JUPYTER_CONFIG_PATH", "")]
     return {**os.environ, **_jupyter_folders(workspace),
-            "COURSE_WORKSPACE": str(workspace), "PYTHONPATH": os.pathsep.join(paths),
+            "COURSE_WORKSPACE": str(workspace), "PYTHONPATH": os.pathsep.join(paths), "PATH": os.pathsep.join(found),
             "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, configs)),
             "JUPYTER_PREFER_ENV_PATH": "1"}   # rather than a python3 kernel in the home folder
 

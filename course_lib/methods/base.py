@@ -13,6 +13,10 @@ from course_lib.data.images import Batch
 from course_lib.models.patches import paint
 from course_lib.optim import Group, parameter_groups
 
+# What a method may need beside images and views; "clusters" also stands for prototypes.
+NEEDS = ("negatives", "queue", "memory bank", "teacher", "predictor", "masks", "tokenizer", "clusters", "labels",
+         "trained network")
+
 
 class Method(nn.Module):
     """A self-supervised method over a backbone: define `views` and `loss`; override the hooks that the paper needs.
@@ -23,6 +27,7 @@ class Method(nn.Module):
 
     title: ClassVar[str] = ""                         # in lessons and tables
     week: ClassVar[int] = 0                           # the lesson that builds it
+    needs: ClassVar[tuple[str, ...]] = ()             # beside images and views; of NEEDS
     recipe: ClassVar[dict[str, Any]] = {}             # defaults of `fit`'s settings
     backbone_options: ClassVar[dict[str, Any]] = {}   # the paper's ViT, where the backbone is a name
     resnet_options: ClassVar[dict[str, Any]] = {}     # the same of a ResNet
@@ -86,6 +91,7 @@ class ReconstructionMethod(Method):
     mask_grid: int | None = None  # the grid of the masks, where it is coarser than that of the patches
     normalized: bool              # targets normalised per patch, or plain pixels
     pixels: ClassVar[bool] = True  # targets are pixels, so that their error means something
+    needs = ("masks",)
 
     def decode(self, images: Tensor, visible: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W), visible (B, g, g) -> predicted images, or their patches (B, L, p*p*3)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -51,6 +52,15 @@ def test_the_readmes_have_the_same_paths():
         assert paths_table(of) in (CHECKOUT / readme).read_text(encoding="utf-8"), (
             f"{readme} differs from `python course.py paths --markdown`")
     assert mermaid(of) in (CHECKOUT / "lessons/README.md").read_text(encoding="utf-8")
+
+
+def test_the_first_lessons_card_has_the_same_paths():
+    card = next(cell for cell in json.loads((CHECKOUT / "lessons/01_orientation.ipynb").read_text())["cells"]
+                if cell["cell_type"] == "markdown")
+    text = " ".join("".join(card["source"]).partition("**Paths through the course.**")[2].split())
+    for name, said in (("weekend", "A weekend:"), ("practitioner", "A practitioner with images of their own:")):
+        listed = text.partition(said)[2].partition(". ")[0]
+        assert re.findall(r"(?<![(/])\b([A-Z]?\d+)\b(?!_)", listed) == ways(graph())[name], name
 
 
 def test_the_command_prints_them(capsys):

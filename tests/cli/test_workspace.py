@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -226,6 +227,14 @@ def test_without_a_home_to_write_to_jupyter_keeps_its_files_in_the_workspace(mon
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "file" / "runtime"))
     found = ws.kernel_environment(tmp_path / "mine")
     assert all(found[name].startswith(str(tmp_path / "mine")) for name in (*folders, "IPYTHONDIR", "MPLCONFIGDIR"))
+
+
+def test_a_cell_or_a_terminal_of_the_lab_finds_the_command(monkeypatch, tmp_path):
+    commands = sysconfig.get_path("scripts")
+    for before in ("/usr/bin", os.pathsep.join(["/usr/bin", commands]), ""):
+        monkeypatch.setenv("PATH", before)
+        found = ws.kernel_environment(tmp_path)["PATH"].split(os.pathsep)
+        assert found[0] == commands and found.count(commands) == 1 and ("/usr/bin" in found) == bool(before)
 
 
 def test_the_workspace_is_not_the_course(course):

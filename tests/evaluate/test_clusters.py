@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -69,6 +71,29 @@ def test_classes_of_clusters():
     assert found.tolist() == [1, 0, 0, 0, -1, -1]
     with pytest.raises(ValueError, match="clusters is 3, but an image is in cluster 3"):
         classes_of_clusters(predicted, true, 3)
+
+
+def naive_accuracy(train, train_labels, test, labels, clusters: int, classes: int) -> float:
+    """Each class picks a cluster of its own, as suits the training images best of all picks; the others go by most."""
+    counts = [[sum(a == c and t == k for a, t in zip(train, train_labels)) for k in range(classes)]
+              for c in range(clusters)]
+    best = max(itertools.permutations(range(clusters), classes),
+               key=lambda pick: sum(counts[c][k] for k, c in enumerate(pick)))
+    stands = {c: counts[c].index(max(counts[c])) for c in range(clusters) if sum(counts[c])}
+    stands |= {c: k for k, c in enumerate(best) if sum(counts[c])}
+    return sum(stands.get(c) == t for c, t in zip(test, labels)) / len(test)
+
+
+@pytest.mark.parametrize("clusters", [3, 5, 6])
+def test_over_clustering_equals_its_definition(clusters):
+    generator = torch.Generator().manual_seed(clusters)
+    for _ in range(5):  # of 101 images: no two matchings of the training images are equally good here
+        labels = torch.randint(3, (2, 101), generator=generator)
+        blur = torch.randint(clusters, (2, 101), generator=generator)
+        found = torch.where(torch.rand(2, 101, generator=generator) < 0.6, labels % clusters, blur)
+        got = matched_scores(found[0], labels[0], found[1], labels[1], clusters)["acc"]
+        wanted = naive_accuracy(*(x.tolist() for pair in zip(found, labels) for x in pair), clusters, 3)
+        assert got == pytest.approx(wanted)
 
 
 def test_matching_on_test_images_flatters():

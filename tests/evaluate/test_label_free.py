@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from course_lib.data.images import Batch
+from course_lib.evaluate import linear_probe
 from course_lib.evaluate.label_free import pretext_accuracy, rank_correlation, rotation_probe
 from course_lib.methods import build_method
 from helpers.tiny import images
@@ -24,14 +25,44 @@ def test_a_direction_can_be_read_and_its_absence_too():
     assert lit.accuracy > 0.95 and plain.accuracy < 0.45 and lit.train_size == 240
 
 
+def test_the_probe_is_asked_about_every_image_in_every_turn():
+    """Beside naive turning, pixel by pixel: the row of an image at the left edge is its column at the bottom."""
+    generator = torch.Generator().manual_seed(0)
+    parts = [torch.rand(n, 1, 5, 5, generator=generator) for n in (12, 8, 6)]
+
+    def turned(image: list[list[float]]) -> list[list[float]]:
+        return [[image[row][4 - column] for row in range(5)] for column in range(5)]
+
+    naive = []
+    for part in parts:
+        rows, turns = [], []
+        for image in part[:, 0].tolist():
+            for turn in range(4):
+                rows.append([value for row in image for value in row])
+                turns.append(turn)
+                image = turned(image)
+        naive.append((torch.tensor(rows), torch.tensor(turns)))
+    got = rotation_probe(lambda images: images.flatten(1), *parts)
+    wanted = linear_probe(*naive)
+    assert got.accuracy == pytest.approx(wanted.accuracy, abs=1 / 24 + 1e-9) and got.train_size == wanted.train_size
+
+
+def naive(a: list[float], b: list[float]) -> float:
+    """Spearman's correlation: the rank of a value counts those below it, and half of those that equal it."""
+    ranks = [[sum(w < v for w in x) + (sum(w == v for w in x) + 1) / 2 for v in x] for x in (a, b)]
+    mean = (len(a) + 1) / 2
+    cov = sum((r - mean) * (s - mean) for r, s in zip(*ranks))
+    spread = [sum((r - mean) ** 2 for r in x) for x in ranks]
+    return cov / (spread[0] * spread[1]) ** 0.5
+
+
 def test_rank_correlation_counts_ranks_only():
     assert rank_correlation([1, 2, 3, 4], [0.1, 0.2, 5.0, 9.0]) == pytest.approx(1)
     assert rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
-    ranks = [(1, 2.5), (2, 1), (3, 4), (4, 2.5)]  # ties share their rank
-    mean = 2.5
-    cov = sum((a - mean) * (b - mean) for a, b in ranks)
-    spread = [sum((r[i] - mean) ** 2 for r in ranks) for i in (0, 1)]
-    assert rank_correlation([1, 2, 3, 4], [5, 0, 9, 5]) == pytest.approx(cov / (spread[0] * spread[1]) ** 0.5)
+    generator = torch.Generator().manual_seed(1)
+    for levels in (3, 100):  # many ties, few
+        a, b = torch.randint(levels, (2, 12), generator=generator).tolist()
+        assert rank_correlation(a, b) == pytest.approx(naive(a, b))
 
 
 @pytest.mark.parametrize("name, key", [("rotation", "accuracy"), ("exemplar", "active")])

@@ -27,6 +27,7 @@ def conv(seed=0):
 
 
 def test_a_step_equals_its_definition():
+    """A naive step: the gradient of cross-entropy by its formula, pixel by pixel, then back into ball and range."""
     net, x, labels = linear(), rand(2, 3, 4, 4), torch.tensor([0, 2])
     centre = (x + 0.02).clamp(0, 1)
     weight = net.head.weight.detach() / 0.25  # of the pixels

@@ -77,6 +77,15 @@ def test_builder_reports_mistakes(tmp_path, capsys):
     assert "path of this machine" in capsys.readouterr().out
 
 
+def test_that_the_author_s_machine_was_busy_is_not_committed(tmp_path):
+    busy = "Another program seems to keep cores busy: computing with 1 of 2 threads, which is 1.4 times as fast now."
+    draft, path = tmp_path / "draft.py", tmp_path / "x.ipynb"
+    draft.write_text(f"# %%\nprint({busy!r})\n# %%\nprint('a\\n' + {busy!r} + '\\nb')")
+    assert builder().main([str(path), "--from", str(draft)]) == 0
+    first, second = nbformat.read(path, as_version=4).cells
+    assert not first.outputs and second.outputs[0].text == "a\nb\n"
+
+
 # ---------------------------------------------------------------- running
 
 

@@ -21,7 +21,7 @@ def generator(seed=0):
 
 # ---------------------------------------------------------------- the tree
 def every_state():
-    """(chance, levels) of all 2^7 states of TREE, in plain Python."""
+    """(chance, levels) of all 2^7 states of TREE, in plain Python: what naive counting needs."""
     for signs in itertools.product((1, -1), repeat=7):
         levels, chance = [signs[:1], signs[1:3], signs[3:]], 0.5
         for parents, children, polarity in zip(levels, levels[1:], TREE):

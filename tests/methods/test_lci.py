@@ -68,6 +68,7 @@ def test_a_warp_moves_pixels_unalike_by_a_sixteenth_of_the_side_at_most():
 
 
 def test_the_loss_is_the_mean_over_images_and_classes():
+    """Beside a naive sum of -log p over views and classes."""
     method, (_, views, classes) = build().eval(), views_of()
     with torch.no_grad():
         parts = method.loss((views, classes))

@@ -56,6 +56,7 @@ def test_it_stays_exact_in_training():
 
 @pytest.mark.parametrize("additive", [False, True])
 def test_the_change_of_volume_is_the_jacobians_determinant(additive):
+    """The naive way: all derivatives of all outputs, and their determinant."""
     net = scrambled(5, hidden=16, additive=additive).double()
     for x in randn(3, 5):
         jacobian = torch.autograd.functional.jacobian(lambda v: net(v[None])[0], x)

@@ -130,6 +130,7 @@ class DeepCluster(Method):
 
     title = "DeepCluster"
     week = 21
+    needs = ("clusters",)
     recipe = {"lr": 1e-3, "batch_size": 128}
     shapes_options = {"augment": SHAPES_VIEWS}
     due: Tensor      # () bool: labels are to be found before the next step

@@ -171,6 +171,7 @@ class GATCluster(ClusteringMethod):
 
     title = "GATCluster"
     week = 19
+    needs = ("clusters",)
     recipe = {"lr": 2e-3, "weight_decay": 0.0, "batch_size": 32, "warmup": 0.02, "betas": (0.9, 0.999)}
     shapes_options = {"augment": TURNED_VIEWS, "clusters": 8}
     explored = ("heads",)

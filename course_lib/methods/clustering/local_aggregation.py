@@ -75,6 +75,7 @@ class LocalAggregation(Method):
 
     title = "Local Aggregation"
     week = 26
+    needs = ("negatives", "memory bank", "clusters")
     recipe = {"lr": 1e-3, "batch_size": 128}
     shapes_options = {"augment": SHAPES_VIEWS}
     explored = ("head",)

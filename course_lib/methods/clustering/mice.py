@@ -135,6 +135,7 @@ class MiCE(ClusteringMethod):
 
     title = "MiCE"
     week = 18
+    needs = ("negatives", "queue", "teacher", "clusters")
     recipe = {"lr": 1e-3, "weight_decay": 1e-4, "batch_size": 128}
     shapes_options = {"augment": TURNED_VIEWS, "clusters": 8}
     explored = ("experts", "gate", "teacher", "queue", "prototypes", "centers")

@@ -154,6 +154,7 @@ class RUC(ClusteringMethod):
 
     title = "RUC"
     week = 17
+    needs = ("clusters", "trained network")
     recipe = {"optimizer": "sgd", "lr": 0.02, "weight_decay": 5e-4, "batch_size": 128}
     shapes_options = {"augment": Augment(scale=(0.8, 1.0), jitter_p=0.0, gray_p=0.0), "other": TURNED_VIEWS}
     explored = ("head", "peer")

@@ -104,6 +104,7 @@ class SCAN(ClusteringMethod):
 
     title = "SCAN"
     week = 17
+    needs = ("clusters", "trained network")
     recipe = {"lr": 1e-3, "weight_decay": 1e-4, "batch_size": 256}
     shapes_options = {"augment": TURNED_VIEWS}
     explored = ("head",)

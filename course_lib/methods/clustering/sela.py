@@ -94,6 +94,7 @@ class SeLa(ClusteringMethod):
 
     title = "SeLa"
     week = 26
+    needs = ("clusters",)
     recipe = {"lr": 1e-3, "batch_size": 128}
     shapes_options = {"augment": SHAPES_VIEWS}
     explored = ("heads",)

@@ -65,6 +65,7 @@ class AlignUniform(TwoViewMethod):
 
     title = "alignment and uniformity"
     week = 1
+    needs = ("negatives",)
     recipe = {"lr": 3e-3}
 
     def __init__(self, backbone: Backbone, image_size: int = 32, width: int = 128, align: float = 1.0,

@@ -55,6 +55,7 @@ class BYOL(TwoViewMethod):
 
     title = "BYOL"
     week = 6
+    needs = ("teacher", "predictor")
     recipe = {"lr": 5e-4, "batch_size": 64}
     resnet_options = {"zero_init_residual": True}
 

@@ -80,6 +80,7 @@ class EqCo(TwoViewMethod):
 
     title = "EqCo (SiMo)"
     week = 10
+    needs = ("negatives", "teacher")
     recipe = {"lr": 1e-3, "batch_size": 128}
 
     def __init__(self, backbone: Backbone, image_size: int = 32, hidden: int = 512, out: int = 128,

@@ -78,6 +78,7 @@ class HierAug(Method):
 
     title = "HierAug"
     week = 20
+    needs = ("negatives",)
     recipe = {"lr": 1e-3, "weight_decay": 1e-4, "batch_size": 128}
     shapes_options = {"augment": MOVED_VIEWS}
     backbone: ConvBackbone

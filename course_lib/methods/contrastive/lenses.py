@@ -112,6 +112,7 @@ class Lenses(Method):
 
     title = "Feature Lenses"
     week = 11
+    needs = ("trained network",)
     recipe = {"lr": 2e-3, "batch_size": 128}
     explored = ("lenses", "gate")
     backbone: ConvBackbone

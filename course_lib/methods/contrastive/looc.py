@@ -120,6 +120,7 @@ class LooC(Method):
 
     title = "LooC"
     week = 20
+    needs = ("negatives", "queue", "teacher")
     recipe = {"lr": 1e-3, "weight_decay": 1e-4, "batch_size": 128}
     explored = ("heads",)
     shapes_options = {"augment": MOVED_VIEWS, "queue": 0}

@@ -81,6 +81,7 @@ class MoCo(TwoViewMethod):
 
     title = "MoCo"
     week = 5
+    needs = ("negatives", "queue", "teacher")
     recipe = {"lr": 1e-3, "batch_size": 128}
     view = staticmethod(moco_v1_view)
 

@@ -160,6 +160,7 @@ class DCL(TwoViewMethod):
 
     title = "DCL"
     week = 10
+    needs = ("negatives",)
     recipe = {"lr": 1e-3, "weight_decay": 1e-6, "batch_size": 256}
 
     def __init__(self, backbone: Backbone, image_size: int = 32, hidden: int = 512, out: int = 128,

@@ -84,6 +84,7 @@ class ReLIC(TwoViewMethod):
 
     title = "ReLIC"
     week = 25
+    needs = ("negatives",)
     recipe = {"lr": 3e-3, "weight_decay": 1e-4, "batch_size": 128}
     resnet_options = {"zero_init_residual": True}
 

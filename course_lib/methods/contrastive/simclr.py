@@ -86,6 +86,7 @@ class SimCLR(TwoViewMethod):
 
     title = "SimCLR"
     week = 4
+    needs = ("negatives",)
     recipe = {"lr": 3e-3, "weight_decay": 1e-4, "batch_size": 128}
     resnet_options = {"zero_init_residual": True}
 

@@ -64,6 +64,7 @@ class SimSiam(TwoViewMethod):
 
     title = "SimSiam"
     week = 7
+    needs = ("predictor",)
     recipe = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 5e-4, "warmup": 0.1, "batch_size": 64}
     resnet_options = {"zero_init_residual": True}
 

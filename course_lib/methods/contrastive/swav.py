@@ -87,6 +87,7 @@ class SwAV(Method):
 
     title = "SwAV"
     week = 8
+    needs = ("clusters",)
     shapes_options = {"augment": SHAPES_VIEWS}
     recipe = {"lr": 2e-3, "batch_size": 128}
     explored = ("projector", "prototypes")

@@ -93,6 +93,7 @@ class PixPro(ComparesMaps, TwoViewMethod):
 
     title = "PixPro"
     week = 27
+    needs = ("teacher",)
     recipe = {"lr": 1e-3, "batch_size": 64}
     shapes_options = {"augment": CROPPED_VIEWS, "hidden": 256, "out": 64}
     explored = ("projector", "transform")

@@ -101,6 +101,7 @@ class VADeR(ComparesMaps, TwoViewMethod):
 
     title = "VADeR"
     week = 27
+    needs = ("negatives", "queue", "teacher")
     recipe = {"lr": 3e-3, "batch_size": 64}
     shapes_options = {"augment": CROPPED_VIEWS, "points": 8, "queue": 1024}
     explored = ("decoder",)

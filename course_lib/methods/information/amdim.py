@@ -177,6 +177,7 @@ class MapMethod(TwoViewMethod):
     """AMDIM, and what differs from it in the maps alone: see `maps`."""
 
     week = 24
+    needs = ("negatives",)
     recipe = {"lr": 1e-3, "weight_decay": 1e-5, "batch_size": 64, "betas": (0.8, 0.999)}
     backbone: ConvBackbone
     pairs: Pairs

@@ -114,6 +114,7 @@ class CMC(Method):
 
     title = "CMC"
     week = 24
+    needs = ("negatives", "memory bank")
     recipe = {"lr": 1e-3, "batch_size": 128}
     explored = ("heads",)
 

@@ -134,6 +134,7 @@ class CPC(Method):
 
     title = "CPC v2"
     week = 24
+    needs = ("negatives",)
     recipe = {"lr": 1e-3, "batch_size": 32}
     convnet_options = {"norm": "layer"}
     resnet_options = {"norm": "layer"}

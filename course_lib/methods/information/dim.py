@@ -143,6 +143,7 @@ class DIM(Method):
 
     title = "DIM"
     week = 25
+    needs = ("negatives",)
     recipe = {"lr": 1e-3, "batch_size": 64}
     shapes_options = {"augment": SHAPES_VIEWS}
     explored = ("code", "critics")

@@ -194,6 +194,7 @@ class Framework(TwoViewMethod):
 
     title = "Five choices"
     week = 24
+    needs = ("negatives",)
     recipe = {"lr": 1e-3, "batch_size": 64}
     backbone: Any  # which of them will do depends on the extraction
 

@@ -72,6 +72,7 @@ class BEiT(ReconstructionMethod):
 
     title = "BEiT"
     week = 14
+    needs = ("masks", "tokenizer")
     recipe = {"lr": 1e-3, "clip": 3.0, "betas": (0.9, 0.999)}
     backbone_options = BEIT_VIT
     explored = ("mask_token", "head", "tokenizer")

@@ -182,6 +182,7 @@ class DINO(Method):
 
     title = "DINO"
     week = 15
+    needs = ("teacher", "clusters")
     shapes_options = {"augment": TURNED_VIEWS}
     recipe = {"lr": 1e-3, "weight_decay": 0.04, "batch_size": 64, "betas": (0.9, 0.999)}
     backbone_options = {"positions": "learned"}

@@ -95,6 +95,7 @@ class IBOT(DINO):
 
     title = "iBOT"
     week = 15
+    needs = ("teacher", "clusters", "masks")
     explored = ("teacher", "center", "patch_center", "mask_token")
     backbone: ViT
     head: IBOTHead

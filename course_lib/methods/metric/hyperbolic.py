@@ -140,6 +140,7 @@ class Hyperbolic(Method):
 
     title = "Hyperbolic"
     week = 28
+    needs = ("clusters", "trained network")
     recipe = {"lr": 3e-4, "batch_size": 64}
     explored = ("map",)
     begins_with = ("pretext",)

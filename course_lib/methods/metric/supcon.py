@@ -112,6 +112,7 @@ class SupCon(TwoViewMethod):
 
     title = "SupCon"
     week = 28
+    needs = ("negatives", "labels")
     needs_labels = True
     recipe = {"lr": 3e-3, "weight_decay": 1e-4, "batch_size": 128}
 

@@ -70,6 +70,7 @@ class DrLIM(TwoViewMethod):
 
     title = "DrLIM"
     week = 26
+    needs = ("negatives",)
     recipe = {"lr": 1e-3, "batch_size": 128}
     explored = ("head",)
 

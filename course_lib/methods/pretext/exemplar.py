@@ -72,6 +72,7 @@ class Exemplar(Method):
 
     title = "Exemplar"
     week = 22
+    needs = ("negatives",)
     recipe = {"lr": 1e-3, "batch_size": 64}
     shapes_options = {"augment": SHAPES_VIEWS}
     explored = ("head",)

@@ -83,6 +83,7 @@ class NPID(Method):
 
     title = "NPID"
     week = 26
+    needs = ("negatives", "memory bank")
     recipe = {"lr": 1e-3, "batch_size": 128}
     shapes_options = {"augment": SHAPES_VIEWS}
     explored = ("head",)

@@ -73,6 +73,7 @@ class PIRL(Method):
 
     title = "PIRL"
     week = 26
+    needs = ("negatives", "memory bank")
     recipe = {"lr": 1e-3, "batch_size": 128}
     shapes_options = {"augment": SHAPES_VIEWS}
     explored = ("image_head", "piece_head")
