@@ -6,6 +6,7 @@ import importlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -90,6 +91,14 @@ def test_a_dry_run_trains_measures_and_stores_nothing(tmp_path):
 def test_an_unknown_run_is_named(load):
     with pytest.raises(SystemExit, match="no run 'best'; there are: lambda-1-s0"):
         load("week09").GRID.main("About.", ["--dry", "best"])
+
+
+def test_an_encoder_of_lesson_22_is_widened_and_nothing_else(load):
+    week = load("week22")
+    for line in week.runs()[:15]:  # each encoder with each pretext
+        narrow, wide = (week.build(replace(line, says={**line.says, "width": width})) for width in (1.0, 2.0))
+        assert narrow.backbone.widths == (32, 64, 128) and wide.backbone.widths == (64, 128, 256), line.id
+        assert [type(m) for m in narrow.modules()] == [type(m) for m in wide.modules()], line.id
 
 
 # ---------------------------------------------------------------- the learned networks
