@@ -7,6 +7,7 @@ import torch
 
 from course_lib.data.images import Batch
 from course_lib.evaluate.label_free import pretext_accuracy, rank_correlation, rotation_probe
+from course_lib.evaluate.probes import linear_probe
 from course_lib.methods import build_method
 from helpers.tiny import images
 
@@ -22,6 +23,24 @@ def test_a_direction_can_be_read_and_its_absence_too():
     lit = rotation_probe(flat, *(draw(n, 2.0) for n in (60, 40, 40)))
     plain = rotation_probe(flat, *(draw(n, 0.0) for n in (60, 40, 40)))
     assert lit.accuracy > 0.95 and plain.accuracy < 0.45 and lit.train_size == 240
+
+
+def test_the_rotation_probe_is_a_probe_of_all_turns_of_each_part():
+    """Bug: an image is turned one way in the training and another way in the test set, or the encoder is told apart."""
+    parts = torch.rand(3, 20, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    flat = lambda images: images.flatten(1)  # noqa: E731
+
+    def by_hand(images):
+        rows, labels = [], []
+        for quarters in range(4):
+            for image in images:
+                for _ in range(quarters):  # anticlockwise: the last column becomes the first row
+                    image = torch.stack([image[:, :, -1 - k] for k in range(4)], 1)
+                rows.append(image.flatten())
+                labels.append(quarters)
+        return torch.stack(rows), torch.tensor(labels)
+
+    assert rotation_probe(flat, *parts) == linear_probe(*(by_hand(images) for images in parts))
 
 
 def test_rank_correlation_counts_ranks_only():
