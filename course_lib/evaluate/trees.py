@@ -58,8 +58,11 @@ def embed_tree(true: Tensor, c: float, start: Tensor | None = None, steps: int =
     c: the curvature is -c; 0 is the plane. The mean of (d / (factor * true) - 1)^2 over pairs is made small by Adam,
     whose rate falls to 0; the factor is learned, too. start: points of the plane to begin with, such as the plane's own
     embedding (they are scaled so that an edge is about 1 long); else random ones. In the ball points are exp0 of what
-    is learned.
+    is learned; there random ones get stuck, as branches that lie across each other do not pass, so as many steps in the
+    plane come first.
     """
+    if start is None and c:
+        start, _ = embed_tree(true, 0.0, None, steps, lr, seed)
     n, generator = len(true), torch.Generator().manual_seed(seed)
     i, j = torch.triu_indices(n, n, 1)
 

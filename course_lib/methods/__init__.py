@@ -111,7 +111,7 @@ def build_method(name: str, backbone: str | nn.Module = "convnet", image_size: i
         default = options_of(cls)[option].default
         if isinstance(value, Real) and value < 0 and not (isinstance(default, Real) and default < 0):
             raise ValueError(f"{option} is {value!r}; {name} expects 0 or more")
-        if option == "momentum" and isinstance(value, Real) and value > 1:
+        if option == "momentum" and isinstance(value, (int, float)) and value > 1:
             raise ValueError(f"momentum is {value!r}; {name} expects the share that stays, from 0 to 1")
     if empty := [key for key, parameter in method.named_parameters() if not parameter.numel()]:
         raise ValueError(f"{name} cannot learn with {options}: {empty[0]} has no weights; expected widths of 1 or more")

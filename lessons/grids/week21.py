@@ -104,7 +104,8 @@ def rows(made: Made) -> list[dict]:
     if run.id == "simclr-one-photograph-s0":
         made.beside["one-photograph.pt"] = method
     torch.manual_seed(run.seed)
-    assert torch.equal(ConvNet(first=FIRST).blocks[0][0].weight, made.untrained.backbone.blocks[0][0].weight)  # pyright: ignore
+    before: ConvNet = made.untrained.backbone  # pyright: ignore
+    assert torch.equal(ConvNet(first=FIRST).blocks[0][0].weight, before.blocks[0][0].weight)
     more = {"turns": turns_named(method)} if run.method == "rotation" else {}
     return [layers(run.method, "method", backbone) | more, *controls(run.seed)]
 

@@ -31,19 +31,22 @@ STEPS, BATCH, LR, READ, FEATURES = 150, 32, 2e-3, 1000, 512
 PRETEXTS = {"rotation": {}, "relative-patch": {"colours": "keep"}, "jigsaw": {}, "exemplar": {"augment": SHAPES_VIEWS},
             "supervised": {}}
 ENCODERS = {"plain": {}, "skips": {"skips": True}, "group": {"norm": "group", "standardized": True}}
+WIDTHS = (1.0,)  # times 32, 64 and 128 maps
 KEPT = "exemplar-group-1-s0"  # its network lies beside the record
 
 
 def runs() -> list[Run]:
-    return [Run(f"{pretext}-{encoder}-1-s{seed}", seed, pretext, PRETEXTS[pretext],
+    return [Run(f"{pretext}-{encoder}-{width:g}-s{seed}", seed, pretext, PRETEXTS[pretext],
                 fit={"steps": STEPS, "batch_size": BATCH, "lr": LR, "device": "cpu", "threads": 1},
-                says={"encoder": encoder, "width": 1.0, "n": SHAPES, "upright": True}, build=build)
-            for seed in (0, 1, 2) for encoder in ENCODERS for pretext in PRETEXTS]
+                says={"encoder": encoder, "width": width, "n": SHAPES, "upright": True}, build=build)
+            for width in WIDTHS for seed in (0, 1, 2) for encoder in ENCODERS for pretext in PRETEXTS]
 
 
 def build(run: Run) -> nn.Module:
     """The pretext, or a classifier with labels, over the encoder that the run names."""
     net = {"convs": 2, **ENCODERS[run.says["encoder"]]}
+    if (width := run.says["width"]) != 1:
+        net["widths"] = tuple(int(width * maps) for maps in (32, 64, 128))
     if run.method == "supervised":
         backbone = build_backbone("convnet", **net)
         return Classifier(backbone, nn.Linear(backbone.dim, 8), augment=SHAPES_VIEWS)

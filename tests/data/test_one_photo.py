@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from course_lib.augment.views import Augment
-from course_lib.data.one_photo import noise_picture, photo_crops, same_spectrum, sample_photograph, squares
+from course_lib.data.one_photo import crop_places, noise_picture, photo_crops, same_spectrum, sample_photograph, squares
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PLAIN = Augment(32, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0, jitter_p=0.0, gray_p=0.0)
@@ -36,6 +36,17 @@ def test_a_slant_moves_rows_in_proportion_to_their_height():
     found = squares(ramp, one(32.0, 32.0), one(16.0), one(0.0), one(45.0), 16)[0, 0]
     steps = (found[1:, 8] - found[:-1, 8]) * 64
     torch.testing.assert_close(steps, torch.ones(15), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("height, width", [(40, 60), (50, 30)])
+def test_where_crops_lie_equals_its_definition(height, width):
+    draws, low, high = torch.rand(3, 50, generator=torch.Generator().manual_seed(0)), 0.01, 0.9
+    centres, sides = crop_places(draws, height, width, (low, high))
+    for n, (share, across, down) in enumerate(draws.T.tolist()):
+        side = min((height * width * (low + (high - low) * share)) ** 0.5, height, width)
+        wanted = (side / 2 + across * (width - side), side / 2 + down * (height - side))
+        assert [*centres[n].tolist(), float(sides[n])] == pytest.approx([*wanted, side], abs=1e-4)
+    assert float(sides.max()) == min(height, width), "a share that does not fit is cut off"
 
 
 def test_a_seed_makes_them_and_they_differ():

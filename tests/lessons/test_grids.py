@@ -6,12 +6,14 @@ import importlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
+from course_lib.augment.pixels import standardize
 from course_lib.augment.views import Augment
-from course_lib.data.images import Splits
+from course_lib.data.images import Batch, Splits
 from course_lib.data.loading import load as load_images
 from course_lib.evaluate.clusters import matched_scores
 from course_lib.evaluate.measures import kmeans_clusters
@@ -90,6 +92,41 @@ def test_a_dry_run_trains_measures_and_stores_nothing(tmp_path):
 def test_an_unknown_run_is_named(load):
     with pytest.raises(SystemExit, match="no run 'best'; there are: lambda-1-s0"):
         load("week09").GRID.main("About.", ["--dry", "best"])
+
+
+def test_an_encoder_of_lesson_22_is_widened_and_nothing_else(load):
+    week = load("week22")
+    for line in week.runs()[:15]:  # each encoder with each pretext
+        narrow, wide = (week.build(replace(line, says={**line.says, "width": width})) for width in (1.0, 2.0))
+        assert narrow.backbone.widths == (32, 64, 128) and wide.backbone.widths == (64, 128, 256), line.id
+        assert [type(m) for m in narrow.modules()] == [type(m) for m in wide.modules()], line.id
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_the_attacked_pretext_of_lesson_23_equals_its_definition(load, one_thread, number):
+    """Bug: the attack moves normalised images or those before the turn, or leaves its ball or [0, 1]."""
+    week = load("week23c")
+    torch.manual_seed(0)
+    method, seen = week.Attacked(number), []
+    images, quarters = method.views(Batch(torch.randint(256, (3, 3, 32, 32), dtype=torch.uint8), torch.arange(3)),
+                                    torch.Generator().manual_seed(0))
+    method.backbone.register_forward_hook(lambda _, given, __: seen.append(given[0].detach()))
+    torch.manual_seed(1)
+    method.loss((images, quarters))
+    torch.manual_seed(1)
+    x = images.clone()
+    if number:
+        x = (x + week.EPSILON * (2 * torch.rand_like(images) - 1)).clamp(0, 1)
+    for _ in range(number):
+        x.requires_grad_()
+        loss = torch.nn.functional.cross_entropy(method.head(method.backbone(standardize(x))), quarters)
+        step = week.STEP * torch.autograd.grad(loss, x)[0].sign()
+        away = (x.detach() + step - images).clamp(-week.EPSILON, week.EPSILON)
+        x = (images + away).clamp(0, 1)
+    shown = seen[number]  # after as many passes of the attack
+    torch.testing.assert_close(shown, standardize(x.detach()), atol=1e-5, rtol=0)
+    assert float((x - images).abs().max()) <= week.EPSILON + 1e-6
+    assert len(quarters) == 12 and torch.equal(quarters, torch.arange(4).repeat_interleave(3))
 
 
 # ---------------------------------------------------------------- the learned networks
