@@ -100,7 +100,7 @@ SHAPES = {
                  {"pretext": "simclr", "clusters": 8, "head_lr": 10.0, "self_label": 1.0}),
     "ruc": Plan(600, {"batch_size": 64, "optimizer": "adamw", "lr": 3e-3},
                 {"labels_from": "scan", "clusters": 8, "threshold": 0.8, "unclean": 3.0}),
-    "mice": Plan(1500, {"lr": 3e-3}, {"pretext": "moco-v2"}),
+    "mice": Plan(1500, {"lr": 3e-3}, {"pretext": "moco-v2", "tau": 1.0}),
     # a bank's row is met once in an epoch: of 1000 images 45 times in as many steps as 20,000 would be met twice
     "npid": Plan(700, {"batch_size": 64}, {"negatives": 0, "warm": True}, images=1000),
     "pirl": Plan(400, {"batch_size": 64}, {"negatives": 512, "cross_entropy": True, "warm": True}, images=1000),
@@ -119,7 +119,7 @@ ON_PHOTOGRAPHS |= {name: replace(plan, options={**plan.options, "clusters": 10})
 # a step of these is short; more of them, and all images, fit into the same minutes
 ON_PHOTOGRAPHS |= {name: replace(SHAPES[name], steps=steps, images=None)
                    for name, steps in {"npid": 20_000, "pirl": 4000, "amdim": 8000, "yadim": 8000}.items()}
-ON_PHOTOGRAPHS["mice"] = Plan(4500, {}, {"pretext": "moco-v2", "clusters": 10})
+ON_PHOTOGRAPHS["mice"] = Plan(4500, {}, {"pretext": "moco-v2", "clusters": 10, "tau": 1.0})
 PLANS = {"shapes": SHAPES, "photographs": ON_PHOTOGRAPHS}
 
 

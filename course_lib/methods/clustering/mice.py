@@ -143,7 +143,7 @@ class MiCE(ClusteringMethod):
     sums: Tensor  # (K, D), of the epoch so far: see `assigned_sums`
 
     def __init__(self, backbone: Backbone, image_size: int = 32, clusters: int = 10, out: int = 64, queue: int = 512,
-                 tau: float = 0.3, kappa: float = 1.0, momentum: float = 0.99, gate: str = "fixed", splits: int = 2,
+                 tau: float = 1.0, kappa: float = 1.0, momentum: float = 0.99, gate: str = "fixed", splits: int = 2,
                  shuffle: bool = True, augment: Augment | None = None, pretext: str = ""):
         super().__init__()
         if gate not in GATES:
