@@ -26,7 +26,7 @@ from course_lib.models.backbones import ConvNet
 from course_lib.models.layers import normalize
 from course_lib.precision import in_float32
 
-STEPS, BATCH, LR, TEMPERATURE, MOMENTUM, QUEUE = 800, 64, 1e-3, 0.1, 0.99, 512
+STEPS, BATCH, LR, TEMPERATURE, MOMENTUM, QUEUE = 800, 64, 1e-3, 0.1, 0.99, 512  # the queue is ImCo's default
 MIXTURES = {"extrapolation": ("extrapolate", "plain"), "interpolation": ("plain", "interpolate"),
             "both": ("extrapolate", "interpolate"), "neither": ("plain", "plain"), "easier": ("interpolate", "plain"),
             "harder": ("extrapolate", "plain"), "steeper": ("extrapolate", "plain")}
@@ -40,7 +40,7 @@ def runs() -> list[Run]:
 
 def line(name: str, seed: int) -> Run:
     mixing = dict(zip(("positives", "negatives"), MIXTURES[name]))
-    options = {"augment": SHAPES_VIEWS, "momentum": MOMENTUM, "queue": QUEUE, "temperature": TEMPERATURE, "splits": 1}
+    options = {"augment": SHAPES_VIEWS, "momentum": MOMENTUM, "temperature": TEMPERATURE, "splits": 1}
     return Run(f"{name}-s{seed}", seed, "imco", {**options, **mixing},
                fit={"steps": STEPS, "batch_size": BATCH, "lr": LR, "device": "cpu", "threads": 1},
                says={"line": name, **SAYS, **mixing}, build=build)

@@ -19,7 +19,7 @@ from course_lib.methods.contrastive.lenses import KINDS, Lenses, transformed
 from course_lib.runs.networks import learned
 
 STEPS, BATCH, LR, HOST = 400, 64, 1e-3, "moco-v2"
-MOCO = {"momentum": 0.99, "queue": 512, "temperature": 0.1, "splits": 1}
+MOCO, QUEUE = {"momentum": 0.99, "temperature": 0.1, "splits": 1}, 512  # the queue's default
 LINES = {"unmix": ("unmix", {}), "plain": ("moco-v2", {}),  # method, its own switches
          "lenses": ("lenses", {"contrast": True}), "lenses-squared": ("lenses", {"contrast": False})}
 
@@ -32,7 +32,7 @@ def line(name: str, seed: int) -> Run:
     method, own = LINES[name]
     host = method == "lenses"
     options = own if host else {"augment": SHAPES_VIEWS, **MOCO, **own}
-    says = {"host": HOST} if host else {key: MOCO[key] for key in ("temperature", "momentum", "queue")}
+    says = {"host": HOST} if host else {**{key: MOCO[key] for key in ("temperature", "momentum")}, "queue": QUEUE}
     return Run(f"{name}-s{seed}", seed, method, options,
                fit={"steps": STEPS, "batch_size": BATCH, "lr": 2e-3 if host else LR, "device": "cpu", "threads": 1},
                says={"line": name, "n": SHAPES, **says, **own}, build=hosted if host else build)

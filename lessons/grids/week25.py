@@ -24,7 +24,8 @@ NATS, DIM, BATCH, STEPS = (0.5, 1.0, 2.0, 3.0, 8.0), 4, 256, 1200  # of the Gaus
 SEEDS, DIGITS, TURNS = (0, 1, 2), 4, (0.0, 0.25, 0.5)
 READERS = {"mine": ("MINE",), "nwj": ("NWJ",), "infonce": ("InfoNCE",), "jsd": ("JSD, read as NWJ", "SMILE")}
 DATA = {"gaussians": "Gaussians", "trees": "latent trees"}
-ALPHAS, LINES = (0.0, 5.0), {"local": {}, "global": {"local_weight": 0.0, "global_weight": 1.0}}
+ALPHAS = (0.0, 5.0)
+LINES = {"local": {}, "global": {"local_weight": 0.0, "global_weight": 1.0}, "prior": {"prior_weight": 0.1}}
 
 
 class Toy(Run):

@@ -33,7 +33,7 @@ from course_lib.augment.pixels import standardize
 from course_lib.augment.views import Augment
 from course_lib.data.images import Batch
 from course_lib.methods.contrastive.moco import MoCoV2, info_nce
-from course_lib.models.layers import Backbone, normalize
+from course_lib.models.layers import Backbone, check_queue, normalize
 from course_lib.precision import check_positive, in_float32
 from course_lib.seeds import beta
 
@@ -100,8 +100,9 @@ class ImCo(MoCoV2):
     positives: "extrapolate", "interpolate" (easier ones) or "plain"; negatives: "interpolate" or "plain";
     with both plain it is MoCo v2. alpha_positive, alpha_negative: of their Beta draws.
     elementwise: a draw for every element in place of one for the batch. renormalize: mixed pairs scaled back to length
-    1. hidden, out, layers, queue, momentum, temperature, splits, shuffle: see MoCo; MoCo v2 has 65536, 0.999 and 0.2 on
-    ImageNet, the official command of this paper 0.999 too.
+    1. queue: K (None: 512), at most as many as there are images. hidden, out, layers, momentum, temperature, splits,
+    shuffle: see MoCo; MoCo v2 has a queue of 65536, 0.999 and 0.2 on ImageNet, the official command of this paper 0.999
+    too.
     """
 
     title = "ImCo"
@@ -110,21 +111,25 @@ class ImCo(MoCoV2):
     explored = ("head", "keys", "queue")
 
     def __init__(self, backbone: Backbone, image_size: int = 32, hidden: int = 512, out: int = 128, layers: int = 2,
-                 queue: int = 512, momentum: float = 0.99, temperature: float = 0.1, splits: int = 2,
+                 queue: int | None = None, momentum: float = 0.99, temperature: float = 0.1, splits: int = 2,
                  shuffle: bool = True, positives: str = "extrapolate", negatives: str = "interpolate",
                  alpha_positive: float = 2.0, alpha_negative: float = 1.6, elementwise: bool = False,
                  renormalize: bool = False, augment: Augment | None = None, other: Augment | None = None):
-        super().__init__(backbone, image_size, layers, hidden=hidden, out=out, queue=queue, momentum=momentum,
-                         temperature=temperature, splits=splits, shuffle=shuffle, augment=augment, other=other)
+        super().__init__(backbone, image_size, layers, hidden=hidden, out=out, queue=512 if queue is None else queue,
+                         momentum=momentum, temperature=temperature, splits=splits, shuffle=shuffle, augment=augment,
+                         other=other)
         for name, given, known in (("positives", positives, ("extrapolate", "interpolate", "plain")),
                                    ("negatives", negatives, ("interpolate", "plain"))):
             if given not in known:
                 raise ValueError(f"{name} is {given!r}; expected one of {', '.join(known)}")
         check_positive("alpha_positive", alpha_positive)
         check_positive("alpha_negative", alpha_negative)
-        self.positives, self.negatives = positives, negatives
+        self.asked, self.positives, self.negatives = queue is not None, positives, negatives
         self.alpha_positive, self.alpha_negative = alpha_positive, alpha_negative
         self.elementwise, self.renormalize = elementwise, renormalize
+
+    def prepare(self, images: Tensor) -> None:
+        check_queue(self.queue, len(images), self.asked)
 
     def views(self, batch: Batch, generator: torch.Generator) -> tuple:
         """MoCo's two views and the order of the keys' batch, then a, b and the permutation of the queue."""

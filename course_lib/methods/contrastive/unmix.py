@@ -31,7 +31,7 @@ from course_lib.augment.mixing import random_mix
 from course_lib.augment.pixels import standardize
 from course_lib.data.images import Batch
 from course_lib.methods.contrastive.moco import MoCoV2, moco_loss
-from course_lib.models.layers import Backbone, normalize
+from course_lib.models.layers import Backbone, check_queue, normalize
 from course_lib.precision import check_positive
 
 
@@ -54,8 +54,8 @@ class UnMix(MoCoV2):
 
     alpha: of the ratio's Beta(alpha, alpha). blend_p: the probability P of blending all pixels; else a rectangle is
     exchanged. symmetric: both views are queries in turn, with the same mixtures: six terms. The other options are
-    MoCo's; the official CIFAR run has those of the MoCo demo: temperature 0.1, momentum 0.99, queue 4096, 8 splits, one
-    layer.
+    MoCo's, but a queue that is asked for may be at most as long as the set; the official CIFAR run has those of the
+    MoCo demo: temperature 0.1, momentum 0.99, queue 4096, 8 splits, one layer.
     """
 
     title = "Un-Mix"
@@ -68,7 +68,10 @@ class UnMix(MoCoV2):
         check_positive("alpha", alpha)
         if not 0 <= blend_p <= 1:
             raise ValueError(f"blend_p is {blend_p}; expected a probability from 0 (rectangles only) to 1")
-        self.alpha, self.blend_p = alpha, blend_p
+        self.asked, self.alpha, self.blend_p = "queue" in options, alpha, blend_p
+
+    def prepare(self, images: Tensor) -> None:
+        check_queue(self.queue, len(images), self.asked)
 
     def views(self, batch: Batch, generator: torch.Generator) -> tuple:
         """MoCo's two views and the order of the keys' batch; first views mixed in pairs, and the ratio."""
