@@ -316,7 +316,7 @@ def test_evaluation_takes_fewer_threads_too(fake):
     method, seen = vicreg(), []
     method.embed, whole = lambda batch: seen.append(torch.get_num_threads()) or whole(batch), method.embed
     embed(method, parts[0], batch_size=8)
-    assert seen == [1, 1, 1] and torch.get_num_threads() == 2
+    assert seen == [1, 1, 1, 1] and torch.get_num_threads() == 2  # one image, which sizes the batches, then three
     score(method, Splits(*parts), controls=False, linear=False)
     assert set(seen) == {1} and torch.get_num_threads() == 2
     fine_tune(method.backbone, Splits(*parts), epochs=1, batch_size=8, device="cpu")

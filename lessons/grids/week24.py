@@ -1,4 +1,4 @@
-"""Make the stored runs of lesson 24: from SimCLR to YADIM one switch at a time, CPC's colours, two encoders.
+"""Make the stored runs of lesson 24: from SimCLR to YADIM one switch at a time, CPC's colours, three encoders.
 
     python lessons/grids/week24.py   # what is missing in lessons/runs/24_framework
 
@@ -31,7 +31,15 @@ START, END = PAPERS["SimCLR"], PAPERS["YADIM"]
 SWITCHES = {name: START[:place] + END[place:place + 1] + START[place + 1:] for place, name in enumerate(ASPECTS)
             if name in ("augmentation", "extraction")}  # two of the four that differ
 PATCHES = {"patch": 16, "step": 8, "rows": (1, 2)}
-ENCODERS = {"convnet": {}, "deeper convnet": DEEPER}
+ENCODERS = {"convnet": {}, "deeper convnet": DEEPER, "amdim-net": {}}
+
+
+class Encoded(Run):
+    """A run over an encoder of `ENCODERS`; the last one, AMDIM's own, is a backbone of the library by this name."""
+
+    @property
+    def backbone(self) -> str:
+        return "amdim-net" if self.says.get("network") == "amdim-net" else "convnet"
 
 
 def build(run: Run) -> torch.nn.Module:
@@ -42,8 +50,8 @@ def build(run: Run) -> torch.nn.Module:
 def line(name: str, seed: int, method: str, options: dict, augment: Augment = SHAPES_VIEWS, lr: float = LR,
          **says: str) -> Run:
     fit = {"steps": STEPS, "batch_size": BATCH, "lr": lr, "device": "cpu"}
-    return Run(f"{name.replace(' ', '-')}-s{seed}", seed, method, {"augment": augment, **options}, fit,
-                {"line": name, **options, **says}, build=build)
+    return Encoded(f"{name.replace(' ', '-')}-s{seed}", seed, method, {"augment": augment, **options}, fit,
+                   {"line": name, **options, **says}, build=build)
 
 
 def runs() -> list[Run]:
@@ -81,8 +89,7 @@ def rows(made: Made) -> list[dict]:
             row("random encoder", "control", partial(embed, made.untrained.eval())), pixels()]
 
 
-GRID = Grid("24_framework", runs, rows, "Lesson 24: five switches, two encoders.",
-            show=("knn",))
+GRID = Grid("24_framework", runs, rows, "Lesson 24: five switches, three encoders.", show=("knn",))
 
 if __name__ == "__main__":
     sys.exit(GRID.main(__doc__))
