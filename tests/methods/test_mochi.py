@@ -133,10 +133,3 @@ def test_resume_is_bit_exact(tmp_path):
 def test_what_cannot_be_is_a_sentence(wrong, says):
     with pytest.raises(ValueError, match=says):
         build(**wrong)
-
-
-def test_a_queue_longer_than_the_set_is_a_sentence():
-    with pytest.raises(ValueError, match="queue is 40, but there are 36 images.*Expected at most 36"):
-        fit(build(queue=40), images(), steps=1, **SMALL)
-    with pytest.warns(UserWarning, match="queue is 512, but there are 36 images"):
-        fit(build(queue=None), images(), steps=1, **SMALL)

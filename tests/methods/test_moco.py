@@ -352,3 +352,16 @@ def test_what_cannot_be_is_a_sentence_and_a_queue_longer_than_the_set_a_warning(
         moco(layers=3)
     with pytest.warns(UserWarning, match="queue is 40, but there are 36 images: earlier keys of an image"):
         fit(moco(queue=40), images(), steps=1, **SMALL)
+
+
+@pytest.mark.parametrize("name", ["roco", "mochi", "imco", "unmix"])
+def test_methods_of_this_family_refuse_a_queue_longer_than_the_set_if_it_was_asked_for(name):
+    def built(**options):
+        return build_method(name, "convnet", 16, backbone_options={"depth": 2, "widths": (4, 8)}, **options)
+
+    some = {"hard": 8} if name == "mochi" else {}
+    assert fit(built(queue=36, **some), images(), steps=1, **SMALL).steps == 1
+    with pytest.raises(ValueError, match="queue is 37, but there are 36 images.*set a shorter queue, such as queue=18"):
+        fit(built(queue=37, **some), images(), steps=1, **SMALL)
+    with pytest.warns(UserWarning, match="queue is 512, but there are 36 images"):
+        fit(built(), images(), steps=1, **SMALL)

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from course_lib.augment.pixels import standardize, to_float
+from course_lib.augment.pixels import standardize
 from course_lib.augment.textures import patch_negatives
 from course_lib.methods import build_method
 from course_lib.methods.contrastive import roco as module
@@ -177,11 +177,3 @@ def test_resume_is_bit_exact(kind, tmp_path):
 def test_what_cannot_be_is_a_sentence(wrong, says):
     with pytest.raises(ValueError, match=says):
         build(**wrong)
-
-
-def test_a_queue_longer_than_the_set_is_a_sentence():
-    with pytest.raises(ValueError, match="queue is 37, but there are 36 images.*set a shorter queue, such as queue=18"):
-        fit(build(queue=37), images(), steps=1, **SMALL)
-    with pytest.warns(UserWarning, match="queue is 512, but there are 36 images"):
-        fit(build(queue=None), images(), steps=1, **SMALL)
-    assert to_float(images(2).images).max() <= 1

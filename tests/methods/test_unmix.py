@@ -144,11 +144,3 @@ def test_resume_is_bit_exact(tmp_path):
     torch.manual_seed(99)
     resumed = fit(again, images(), out=tmp_path / "cut", resume=True, **settings)
     assert same(state(whole), state(again)) and resumed.curves == history.curves
-
-
-def test_a_queue_longer_than_the_set_is_refused_if_asked_for():
-    unmix(queue=36).prepare(images().images)
-    with pytest.raises(ValueError, match="queue is 37, but there are 36 images.*set a shorter queue, such as queue=18"):
-        unmix(queue=37).prepare(images().images)
-    with pytest.warns(UserWarning, match="queue is 512, but there are 36 images"):
-        build_method("unmix", "convnet", 16).prepare(images().images)

@@ -33,7 +33,7 @@ from course_lib.augment.pixels import standardize
 from course_lib.augment.views import Augment
 from course_lib.data.images import Batch
 from course_lib.methods.contrastive.moco import MoCoV2, info_nce
-from course_lib.models.layers import Backbone, check_queue, normalize
+from course_lib.models.layers import Backbone, normalize
 from course_lib.precision import check_positive, in_float32
 from course_lib.seeds import beta
 
@@ -127,9 +127,6 @@ class ImCo(MoCoV2):
         self.asked, self.positives, self.negatives = queue is not None, positives, negatives
         self.alpha_positive, self.alpha_negative = alpha_positive, alpha_negative
         self.elementwise, self.renormalize = elementwise, renormalize
-
-    def prepare(self, images: Tensor) -> None:
-        check_queue(self.queue, len(images), self.asked)
 
     def views(self, batch: Batch, generator: torch.Generator) -> tuple:
         """MoCo's two views and the order of the keys' batch, then a, b and the permutation of the queue."""

@@ -25,7 +25,7 @@ from course_lib.augment.pixels import standardize
 from course_lib.augment.views import Augment
 from course_lib.methods.contrastive.moco import MoCoV2, info_nce, moco_logits
 from course_lib.methods.contrastive.negatives import ranked
-from course_lib.models.layers import Backbone, check_queue, normalize
+from course_lib.models.layers import Backbone, normalize
 from course_lib.precision import in_float32
 
 Draws = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -105,9 +105,6 @@ class MoCHi(MoCoV2):
         if not 0 <= start <= 1:
             raise ValueError(f"start is {start}; expected a share of the training, 0 to 1, after which mixing begins")
         self.asked, self.hard, self.counts, self.start = queue is not None, hard, (pairs, with_query), start
-
-    def prepare(self, images: Tensor) -> None:
-        check_queue(self.queue, len(images), self.asked)
 
     def views(self, batch, generator: torch.Generator) -> tuple[Any, ...]:
         views = super().views(batch, generator)

@@ -84,6 +84,7 @@ class MoCo(TwoViewMethod):
     needs = ("negatives", "queue", "teacher")
     recipe = {"lr": 1e-3, "batch_size": 128}
     view = staticmethod(moco_v1_view)
+    asked = False  # where a subclass sets it, the queue's length was asked for: too long a one is refused
 
     def __init__(self, backbone: Backbone, image_size: int = 32, hidden: int = 512, out: int = 128, layers: int = 1,
                  queue: int = 512, momentum: float = 0.99, temperature: float = 0.1, splits: int = 2,
@@ -103,7 +104,7 @@ class MoCo(TwoViewMethod):
         self.other = other or self.augment
 
     def prepare(self, images: Tensor) -> None:
-        check_queue(self.queue, len(images), False)
+        check_queue(self.queue, len(images), self.asked)
 
     def views(self, batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         order = torch.randperm(len(batch.images), generator=generator, device=generator.device)

@@ -32,7 +32,7 @@ from course_lib.augment.pixels import standardize, to_float
 from course_lib.augment.textures import patch_negatives, patch_sides, texture_negatives
 from course_lib.augment.views import Augment, two_views
 from course_lib.methods.contrastive.moco import MoCoV2, info_nce, moco_logits
-from course_lib.models.layers import Backbone, check_queue, normalize
+from course_lib.models.layers import Backbone, normalize
 from course_lib.precision import in_float32
 
 KINDS = ("patch", "texture")
@@ -89,9 +89,6 @@ class RoCo(MoCoV2):
                              "of an image, and the factor of their similarity")
         patch_sides(image_size, patch)
         self.asked, self.kind, self.n, self.alpha, self.patch = queue is not None, kind, n, alpha, (patch[0], patch[1])
-
-    def prepare(self, images: Tensor) -> None:
-        check_queue(self.queue, len(images), self.asked)
 
     def views(self, batch, generator: torch.Generator) -> tuple[Any, ...]:
         """Two views and the keys' order, as MoCo; then n times non-semantic negatives (N, 3, H, W) with an order."""

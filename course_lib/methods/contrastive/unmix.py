@@ -31,7 +31,7 @@ from course_lib.augment.mixing import random_mix
 from course_lib.augment.pixels import standardize
 from course_lib.data.images import Batch
 from course_lib.methods.contrastive.moco import MoCoV2, moco_loss
-from course_lib.models.layers import Backbone, check_queue, normalize
+from course_lib.models.layers import Backbone, normalize
 from course_lib.precision import check_positive
 
 
@@ -69,9 +69,6 @@ class UnMix(MoCoV2):
         if not 0 <= blend_p <= 1:
             raise ValueError(f"blend_p is {blend_p}; expected a probability from 0 (rectangles only) to 1")
         self.asked, self.alpha, self.blend_p = "queue" in options, alpha, blend_p
-
-    def prepare(self, images: Tensor) -> None:
-        check_queue(self.queue, len(images), self.asked)
 
     def views(self, batch: Batch, generator: torch.Generator) -> tuple:
         """MoCo's two views and the order of the keys' batch; first views mixed in pairs, and the ratio."""
