@@ -290,6 +290,20 @@ third = Exercise(
         "the diagonal alone": (
             lambda p, clusters: -(F.normalize(p, dim=1) ** 2).sum(1).clamp(0, 1).log().mean() + 0 * p.sum(),
             "You compare each image with itself only. Every pair of the batch counts."),
+        "pairs of one cluster only": (
+            _pairs(cost=lambda cosines, truth, reduction: -cosines[truth > 0].log().mean()),
+            "You take the pairs of one cluster only, so all images may get one answer. Pairs of two clusters count, "
+            "too: their cosine should be 0."),
+        "pairs of two clusters only": (
+            _pairs(cost=lambda cosines, truth, reduction: F.binary_cross_entropy(cosines[truth < 1], truth[truth < 1])),
+            "You take the pairs of two clusters only. Pairs of one cluster count, too: their cosine should be 1."),
+        "guess and truth exchanged": (
+            _pairs(cost=lambda cosines, truth, reduction: F.binary_cross_entropy(truth, cosines)),
+            "Your truth stands in the guess's place. F.binary_cross_entropy takes the guess (cosines) first, then what "
+            "is true."),
+        "divided by the images": (
+            lambda p, clusters: _pairs(reduction="sum")(p, clusters) / len(p),
+            "You divide by the number of images, N. The mean is over the pairs: N (N + 1) / 2 of them."),
     },
     right={"pair by pair": _looped,
            "cosine_similarity": lambda p, clusters: (lambda i, j: F.binary_cross_entropy(
@@ -493,6 +507,13 @@ step = Exercise(
         "weights in another order": (
             _mistaken(weighed=lambda w: (w[0], w[2], w[1], w[3])),
             "The weights are those of invariance, separability, entropy, attention, in this order."),
+        "T for the attention, too": (
+            _mistaken(sharp=(0, 0)),
+            "The attention's answer gets T. It gets q, the sharper of the two."),
+        "the attention's task left out": (
+            _mistaken(weighed=lambda w: (*w[:3], 0.0)),
+            "The fourth task is missing: the attention's answer has to agree with q, by binary cross-entropy, times "
+            "the fourth weight."),
         "the last loss alone": (
             _mistaken(last=True),
             "You return one loss. Wanted is a list with the loss of each small batch."),

@@ -106,6 +106,11 @@ SEPARABILITY = {
     "centred cosines": _by_hand(shift=1.0),
     "detached": _by_hand(cut=True),
     "the diagonal alone": _own_only,
+    "pairs of one cluster only": _by_hand(score=lambda c, t: -c[t > 0].log()),
+    "pairs of two clusters only": _by_hand(score=lambda c, t: -(1 - c[t < 1]).log()),
+    "guess and truth exchanged": _by_hand(
+        score=lambda c, t: -(c * t.log().clamp_min(-100) + (1 - c) * (1 - t).log().clamp_min(-100))),
+    "divided by the images": lambda p, clusters: _by_hand()(p, clusters) * (len(p) + 1) / 2,
 }
 
 
@@ -170,6 +175,8 @@ STEP = {
     "a softmax's cross-entropy": _round(attend=lambda a, q: F.cross_entropy(a.log(), q)),
     "k-means of T": _round(found="t"),
     "the first rows' targets each time": _round(shift=True),
+    "T for the attention, too": _round(pair=("t", "t")),
+    "the attention's task left out": _round(attend=lambda a, q: 0 * a.sum()),
     "weights in another order": _round(weights_at=(0, 2, 1, 3)),
     "gradients never cleared": _round(clear=False),
     "the weights never move": _round(update=False),
