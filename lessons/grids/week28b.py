@@ -1,6 +1,6 @@
 """Make the stored runs of lesson 28 on whole networks: labels used in two ways, and what a tree of clusters adds.
 
-    python lessons/grids/week28b.py   # what is missing in lessons/runs/28_whole (20 seconds of one core each)
+    python lessons/grids/week28b.py   # what is missing in lessons/runs/28_whole (20 seconds of one core each, long ones two minutes)
 
 Labels: SupCon or cross-entropy, from two views of each of 2000 labelled images; the head and its loss change alone, and
 cost next to nothing, so equal steps are equal time; seconds are of the processor. Trees: lesson 04's learned SimCLR
@@ -33,7 +33,8 @@ from course_lib.runs.networks import learned
 from course_lib.runs.sources import build_on
 
 LABELLED, CLUSTERED, CPU = 2000, 4000, {"device": "cpu", "threads": 1}
-LABELS = {"steps": 200, "batch_size": 128, "lr": 3e-3, **CPU}
+STEPS = {"": 200, "-long": 1500}
+LABELS = {"batch_size": 128, "lr": 3e-3, **CPU}
 TREES = {"steps": 160, "batch_size": 64, "lr": 1e-3, **CPU}
 TREE = {"standardized": True, "clusters": (128, 24, 8), "weight": 1.0, "out": 64}
 
@@ -51,7 +52,7 @@ class Classifier(SupCon):
 
 
 def build(run: Run) -> nn.Module:
-    if run.says["line"] == "cross-entropy":
+    if "cross-entropy" in run.says["line"]:
         return Classifier(ConvNet(), 32, **run.options)
     if run.method == "hyperbolic":
         return build_on("hyperbolic", 32, pretext="simclr", **run.options)
@@ -62,8 +63,8 @@ def build(run: Run) -> nn.Module:
 
 
 def runs() -> list[Run]:
-    labels = [(line, "supcon", {"augment": SHAPES_VIEWS}, LABELS, {"labelled": LABELLED})
-              for line in ("supcon", "cross-entropy")]
+    labels = [(f"{line}{length}", "supcon", {"augment": SHAPES_VIEWS}, {"steps": steps, **LABELS},
+               {"labelled": LABELLED}) for length, steps in STEPS.items() for line in ("supcon", "cross-entropy")]
     trees = [(line, name, {"augment": TURNED_VIEWS, **options}, TREES, {"images": CLUSTERED, **options})
              for line, name, options in (("tree", "hyperbolic", TREE), ("no-tree", "simclr", {}))]
     return [Run(f"{line}-s{seed}", seed, name, options, fit, {"line": line, "n": SHAPES, **says}, build=build)
