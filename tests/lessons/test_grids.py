@@ -32,7 +32,7 @@ MEASURED = {"batch_size", "precision", "views_per_second", "cpu_seconds"}  # wha
 def load(monkeypatch):
     """Import a grid as its own folder does."""
     monkeypatch.syspath_prepend(str(GRIDS))
-    names = {"grid", *WEEKS}
+    names = {"grid", "measured", *WEEKS}
     for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
     yield importlib.import_module
