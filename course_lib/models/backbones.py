@@ -238,8 +238,9 @@ def check_options(of: str, cls: type, options: dict[str, Any]) -> None:
             raise ValueError(f"{of} has no option {name!r}; it has {', '.join(sorted(known)) or 'none'}")
         kinds = str(known[name].annotation).split(" | ")
         if not any(_is(value, kind) for kind in kinds):
-            raise ValueError(f"{name} is {value!r}; {of} expects "
-                             + " or ".join(PLAIN[kind][0] if kind in PLAIN else f"a {kind}" for kind in kinds))
+            typed = "; typed in a command: 64,8 or, one alone, [64]" if any("tuple[" in kind for kind in kinds) else ""
+            raise ValueError(f"{name} is {value!r}; {of} expects " + " or ".join(
+                PLAIN[kind][0] if kind in PLAIN else f"a {kind}" for kind in kinds) + typed)
 
 
 def _is(value: Any, kind: str) -> bool:

@@ -78,7 +78,7 @@ def forest(found: Mapping[str, tuple[float, float, float]], few: Mapping[str, tu
 
 @drawn
 def table(rows: Mapping[str, Mapping[str, float]], family: Mapping[str, str]) -> Figure:
-    """The table: network -> measure -> value, each column coloured from its lowest to its highest, numbers as are."""
+    """The table: network -> measure -> value, in percent, each column coloured from its lowest to its highest."""
     columns = list(dict.fromkeys(key for row in rows.values() for key in row))
     values = torch.tensor([[row.get(key, float("nan")) for key in columns] for row in rows.values()])
     figure, axes = plt.subplots(figsize=(WIDTH + 0.6, 0.235 * len(rows) + 0.9))
@@ -87,7 +87,7 @@ def table(rows: Mapping[str, Mapping[str, float]], family: Mapping[str, str]) ->
     scaled = ((values - low) / (high - low).clamp_min(1e-9)).numpy()
     axes.imshow(np.ma.masked_invalid(scaled), aspect="auto", cmap="cividis", vmin=0, vmax=1)
     for (i, j), value in np.ndenumerate(values.numpy()):
-        axes.text(j, i, "–" if np.isnan(value) else f"{value:.2f}", ha="center", va="center", fontsize=8,
+        axes.text(j, i, "–" if np.isnan(value) else f"{100 * value:.0f}", ha="center", va="center", fontsize=8.5,
                   color="white" if np.isfinite(value) and scaled[i, j] < 0.55 else "black")
     axes.set_xticks(range(len(columns)), [name.replace(", ", "\n") for name in columns], fontsize=8)
     axes.set_yticks(range(len(rows)), list(rows), fontsize=8.5)

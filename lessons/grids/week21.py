@@ -51,7 +51,7 @@ def source(name: str) -> ImageSet:
 
 def runs() -> list[Run]:
     lines = [(method, name, 0) for name in SOURCES for method in METHODS]
-    lines += [(method, name, seed) for seed in (1, 2) for name in SOURCES[:3] for method in ("simclr", "rotation")]
+    lines += [(method, name, seed) for seed in (1, 2) for name in SOURCES[:4] for method in METHODS]
     return [Run(f"{method}-{name.replace(' ', '-')}-s{seed}", seed, method, {},
                 {**METHODS[method], "lr": LR, "device": "cpu", "threads": 1},
                 {"source": name, "n": COUNT, "first": FIRST, "probed": PROBED, "features": FEATURES}, build=network)

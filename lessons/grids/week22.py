@@ -1,6 +1,6 @@
 """Make the stored runs of lesson 22: four pretexts and labels, by encoder and by width.
 
-    python lessons/grids/week22.py   # what is missing in lessons/runs/22_revisiting (10 seconds of one core each)
+    python lessons/grids/week22.py   # what is missing in lessons/runs/22_revisiting (10 to 60 seconds of one core each)
 
 Generated shapes that stand upright: of turned ones nobody could name the rotation. Encoders differ from "plain" in one
 thing, or ("group") in BiT's pair of norm and filters. Images a step, steps and seeds are equal; views are each
@@ -31,7 +31,7 @@ STEPS, BATCH, LR, READ, FEATURES = 150, 32, 2e-3, 1000, 512
 PRETEXTS = {"rotation": {}, "relative-patch": {"colours": "keep"}, "jigsaw": {}, "exemplar": {"augment": SHAPES_VIEWS},
             "supervised": {}}
 ENCODERS = {"plain": {}, "skips": {"skips": True}, "group": {"norm": "group", "standardized": True}}
-WIDTHS = (1.0,)  # times 32, 64 and 128 maps
+WIDTHS = (1.0, 2.0)  # times 32, 64 and 128 maps
 KEPT = "exemplar-group-1-s0"  # its network lies beside the record
 
 

@@ -436,7 +436,7 @@ def test_a_folder_gets_a_size_that_suits_its_pictures(sides, size, tmp_path, cap
     (("--set", 'augment={"jitter": 0.4}'), "jitter of the views is 0.4; expected four numbers"),
     (("--set", 'augment={"flip": "no"}'), "flip of the views is 'no'; expected a share"),
     (("--set", 'augment={"flip": 2}'), "flip of the views is 2"),
-    (("--backbone-set", "widths=a,b"), "widths is 'a,b'; convnet expects a tuple[int, ...]"),
+    (("--backbone-set", "widths=a,b"), "expects a tuple[int, ...]; typed in a command: 64,8 or, one alone, [64]"),
     (("--set", "width=0"), "all of 1 or more"), (("--backbone-set", "depth=deep"), "depth is 'deep'; convnet expects"),
     (("--image-size", 0), "size is 0"), (("--epochs", "inf"), "epochs is inf"), (("--epochs", "nan"), "epochs is nan"),
     (("--seconds", "inf"), "seconds is inf"), (("--lr", "inf"), "lr is inf"), (("--device", "meta"), "unknown device"),

@@ -16,7 +16,7 @@ import nbformat
 
 from helpers.lesson_tools import WIDGET, checked_names, code_cells, exercise_keys, syntax
 
-CELL_LINES, MEGABYTES = 25, 1.5
+FOLDED_LINES, MEGABYTES = 60, 1.5  # of a cell whose code is folded away
 # at most so many cells and words before the heading "Further" and after it, and visible lines of code
 CORE, FURTHER, CORE_LINES, LONGEST_CELL, LONGEST_LINE = (40, 2000), (20, 1000), 200, 20, 110
 SENTENCES = 5  # results stated as `finding`
@@ -94,9 +94,11 @@ def _cells(notebook) -> list[str]:
             found.append(f"{at}an absolute path: {place[0]}")
         if cell.cell_type != "code":
             continue
-        lines = len(cell.source.splitlines())
-        if lines > CELL_LINES:
-            found.append(f"{at}{lines} lines of code, more than {CELL_LINES}")
+        lines = cell.source.splitlines()
+        if len(lines) > (most := FOLDED_LINES if hidden(cell) else LONGEST_CELL):
+            found.append(f"{at}{len(lines)} lines of code, more than {most}")
+        if long := [line for line in lines if len(line) > LONGEST_LINE]:
+            found.append(f"{at}a line of {len(long[0])} characters, more than {LONGEST_LINE}")
         try:
             syntax(cell.source)
         except SyntaxError as error:
@@ -230,12 +232,6 @@ def _targets(notebook, name: str) -> list[str]:
     if len(visible) > CORE_LINES:
         found.append(f"core: {len(visible)} visible lines of code, more than {CORE_LINES}")
     for index, cell in enumerate(cells):
-        lines = cell.source.splitlines()
-        if cell.cell_type == "code" and not hidden(cell):
-            if len(lines) > LONGEST_CELL:
-                found.append(f"cell {index}: {len(lines)} lines of code, more than {LONGEST_CELL}")
-            if long := [line for line in lines if len(line) > LONGEST_LINE]:
-                found.append(f"cell {index}: a line of {len(long[0])} characters, more than {LONGEST_LINE}")
         said = cell.source.lower()
         found += [f"cell {index}: says {word!r}" for word in HOUSE_WORDS if re.search(rf"\b{word}\b", said)]
     code = "\n".join(c.source for c in code_cells(notebook))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -31,7 +32,7 @@ MEASURED = {"batch_size", "precision", "views_per_second", "cpu_seconds"}  # wha
 def load(monkeypatch):
     """Import a grid as its own folder does."""
     monkeypatch.syspath_prepend(str(GRIDS))
-    names = {"grid", *WEEKS}
+    names = {"grid", "measured", *WEEKS}
     for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
     yield importlib.import_module
@@ -127,6 +128,41 @@ def test_the_attacked_pretext_of_lesson_23_equals_its_definition(load, one_threa
     torch.testing.assert_close(shown, standardize(x.detach()), atol=1e-5, rtol=0)
     assert float((x - images).abs().max()) <= week.EPSILON + 1e-6
     assert len(quarters) == 12 and torch.equal(quarters, torch.arange(4).repeat_interleave(3))
+
+
+def test_what_is_shown_of_a_filled_hole_differs_in_the_patch_alone(load, monkeypatch):
+    week = load("week21c")
+    monkeypatch.setattr(sys.modules["grid"], "_dry", True)
+    torch.manual_seed(0)
+    method = week.build(week.runs()[0]).eval()
+    shown = week.shown(method, "china")
+    for name in ("decoded", "filled"):
+        changed = (shown[name] != shown["untouched"]).any(1)
+        assert bool(changed.any((1, 2)).all()) and int(changed.sum((1, 2)).max()) <= method.side ** 2
+    assert not torch.equal(shown["decoded"], shown["filled"])
+    answers = [week.called(method, "china", k)["untouched"] for k in range(6)]
+    assert sum(answers) == pytest.approx(1)
+
+
+def test_lesson_23_reads_clothes_from_the_files_that_torchvision_has(load, monkeypatch, tmp_path, one_thread):
+    draws, folder = torch.Generator().manual_seed(0), tmp_path / "fashion-mnist" / "FashionMNIST" / "raw"
+    folder.mkdir(parents=True)
+    pixels = {"train": torch.randint(256, (400, 28, 28), generator=draws, dtype=torch.uint8),
+              "t10k": torch.randint(256, (250, 28, 28), generator=draws, dtype=torch.uint8)}
+    for part, x in pixels.items():  # idx: a magic number, the sizes, the bytes
+        labels = (torch.arange(len(x)) % 10).to(torch.uint8)
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, *x.shape) + x.numpy().tobytes())
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, len(x)) + labels.numpy().tobytes())
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    week = load("week23d")
+    monkeypatch.setattr(sys.modules["grid"], "_dry", True)
+    splits = week.clothes()
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [300, 40, 250]
+    assert torch.equal(splits.test.images[:, 1, 2:-2, 2:-2], pixels["t10k"]) and len(splits.test.classes) == 10
+    first, *others = week.rows(week.GRID.train(next(run for run in week.runs() if run.id == "pixels"), None))
+    assert len(others) == 2 and {"fashion linear", "fashion few_1", "fashion few_5"} <= set(others[0])
+    assert set(first) - set(others[0]) == {f"fashion {key}" for key in (
+        "knn", "share", "auroc", "fpr95", "auroc_euclidean")}
 
 
 # ---------------------------------------------------------------- the learned networks

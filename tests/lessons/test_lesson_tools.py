@@ -168,6 +168,7 @@ def test_solved_run_needs_right_wiring(demo, tmp_path):
 
 LINT = {
     "26 lines of code": lambda c, nb: c["slow"].update(source="\n".join(["x = 1"] * 26)),
+    "a line of 111 characters": lambda c, nb: c["slow"].update(source="x = " + "1" * 107),
     "no source: compute it": lambda c, nb: c["title"].update(source="It reaches 83 % here."),
     "'0.25'": lambda c, nb: c["title"].update(source="The loss is about 0.25 at the end."),
     "absolute path": lambda c, nb: c["slow"].update(source="open('/home/someone/file')"),
