@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -28,49 +29,42 @@ from course_lib.methods.pretext.rotation import four_turns
 from course_lib.models.backbones import ConvNet
 
 COUNT, PROBED, FEATURES, LR, FIRST = 10_000, 2000, 512, 1e-3, 7  # images; of the probe, and its numbers a layer
-METHODS = {"simclr": {"steps": 400, "batch_size": 96}, "rotation": {"steps": 200, "batch_size": 64},
-           "deepcluster": {"steps": 400, "batch_size": 128}}
+METHODS = {"simclr": (400, 96), "rotation": (200, 64), "deepcluster": (400, 128)}  # steps, and images in a step
 PICTURES = {"one photograph": sample_photograph, "white noise": noise_picture,
             "its spectrum": lambda: same_spectrum(sample_photograph()), "a flower": lambda: sample_photograph("flower")}
-SOURCES = ("one photograph", "photographs", "its spectrum", "white noise", "shapes", "a flower")
+SOURCES = ("one photograph", "photographs", "its spectrum", "white noise", "shapes", "a flower")  # first four: 3 seeds
+
+
+def runs() -> list[Run]:
+    lines = [(name, seed) for seed in (0, 1, 2) for name in SOURCES[:4 if seed else 6]]
+    build = lambda run: build_method(run.method, "convnet", 32, backbone_options={"first": FIRST})  # noqa: E731
+    return [Run(f"{method}-{name.replace(' ', '-')}-s{seed}", seed, method, {}, build=build,
+                fit={"steps": steps, "batch_size": size, "lr": LR, "device": "cpu", "threads": 1},
+                says={"source": name, "n": COUNT, "first": FIRST, "probed": PROBED, "features": FEATURES})
+            for name, seed in lines for method, (steps, size) in METHODS.items()]
+
+
+def some(images: ImageSet, number: int) -> ImageSet:
+    return images.select(draw(len(images), number, 0))
 
 
 @lru_cache
-def splits(name: str) -> Splits:
-    return shapes(COUNT) if name == "shapes" else load(os.environ.get("COURSE_PHOTOGRAPHS") or "cifar10", size=32)
+def targets() -> dict[str, Splits]:
+    """The labelled images that layers are read on; up to 5000 to test with."""
+    photographs, number = load(os.environ.get("COURSE_PHOTOGRAPHS") or "cifar10", size=32), few(5000, 60)
+    return {name: Splits(s.train, some(s.validation, number).select(range(few(1000, 60))), some(s.test, number))
+            for name, s in (("shapes", shapes(COUNT)), ("photographs", photographs))}
 
 
 @lru_cache
 def source(name: str) -> ImageSet:
     """The 10,000 images of a line."""
-    if name in PICTURES:
-        return photo_crops(few(COUNT, 300), PICTURES[name]())
-    images = splits(name).train
-    return images.select(draw(len(images), few(COUNT, 300), 0))
-
-
-def runs() -> list[Run]:
-    lines = [(method, name, 0) for name in SOURCES for method in METHODS]
-    lines += [(method, name, seed) for seed in (1, 2) for name in SOURCES[:4] for method in METHODS]
-    return [Run(f"{method}-{name.replace(' ', '-')}-s{seed}", seed, method, {},
-                {**METHODS[method], "lr": LR, "device": "cpu", "threads": 1},
-                {"source": name, "n": COUNT, "first": FIRST, "probed": PROBED, "features": FEATURES}, build=network)
-            for method, name, seed in lines]
-
-
-def network(run: Run) -> nn.Module:
-    return build_method(run.method, "convnet", 32, backbone_options={"first": FIRST})
+    number = few(COUNT, 300)
+    return photo_crops(number, PICTURES[name]()) if name in PICTURES else some(targets()[name].train, number)
 
 
 def on_source(run: Run, out=None) -> Made:
-    return train(run, Splits(source(run.says["source"]), shapes(COUNT).validation, shapes(COUNT).test), out)
-
-
-@lru_cache
-def targets() -> dict[str, Splits]:
-    cut = lambda part: part.select(draw(len(part), few(5000, 60), 0))  # noqa: E731
-    return {name: Splits(s.train, cut(s.validation).select(range(few(1000, 60))), cut(s.test))
-            for name in ("shapes", "photographs") for s in [splits(name)]}
+    return train(run, replace(shapes(COUNT), train=source(run.says["source"])), out)
 
 
 def layers(name: str, kind: str, backbone: nn.Module) -> dict:
@@ -81,8 +75,7 @@ def layers(name: str, kind: str, backbone: nn.Module) -> dict:
 def controls(seed: int) -> list[dict]:
     """The network of this seed before its training; the same with batch norm's statistics from crops; raw pixels."""
     torch.manual_seed(seed)
-    fresh = ConvNet(first=FIRST)
-    crops = source("one photograph").images[:few(6400, 200)]
+    fresh, crops = ConvNet(first=FIRST), source("one photograph").images[:few(6400, 200)]
     settled = renew_statistics(fresh, crops, lambda network, images: [network(part) for part in images.split(200)])
     return [layers("random encoder", "control", fresh.eval()),
             layers("random filters, statistics of crops", "control", settled),
@@ -99,15 +92,11 @@ def turns_named(method: nn.Module) -> dict[str, float]:
 
 def rows(made: Made) -> list[dict]:
     run, method = made.run, made.method.eval()
-    backbone: ConvNet = method.backbone  # pyright: ignore
-    made.beside[f"{run.id}.pt"] = half(backbone.blocks[0])
+    made.beside[f"{run.id}.pt"] = half(method.backbone.blocks[0])  # pyright: ignore
     if run.id == "simclr-one-photograph-s0":
         made.beside["one-photograph.pt"] = method
-    torch.manual_seed(run.seed)
-    before: ConvNet = made.untrained.backbone  # pyright: ignore
-    assert torch.equal(ConvNet(first=FIRST).blocks[0][0].weight, before.blocks[0][0].weight)
     more = {"turns": turns_named(method)} if run.method == "rotation" else {}
-    return [layers(run.method, "method", backbone) | more, *controls(run.seed)]
+    return [layers(run.method, "method", method.backbone) | more, *controls(run.seed)]  # pyright: ignore
 
 
 GRID = Grid("21_single_image", runs, rows, "Lesson 21: one photograph, noise, many images; every layer read.",

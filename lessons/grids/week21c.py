@@ -9,13 +9,12 @@ patch that went through the autoencoder, so that its traces are no answer. Kept 
 from __future__ import annotations
 
 import sys
-from functools import lru_cache
 
 import torch
 from grid import Grid, Made, Run, few, half
 from torch import nn
 from week21 import FIRST, LR, PROBED, on_source
-from week21b import COUNT, FRESH, probed
+from week21b import COUNT, FRESH, probed, untrained
 
 from course_lib.augment.pixels import standardize, to_float
 from course_lib.data.one_photo import photo_crops, sample_photograph
@@ -61,12 +60,6 @@ def called(method: FilledLCI, picture: str, answer: int) -> dict[str, float]:
     """The share of fresh crops that the network answers so, by what was done to them."""
     return {name: float((method.head(method.backbone(standardize(images))).argmax(1) == answer).float().mean())
             for name, images in shown(method, picture).items()}
-
-
-@lru_cache
-def untrained(seed: int) -> dict:
-    torch.manual_seed(seed)
-    return probed("random encoder", "control", ConvNet(first=FIRST).eval())
 
 
 def rows(made: Made) -> list[dict]:

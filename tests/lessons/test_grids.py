@@ -18,6 +18,7 @@ from course_lib.data.images import Batch, Splits
 from course_lib.data.loading import load as load_images
 from course_lib.evaluate.clusters import matched_scores
 from course_lib.evaluate.measures import kmeans_clusters
+from course_lib.models.backbones import ConvNet
 from course_lib.runs.networks import learned
 from course_lib.runs.stored import StoredRun, _plain, read_runs
 from helpers.environment import ROOT
@@ -128,6 +129,16 @@ def test_the_attacked_pretext_of_lesson_23_equals_its_definition(load, one_threa
     torch.testing.assert_close(shown, standardize(x.detach()), atol=1e-5, rtol=0)
     assert float((x - images).abs().max()) <= week.EPSILON + 1e-6
     assert len(quarters) == 12 and torch.equal(quarters, torch.arange(4).repeat_interleave(3))
+
+
+def test_lesson_21_compares_a_network_with_itself_before_the_training(load):
+    """Bug: the control has other weights than the network began with."""
+    for line in load("week21").runs():
+        torch.manual_seed(line.seed)
+        begun = line.build(line).backbone.state_dict()
+        torch.manual_seed(line.seed)
+        control = ConvNet(first=7).state_dict()
+        assert begun.keys() == control.keys() and all(torch.equal(begun[key], control[key]) for key in begun), line.id
 
 
 def test_what_is_shown_of_a_filled_hole_differs_in_the_patch_alone(load, monkeypatch):
