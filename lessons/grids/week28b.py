@@ -1,6 +1,6 @@
 """Make the stored runs of lesson 28 on whole networks: labels used in two ways, and what a tree of clusters adds.
 
-    python lessons/grids/week28b.py   # what is missing in lessons/runs/28_whole (20 seconds of one core each, long ones two minutes)
+    python lessons/grids/week28b.py   # what is missing in lessons/runs/28_whole (20 seconds each, the longer ones 160)
 
 Labels: SupCon or cross-entropy, from two views of each of 2000 labelled images; the head and its loss change alone, and
 cost next to nothing, so equal steps are equal time; seconds are of the processor. Trees: lesson 04's learned SimCLR
