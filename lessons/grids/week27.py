@@ -1,6 +1,6 @@
 """Make the stored runs of lesson 27: points matched in two views, whole images, and what goes wrong with wrong pairs.
 
-    python lessons/grids/week27.py   # what is missing in lessons/runs/27_dense (half a minute of one core each)
+    python lessons/grids/week27.py   # what is missing in lessons/runs/27_dense (half a minute each, the longer three)
 
 All but what is compared is equal. A network's map is the one of its maps that finds most points in validation pictures.
 """
@@ -22,12 +22,14 @@ from course_lib.methods import build_method
 from course_lib.models.backbones import ConvNet
 from course_lib.train.history import History
 
-FIT, PICTURES, PANEL = {"steps": 200, "batch_size": 64, "lr": 3e-3}, 500, 8
-LOOKS = (0, 10, 30, 60, 100, 200)  # steps at which it is asked for points; of seed 0 the first pairs are kept
+FIT, LONG, PICTURES, PANEL = {"steps": 200, "batch_size": 64, "lr": 3e-3}, 2000, 500, 8
+LOOKS = (0, 10, 30, 60, 100, 200, 500, 1000, 2000)  # steps at which it is asked for points
 VADER = ("vader", {"points": 8, "queue": 1024})
 PIXPRO = {"stage": 1, "hidden": 256, "out": 64}  # the map of 8 x 8 cells
 LINES = {"vader": VADER, "any-point": VADER, "mirror-forgotten": VADER, "simclr": ("simclr", {}),
          "pixpro": ("pixpro", PIXPRO), "pixpro-alone": ("pixpro", {**PIXPRO, "gamma": None})}
+KEPT = ("vader", "mirror-forgotten", "simclr", "pixpro")  # of their seed 0
+LINES |= {f"{line}-long": LINES[line] for line in ("vader", "pixpro", "simclr")}
 
 
 def build(run: Run) -> nn.Module:
@@ -50,8 +52,9 @@ def build(run: Run) -> nn.Module:
 
 
 def runs() -> list[Run]:
-    return [Run(f"{line}-s{seed}", seed, name, {"augment": CROPPED_VIEWS, **options}, FIT, {**options, "line": line},
-                build=build) for seed in (0, 1, 2) for line, (name, options) in LINES.items()]
+    return [Run(f"{line}-s{seed}", seed, name, {"augment": CROPPED_VIEWS, **options},
+                {**FIT, "steps": LONG} if line.endswith("-long") else FIT, {**options, "line": line}, build=build)
+            for seed in (0, 1, 2) for line, (name, options) in LINES.items()]
 
 
 @lru_cache
@@ -86,7 +89,7 @@ def watched(run: Run, out=None) -> Made:
 
     made = train(run, watch=look)
     cosines = torch.stack([cosines for _, cosines in seen.values()])  # (looks, PANEL, L, L)
-    if run.seed == 0 and run.says["line"] not in ("any-point", "pixpro-alone"):
+    if run.seed == 0 and run.says["line"] in KEPT:
         made.beside[f"{run.says['line']}.pt"] = {
             "steps": list(seen), "cosines": (cosines.clamp(0, 1) * 255).byte(),
             "first": (255 * few.first).byte(), "second": (255 * few.second).byte(), "corners1": few.corners1,
