@@ -39,7 +39,7 @@ from course_lib.methods.clustering.shared import through
 from course_lib.methods.contrastive.swav import SwAV
 from course_lib.models.layers import normalize
 from course_lib.notebook.flattening import flat_maps
-from course_lib.runs.networks import Journey, journey, keep, keep_path, networks_folder
+from course_lib.runs.networks import Journey, journey, keep, keep_path, learned, networks_folder
 from course_lib.runs.sources import build_on
 from course_lib.runs.stored import StoredRun, read_runs, write_run
 from course_lib.text import text_table
@@ -215,6 +215,13 @@ def clustered(method: nn.Module, name: str, seed: int, splits: Splits) -> list[d
     return rows + [prototype_row(method, seed, splits)] if isinstance(method, SwAV) else rows
 
 
+def with_clusters(run: StoredRun, on: str, splits: Splits, folder: Path) -> StoredRun:
+    """The record of a network of `CLUSTERED`, stored before they were, with rows of clusters from the weights kept."""
+    name = run.id.split("-", 1)[1].rpartition("-s")[0]
+    rows = clustered(learned(name, on, folder).method, name, run.seed, splits)
+    return replace(run, scores=[*run.scores, *rows], note=f"{run.note} Rows of clusters: of the weights kept, float16.")
+
+
 def prototype_row(method: SwAV, seed: int, splits: Splits) -> dict:
     """Clusters of an image's most similar prototype: the prototypes are joined to as many groups as there are classes.
 
@@ -278,7 +285,12 @@ def run(args: argparse.Namespace) -> int:
     for seed, on, name in () if args.table else wanted:
         asked = (not args.method or name in args.method) and args.on in (None, on)
         id = f"{on}-{name}-s{seed}"
-        if not asked or (args.seed and seed not in args.seed) or (not args.dry and (folder / f"{id}.json").exists()):
+        if not asked or (args.seed and seed not in args.seed):
+            continue
+        if (folder / f"{id}.json").exists() and not args.dry:
+            stored = next(run for run in read_runs(folder) if run.id == id)
+            if name in CLUSTERED and seed == 0 and not any("acc" in row for row in stored.scores):
+                write_run(with_clusters(stored, on, images(on, args.photographs), folder), folder)
             continue
         splits = images(on, args.photographs)
         with tempfile.TemporaryDirectory() as elsewhere:

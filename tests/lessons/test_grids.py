@@ -20,7 +20,7 @@ from course_lib.evaluate.clusters import matched_scores
 from course_lib.evaluate.measures import kmeans_clusters
 from course_lib.models.backbones import ConvNet
 from course_lib.runs.networks import learned
-from course_lib.runs.stored import StoredRun, _plain, read_runs
+from course_lib.runs.stored import StoredRun, _plain, read_runs, write_run
 from helpers.environment import ROOT
 
 GRIDS = ROOT / "lessons" / "grids"
@@ -239,6 +239,25 @@ def test_simclr_and_swav_are_clustered_to_compare_clusterings_with(networks, one
     assert mine == {"name": "SwAV's prototypes", "kind": "control", "clusters": 8, **scores}
     assert [row["name"] for row in networks.clustered(networks.build("simclr", "shapes", 0), "simclr", 0, splits)] == [
         row["name"] for row in kmeans]
+
+
+def test_a_network_that_was_stored_without_clusters_gets_their_rows(networks, tmp_path, monkeypatch, one_thread):
+    whole = load_images("shapes", n=300)
+    splits = Splits(whole.train, whole.validation, whole.test.select(torch.arange(60)))
+    monkeypatch.setattr(networks, "images", lambda on, folder: splits)
+    monkeypatch.setattr(networks, "networks_folder", lambda: tmp_path / "networks")
+    run = networks.make("simclr", "shapes", 0, splits, tmp_path / "out", 4, tmp_path / "networks")
+    write_run(replace(run, scores=[row for row in run.scores if "knn" in row]), tmp_path / "networks")
+    old = read_runs(tmp_path / "networks")[0]
+    for _ in range(2):  # the second time there is nothing to add
+        assert networks.main(["--method", "simclr", "--set", "shapes", "--seed", "0"]) == 0
+        found = read_runs(tmp_path / "networks")[0]
+        assert found.scores[:3] == old.scores and found.curves == old.curves
+        assert [row["name"] for row in found.scores[3:]] == ["k-means on its features", "k-means, random encoder",
+                                                             "k-means, raw pixels"]
+        for row, whole_weights in zip(found.scores[3:], run.scores[3:]):  # float16 moves a picture or two
+            assert row["acc"] == pytest.approx(whole_weights["acc"], abs=0.05)
+        assert found.note.count("Rows of clusters") == 1
 
 
 def test_stored_networks_are_those_of_the_plans(networks):
