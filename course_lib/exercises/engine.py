@@ -9,12 +9,14 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from course_lib.exercises.grading import grade
 from course_lib.exercises.panels import Hints, Progress, Solution
+from course_lib.exercises.questions import Quiz
 from course_lib.exercises.result import Check
 from course_lib.exercises.spec import Exercise
 from course_lib.files import lessons_folder
@@ -70,6 +72,15 @@ def all_exercises() -> list[Exercise]:
         _load(path.stem.removeprefix("week"))
     order = list(_EXERCISES)
     return sorted(_EXERCISES.values(), key=lambda e: (e.key.partition(".")[0], order.index(e.key)))
+
+
+def quizzes(week: str) -> list[Quiz]:
+    """The questions of a lesson, "03" or "A1", as its file in lessons/exercises has them; KeyError if it has none."""
+    _load(week)
+    found = getattr(sys.modules.get(f"lessons.exercises.week{week}"), "QUIZZES", None)
+    if not found:
+        raise KeyError(f"there are no questions of week {week!r}: a lesson's number is wanted, such as '03' or 'A1'")
+    return [replace(question) for question in found]  # each with controls of its own
 
 
 # ------------------------------------------------------------------------------------------------ what a lesson calls

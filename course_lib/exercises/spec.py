@@ -8,8 +8,8 @@ In a lesson, one cell holds the stub and its check; its metadata names the exerc
 
     variance = check("03.variance", variance).use   # draws a card; the learner's function if right, else ours
 
-The exercises of week 3 are the list EXERCISES of lessons/exercises/week03.py (what three weeks or more need is in
-shared.py beside it); an entry looks like this:
+The exercises of week 3 are the list EXERCISES of lessons/exercises/week03.py, its questions the list QUIZZES (what
+three weeks or more need is in shared.py beside it); an exercise looks like this:
 
     def probes(generator, dtype):
         z = torch.randn(16, 5, generator=generator, dtype=dtype)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.data.images import Batch
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from lessons.exercises.shared import (
     BASIC,
@@ -409,3 +410,48 @@ training_step_exercise = Exercise(
 )
 
 EXERCISES = [knn, alignment, uniformity, training_step_exercise]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("A new method reaches the kNN accuracy of the random encoder. What has it shown?", {
+        "That it does not work": "Not even that: the protocol may be saturated, or the data too easy. It has shown "
+            "no effect.",
+        "Nothing yet beyond its architecture": "The same network without training gets there, so training has added "
+            "nothing that this measure sees.",
+        "That kNN is a poor measure": "It may be, but the table does not say so; a second measure (a linear probe) "
+            "would.",
+    }, "Nothing yet beyond its architecture"),
+    quiz("The training loss of a two-view method falls smoothly to its lowest possible value. What do you check "
+         "first?", {
+        "The learning rate": "It did its work: the loss fell. The question is what fell with it.",
+        "The standard deviation of the vectors": "The lowest value of a pull is reached by a constant. Standard "
+            "deviation and rank tell collapse from success.",
+        "The accuracy on the test set": "That looks at the test set to make a decision. Validation would do, and a "
+            "standard deviation needs no label at all.",
+    }, "The standard deviation of the vectors"),
+    quiz("Ten augmentations are compared; the best test accuracy is reported. How could it be repaired without "
+         "new data?", {
+        "Report the mean of the ten": "Honest, but it answers another question: how good a random one of the ten is.",
+        "Pick on validation, report that one's test accuracy": "The choice no longer saw the images that judge it: "
+            "luck on validation is no luck on test.",
+        "Use a larger k": "k changes the noise a little, and not who saw what.",
+    }, "Pick on validation, report that one's test accuracy"),
+    quiz("Your views crop and mirror, and never change colours. What is the easiest way to match the two views "
+         "of an image?", {
+        "By the shape": "It would do, but it is not needed: with colours at 0, pixels pair more than half of such "
+            "views in figure 5.",
+        "By the colours": "Both views share them, they differ between images, and nothing speaks against using them.",
+        "By the side the object is on": "The mirror exchanges left and right in half of the views: the two often "
+            "disagree.",
+    }, "By the colours"),
+    quiz("Transfer: X-rays from two hospitals, one with a logo in the corner and most of the ill patients. What "
+         "will two-view learning do?", {
+        "Ignore the logo, as it is small": "Small is no obstacle: it is in nearly every crop of its corner, sharp, "
+            "and always the same.",
+        "Ignore it, since there are no labels": "Labels are not needed for a shortcut. Whatever helps to match two "
+            "views may be learned.",
+        "Keep it, unless crops or masks break it": "Whatever survives the augmentation and tells images apart is "
+            "useful to the loss. Crop, blank or vary it.",
+    }, "Keep it, unless crops or masks break it"),
+]

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from course_lib.augment.masks import enlarge
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.masked.spark import LightDecoder, sparse
 from course_lib.methods.masked.spark import spark_loss as library_loss
@@ -601,3 +602,38 @@ spark_step_exercise = Exercise(
 )
 
 EXERCISES = [mask_from_noise, sparse_conv_exercise, masked_batch_norm_exercise, spark_loss, spark_step_exercise]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("The input is masked already. Why multiply by the mask after every convolution?", {
+        "To save compute": "The dense convolution is computed all the same. A sparse kernel would save it.",
+        "Each convolution writes into hidden positions": "Their windows reach visible neighbours, and a bias reaches "
+            "everything.",
+        "So that gradients do not explode": "The mask changes where gradients flow, not how large they are in general.",
+    }, "Each convolution writes into hidden positions"),
+    quiz("Half of a map is hidden and 0; a channel's visible values are all 4. What does an ordinary batch norm "
+         "make of them?", {
+        "0, as the variance is 0": "Over visible positions it would be. The ordinary one counts the zeros: mean 2, "
+            "standard deviation 2.",
+        "1": "(4 - 2) / 2 = 1: the mask has become the channel's only signal.",
+        "4": "Nothing would be normalised then.",
+    }, "1"),
+    quiz("One image hides 4 patches, another 12. How does a hidden patch of the first weigh in SparK's loss?", {
+        "Three times as much as one of the second": "It would, with the mean of per-image means.",
+        "The same": "One sum over the batch, divided by the number of hidden patches in the batch.",
+        "A third": "No rule does this.",
+    }, "The same"),
+    quiz("A paper shows sharp completions, from targets normalised per patch. What do you ask?", {
+        "Whose mean and standard deviation was painted": "If the true ones: part of the picture was never predicted "
+            "(figure 9).",
+        "Whether the mask was random": "Worth knowing, but it does not make a picture dishonest.",
+        "Which optimizer was used": "That does not decide what the picture shows.",
+    }, "Whose mean and standard deviation was painted"),
+    quiz("Transfer: a ConvNeXt has layer norm over the channels of each position. What does it need?", {
+        "Statistics over visible positions, like batch norm": "A layer norm never looks at another position: its "
+            "statistics are right.",
+        "Only the mask after it": "Right: its bias would fill the empty positions.",
+        "Nothing": "Its bias writes into empty positions, as a convolution's does.",
+    }, "Only the mask after it"),
+]

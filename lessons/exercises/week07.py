@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.simsiam import negative_cosine, simsiam_loss
 from lessons.exercises.shared import (
@@ -589,3 +590,33 @@ meter = Exercise(
 
 
 EXERCISES = [negative, loss, step, meter, target]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("Your SimSiam log shows loss -0.99 after 200 steps and std 0.7. What do you do?", {
+        "Celebrate": "The best possible loss so early is a sign of collapse, and a last batch norm holds std up for "
+            "a while.",
+        "Look at the effective rank": "If it is near 1, all dimensions are copies of one number: look for a missing "
+            "stop-gradient or predictor.",
+        "Raise the learning rate": "Nothing says that the run is slow.",
+    }, "Look at the effective rank"),
+    quiz("In the paper's alternating problem, what is the stop-gradient?", {
+        "A regulariser": "No term is added to the loss.",
+        "Step 2: the targets are held while the network is fitted to them": "In that step they are numbers, not "
+            "functions of the weights.",
+        "A way to save memory": "It does save some, but that is not why it is there.",
+    }, "Step 2: the targets are held while the network is fitted to them"),
+    quiz("Which reason does the paper give for not decaying the predictor's learning rate?", {
+        "So that it keeps up with targets that go on moving": "A lagging predictor predicts an older network.",
+        "Because it has few weights": "Size is not the point.",
+        "So that it forgets old images": "It has no memory of images.",
+    }, "So that it keeps up with targets that go on moving"),
+    quiz("Transfer: a colleague trains SimSiam on sounds; the two views are two clips of one recording. The loss "
+         "is -0.98 and all meters are high. What do you check first?", {
+        "That the two clips of a pair are not the same clip": "Bug A: identical views leave nothing to ignore. "
+            "Recompute the loss on fresh pairs.",
+        "The learning rate": "It would not make everything look good.",
+        "The number of negatives": "SimSiam has none.",
+    }, "That the two clips of a pair are not the same clip"),
+]

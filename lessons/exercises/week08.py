@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.swav import normalize_rows
 from course_lib.methods.contrastive.swav import queue_codes as library_queue_codes
@@ -1031,3 +1032,33 @@ queue_codes = Exercise(
 
 
 EXERCISES = [sinkhorn, names, swav_loss, prototypes, step, queue_codes]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("Someone removes torch.no_grad() from Sinkhorn and does not detach the codes. What becomes possible?", {
+        "Nothing, codes do not depend on the weights": "They do, through the scores.",
+        "The targets are moved towards the predictions": "The gradient now also flows into the labels, and making "
+            "labels easy to predict is cheaper than predicting them.",
+        "Sinkhorn no longer converges": "Its values are the same.",
+    }, "The targets are moved towards the predictions"),
+    quiz("The loss of a run with 3000 prototypes reads 8.01 from the first step on, and the codes' shares are "
+         "perfectly even. What has happened?", {
+        "It has converged to a good solution": "8.01 is log 3000: what a prediction of 1/3000 for everything costs.",
+        "The codes are flat": "Nothing is left to predict. Epsilon may be too large (as in part 5, where embeddings "
+            "differ), or all embeddings are alike: their std tells.",
+        "One prototype has taken all images": "Then the loss would be small.",
+    }, "The codes are flat"),
+    quiz("Batches of 16, 64 prototypes, no queue. What does the balance ask for?", {
+        "4 images for each prototype": "The other way round: 16 / 64.",
+        "A quarter of an image for each prototype": "So codes have to spread, and images that belong together are "
+            "pushed apart. A queue makes the batch larger, for the balance only.",
+        "Nothing, the balance needs N >= K": "It is computed all the same.",
+    }, "A quarter of an image for each prototype"),
+    quiz("Transfer: your photographs are 95 % sky and 5 % birds, and you set K = 20. What does the balance do?", {
+        "One cluster of birds, 19 empty ones": "No prototype may stay empty.",
+        "It cuts the sky into about 19 clusters": "Equal shares: what is frequent is split, what is rare may be "
+            "merged. The balance is an assumption about the data.",
+        "It finds that there are two classes": "Nothing in the rule asks how many there are.",
+    }, "It cuts the sky into about 19 clusters"),
+]

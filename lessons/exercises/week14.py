@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from course_lib.augment.masks import enlarge
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.masked.beit import beit_loss as library_loss
 from course_lib.models.patches import patchify
@@ -697,3 +698,40 @@ step_exercise = Exercise(
 )
 
 EXERCISES = [perplexity, loss, block, step_exercise, index]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("A dictionary of 8192 words has a perplexity of 12 on your photographs. What do you conclude?", {
+        "The loss starts at log 8192, so the task is hard": "It starts there, and falls to log 12 as soon as the "
+            "frequencies are known.",
+        "In effect there are about 12 words": "Most of the 8192 words hardly occur: dead codes, or a tokenizer made "
+            "for other pictures.",
+        "The tokenizer is well trained": "A well-spread dictionary has a perplexity of the order of its size.",
+    }, "In effect there are about 12 words"),
+    quiz("Words of the *masked* image are taken as targets, by mistake. What happens?", {
+        "Nothing, the tokenizer is frozen": "Frozen or not: it names what it is shown.",
+        "All hidden patches have the word of an empty patch; the loss falls to nearly 0":
+            "The network learns to say 'empty'. A wonderful loss, and nothing learned.",
+        "The loss stays at log K": "On the contrary: a constant is easy to learn.",
+    }, "All hidden patches have the word of an empty patch; the loss falls to nearly 0"),
+    quiz("You want to *show* what the network believes is behind a block. Which reading looks like a real image?", {
+        "The likeliest word everywhere": "It is flat: where an edge could lie in many ways, each of them is less "
+            "likely than a plain word.",
+        "The average of all words": "It has the smallest error, and blurs.",
+        "Sampled words": "They have the contrast of true words, though fewer are right, and neighbours are drawn "
+            "independently, so edges do not meet.",
+    }, "Sampled words"),
+    quiz("The loss is averaged over each image, then over the batch. Which images weigh more than they should?", {
+        "Those with few hidden patches": "Each of their patches gets a larger share of the image's mean.",
+        "Those with many hidden patches": "In *one* mean over the batch they weigh more, since each patch weighs the "
+            "same. That is the paper's way.",
+        "None": "Only if all images hide the same number; block masks do not.",
+    }, "Those with few hidden patches"),
+    quiz("Transfer: you have electrocardiograms and want BEiT's task. What do you build first, and check?", {
+        "A transformer with more layers": "Without targets it has nothing to learn.",
+        "A tokenizer of short segments: what its words keep, and how many are used":
+            "A spike that all words flatten cannot be learned.",
+        "Labels by a cardiologist": "They would help, but BEiT's words need none.",
+    }, "A tokenizer of short segments: what its words keep, and how many are used"),
+]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.clustering.mice import expert_log_probabilities
 from course_lib.models.layers import Queue
@@ -535,3 +536,45 @@ step = Exercise(
 
 
 EXERCISES = [first, second, third, step]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("kNN on some features is right for 90 % of the images, k-means for 25 %. What does that say of the "
+         "features?", {
+        "Nothing good: kNN must have a bug": "Both are right. They ask different things of the same features.",
+        "The nearest images share the class, and the largest differences are other causes":
+            "k-means cuts where images differ most, here by place and light. Neighbours only need the class to count "
+            "*near by*.",
+        "K is wrong": "K is the number of classes, and what differs most does not depend on K.",
+    }, "The nearest images share the class, and the largest differences are other causes"),
+    quiz("Two experts answer for an image with 0.5 each, the loss is -log(sum of pi Phi). You now set q to (1, "
+         "0) by hand and compute EM's bound. What happens to it?", {
+        "It stays: any q gives the same": "Only the exact posterior touches the evidence.",
+        "It falls below the evidence": "The bound is the evidence minus the divergence of q from the posterior. "
+            "Choosing harder than the posterior costs, by log 2 here.",
+        "It rises: a sure answer is worth more": "A sure answer saves entropy but leaves out the other half of the "
+            "evidence.",
+    }, "It falls below the evidence"),
+    quiz("All experts share one embedding and one queue; only the prototypes differ. What is lost?", {
+        "Nothing: K heads are a detail": "Each expert's head may look at what tells *its* images apart. With one "
+            "embedding all experts solve the task alike, and only the prototype is left to tell who answers.",
+        "The experts: only the prototypes can still disagree": "f and v are then the same for all; Phi differs by "
+            "the prototype alone, which is close to a mixture of von Mises-Fisher on MoCo.",
+        "The gate": "The gate has a head of its own in any case.",
+    }, "The experts: only the prototypes can still disagree"),
+    quiz("An expert is nobody's first choice for a whole epoch, so its sum of v is zero. What should the M-step "
+         "do with its prototype?", {
+        "Set it to the sum scaled to length 1: zero": "The official code does so. A prototype of zero makes f + mu "
+            "shorter than the others' and gives no direction to come back from.",
+        "Keep it as it was": "It still gets gradients through its small q, and may find images again.",
+        "Remove the expert": "Then K changes during training, and with it the centres of the gate.",
+    }, "Keep it as it was"),
+    quiz("Transfer: photographs of animals by a camera trap, day and night, eight species. MiCE with K = 8 and "
+         "views that keep brightness. What do you expect of its clusters?", {
+        "Species: that is what K = 8 asks for": "K says how many groups, not by what. Whatever views share may be cut.",
+        "Day and night will be among the cuts": "Brightness is shared by all views of an image and tells images "
+            "apart easily. Take it out of the views first, then look what clusters tell.",
+        "Nothing can be said": "The views say a lot: what they keep may be cut along.",
+    }, "Day and night will be among the cuts"),
+]

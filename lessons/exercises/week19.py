@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from lessons.exercises.shared import (
     BASIC,
@@ -547,3 +548,39 @@ step = Exercise(
 
 
 EXERCISES = [first, second, third, step]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("A run ends with all images in one cluster. The loss of the invariance task is at its minimum. Which "
+         "term do you look at first?", {
+        "Separability": "It punishes one cluster only where k-means still finds several; if all answers are alike it "
+            "has nothing to go by.",
+        "Entropy, and its sign": "It is the term that sees the batch as a whole. With the wrong sign, or the entropy "
+            "of single answers, one cluster for all is what it asks for.",
+        "Attention": "Its target comes from p: it copies the collapse.",
+    }, "Entropy, and its sign"),
+    quiz("Why are targets made in evaluation mode, from images as they are, and before the small batches?", {
+        "It is faster": "It costs one more forward pass of the pool.",
+        "So that they know the whole pool, and stay the same while the batches learn":
+            "Cluster sizes need many images, and a target that moves with each update would chase itself. It also "
+            "needs no memory for gradients.",
+        "Because batch norm cannot be trained": "It is trained, in step two.",
+    }, "So that they know the whole pool, and stay the same while the batches learn"),
+    quiz("The attention covers the object in 9 of 10 pictures of a paper. What does that show about the answer?", {
+        "That it rests on the object": "Only that the map is there. Part 5: exchange the map, and see whether the "
+            "answer changes.",
+        "Nothing yet": "Exchange the map for another image's, or a fixed one, and measure the answer. And compare "
+            "the share with a Gaussian that never moves.",
+        "That the network is right": "It may point at the object and take a star for a triangle.",
+    }, "Nothing yet"),
+    quiz("Transfer: clusters of skin photographs. Cluster 3 holds nearly all pictures with a ruler in them. "
+         "Confidence is 0.95. What follows?", {
+        "Cluster 3 is a diagnosis": "Nothing in the four tasks knows of diagnoses. What survives the transformations "
+            "can become a cluster.",
+        "The ruler survives the transformations, so it may carry the answer": "Transformations that cover or "
+            "exchange it make it useless as a cue. Confidence says nothing: the targets are sharpened until the "
+            "network is sure.",
+        "A higher entropy weight would help": "That only evens out cluster sizes.",
+    }, "The ruler survives the transformations, so it may carry the answer"),
+]

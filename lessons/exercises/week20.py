@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.looc import sign_table
 from course_lib.models.layers import Queue
@@ -476,3 +477,33 @@ step = Exercise(
 
 
 EXERCISES = [bound, signs, loss, step]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("You train on photographs of birds, to tell species apart. Which change of colour should two views have?", {
+        "As strong as possible": "Then the plumage is of no use for finding the partner, and may be forgotten. "
+            "Species differ in it.",
+        "Weak, or left out for one head": "The task needs colour: views have to share it. A head of its own can keep "
+            "it while others forget.",
+        "It makes no difference": "Part 1: it decides what is read.",
+    }, "Weak, or left out for one head"),
+    quiz("With 64 candidates your bound says 4.1 nats, for views of strength 0 and of strength 0.1. What follows?", {
+        "Both pairs share the same": "log 64 is 4.16. Both are at the ceiling: the candidates decide, not the views.",
+        "Nothing, until there are more candidates": "4.1 is nearly log 64. More candidates raise the ceiling.",
+        "The loss is wrong": "It is what a good network gets with so few candidates.",
+    }, "Nothing, until there are more candidates"),
+    quiz("In head 1 somebody leaves out the negatives of the same image. What happens?", {
+        "The head collapses": "It still has the negatives of other images.",
+        "Keeping colour is allowed, but hardly asked for": "k1 shares colour with the query, so colour helps against "
+            "other images; nothing of the same image has to be told apart by it.",
+        "Nothing changes": "The -1 of the table is what tells k1 from k0 and k2.",
+    }, "Keeping colour is allowed, but hardly asked for"),
+    quiz("Transfer: views of a sentence are made by leaving out words. The network finds the partner by rare "
+         "names. Which of InfoMin's cases is that?", {
+        "Too little shared": "They share a lot: names.",
+        "Too much shared: something easier than the task": "As with the background's colour. Take names out of one "
+            "view.",
+        "The sweet spot": "Then there would be nothing easier to go by.",
+    }, "Too much shared: something easier than the task"),
+]

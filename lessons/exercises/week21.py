@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.data.one_photo import crop_places
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from lessons.exercises.shared import blank, descend, rand, randn, seeded, small_network, steps, weights_of
 
@@ -458,3 +459,34 @@ size = Exercise(
 
 
 EXERCISES = [crops, round_, step, size]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("A network trained on crops of one photograph names their turn correctly nine times out of ten. What "
+         "does that show?", {
+        "It knows how things usually stand": "On another photograph it does not. Figure 2.",
+        "It knows this picture": "Crops of one picture overlap, and so do fresh ones.",
+        "Resampling gives the turn away": "On white noise, resampled just the same, it is close to chance.",
+    }, "It knows this picture"),
+    quiz("You compare layers without pooling: layer 1 has 8192 numbers, layer 6 has 2048. Layer 1 wins. What "
+         "follows?", {
+        "Layer 1 knows more": "Its probe had four times the numbers. Equal counts first.",
+        "Nothing yet": "The probe's size changed together with the layer.",
+        "Pooling destroys information": "It does, in all layers; that is why all get about the same count.",
+    }, "Nothing yet"),
+    quiz("In DeepCluster somebody keeps the head when labels are found anew. What happens at first?", {
+        "It saves time: the head has learned already": "It has learned numbers that now mean other groups.",
+        "The loss jumps above that of guessing": "A confident head with wrong numbers costs more than an even guess.",
+        "Nothing": "Labels are numbered by chance.",
+    }, "The loss jumps above that of guessing"),
+    quiz("Transfer: you have one long recording of a street, and want a network for sounds. What does this "
+         "lesson suggest?", {
+        "It is useless: one recording has one content": "So has one photograph, and in layer 4 RotNet gained as much "
+            "from it as from 10,000.",
+        "Cut it up, augment, train, read the layers against random ones": "And against noise with the recording's "
+            "spectrum: here that did as well.",
+        "White noise would do": "Here it left layer 6 no better than untrained. Noise with the right spectrum did "
+            "better.",
+    }, "Cut it up, augment, train, read the layers against random ones"),
+]

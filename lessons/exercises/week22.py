@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.pretext.relative_patch import with_middle
 from lessons.exercises.shared import blank, descend, randn, small_network, steps, weights_of
@@ -402,3 +403,34 @@ ranks = Exercise(
 
 
 EXERCISES = [pair, step, standardise, ranks]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("A paper compares your pretext with hers: yours on a ResNet, hers on a VGG, both read from the last "
+         "layer. What do you ask for first?", {
+        "More seeds": "They would make both numbers surer, and the comparison no fairer: two things differ.",
+        "Both pretexts on both networks": "Then the pretext is the only thing that changes in each comparison.",
+        "A larger probe": "The paper found that a nonlinear probe changes little.",
+    }, "Both pretexts on both networks"),
+    quiz("A patch puzzle's last layer reads like an untrained one, its middle layers read better. What can have "
+         "happened?", {
+        "The network did not learn": "It solves its puzzle on new pictures, and its middle layers are better than "
+            "untrained ones.",
+        "Its last layers serve the puzzle": "They keep what tells where patches were, and the class is not needed "
+            "for that. Figure 6: depth takes its share, too.",
+        "The probe has too few labels": "The same probe reads the same network's middle layers.",
+    }, "Its last layers serve the puzzle"),
+    quiz("You make the gap between patches zero, and the pretext's accuracy rises. Good news?", {
+        "Yes: it understands pictures better": "Knob 1's rule does as well without understanding anything.",
+        "Not by itself: edges may give the place away": "Look at what is read of the class, not at the puzzle.",
+        "No: it must be a bug": "It is what is to be expected. Lines continue.",
+    }, "Not by itself: edges may give the place away"),
+    quiz("Transfer: you pre-train on sound by asking in which order three snippets came. What is the analogue of "
+         "a gap?", {
+        "Silence cut out between the snippets": "A wave that runs on from one snippet to the next tells their order, "
+            "as a line does.",
+        "More snippets": "A harder puzzle with the same shortcut.",
+        "A larger network": "It will find the shortcut sooner.",
+    }, "Silence cut out between the snippets"),
+]

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from lessons.exercises.shared import blank, descend, randn, seeded, steps, weights_of
 
@@ -558,3 +559,36 @@ step = Exercise(
 )
 
 EXERCISES = [first, second, third, step]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("Somebody proposes 'a new method': MoCo v2 with AMDIM's augmentation. What does the framework let you "
+         "say?", {
+        "That it is new": "It has no name in the table, but it is one switch away from a known row. New is what one "
+            "switch changes in the result.",
+        "Which one run is its control": "Exactly one switch differs from MoCo v2, so MoCo v2 with equal images, "
+            "steps, batch and seeds is the control.",
+        "That it will work": "The framework describes; figure 10 shows how a detail beside the switches can ruin a "
+            "method.",
+    }, "Which one run is its control"),
+    quiz("Why are the own image's other places not among the negatives of AMDIM?", {
+        "They are all positives": "Each place of the own map has a term as a positive. As negatives they would pull "
+            "in both directions at once.",
+        "To save memory": "The scores are computed anyway; it is a mask.",
+        "They are too easy": "They are the hardest of all: neighbours see nearly the same pixels.",
+    }, "They are all positives"),
+    quiz("CPC's encoder has layer norm. What could go wrong with batch norm?", {
+        "Nothing, it is faster": "Speed is not the point.",
+        "Patches of one picture share statistics": "The normalisation mixes patches of the batch, so a vector "
+            "carries something of its neighbours: the right patch can be told without being understood.",
+        "It needs two views": "Batch norm works with any batch.",
+    }, "Patches of one picture share statistics"),
+    quiz("Transfer: X-ray images, all taken upright, heart on the left. Would you flip both views together?", {
+        "Yes: the side of the heart matters": "It keeps left and right apart, which may be wanted; but then place is "
+            "a cue that tells patients apart, and figure 10 shows a price.",
+        "No, never": "If the side carries a diagnosis, independent flips throw it away.",
+        "It depends on which cue may tell images apart": "Whatever two views share may be used, and be used instead "
+            "of the anatomy. Decide what they may share, then measure what was kept.",
+    }, "It depends on which cue may tell images apart"),
+]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.information.estimators import nwj
 from lessons.exercises.shared import blank, descend, randn, seeded, steps, weights_of
@@ -500,3 +501,34 @@ fourth = Exercise(
 
 
 EXERCISES = [first, second, third, fourth]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("A paper reports an InfoNCE estimate of 6.2 nats with batches of 512. What do you conclude?", {
+        "The views share about 6.2 nats": "log 512 is 6.24. The reading is at its ceiling and says only: at least "
+            "about that much.",
+        "The batch is too small to say more than \"at least\"": "The reading cannot exceed log N, so near log N it "
+            "measures the batch.",
+        "The critic is overfitted": "It may be; but with these numbers no critic, however good, could read more.",
+    }, "The batch is too small to say more than \"at least\""),
+    quiz("You train a critic by JSD and read E[T] - E'[exp(T - 1)] from it. What do you get at the best critic?", {
+        "I": "JSD's best critic is r; NWJ's is r + 1.",
+        "I - 1/e": "E[r] - E'[exp(r)] / e, and E'[exp r] is 1. Add 1 to the scores first.",
+        "I - 1": "The first term gives I; the second takes off 1/e, not 1.",
+    }, "I - 1/e"),
+    quiz("The encoder is invertible. InfoNCE's reading rises all through training. Does I(g(x); y) rise?", {
+        "Yes, the bound pushes it up": "A lower bound may rise below a constant.",
+        "No: it is constant; the critic reads more of it": "The code is arranged so that a simple critic can use it, "
+            "and so can a linear probe.",
+        "Only if the critic is an MLP": "Information does not depend on who reads it.",
+    }, "No: it is constant; the critic reads more of it"),
+    quiz("Transfer: two sensors on one machine. You want features of vibration that predict a failure, and "
+         "maximise mutual information with the second sensor. Both hear the mains hum. What will be learned "
+         "first?", {
+        "What predicts failures": "Nothing in the objective knows of failures.",
+        "The hum": "Shared, precise and easy to read. Views that share only what matters are the cure: change or "
+            "filter the hum in one of them.",
+        "Nothing, the information is too small": "A hum in phase is many nats.",
+    }, "The hum"),
+]

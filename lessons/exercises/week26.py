@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.pretext.npid import nce_loss
 from course_lib.methods.pretext.pirl import pirl_loss
@@ -486,3 +487,33 @@ fourth = Exercise(
 
 
 EXERCISES = [first, second, third, fourth]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("Why does NPID move its row after the loss, and not before?", {
+        "It saves memory": "Both orders keep one bank.",
+        "Else the image meets its own embedding": "Moved first, the row holds half of v itself: the score is high "
+            "whatever the network has learned, and the loss teaches less.",
+        "The order makes no difference": "It does: half of the target would then be v.",
+    }, "Else the image meets its own embedding"),
+    quiz("A colleague estimates Z anew in every step, 'since the old one is out of date'. What happens?", {
+        "P is better calibrated, so training is better": "It is calibrated, but NCE treats Z as a constant. An "
+            "estimate from the same scores rises with them.",
+        "Raising all scores together no longer changes P": "Then P says only how scores differ within the batch, and "
+            "NCE's balance of P with K / n is another one than was meant.",
+        "The loss is no longer finite": "It is finite.",
+    }, "Raising all scores together no longer changes P"),
+    quiz("A fair test of 'a bank is better than a batch' needs which control?", {
+        "The same number of steps": "A step of SimCLR sees twice as many views.",
+        "The same time, images, views, encoder, and a head of the same kind": "Here SimCLR has a head of two layers "
+            "with batch norm, NPID a linear one. Our table compares recipes, not only banks.",
+        "The same loss value": "Losses with different numbers of candidates are not comparable.",
+    }, "The same time, images, views, encoder, and a head of the same kind"),
+    quiz("Transfer: a stream of images, each seen once. Which of these ideas can still be used?", {
+        "A memory bank with a row for each image": "A row is met again only when its image comes back. It never does.",
+        "SimCLR's batch, or MoCo's queue": "Both take negatives from what has just been seen, and the positive from "
+            "a second view.",
+        "SeLa's labels for all images": "They are found for a fixed set.",
+    }, "SimCLR's batch, or MoCo's queue"),
+]

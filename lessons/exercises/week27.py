@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.augment.geometry import cell_centres
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.dense.pixpro import consistency
 from course_lib.models.teacher import ema_update
@@ -470,3 +471,39 @@ step = Exercise(
 )
 
 EXERCISES = [first, second, third, step]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("A view is mirrored. Its corners are x1 = 0.8, x2 = 0.2. What must the code do about it?", {
+        "Sort the corners first": "Then left and right of that view are exchanged for good: half of the pairs are "
+            "wrong, as in the line 'mirror forgotten'.",
+        "Nothing: a negative width does it": "A place u of the view is x1 + u (x2 - x1) in the image, and that runs "
+            "backwards by itself.",
+        "Mirror the map back": "Possible, but the formula has done it already; doing both undoes it.",
+    }, "Nothing: a negative width does it"),
+    quiz("All positives of VADeR's loss are at the same place of both views, since nobody crops. What would it "
+         "learn of places?", {
+        "Nothing it could use": "It may: but the position in the view, which padding gives away, would be enough for "
+            "the task.",
+        "Where in the view it is, as that is enough": "A shortcut: position alone solves the task. Crops that move "
+            "places take it away, so the control 'position alone' must be low.",
+        "The same as now": "Look at the control position alone: with weak crops it rises, and with none it is perfect.",
+    }, "Where in the view it is, as that is enough"),
+    quiz("PixPro with gamma so large that each cell gathers only from itself. What is left?", {
+        "The map itself, transformed: y = g(x) at each place": "All weights but that of cos = 1 vanish. The loss "
+            "still compares near cells.",
+        "A constant map": "That is the other end: gamma = 0 gives every cell the same weight, so all y are alike.",
+        "VADeR": "There are still no negatives, and pairs are all cells within T.",
+    }, "The map itself, transformed: y = g(x) at each place"),
+    quiz("Transfer: slices of a CT scan, to find the same anatomical point in two patients. Positives by the "
+         "coordinates of the scanner?", {
+        "Yes, coordinates are exact": "They are exact for one patient. Two patients do not lie alike, and position "
+            "alone would already score.",
+        "Two crops of one patient, by coordinates; and test on two patients with marked points":
+            "Within one scan the truth is known for nothing. Between patients it has to be marked by people, and "
+            "only for the test.",
+        "Better SimCLR on whole slices": "It may find many points, as in figure 2. Measure it; it is a control, not "
+            "the answer.",
+    }, "Two crops of one patient, by coordinates; and test on two patients with marked points"),
+]

@@ -10,6 +10,7 @@ from statistics import fmean, median
 import torch
 from torch import Tensor
 
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from course_lib.notebook.claims import interval, median_interval
 from lessons.exercises.shared import number, numbers, rand
@@ -585,3 +586,47 @@ race = Exercise(
 
 
 EXERCISES = [fairly, cost, bound, race]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("Which of these explains a part of the four times, without FastSSL being a better program?", {
+        "bfloat16 and channels_last": "One line each, and the reference could have them: its users can add them "
+            "today. But that is not all.",
+        "The reference went first": "It paid for what comes first, and in three steps that counts. But that is not "
+            "all.",
+        "One batch kept on the device": "No reading, no views, no transfer: they were left out of one clock only. "
+            "But that is not all.",
+        "All of these": "Unequal precision and layout, a cold first, and work left out of one clock. How much each "
+            "is worth, nobody can tell from outside.",
+    }, "All of these"),
+    quiz("A library is 4 times as fast at its defaults and 1.1 times at equal precision and layout. What have "
+         "you learned?", {
+        "Its data pipeline is 4 times as good": "The pipeline is in both numbers. It can explain the smaller one at "
+            "most.",
+        "Most of the difference is lines that the other library's users can add":
+            "A good default is worth having, and it is no secret of the implementation.",
+        "One of the two measurements is wrong": "They answer two questions: what you get, and what is left when "
+            "tricks are shared.",
+    }, "Most of the difference is lines that the other library's users can add"),
+    quiz("Library A was measured on Monday at 4000 views/s, B on Tuesday on the same machine at 3600. Which "
+         "sentence holds?", {
+        "A is faster by a ninth": "Only if nothing else had changed since Monday, and nobody has shown that.",
+        "Nothing yet: they were not measured by turns": "Two rates from two days may differ by the days.",
+        "A and B are equally fast": "No evidence of a difference is no evidence of none.",
+    }, "Nothing yet: they were not measured by turns"),
+    quiz("A paper halves the FLOPs of a network by depthwise convolutions and gives no seconds. What do you "
+         "expect?", {
+        "Half the time": "Only if both kinds of layer came equally near to their floors. In part 2 they did not.",
+        "Less of a gain, perhaps none": "A count is a floor. The depthwise layer of part 2 stood much farther above "
+            "its own than the full one. Ask for seconds.",
+        "No change, FLOPs mean nothing": "They give a floor, and the full 3x3 convolution came close to its own.",
+    }, "Less of a gain, perhaps none"),
+    quiz("Transfer: two web services answer in 20 and 21 ms on average. When is that difference worth telling?", {
+        "If it was measured over a million requests": "A million requests to one, then a million to the other: a "
+            "sure difference of two hours of the day.",
+        "If requests alternated, and an interval of the ratio stays off 1": "By turns within a round, and an "
+            "interval: nothing here is about networks.",
+        "Never, it is below 10 %": "A small difference can be sure; whether it matters is another question.",
+    }, "If requests alternated, and an interval of the ratio stays off 1"),
+]

@@ -14,7 +14,7 @@ from course_lib import exercises
 from course_lib.exercises import Exercise, grade, store
 from course_lib.exercises import engine as engine_module
 from course_lib.exercises.mutants import mutants
-from helpers.environment import offline_environment
+from helpers.environment import ROOT, offline_environment
 from helpers.exercise_checks import stubs, survivors
 from helpers.misconceptions import SECOND
 
@@ -467,3 +467,21 @@ def test_progress_shows_this_lesson_first(registered, workspace, monkeypatch):
         first, folded = here._repr_html_().split("<details")
         assert "Another" in first and "Spread" not in first and "Spread" in folded
     assert here.done == 1 and "this lesson: 1 of 1 exercises done" in repr(here)
+
+
+def test_the_questions_of_a_lesson_stand_in_its_file_and_are_asked_once():
+    seen = []
+    for week in sorted(p.stem.removeprefix("week") for p in (ROOT / "lessons" / "exercises").glob("week*.py")):
+        notebook = next((ROOT / "lessons").glob(f"{week}_*.ipynb")).read_text(encoding="utf-8")
+        asked = f'quizzes(\\"{week}\\")' in notebook
+        try:
+            seen += [q.question for q in exercises.quizzes(week)]
+        except KeyError:
+            assert not asked, week
+        else:
+            assert asked, week
+    assert len(seen) == len(set(seen)) > 60
+    one, again = (exercises.quizzes("19")[0] for _ in range(2))
+    assert one.question == again.question and one is not again, "each with controls of its own"
+    with pytest.raises(KeyError, match="no questions of week '99'"):
+        exercises.quizzes("99")
