@@ -1,8 +1,8 @@
-"""Small trainings for the lesson on clusters and their mending: a head on frozen features, points with wrong labels."""
+"""Toys of the lessons on clusters: a head on frozen features, points with wrong labels, what tasks are content with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -10,6 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from course_lib.methods.clustering.gatcluster import attention_loss, entropy_loss, invariance_loss, usable_clusters
+from course_lib.notebook.toys import toy_answers
+
+CORNERS = {"sure, even": toy_answers(0.98, 12)[0], "one cluster": toy_answers(0.98, 0)[0],
+           "says nothing": toy_answers(0.0, 12)[0]}  # answers (16, 4)
 PARTNERS = ("a neighbour", "itself", "any image")
 
 
@@ -115,3 +120,34 @@ def mending(step: Callable, clean: Callable | None, share: float, anywhere: bool
     with torch.no_grad():
         found = torch.stack([one(points).softmax(1) for one in pair]).sum(0).argmax(1)
     return Mended(points, labels, true, trusted, found)
+
+
+def task_losses(targets: Callable, separability: Callable, sure: Tensor, moved: int = 12) -> dict[str, Tensor]:
+    """GATCluster's four tasks on toy answers: name -> weighted loss (moved + 1, len(sure)), by evenness and sureness.
+
+    targets and separability: as the lesson's exercises make them. sure: as `toy_answers` takes it, the first 0. Both
+    heads say the same. The loss on pairs is cut at 5.
+    """
+    found = {task: torch.zeros(moved + 1, len(sure)) for task in ("invariance", "separability", "entropy", "attention")}
+    for row in range(moved + 1):
+        for column, certain in enumerate(sure.tolist()):
+            p, home = toy_answers(certain, row)
+            T, q = targets(p)
+            clusters = usable_clusters(home, 4) if certain else torch.arange(len(p))  # all alike: k-means finds nothing
+            found["invariance"][row, column] = 5 * invariance_loss(p, T)
+            found["separability"][row, column] = separability(p, clusters).clamp(max=5)
+            found["entropy"][row, column] = 6 * entropy_loss(p)
+            found["attention"][row, column] = 5 * attention_loss(p, q)
+    return found
+
+
+def contented(losses: dict[str, Tensor], chosen: Sequence[str]) -> dict:
+    """Where the sum of the chosen tasks' losses (see `task_losses`) is smallest, among toy answers.
+
+    "loss": the sum; "places": (row, column) of the smallest, "best": how many; "says nothing": whether answers that
+    are alike, with clusters half even, are among them; "tasks": how many were chosen, "title": their names.
+    """
+    loss = sum((losses[task] for task in chosen), torch.zeros_like(next(iter(losses.values()))))
+    places = (loss < loss.min() + 1e-2).nonzero().tolist()
+    return {"loss": loss, "places": places, "best": len(places), "says nothing": [len(loss) // 2, 0] in places,
+            "tasks": len(chosen), "title": " + ".join(chosen) or "no task"}

@@ -65,14 +65,17 @@ def pointed(places: Mapping[str, tuple[Tensor, Tensor]], shares: Mapping[str, fl
 
 
 @drawn
-def by_hand(image: Tensor, fine: Tensor, coarse: Tensor, answers: Mapping[str, Tensor], title: str) -> Figure:
-    """An image under a Gaussian (H, W), the same on the map's places (h, w), and answers (K,) side by side."""
+def by_hand(image: Tensor, fine: Tensor, coarse: Tensor, answers: Mapping[str, Tensor], share: float) -> Figure:
+    """An image under a Gaussian (H, W), the same on the map's places (h, w), and answers (K,) side by side.
+
+    share: of the Gaussian that is on the object, for the title.
+    """
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(WIDTH + 0.6, 2.5), width_ratios=(1, 1, 2.1))
     picture(left, lit(image[None], fine[None])[0], "under the Gaussian")
     middle.imshow(coarse.numpy(), vmin=0, vmax=1, cmap="inferno")
     middle.set(xticks=[], yticks=[], title="on the map's places")
     _answers(right, answers)
-    right.set_title(title, fontsize=9.5)
+    right.set_title(f"{share:.0%} of the attention on the object", fontsize=9.5)
     return figure
 
 

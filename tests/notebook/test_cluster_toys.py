@@ -7,8 +7,10 @@ import torch
 
 from course_lib.methods.clustering.scan import scan_loss
 from course_lib.methods.clustering.shared import directions, nearest_rows
-from course_lib.notebook.cluster_toys import head_training, mending, peeking
+from course_lib.notebook.cluster_toys import contented, head_training, mending, peeking, task_losses
+from course_lib.notebook.toys import toy_answers
 from lessons.exercises.week17 import accuracy, clean, ruc_step
+from lessons.exercises.week19 import separability, targets
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -40,3 +42,23 @@ def test_wrong_labels_anywhere_are_mended_and_those_on_one_side_are_not():
     assert int(anywhere.wrong.sum()) == 84
     assert anywhere.after > 0.9 > 0.8 > side.after
     assert mending(ruc_step, None, 0.2, steps=1).trusted.all()
+
+
+def test_tasks_are_content_with_what_their_formulas_say():
+    sure = torch.tensor([0.0, 0.5, 0.98])
+    losses = task_losses(targets, separability, sure)
+    assert {tuple(loss.shape) for loss in losses.values()} == {(13, 3)}
+    p, _ = toy_answers(0.5, 12)
+    mean = p.mean(0)
+    assert float(losses["entropy"][12, 1]) == pytest.approx(6 * float(sum(v * v.log() for v in mean)), rel=1e-5)
+    T, q = targets(p)
+    rows = [sum(float(a * b) for a, b in zip(one, wanted)) for one, wanted in zip(p, T)]
+    assert float(losses["invariance"][12, 1]) == pytest.approx(-5 * sum(rows) / 16, rel=1e-5)
+    assert losses["separability"].max() <= 5
+    alone = contented(losses, ["entropy"])
+    assert alone["says nothing"] and alone["best"] == len(alone["places"]) > 3 and alone["title"] == "entropy"
+    both = contented(losses, ["invariance", "entropy"])
+    assert both["places"] == [[12, 2]] and not both["says nothing"] and both["title"] == "invariance + entropy"
+    torch.testing.assert_close(both["loss"], losses["invariance"] + losses["entropy"])
+    nothing = contented(losses, [])
+    assert nothing["tasks"] == 0 and nothing["title"] == "no task" and nothing["best"] == 39

@@ -32,7 +32,8 @@ def test_pointed_has_a_panel_for_each_network_and_the_shares():
 
 def test_by_hand_shows_both_answers():
     figure = pointing.by_hand(torch.rand(3, 8, 8), torch.rand(8, 8), torch.rand(4, 4),
-                              {"by hand": torch.tensor([0.7, 0.3]), "its own": torch.tensor([0.2, 0.8])}, "half")
+                              {"by hand": torch.tensor([0.7, 0.3]), "its own": torch.tensor([0.2, 0.8])}, 0.5)
+    assert figure.axes[2].get_title(loc="left") == "50% of the attention on the object"
     assert [round(float(bar.get_height()), 1) for bar in figure.axes[2].patches] == [0.7, 0.3, 0.2, 0.8]
 
 
