@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
+import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
@@ -39,25 +41,31 @@ def bank_drawing(images: Tensor, ages: Sequence[int]) -> Figure:
 
 
 @drawn
-def bank_ages(points: Tensor, ages: Tensor, agreement: Tensor, titles: tuple[str, str]) -> Figure:
-    """A bank's rows on a plane (N, 2), coloured by age (N,); over it, each row's cosine (N,) with its image now."""
+def bank_ages(points: Tensor, ages: Tensor, agreement: Mapping[str, Any], step: int) -> Figure:
+    """A bank's rows on a plane (N, 2), coloured by age (N,); over it, each row's cosine with its image now.
+
+    agreement: "each" (N,), "mean", and "another", as `evaluate.banks.bank_agreement` gives them.
+    """
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.8, 2.9), width_ratios=(1.1, 1))
     shown = left.scatter(*points.T.numpy(), c=ages.numpy(), cmap=AGES, s=9, linewidths=0)
-    left.set(xticks=[], yticks=[], title=titles[0], aspect="equal")
+    left.set(xticks=[], yticks=[], title=f"the bank after {step} steps", aspect="equal")
     figure.colorbar(shown, ax=left, label="age (updates)")
-    right.scatter(ages.numpy(), agreement.numpy(), c=ages.numpy(), cmap=AGES, s=9, linewidths=0)
-    right.set(xlabel="age (updates)", ylabel="cosine with its image now", ylim=(-0.3, 1.05), title=titles[1])
+    right.scatter(ages.numpy(), agreement["each"].numpy(), c=ages.numpy(), cmap=AGES, s=9, linewidths=0)
+    right.set(xlabel="age (updates)", ylabel="cosine with its image now", ylim=(-0.3, 1.05),
+              title=f"mean cosine {agreement['mean']:.2f}; with another image {agreement['another']:.2f}")
     right.axhline(0, color=GREY, lw=1, ls=":")
     return figure
 
 
 @drawn
-def answers_by_cosine(grid: Tensor, h: Tensor, others: Tensor, own: Tensor, title: str) -> Figure:
-    """NCE's answer h (M,) over the cosine `grid` (M,), above where the own and the other rows' cosines lie."""
+def answers_by_cosine(where: float, temperature: float, others: Tensor, own: Tensor) -> Figure:
+    """NCE's answer h over the cosine, one half at `where`, above where the own and the other rows' cosines lie."""
+    grid = torch.linspace(-1, 1, 200)
+    h = torch.sigmoid((grid - where) / temperature)
     figure, (top, below) = plt.subplots(2, 1, figsize=(6.6, 3.4), sharex=True, height_ratios=(1.6, 1))
     top.plot(grid, h, color=THIS)
     top.axhline(0.5, color=GREY, ls=":", lw=1)
-    top.set(ylabel="h: its own row?", ylim=(-0.04, 1.04), title=title)
+    top.set(ylabel="h: its own row?", ylim=(-0.04, 1.04), title=f"h is one half at cosine {where:.2f}")
     for values, colour, name in ((others, ORANGE, "other rows"), (own, SKY, "own row")):
         below.hist(values.flatten().numpy(), bins=50, range=(-1, 1), density=True, color=colour, alpha=0.6, label=name)
     below.set(xlabel="cosine with a row", yticks=[], xlim=(-1, 1))
@@ -66,16 +74,19 @@ def answers_by_cosine(grid: Tensor, h: Tensor, others: Tensor, own: Tensor, titl
 
 
 @drawn
-def picture_and_pieces(image: Tensor, pieces: Tensor, cosines: Mapping[str, Tensor], here: float,
-                       title: str) -> Figure:
-    """A picture (3, H, W), its pieces (c, 3, p, p) in their order; cosines of many pictures, `here`: this one's."""
+def picture_and_pieces(image: Tensor, pieces: Tensor, cosines: Mapping[str, Tensor], here: float) -> Figure:
+    """A picture (3, H, W), its pieces (c, 3, p, p) in their order; the cosines of many pictures with their pieces.
+
+    cosines: "own", with their own, "another", with another's (N,). here: that of this picture.
+    """
     figure, (first, second, right) = plt.subplots(1, 3, figsize=(8.8, 2.5), width_ratios=(0.7, 0.7, 1.6))
     picture(first, image, "the picture")
     picture(second, mosaic(pieces, round(len(pieces) ** 0.5)), "in pieces")
-    for (name, values), colour in zip(cosines.items(), (THIS, GREY)):
-        right.hist(values.numpy(), bins=50, range=(-1, 1), density=True, color=colour, alpha=0.6, label=name)
+    for name, label, colour in (("own", "its own picture", THIS), ("another", "another picture", GREY)):
+        right.hist(cosines[name].numpy(), bins=50, range=(-1, 1), density=True, color=colour, alpha=0.6, label=label)
     right.axvline(here, color=RED, lw=2)
-    right.set(xlabel="cosine of pieces and picture (red: these)", yticks=[], xlim=(-1, 1), title=title)
+    right.set(xlabel="cosine of pieces and picture (red: these)", yticks=[], xlim=(-1, 1),
+              title=f"this one: {here:.2f}")
     right.legend(fontsize=8, loc="upper left")
     return figure
 
