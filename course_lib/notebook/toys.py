@@ -1,4 +1,4 @@
-"""Toy problems for lessons: points on a circle that a loss moves."""
+"""Toy problems for lessons: points on a circle that a loss moves, answers that share clusters, tables of noise."""
 
 from __future__ import annotations
 
@@ -166,3 +166,9 @@ def toy_answers(sure: float, moved: int) -> tuple[Tensor, Tensor]:
     home = torch.zeros(16, dtype=torch.long)
     home[order] = order // 4
     return (1 - sure) / 4 + sure * torch.nn.functional.one_hot(home, 4).double(), home
+
+
+def sharing_tables(images: int, features: int, shared: float, source: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Two tables of noise (images, features): the second is `shared` times the first, the rest of its own."""
+    first = torch.randn(images, features, generator=source)
+    return first, shared * first + (1 - shared) * torch.randn(images, features, generator=source)

@@ -88,12 +88,13 @@ def shuffled(within: Tensor, across: Tensor, dealt: Tensor, gap: float, p: float
 
 
 @drawn
-def two_values(x: Tensor, y: Tensor, names: Sequence[str], colours: Sequence[str], labels: tuple[str, str]) -> Figure:
-    """A dot for each network by two values in [0, 1], with its name where there is room."""
+def two_values(x: Tensor, y: Tensor, names: Sequence[str], colours: Sequence[str], causes: Sequence[str]) -> Figure:
+    """A dot for each network by how well it reads two causes, in [0, 1], with its name where there is room."""
     figure, axes = plt.subplots(figsize=(6.4, 4.2))
     axes.scatter(x, y, s=30, c=colours)
     _name(axes, x.tolist(), y.tolist(), names, (0.0145, 0.035), (0.01, 0.013))
-    axes.set(xlabel=labels[0], ylabel=labels[1], xlim=(-0.05, 1.18), ylim=(-0.05, 1.05))
+    across, up = (f"{cause.replace('_', ' ')}, as far as it is read" for cause in causes)
+    axes.set(xlabel=across, ylabel=up, xlim=(-0.05, 1.18), ylim=(-0.05, 1.05))
     return figure
 
 

@@ -247,7 +247,7 @@ def factor_map(scores: Mapping[str, Mapping[str, float]], highest: float = 1.0, 
 def paper_map(papers: Sequence, highlight: Sequence[str] = (), title: str = "") -> Figure:
     """The reading list as dots, family by year: filled in the study group's schedule, ringed if in `highlight`."""
     families = sorted({paper.family for paper in papers},
-                      key=lambda family: (family == "other", -sum(p.family == family for p in papers)))
+                      key=lambda family: (family == "other", -sum(p.family == family for p in papers), family))
     years = sorted({paper.year for paper in papers})
     figure, axes = plt.subplots(figsize=(WIDTH, 0.55 * len(families) + 1.2))
     wide, dots, rings = 7, [], []

@@ -105,6 +105,16 @@ class Atlas:
         return torch.tensor([known.index(value) for value in values])
 
 
+# ways to part the entries into groups; two papers are on no reading list, and so have no family
+GROUPINGS: dict[str, Callable[[Entry], object]] = {
+    "family (reading list)": lambda entry: entry.family,
+    "section (library)": lambda entry: entry.section,
+    "encoder": lambda entry: entry.encoder,
+    "views of changed colours": lambda entry: entry.colour,
+    "initial letter": lambda entry: entry.title[0],
+}
+
+
 def lesson_of(method: str) -> str:
     """The name of the lesson of a method's week, "" without one."""
     found = sorted((CHECKOUT / "lessons").glob(f"{method_class(method).week:02d}_*.ipynb"))

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from lessons.exercises.shared import rand, randn
 
@@ -303,3 +304,31 @@ groups = Exercise(
 )
 
 EXERCISES = [cka, mds, groups]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("Two networks have linear CKA 0.89 on 60 images with 512 features each. What do you say?", {
+        "They are alike": "With fewer images than features, noise has such a value.",
+        "Nothing yet: more images, or the debiased estimate": "The diagonal alone would give that value, as in the "
+            "hook.",
+        "They are not alike": "The number says neither.",
+    }, "Nothing yet: more images, or the debiased estimate"),
+    quiz("You turn one network's features by a random rotation. Linear CKA with the other network ...", {
+        "stays": "X'X changes, its norm does not; inner products between images stay.",
+        "falls": "That would be so if features were compared one by one.",
+        "becomes 0": "The information is the same, and so are all distances.",
+    }, "stays"),
+    quiz("Why are networks shuffled, and not the 561 pairs?", {
+        "It is faster": "It is about what is independent.",
+        "A network is in 33 pairs, which move together": "Shuffled pairs pretend to 561 independent facts, and p "
+            "comes out far too small.",
+        "Pairs cannot be shuffled": "They can; the answer would be wrong.",
+    }, "A network is in 33 pairs, which move together"),
+    quiz("Transfer: two languages' word vectors are compared on 1000 translated words. Which control comes first?", {
+        "The same vectors with the translations shuffled": "It shows what the measure says when nothing belongs "
+            "together.",
+        "A larger model": "Perhaps later; first, the value of no relation at all.",
+        "A flat map": "A map shows clumps in anything.",
+    }, "The same vectors with the translations shuffled"),
+]

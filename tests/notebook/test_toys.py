@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import torch
 
 from course_lib.notebook import circle_figure, circle_measures, toys
+from course_lib.seeds import generator
 
 
 def directions(*angles: float) -> torch.Tensor:
@@ -46,3 +47,11 @@ def test_toy_answers_go_from_one_cluster_to_four_even_ones():
         p, home = toys.toy_answers(1.0, moved)
         assert torch.bincount(home, minlength=4).tolist() == counts and torch.equal(p.argmax(1), home)
     assert torch.equal(toys.toy_answers(0.0, 12)[0], torch.full((16, 4), 0.25, dtype=torch.float64))
+
+
+def test_tables_of_noise_share_what_was_asked_for():
+    first, second = toys.sharing_tables(6, 4, 1.0, generator(3))
+    assert torch.equal(first, second) and first.shape == (6, 4)
+    x, alone = toys.sharing_tables(6, 4, 0.0, generator(3))
+    assert torch.equal(x, first) and not torch.equal(alone, first)
+    torch.testing.assert_close(toys.sharing_tables(6, 4, 0.25, generator(3))[1], 0.25 * first + 0.75 * alone)

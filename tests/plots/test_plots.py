@@ -175,6 +175,13 @@ def test_paper_map_has_a_dot_a_paper():
     assert P.paper_map([]).axes
 
 
+def test_paper_map_orders_families_by_papers_then_by_name():
+    names = [label.get_text() for label in P.paper_map(load_papers()).axes[0].get_yticklabels()]
+    counts = [sum(paper.family == name for paper in load_papers()) for name in names]
+    order = sorted(zip(names, counts), key=lambda item: (item[0] == "other", -item[1], item[0]))
+    assert list(zip(names, counts)) == order
+
+
 def test_project_pca():
     z = gaussian(60, 5) * torch.tensor([9.0, 4, 1, 1, 1])
     points = P.project(z)

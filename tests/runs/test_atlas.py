@@ -104,3 +104,10 @@ def test_the_map_holds_what_its_cards_show():
     links = made.links()
     assert links.count("<a href=") == len(LEARNED.entries) and "href='06_byol.ipynb'" in links
     assert made.figure(names=False) is not None and "NetworksMap of" in repr(made)
+
+
+def test_every_grouping_parts_the_networks():
+    for name, by in A.GROUPINGS.items():
+        assert 1 < len(LEARNED.groups(by).unique()) < len(LEARNED.entries), name
+    entry = LEARNED.entries[LEARNED.at("mae")]
+    assert A.GROUPINGS["encoder"](entry) == "ViT" and A.GROUPINGS["initial letter"](entry) == "M"
