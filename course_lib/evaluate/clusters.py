@@ -75,6 +75,11 @@ def matched_scores(train: Tensor, train_labels: Tensor, test: Tensor, labels: Te
             "used": float(len(test.unique()))}
 
 
+def same_cluster(answers: Tensor, others: Tensor) -> float:
+    """The share of images whose most likely cluster is the same in both answers (N, K)."""
+    return float((answers.argmax(1) == others.argmax(1)).float().mean())
+
+
 def class_shares(train: Tensor, train_labels: Tensor, test: Tensor, labels: Tensor, clusters: int) -> Tensor:
     """Confusions as float (C, C): of the test images of each class (row), the share in clusters that stand for a class.
 

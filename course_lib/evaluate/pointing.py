@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from course_lib.augment.pixels import standardize, to_float
 from course_lib.evaluate.attention import object_share
+from course_lib.evaluate.clusters import same_cluster
 from course_lib.methods.clustering.gatcluster import GATCluster, gaussian_map
 
 CORNER = torch.tensor([[0.0, 0.0, 0.7]])  # theta of a Gaussian in the upper left corner, rather wide
@@ -26,11 +27,6 @@ def pointed_answers(method: GATCluster, maps: Tensor, attention: Tensor) -> Tens
     """The attention head's answers p^a (N, K), if maps (N, C, h, w) are weighed by attention (N or 1, h, w)."""
     weighed = (method.heads.features(maps) * attention[:, None]).sum((2, 3))
     return method.heads.attention_classifier(weighed).softmax(1)
-
-
-def same_cluster(answers: Tensor, others: Tensor) -> float:
-    """The share of images whose most likely cluster is the same in both answers (N, K)."""
-    return float((answers.argmax(1) == others.argmax(1)).float().mean())
 
 
 def true_centres(factors: Mapping[str, Tensor]) -> Tensor:

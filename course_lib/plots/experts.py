@@ -32,10 +32,11 @@ def stacked(axes, q: Tensor) -> None:
 
 
 @drawn
-def mixture(points: Tensor, q: Tensor, centres: Tensor, evidence: Sequence[float], step: int, title: str) -> Figure:
+def mixture(points: Tensor, q: Tensor, centres: Tensor, evidence: Sequence[float], step: int,
+            sharpness: float) -> Figure:
     """Points (N, 2) on a circle in the mixed colours of who answers, centres (K, 2) as stars; q (N, K); the evidence.
 
-    evidence: the mean log evidence before each step; the one of `step` is marked.
+    evidence: the mean log evidence before each step; the one of `step` is marked. sharpness: c, for the title.
     """
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(8.6, 2.7), width_ratios=(1, 1.5, 1))
     colours = expert_colours(q.shape[1])
@@ -44,7 +45,7 @@ def mixture(points: Tensor, q: Tensor, centres: Tensor, evidence: Sequence[float
     left.scatter(*points.T, s=42, color=(q.float() @ colours).clamp(0, 1).numpy(), edgecolor="white", lw=0.6, zorder=3)
     for number, point in enumerate(points, 1):
         left.annotate(str(number), (1.2 * point).tolist(), ha="center", va="center", fontsize=7.5)
-    left.set_title(title)
+    left.set_title(f"sharpness c = {sharpness:g}")
     stacked(middle, q)
     middle.set(xticks=range(len(q)), xticklabels=range(1, len(q) + 1), xlabel="image", title="who answers (q)")
     right.plot(evidence, color=THIS)
@@ -67,7 +68,7 @@ def answering(image: Tensor, parts: Mapping[str, Tensor], title: str) -> Figure:
 
 @drawn
 def answers_by_class(q: Tensor, labels: Tensor, classes: Sequence[str], title: str) -> Figure:
-    """Responsibilities (N, K) as columns, ordered by class, with a line between classes."""
+    """Responsibilities (N, K) as columns, ordered by class, with a line between classes; the title tells their mean."""
     figure, axes = plt.subplots(figsize=(8.6, 2.4))
     order = labels.argsort(stable=True)
     stacked(axes, q[order])
@@ -76,7 +77,7 @@ def answers_by_class(q: Tensor, labels: Tensor, classes: Sequence[str], title: s
         axes.axvline(end - 0.5, color="white", lw=4)
         axes.axvline(end - 0.5, color=BLACK, lw=1.4)
     middles = [(low + high - 1) / 2 for low, high in zip([0, *ends[:-1]], ends)]
-    axes.set(ylabel="q, a colour for each expert", title=title)
+    axes.set(ylabel="q, a colour for each expert", title=f"{title}: mean largest q {q.amax(1).mean():.2f}")
     axes.set_xticks(middles, list(classes))
     return figure
 
