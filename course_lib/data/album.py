@@ -68,6 +68,16 @@ def groups(names: Sequence[str], scene: Callable[[str], str]) -> Tensor:
     return torch.tensor([numbers.setdefault(scene(name), len(numbers)) for name in names], dtype=torch.int64)
 
 
+def pictures_of(album: ImageSet, scenes: Tensor, some: Tensor, count: int) -> dict[str, Tensor]:
+    """The first `count` pictures of `some` scenes, int64 (S,): "picture 1" -> (S, 3, H, W), and so on.
+
+    scenes: int64 (N,), the scene of each picture. A scene with fewer shows its last one again.
+    """
+    members = [(scenes == scene).nonzero().flatten() for scene in some]
+    return {f"picture {i + 1}": torch.stack([album.images[of[min(i, len(of) - 1)]] for of in members])
+            for i in range(count)}
+
+
 def split_scenes(scenes: Tensor, order: Tensor, train: float, validation: float) -> dict[str, Tensor]:
     """Part pictures so that no scene is torn apart.
 

@@ -1,13 +1,15 @@
-"""What a two-view method does with pairs of views that it has not been trained on."""
+"""What a two-view method does with pairs of views that it has not been trained on, and what raw pixels do."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.augment.views import Augment, two_views
 from course_lib.evaluate.features import embed_projected, evaluating
 from course_lib.evaluate.measures import effective_rank, feature_std
+from course_lib.models.layers import normalize
 from course_lib.seeds import generator
 
 
@@ -28,3 +30,12 @@ def pair_measures(method: nn.Module, images: Tensor, augment: Augment, seed: int
 
     return {"std": feature_std(z), "rank": effective_rank(z), "agreement": cosine(z1, z2),
             "own": (cosine(p1, z1) + cosine(p2, z2)) / 2, "loss": -(cosine(p1, z2) + cosine(p2, z1)) / 2}
+
+
+def matched_by_pixels(first: Tensor, second: Tensor) -> float:
+    """The share of images whose second view, of those of all, is the nearest to the first by the cosine of raw pixels.
+
+    Views float (N, 3, H, W) each, minus the mean of all their numbers.
+    """
+    a, b = (normalize(views.flatten(1) - views.mean()) for views in (first, second))
+    return float(((a @ b.T).argmax(1) == torch.arange(len(a))).float().mean())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from course_lib.data import DataError, ImageSet, Splits
-from course_lib.data.album import groups, split_scenes, whole, write_album
+from course_lib.data.album import groups, pictures_of, split_scenes, whole, write_album
 from course_lib.data.folder import read_folder
 
 
@@ -60,3 +60,11 @@ def test_no_scene_is_torn_apart():
         rank = order.tolist().index(scene)
         expected["train" if rank < 12 else "validation" if rank < 15 else "test"].append(i)
     assert {name: some.tolist() for name, some in found.items()} == expected
+
+
+def test_the_pictures_of_a_scene_are_shown_in_rows_and_the_last_is_repeated():
+    images = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(5, 3, 2, 2)
+    rows = pictures_of(ImageSet(images, torch.zeros(5, dtype=torch.long), ("disc",)), torch.tensor([0, 1, 0, 0, 1]),
+                       torch.tensor([1, 0]), 3)
+    assert {name: row[:, 0, 0, 0].tolist() for name, row in rows.items()} == {
+        "picture 1": [1, 0], "picture 2": [4, 2], "picture 3": [4, 3]}
