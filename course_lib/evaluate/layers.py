@@ -27,7 +27,7 @@ from course_lib.evaluate.labels import ridge_scores
 from course_lib.evaluate.measures import check_labels
 from course_lib.evaluate.probes import linear_probe
 from course_lib.models.backbones import ConvNet, ResNet
-from course_lib.models.layers import check_maps
+from course_lib.models.layers import ConvBackbone, check_maps
 
 
 @dataclass(frozen=True)
@@ -155,3 +155,14 @@ def smoothness(filters: Tensor) -> float:
     spread = w.square().mean((1, 2, 3))
     across, down = ((a * b).mean((1, 2, 3)) for a, b in ((w[..., 1:], w[..., :-1]), (w[..., 1:, :], w[..., :-1, :])))
     return float(((across + down) / (2 * spread)).mean())
+
+
+class StageMean(nn.Module):
+    """The mean over places of one stage's map: images (B, 3, H, W) -> (B, C)."""
+
+    def __init__(self, backbone: ConvBackbone, stage: int):
+        super().__init__()
+        self.backbone, self.stage = backbone, stage
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.backbone.stages(images)[self.stage].mean((2, 3))

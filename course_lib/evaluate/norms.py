@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ def _norms(encoder: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
 
 @torch.no_grad()
 def renew_statistics(encoder: nn.Module, images: Tensor,
-                     forward: Callable[[nn.Module, Tensor], object] | None = None) -> nn.Module:
+                     forward: Callable[[Any, Tensor], object] | None = None) -> nn.Module:
     """A copy of the encoder whose batch norms have stored the mean and variance of these images.
 
     images (B, 3, H, W), floats in [0, 1] or uint8. forward(encoder, normalised images): how they go through it, once

@@ -50,9 +50,11 @@ def closing(maps: Mapping[str, Sequence[Tensor]], shares: Mapping[str, Sequence[
 def after_norms(values: Mapping[str, Tensor]) -> Figure:
     """Histograms of the visible values behind an ordinary batch norm and one over visible positions."""
     figure, axes = plt.subplots(figsize=(7.5, 2.4))
-    for (name, these), colour, kind in zip(values.items(), (RED, THIS), ("step", "stepfilled")):
-        axes.hist(these.numpy(), bins=60, range=(-4, 5), density=True, histtype=kind, color=colour, lw=2,
-                  alpha=1 if kind == "step" else 0.5, label=f"{name}:\nmean {these.mean():.2f}, std {these.std():.2f}")
+    for name, colour, filled in (("over all positions", RED, False), ("over visible ones", THIS, True)):
+        these = values[name]
+        axes.hist(these.numpy(), bins=60, range=(-4, 5), density=True, color=colour, lw=2,
+                  histtype="stepfilled" if filled else "step", alpha=0.5 if filled else 1,
+                  label=f"{name}:\nmean {these.mean():.2f}, std {these.std():.2f}")
     axes.set(xlabel="visible values after batch norm", ylabel="density", ylim=(0, 0.95))
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
     return figure

@@ -20,7 +20,8 @@ def test_figures_say_what_they_show():
     figure = holes.closing(maps, {name: [0.25, 0.5, 1.0] for name in maps}, 1)
     assert figure.axes[0].get_title("left") == "ordinary: 50%"
     assert len(holes.stored_scales({"a": [1.0, 0.5], "b": [1.0, 2.0]}).axes[0].lines) == 3
-    assert len(holes.after_norms({"all": torch.randn(50), "visible": torch.randn(50)}).axes) == 1
+    values = {"over all positions": torch.randn(50), "over visible ones": torch.randn(50), "found": torch.zeros(9)}
+    assert len(holes.after_norms(values).axes) == 1
     assert len(holes.seeds({"x": {"un": [1.0, 2.0], "SparK": [1.0]}, "y": {"un": [1.0]}}).axes) == 2
     words = {text.get_text() for text in holes.hierarchy(torch.eye(4).bool()).axes[0].texts}
     assert {"image, masked", "filled", "$d_3$"} <= words
