@@ -29,6 +29,11 @@ def nearest(features: Tensor, k: int, queries: Sequence[int] | None = None) -> T
     return nearest_rows(directions(features), k, itself=False, rows=rows.to(features.device))
 
 
+def alike(features: Tensor, values: Tensor, k: int = 1) -> float:
+    """The share of the k nearest others (`nearest`) of each row of features (N, D) with the same value, (N,)."""
+    return float((values[nearest(features, k)] == values[:, None]).float().mean())
+
+
 @torch.no_grad()
 def knn_votes(bank: Tensor, bank_labels: Tensor, queries: Tensor, k: int = 20, temperature: float = 0.07,
               center: bool = True, classes: int | None = None) -> Tensor:

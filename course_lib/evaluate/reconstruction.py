@@ -4,7 +4,7 @@ are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -60,6 +60,13 @@ def fill_plane(images: Tensor, visible: Tensor, rounds: int = 8) -> Tensor:
         middle = apart.masked_fill(~known, torch.nan).nanmedian(1, keepdim=True).values
         weight = known / (1 + (apart / (middle + 1e-6)) ** 4)
     return torch.where(seen, images, plane.mT.reshape(images.shape).to(images))
+
+
+def fill_median(images: Tensor, visible: Tensor) -> Tensor:
+    """Hidden pixels replaced by the median of the same image's visible pixels, per channel: its one even colour."""
+    seen = enlarge(visible.unsqueeze(1), images.shape[-1])
+    known = images.masked_fill(~seen, torch.nan).flatten(2)
+    return torch.where(seen, images, known.nanmedian(2).values[..., None, None])
 
 
 def distance_map(visible: Tensor, size: int) -> Tensor:
@@ -148,3 +155,34 @@ def hidden_errors(method: ReconstructionMethod, images: ImageSet, seed: int, nam
     return {name: hidden_error(drawn, pictures, visible),
             "visible mean": hidden_error(fill_mean(pictures, visible), pictures, visible),
             "nearest visible pixel": hidden_error(fill_nearest(pictures, visible), pictures, visible)}
+
+
+FILLS = {"copy": fill_nearest, "blurred copy": fill_blurred, "plane": fill_plane}  # what learns nothing
+
+
+def filled(ways: Mapping[str, Callable[[Tensor, Tensor], Tensor]], images: Tensor,
+           visible: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Pictures filled in each of `ways`, and `hidden_error` of each and of "one colour" (`fill_median`).
+
+    A way takes images (B, 3, H, W) and visible (B, f, f), and gives pictures (B, 3, H, W).
+    """
+    pictures = {name: fill(images, visible) for name, fill in ways.items()}
+    left = {name: hidden_error(picture, images, visible) for name, picture in pictures.items()}
+    return pictures, left | {"one colour": hidden_error(fill_median(images, visible), images, visible)}
+
+
+def errors_by_half(pictures: Mapping[str, Tensor], images: Tensor, visible: Tensor, objects: Tensor,
+                   edges: Sequence[float]) -> dict[str, dict[str, Tensor]]:
+    """`colour_error_by_distance` of each way to fill: "on the object" and "on the background" -> name -> (intervals,).
+
+    objects: bool (B, H, W), where the object is.
+    """
+    halves = {"on the object": objects, "on the background": ~objects}
+    return {title: {name: torch.tensor(colour_error_by_distance(picture, images, visible, edges, where))
+                    for name, picture in pictures.items()} for title, where in halves.items()}
+
+
+def object_share_at(objects: Tensor, visible: Tensor, low: float, high: float) -> float:
+    """The share of object (bool (B, H, W)) among the hidden pixels whose distance lies in (low, high]."""
+    far = distance_map(visible, objects.shape[-1])
+    return float(objects[(far > low) & (far <= high)].float().mean())

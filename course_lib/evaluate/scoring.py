@@ -173,3 +173,8 @@ def table(rows: list[dict], markdown: bool = False) -> str:
     lines += [[row["name"], *(show(key, row.get(key)) for key in keys)] for row in rows]
     below = ([""] if markdown and missing else []) + missing_lines(missing)
     return "\n".join([text_table(lines, "<>", markdown), *below])
+
+
+def accuracy_error(accuracy: float, images: int) -> float:
+    """The standard error of an accuracy on so many images: sqrt(p (1 - p) / n). That of a difference: times sqrt(2)."""
+    return math.sqrt(accuracy * (1 - accuracy) / images)

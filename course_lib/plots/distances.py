@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from course_lib.evaluate.reconstruction import error_by_distance, errors_by_half
 from course_lib.plots.charts import DASHES, MARKERS
 from course_lib.plots.drawing import BLACK, GREEN, GREY, MEANING, ORANGE, PINK, RED, SKY, THIS, WIDTH, drawn
 from course_lib.plots.sketch import arrow, mosaic, picture, striped
@@ -19,7 +20,8 @@ from course_lib.plots.sketch import arrow, mosaic, picture, striped
 FILLS = {"copy": (ORANGE, "s"), "blurred copy": (PINK, "^"), "plane": (GREEN, "v")}
 KINDS = ((BLACK, "s"), (RED, "o"))  # kinds of pictures
 MASKS = ("#D0D0D0", "#A0A0A0", "#707070", BLACK)  # from the nearest to the farthest
-Curves = Mapping[str, Sequence[float]]
+EDGES, COARSE = (0, 1, 2, 3, 4, 6, 8, 12, 16), (0, 2, 4, 6, 8, 12)  # of intervals of distances, in pixels
+Curves = Mapping[str, Sequence[float] | Tensor]
 
 
 def _look(name: str) -> dict:
@@ -72,6 +74,23 @@ def fills_and_halves(rows: Mapping[str, Tensor], halves: Mapping[str, Curves], e
             axes.legend(fontsize=7.5, ncols=2)
             axes.set_ylim(0, 0.46)
     return figure
+
+
+def fillings(images: Tensor, visible: Tensor, fills: Mapping[str, Tensor], left: Mapping[str, float] | None = None,
+             objects: Tensor | None = None) -> Figure:
+    """What is shown, and each filling; beside them the errors by distance.
+
+    left: what each leaves of the variance, written beside it; None: the images themselves stand below instead.
+    objects: bool (B, H, W): then a chart for the object and one for the background; None: one for all pixels.
+    """
+    names = {name: name if left is None else f"{name}\n{left[name]:.2f}" for name in fills}
+    rows = {"shown": striped(images, visible), **{names[name]: fill for name, fill in fills.items()}}
+    if left is None:
+        rows["image"] = images
+    if objects is not None:
+        return fills_and_halves(rows, errors_by_half(fills, images, visible, objects, COARSE), COARSE)
+    curves = {name: error_by_distance(fill, images, visible, EDGES) for name, fill in fills.items()}
+    return fills_and_errors(rows, curves, EDGES, highest=2.6)
 
 
 def _album(axes: Axes, rows: Mapping[str, Tensor], columns: int) -> None:
@@ -132,15 +151,20 @@ def one_pass(hidden: Sequence[bool], names: Sequence[str] = ("patches,\nembedded
 
 
 @drawn
-def ruler(cloud: Mapping[str, Mapping[tuple, tuple[float, float]]], here: tuple[float, float], chosen: str,
-          shown: Tensor, filled: Tensor, title: str) -> Figure:
-    """A mask on pictures and what a copy makes of it; on the right (distance, error) of it among those of `cloud`."""
+def ruler(points: Mapping[str, Sequence[tuple[float, float]]], chosen: str, images: Tensor, mask: Mapping) -> Figure:
+    """A mask on seven pictures and what a copy makes of them; on the right its (distance, error) among those of all.
+
+    points: kind of pictures -> (distance, error) of each mask. mask: one of `mask_survey`, on images of the kind
+    `chosen`.
+    """
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH + 0.6, 2.7), width_ratios=(1.5, 1))
-    picture(left, mosaic(torch.cat([shown, filled]), len(shown)), title)
-    for (name, points), (colour, marker) in zip(cloud.items(), KINDS):
-        right.plot(*zip(*points.values()), marker, color=colour, ms=5, ls="none", label=name, zorder=1,
+    title = f"{mask['hidden']:.0%} hidden, AvgDist {mask['distance']:.1f}, a copy leaves {mask['error']:.2f}"
+    shown = striped(images[:7], mask["visible"][:7])
+    picture(left, mosaic(torch.cat([shown, mask["filled"][:7]]), len(shown)), title)
+    for (name, cloud), (colour, marker) in zip(points.items(), KINDS):
+        right.plot(*zip(*cloud), marker, color=colour, ms=5, ls="none", label=name, zorder=1,
                    alpha=1.0 if name == chosen else 0.25)
-    right.plot(*here, "o", ms=13, mfc="none", mec=BLACK, mew=1.5)
+    right.plot(mask["distance"], mask["error"], "o", ms=13, mfc="none", mec=BLACK, mew=1.5)
     right.axhline(1, color=BLACK, ls=":", lw=1)
     right.set(xlabel="AvgDist (pixels)", ylabel="error of a copy", ylim=(0, None), xlim=(0, None))
     right.legend(fontsize=8, loc="upper left")
@@ -148,18 +172,24 @@ def ruler(cloud: Mapping[str, Mapping[tuple, tuple[float, float]]], here: tuple[
 
 
 @drawn
-def heads(measures: Mapping[str, Mapping[str, Tensor]], even: Mapping[str, float]) -> Figure:
-    """Panels: title -> network -> (layers, heads); a dot is a head, dashed what attention spread evenly would give."""
-    figure, places = plt.subplots(1, len(measures), figsize=(WIDTH, 2.5))
-    for axes, (title, networks) in zip(places, measures.items()):
-        looks = zip((THIS, MEANING["random encoder"], SKY), "os^", (-0.1, 0.1, 0))
-        for (name, values), (colour, marker, shift) in zip(networks.items(), looks):
-            for number, row in enumerate(values.T.tolist()):
-                axes.plot([layer + shift for layer in range(1, len(row) + 1)], row, marker, color=colour, ms=7,
+def heads(looks: Mapping[str, Mapping[str, Tensor]], even: str) -> Figure:
+    """How far mask tokens look, and their share on mask tokens: a dot is a head.
+
+    looks: network -> "distance" and "share", (layers, heads) each (`token_looks`). even: the network whose means are
+    drawn as dashed lines, as it attends evenly.
+    """
+    figure, places = plt.subplots(1, 2, figsize=(WIDTH, 2.5))
+    titles = {"distance": "how far it looks (pixels)", "share": "share on other mask tokens"}
+    for axes, (measure, title) in zip(places, titles.items()):
+        styles = zip((THIS, MEANING["random encoder"], SKY), "os^", (-0.1, 0.1, 0))
+        level, layers = float(looks[even][measure].mean()), len(looks[even][measure])
+        for (name, found), (colour, marker, shift) in zip(looks.items(), styles):
+            for number, row in enumerate(found[measure].T.tolist()):
+                axes.plot([layer + shift for layer in range(1, layers + 1)], row, marker, color=colour, ms=7,
                           label=None if number else name)
-        axes.axhline(even[title], color=GREY, ls="--", lw=1.2)
-        axes.set(title=title, xlabel="layer", xticks=range(1, len(values) + 1), ylim=(0, 1.35 * even[title]),
-                 xlim=(0.5, len(values) + 0.5))
+        axes.axhline(level, color=GREY, ls="--", lw=1.2)
+        axes.set(title=title, xlabel="layer", xticks=range(1, layers + 1), ylim=(0, 1.35 * level),
+                 xlim=(0.5, layers + 0.5))
     figure.legend(*places[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
     return figure
 

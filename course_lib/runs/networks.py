@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.data.images import ImageSet
+from course_lib.evaluate.scoring import table
 from course_lib.files import CHECKOUT, atomic
 from course_lib.methods import build_method
 from course_lib.methods.base import Method
@@ -96,6 +97,19 @@ class Learned:
         history = fit(method, images, steps=steps, schedule_steps=self.record.steps, seed=self.record.seed,
                       watch=watch, progress=False, **{**asked, **more})
         return method, history
+
+
+def score_rows(networks: Mapping[str, Learned]) -> dict[str, dict]:
+    """Stored scores by name: of each network, of itself before training ("MAE, untrained"), and "raw pixels"."""
+    rows = {}
+    for name, network in networks.items():
+        rows |= {name: network.record.scores[0], f"{name}, untrained": network.controls["random encoder"]}
+    return rows | {"raw pixels": next(iter(networks.values())).controls["raw pixels"]}
+
+
+def score_table(rows: Mapping[str, Mapping], columns: Sequence[str] = ("knn", "linear", "fine_tuned")) -> str:
+    """The rows of `score_rows` as text, some of their columns."""
+    return table([{"name": name, **{key: row.get(key) for key in columns}} for name, row in rows.items()])
 
 
 def networks_folder() -> Path:

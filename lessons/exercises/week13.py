@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from course_lib.augment.masks import hidden_count
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.masked.simmim import simmim_loss as library_loss
 from course_lib.models.patches import normalize_patches, patchify, unpatchify
@@ -687,3 +688,42 @@ step_exercise = Exercise(
 )
 
 EXERCISES = [coarse_mask, average_distance, simmim_loss, step_exercise, pixel_shuffle]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("Why is SimMIM's mask drawn on a coarser grid than the encoder's patches?", {
+        "A coarse mask is quicker to draw": "Drawing it costs nothing either way.",
+        "With small holes a visible pixel is near": "Unless nearly all is hidden (part 1). An encoder with small "
+            "patches (Swin: 4 pixels) needs holes larger than its patches, or a copy will do.",
+        "The linear layer needs whole squares": "It draws each patch by itself.",
+    }, "With small holes a visible pixel is near"),
+    quiz("Two papers, same encoder: one is best at a mask ratio of 75 %, the other at 60 %. Can both be right?", {
+        "No, one is badly tuned": "The mask ratio is only half of a mask.",
+        "Yes, with squares of different sizes": "Larger squares at a smaller ratio can lie at the same distance "
+            "(figure 2).",
+        "Only on different data": "Data matter too, but compare the squares first.",
+    }, "Yes, with squares of different sizes"),
+    quiz("The sum over three colours is divided by the number of hidden pixels only. What happens?", {
+        "Nothing, the optimum is the same": "The optimum is; the loss and its gradient are three times as large, and "
+            "clipping at a norm means something else.",
+        "The loss is three times as large, and a clipped training changes": "Adam hardly cares for a factor, clipping "
+            "does.",
+        "Red counts three times": "All colours count alike.",
+    }, "The loss is three times as large, and a clipped training changes"),
+    quiz("A method gains 5 points on its own network from scratch, another gains none on its own. Which would you "
+         "use?", {
+        "The one that gains": "Its scratch may be a weak one: here MAE's untrained ViT beat the fine-tuned SimMIM "
+            "(part 4).",
+        "Neither yet: first compare both with the better scratch": "The initialisation was part of the gain. With "
+            "equal first weights it is MAE that gains (part 6).",
+        "The one without a gain": "Its level is higher here, but a gain of nothing does not recommend it.",
+    }, "Neither yet: first compare both with the better scratch"),
+    quiz("Transfer: satellite images, in which neighbouring pixels differ more than in photographs. Where on the axis "
+         "of AvgDist do you start?", {
+        "Farther than for photographs": "Where neighbours differ, even a short way is hard.",
+        "Nearer": "What counts is how much a neighbour tells, and there it tells less. Draw figure 4 for your images "
+            "first.",
+        "AvgDist does not apply": "It is about pixels, whatever they show; the useful range is what changes.",
+    }, "Nearer"),
+]

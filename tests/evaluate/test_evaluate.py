@@ -16,7 +16,9 @@ from course_lib.augment.pixels import standardize
 from course_lib.data.images import ImageSet, Splits
 from course_lib.evaluate.features import known_causes
 from course_lib.evaluate.measures import variance_rank
+from course_lib.evaluate.neighbours import alike
 from course_lib.evaluate.probes import _refuse_overlap
+from course_lib.evaluate.scoring import accuracy_error
 from course_lib.models.backbones import build_backbone
 from course_lib.train.tuning import fine_tune, supervised_control
 from golden.arrays import GOLDEN
@@ -770,3 +772,15 @@ def test_knn_refuses_more_labels_than_classes_and_temperatures_without_meaning()
     for temperature in (0.0, -1.0):
         with pytest.raises(ValueError, match="temperature is"):
             E.knn_votes(bank, labels, bank, k=2, temperature=temperature)
+
+
+def test_the_standard_error_of_an_accuracy_is_that_of_its_draws():
+    draws = (torch.rand(4000, 200, generator=torch.Generator().manual_seed(0)) < 0.3).double().mean(1)
+    assert accuracy_error(0.3, 200) == pytest.approx(float(draws.std()), rel=0.05)
+
+
+def test_the_share_of_neighbours_with_the_same_value_equals_a_loop():
+    z, labels = clouds(30, apart=1.0)
+    near = E.nearest(z, 3)
+    same = [int(labels[j] == labels[i]) for i in range(30) for j in near[i].tolist()]
+    assert alike(z, labels, 3) == pytest.approx(sum(same) / 90)

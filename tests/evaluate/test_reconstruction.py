@@ -7,15 +7,20 @@ import torch
 
 from course_lib.augment.masks import patch_mask
 from course_lib.evaluate.reconstruction import (
+    FILLS,
     average_distance,
     colour_error_by_distance,
     distance_map,
     error_by_distance,
+    errors_by_half,
     fill_blurred,
     fill_mean,
+    fill_median,
     fill_nearest,
     fill_plane,
+    filled,
     hidden_error,
+    object_share_at,
 )
 
 
@@ -82,7 +87,7 @@ def test_error_equals_loops():
     assert hidden_error(prediction, images, visible) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("fill", [fill_mean, fill_nearest, fill_plane, fill_blurred])
+@pytest.mark.parametrize("fill", [fill_mean, fill_median, fill_nearest, fill_plane, fill_blurred])
 def test_a_fill_keeps_what_is_visible_and_cannot_see_what_is_hidden(fill):
     images, visible = example(b=6, size=16)
     seen = where(visible, 16).expand_as(images)
@@ -92,7 +97,7 @@ def test_a_fill_keeps_what_is_visible_and_cannot_see_what_is_hidden(fill):
         assert torch.equal(out, fill(torch.where(seen, images, other), visible)), "a hidden pixel was seen"
 
 
-@pytest.mark.parametrize("fill", [fill_mean, fill_nearest, fill_plane])
+@pytest.mark.parametrize("fill", [fill_mean, fill_median, fill_nearest, fill_plane])
 def test_a_fill_sees_its_own_image_only(fill):
     images, visible = example(b=4)
     alone = torch.cat([fill(i[None], v[None]) for i, v in zip(images, visible)])
@@ -207,3 +212,33 @@ def test_the_error_of_colours_equals_loops():
         squares = [float((prediction - images)[b, :, y, x].square().mean()) for b in range(3) for y in range(12)
                    for x in range(12) if chosen[b, y, x] and low < far[b, y, x] <= high]
         assert value == pytest.approx((sum(squares) / len(squares)) ** 0.5, rel=1e-5)
+
+
+def test_the_median_is_that_of_the_visible_pixels():
+    images, visible = example(b=2)
+    out, seen = fill_median(images, visible), where(visible, 12)
+    for b in range(2):
+        for c in range(3):
+            known = sorted(images[b, c][seen[b, 0]].tolist())
+            assert (out[b, c][~seen[b, 0]] == known[(len(known) - 1) // 2]).all()
+
+
+def test_each_filling_and_what_it_leaves():
+    images, visible = example()
+    pictures, left = filled(FILLS, images, visible)
+    assert list(pictures) == list(FILLS) and list(left) == [*FILLS, "one colour"]
+    assert left["copy"] == hidden_error(fill_nearest(images, visible), images, visible)
+    assert left["one colour"] == hidden_error(fill_median(images, visible), images, visible)
+
+
+def test_halves_are_the_object_and_the_rest():
+    images, visible = example()
+    objects, far = torch.rand(3, 12, 12, generator=torch.Generator().manual_seed(7)) < 0.4, distance_map(visible, 12)
+    pictures = {"copy": fill_nearest(images, visible)}
+    halves = errors_by_half(pictures, images, visible, objects, (0, 1, 9))
+    assert list(halves) == ["on the object", "on the background"]
+    for part, rows in zip((objects, ~objects), halves.values()):
+        wanted = colour_error_by_distance(pictures["copy"], images, visible, (0, 1, 9), part)
+        assert rows["copy"].tolist() == pytest.approx(wanted)
+    there = [bool(objects[b, y, x]) for b in range(3) for y in range(12) for x in range(12) if 1 < far[b, y, x] <= 9]
+    assert object_share_at(objects, visible, 1, 9) == pytest.approx(sum(there) / len(there))

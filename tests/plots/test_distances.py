@@ -47,21 +47,35 @@ def test_the_drawing_has_a_token_for_each_hidden_patch_and_scores_only_those():
     assert len(dotted) == 1
 
 
+def test_fillings_show_the_images_or_what_is_left_and_one_chart_or_two():
+    fills = {"copy": PICTURES, "SimMIM": PICTURES}
+    left, right = distances.fillings(PICTURES, VISIBLE, fills, {"copy": 0.5, "SimMIM": 0.25}).axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["shown", "copy\n0.50", "SimMIM\n0.25"]
+    assert len(right.lines) == 3 and right.get_ylim()[1] == 2.6
+    objects = torch.zeros(4, 8, 8, dtype=torch.bool)
+    objects[:, 2:6, 2:6] = True
+    album, *charts = distances.fillings(PICTURES, VISIBLE, fills, objects=objects).axes
+    assert [label.get_text() for label in album.get_yticklabels()] == ["shown", "copy", "SimMIM", "image"]
+    assert [axes.get_title("left") for axes in charts] == ["on the object", "on the background"]
+
+
 def test_the_ruler_circles_the_chosen_mask():
-    cloud = {"photographs": {(8, 0.5): (3.7, 0.4), (4, 0.5): (2.0, 0.3)}, "shapes": {(8, 0.5): (3.7, 0.6)}}
-    left, right = distances.ruler(cloud, (3.7, 0.4), "photographs", PICTURES, PICTURES, "half").axes
-    assert left.get_title("left") == "half" and len(left.images) == 1
+    points = {"photographs": [(3.7, 0.4), (2.0, 0.3)], "shapes": [(3.7, 0.6)]}
+    mask = {"visible": VISIBLE, "filled": PICTURES, "hidden": 0.5, "distance": 3.7, "error": 0.4}
+    left, right = distances.ruler(points, "photographs", PICTURES, mask).axes
+    assert left.get_title("left") == "50% hidden, AvgDist 3.7, a copy leaves 0.40" and len(left.images) == 1
     assert [line.get_alpha() for line in right.lines[:2]] == [1.0, 0.25]
     assert (right.lines[2].get_xdata()[0], right.lines[2].get_ydata()[0]) == (3.7, 0.4)
 
 
 def test_a_dot_for_every_head():
     values = torch.rand(3, 2, generator=torch.Generator().manual_seed(1))
-    figure = distances.heads({"far": {"a": values, "b": values}, "share": {"a": values, "b": values}},
-                             {"far": 1.0, "share": 0.5})
-    for axes in figure.axes:
+    looks = {"a": {"distance": values, "share": values}, "b": {"distance": 2 * values, "share": values}}
+    for axes, scale in zip(distances.heads(looks, even="b").axes, (2, 1)):
         dots = [line for line in axes.lines if line.get_marker() in "os"]
         assert len(dots) == 4 and dots[0].get_ydata() == pytest.approx(values[:, 0].tolist())
+        dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
+        assert dashed[0].get_ydata()[0] == pytest.approx(scale * float(values.mean()))
 
 
 def test_a_dot_for_every_training():

@@ -8,7 +8,16 @@ import torch
 
 from course_lib.methods import METHODS, build_method, method_class
 from course_lib.runs import networks
-from course_lib.runs.networks import NotStored, journey, keep, keep_path, kept_names, learned
+from course_lib.runs.networks import (
+    NotStored,
+    journey,
+    keep,
+    keep_path,
+    kept_names,
+    learned,
+    score_rows,
+    score_table,
+)
 from course_lib.runs.stored import StoredRun, write_run
 from course_lib.train import checkpoint
 
@@ -122,3 +131,13 @@ def test_stored_networks_are_whole_and_small():
         assert path.with_suffix(".npz").stat().st_size <= 300_000
         assert {"raw pixels", "random encoder"} <= set(found.controls)
     assert sum(path.stat().st_size for path in files) <= 60e6
+
+
+def test_scores_of_networks_beside_their_controls():
+    simclr, mae = learned("simclr"), learned("mae")
+    rows = score_rows({"MAE": mae, "SimCLR": simclr})
+    assert list(rows) == ["MAE", "MAE, untrained", "SimCLR", "SimCLR, untrained", "raw pixels"]
+    assert rows["SimCLR"] == simclr.record.scores[0] and rows["raw pixels"] == mae.controls["raw pixels"]
+    assert rows["MAE, untrained"] == mae.controls["random encoder"]
+    lines = score_table(rows, ("knn",)).splitlines()
+    assert len(lines) == 6 and f"{100 * rows['MAE']['knn']:.1f} %" in lines[1] and "linear" not in lines[0]
