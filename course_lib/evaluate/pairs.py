@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from course_lib.augment.pixels import standardize
 from course_lib.augment.views import Augment, two_views
 from course_lib.evaluate.features import embed_projected, evaluating
 from course_lib.evaluate.measures import effective_rank, feature_std
@@ -39,3 +42,18 @@ def matched_by_pixels(first: Tensor, second: Tensor) -> float:
     """
     a, b = (normalize(views.flatten(1) - views.mean()) for views in (first, second))
     return float(((a @ b.T).argmax(1) == torch.arange(len(a))).float().mean())
+
+
+@torch.no_grad()
+def signal_share(network: Callable[[Tensor], Tensor], images: Tensor, augment: Augment, views: int = 8,
+                 seed: int = 7) -> float:
+    """The share of the variance of a network's outputs, of length 1, that lies between images, not views of one.
+
+    network: standardised images (N, 3, H, W) -> (N, D). images uint8 (N, 3, H, W), of which `views` are drawn.
+    """
+    source = generator(seed)
+    z = torch.stack([normalize(network(standardize(augment(images, source)))) for _ in range(views)])  # (views, N, D)
+    within = z.var(0).sum(1).mean()
+    # a mean of few views holds some of their noise, within / views
+    between = (z.mean(0).var(0, correction=0).sum() - within / views).clamp_min(0)
+    return float(between / (between + within).clamp_min(1e-12))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.byol import regression_loss
 from course_lib.models.teacher import ema_update
@@ -665,3 +666,33 @@ reading = Exercise(
 
 
 EXERCISES = [regression, update, step, reading]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("All images get the same vector from both networks. What is BYOL's loss, and what is its gradient?", {
+        "0, and no gradient": "A fixed point: prediction and target agree, nothing pulls anywhere. That training does "
+            "not arrive there is a matter of its path, not of the loss.",
+        "4, since they are not spread": "Nothing in this loss asks for spread: equal vectors have cosine 1.",
+        "0, but the predictor pushes away": "The predictor is trained to agree, too.",
+    }, "0, and no gradient"),
+    quiz("You train for 300 steps and set the momentum to 0.999, since 'larger is better'. What do you get?", {
+        "The best features": "The target keeps about three quarters of its random start (0.999 to the power of 300).",
+        "Nearly the frozen teacher of part 1": "0.999 to the power of 300 is about 0.74: the target has hardly left "
+            "its random start.",
+        "Collapse": "A slow target makes collapse slower, if anything.",
+    }, "Nearly the frozen teacher of part 1"),
+    quiz("A checkpoint stores backbone, projector, predictor and optimizer, but not the target. What happens on "
+         "resume?", {
+        "Nothing, the target is an average of the online network": "An average over *past* networks, which are gone.",
+        "The target restarts as a copy, or at random": "Either way it is another run: for about 1 / (1 - m) steps the "
+            "target is not what it would have been.",
+        "An error": "Only if somebody checks.",
+    }, "The target restarts as a copy, or at random"),
+    quiz("Transfer: in a speech model the two 'views' are the same clip with and without background music. BYOL "
+         "trains well. What does its loss not ask the network to keep?", {
+        "The speaker": "Both views share the speaker: it can be predicted.",
+        "The music": "It is in one view only: the other cannot predict it, so nothing asks for it.",
+        "The words": "Both views share them.",
+    }, "The music"),
+]
