@@ -14,6 +14,7 @@ from course_lib.evaluate.features import embed, evaluating, raw_pixels, reinitia
 from course_lib.evaluate.measures import (
     check_labels,
     classes_of_clusters,
+    cluster_match,
     kmeans_clusters,
     partition_scores,
 )
@@ -73,6 +74,53 @@ def matched_scores(train: Tensor, train_labels: Tensor, test: Tensor, labels: Te
     classes = classes_of_clusters(train, train_labels, clusters)
     return {"acc": float((classes[test] == labels).float().mean()), **partition_scores(test, labels),
             "used": float(len(test.unique()))}
+
+
+def over_clustering(train: Tensor, train_labels: Tensor, test: Tensor, labels: Tensor, clusters: int
+                    ) -> dict[str, float]:
+    """Scores of more clusters than classes, int64 (N,) on training and (M,) on test images: one, majority, nmi, ami.
+
+    one: accuracy where each class has one cluster, by `cluster_match` of the training images. majority: where each
+    cluster stands for the class that most of its training images have.
+    """
+    table = torch.zeros(clusters, int(train_labels.max()) + 1)
+    table.index_put_((train, train_labels), torch.ones(len(train)), accumulate=True)
+    one = torch.full((clusters,), -1)
+    for cluster, label in cluster_match(train, train_labels):
+        one[cluster] = label
+    found = partition_scores(test, labels)
+    return {"one": float((one[test] == labels).float().mean()),
+            "majority": float((table.argmax(1)[test] == labels).float().mean()),
+            "nmi": found["nmi"], "ami": found["ami"]}
+
+
+class Reassigned:
+    """Two clusterings of the same test images, the second made from the first, against their classes.
+
+    before, after: clusters of training and of test images, int64 (N,) and (M,). tables: two of `class_shares`. said:
+    the class that the first cluster of each test image stands for. was_right, is_right: bool (M,); acc: their shares.
+    """
+
+    def __init__(self, before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor], train_labels: Tensor,
+                 labels: Tensor, clusters: int):
+        self.labels = labels
+        self.tables = [class_shares(a, train_labels, b, labels, clusters) for a, b in (before, after)]
+        self.said, now = (classes_of_clusters(a, train_labels, clusters)[b] for a, b in (before, after))
+        self.was_right, self.is_right = self.said == labels, now == labels
+        self.acc = (float(self.was_right.float().mean()), float(self.is_right.float().mean()))
+
+    def most_confused(self) -> tuple[int, int]:
+        """Class a and class b: the first clustering has more of a in the cluster of b than of any other such pair."""
+        wrong = self.tables[0].clone().fill_diagonal_(0)
+        return divmod(int(wrong.argmax()), wrong.shape[1])
+
+    def mean_of(self, values: Tensor, label: int, cluster: int) -> float:
+        """The mean of values (M,) of the images of a class in the first cluster that stands for another, or for it."""
+        return float(values[(self.labels == label) & (self.said == cluster)].mean())
+
+    def mended(self, among: Tensor) -> float:
+        """The share that is right now, of what was wrong among the images `among`, bool (M,)."""
+        return float(self.is_right[~self.was_right & among].float().mean())
 
 
 def same_cluster(answers: Tensor, others: Tensor) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 import torch
 from torch import Tensor
 
@@ -44,6 +46,22 @@ def patches_of(z: Tensor, share: float, generator: torch.Generator, size: int = 
     return which, group[which]
 
 
+OWN = "SCAN's own"  # the kind of wrong labels that nobody planted
+
+
+def planted(logits: Tensor, z: Tensor, share: float = 0.3) -> dict[str, Tensor]:
+    """A clusterer's logits (N, K) by what is wrong with them: OWN (as they are), "scattered" and "together".
+
+    scattered: `mislabel` of a share of random images. together: of as many in neighbourhoods by rows z (N, D), each
+    given one cluster. The same each time.
+    """
+    scattered, *seeds = (torch.Generator().manual_seed(seed) for seed in (1, 2, 3, 4))
+    which = torch.randperm(len(logits), generator=scattered)[:int(share * len(logits))]
+    together, group = patches_of(z, share, seeds[0])
+    return {OWN: logits, "scattered": mislabel(logits, which, seeds[1]),
+            "together": mislabel(logits, together, seeds[2], group)}
+
+
 def trust_scores(trusted: Tensor, right: Tensor) -> dict[str, float]:
     """Of a choice of labels, bool (N,), and which are right, bool (N,): precision, recall, share and found.
 
@@ -75,3 +93,78 @@ def calibration(confidence: Tensor, right: Tensor, bins: int = 10) -> dict[str, 
     share = counts[used].double() / len(right)
     return {"confidence": said.tolist(), "accuracy": met.tolist(), "share": share.tolist(),
             "error": float((share * (met - said).abs()).sum()), "over": float(confidence.mean() - right.mean())}
+
+
+class TrustTest:
+    """Whom confidence, neighbours or both trust, where it is known which labels are wrong.
+
+    clean(p, z, k, threshold) -> bool (N,), of probabilities (N, K) and embeddings (N, D). logits: `planted` ones, by
+    kind. right: bool (N,) for each kind. spaces: name -> embedding (N, D) of length 1. Of planted kinds only images
+    count whose own label is right.
+    """
+
+    criteria = ("confidence", "neighbours", "both")
+
+    def __init__(self, clean: Callable[[Tensor, Tensor, int, float], Tensor], logits: Mapping[str, Tensor],
+                 right: Mapping[str, Tensor], spaces: Mapping[str, Tensor]):
+        self.clean, self.spaces, self.right = clean, spaces, right
+        self.kinds = list(logits)
+        self.counted = {kind: torch.ones_like(right[OWN]) if kind == OWN else right[OWN] for kind in logits}
+        self.said = {kind: values.softmax(1) for kind, values in logits.items()}
+        self._trusted: dict[tuple, Tensor] = {}
+
+    def trusted(self, kind: str, criterion: str, space: str, k: int, threshold: float) -> Tensor:
+        """Which labels of a kind pass a criterion, bool (N,); a question that does not ask for k or threshold ignores
+        it.
+        """
+        asked = (kind, criterion, *{"confidence": (threshold,), "neighbours": (space, k)}.get(
+            criterion, (space, k, threshold)))
+        if asked not in self._trusted:
+            p = self.said[kind]
+            self._trusted[asked] = (p.amax(1) >= threshold if criterion == "confidence" else
+                                    self.clean(p, self.spaces[space], k, threshold if criterion == "both" else 0.0))
+        return self._trusted[asked]
+
+    def scores(self, kind: str, criterion: str, space: str = "SCAN", k: int = 50, threshold: float = 0.9
+               ) -> dict[str, float]:
+        """`trust_scores` of a criterion, and "lost", its price: right labels that it gives up, among the right."""
+        counted = self.counted[kind]
+        found = trust_scores(self.trusted(kind, criterion, space, k, threshold)[counted], self.right[kind][counted])
+        return {**found, "lost": 1 - found["recall"]}
+
+    def each(self, kind: str, space: str = "SCAN", k: int = 50, threshold: float = 0.9) -> dict[str, dict[str, float]]:
+        """Criterion -> `scores`."""
+        return {name: self.scores(kind, name, space, k, threshold) for name in self.criteria}
+
+    def curves(self, kind: str, space: str, k: int, thresholds: Sequence[float], ks: Sequence[int]
+               ) -> dict[str, list[dict[str, float]]]:
+        """Criterion -> `scores` as it grows strict: by thresholds, and of neighbours by their number."""
+        strict = {name: [self.scores(kind, name, space, k, t) for t in thresholds] for name in ("confidence", "both")}
+        alone = [self.scores(kind, "neighbours", space, n) for n in ks]
+        return {"confidence": strict["confidence"], "neighbours": alone, "both": strict["both"]}
+
+    def elsewhere(self, kind: str, space: str, k: int) -> dict[str, float]:
+        """`scores` of the neighbours in the first embedding that is not `space`."""
+        return self.scores(kind, "neighbours", next(name for name in self.spaces if name != space), k)
+
+    def share_right(self, kind: str) -> float:
+        """The share of right labels among those that count."""
+        return float(self.right[kind][self.counted[kind]].float().mean())
+
+
+def found_at(confidence: Tensor, right: Tensor, recall: float) -> float:
+    """The share of wrong labels below the confidence (N,) that keeps a share `recall` of the right ones, bool (N,)."""
+    return float((confidence[~right] < confidence[right].quantile(1 - recall)).float().mean())
+
+
+def surest_and_least(clusters: Tensor, confidence: Tensor, right: Tensor, count: int = 4, each: int = 6
+                     ) -> dict[int, tuple[Tensor, Tensor]]:
+    """The clusters with the largest share of mistakes: cluster -> its surest images, and its least sure ones.
+
+    clusters int64 (N,), confidence (N,), right bool (N,). Numbers of images, int64, at most `each`, the surest and the
+    least sure first.
+    """
+    members = {int(c): (clusters == c).nonzero()[:, 0] for c in clusters.unique()}
+    worst = sorted(members, key=lambda c: float(right[members[c]].float().mean()))[:count]
+    return {c: (members[c][confidence[members[c]].argsort(descending=True)[:each]],
+                members[c][confidence[members[c]].argsort()[:each]]) for c in worst}

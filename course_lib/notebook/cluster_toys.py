@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import fmean
+from typing import NamedTuple
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from course_lib.evaluate.clusters import matched_scores
 from course_lib.methods.clustering.gatcluster import attention_loss, entropy_loss, invariance_loss, usable_clusters
+from course_lib.methods.clustering.shared import nearest_rows
 from course_lib.notebook.toys import toy_answers
+from course_lib.plots.clusters import mending as mending_figure
 
 CORNERS = {"sure, even": toy_answers(0.98, 12)[0], "one cluster": toy_answers(0.98, 0)[0],
            "says nothing": toy_answers(0.0, 12)[0]}  # answers (16, 4)
@@ -40,25 +46,80 @@ def head_training(bank: Tensor, around: Tensor, loss: Callable, weight: float, p
     return head
 
 
-def peeking(accuracy: Callable, train: tuple[Tensor, Tensor] | None, test: tuple[Tensor, Tensor], k: int, n: int,
-            draws: int = 20) -> tuple[float, float]:
+class TrainedHead(NamedTuple):
+    """A head's clusters of its training images int64 (N,), how many images each has, and its scores on test images."""
+
+    clusters: Tensor
+    sizes: list[int]
+    scores: dict[str, float]
+
+    @property
+    def titles(self) -> tuple[str, str]:
+        return (f"ACC {self.scores['acc']:.0%}, NMI {self.scores['nmi']:.2f}",
+                f"{self.scores['in use']} of {len(self.sizes)} clusters in use")
+
+
+class Heads:
+    """Heads that `loss` has trained on the features `bank` (N, D), as `head_training` does, and how well they match.
+
+    labels (N,) of the bank, queries (M, D) with query_labels (M,): for the scores alone. An image's partner is one of
+    its 20 nearest neighbours (or itself: 21).
+    """
+
+    def __init__(self, loss: Callable, bank: Tensor, labels: Tensor, queries: Tensor, query_labels: Tensor,
+                 clusters: int):
+        self.loss, self.clusters = loss, clusters
+        self.bank, self.labels, self.queries, self.query_labels = bank, labels, queries, query_labels
+        self.around = nearest_rows(bank, 21)
+        self._trained: dict[tuple[float, str], TrainedHead] = {}
+
+    def trained(self, weight: float, partner: str) -> TrainedHead:
+        """The head for a weight and a partner (see PARTNERS); "in use" counts clusters with 2 % of the images."""
+        if (weight, partner) not in self._trained:
+            head = head_training(self.bank, self.around, self.loss, weight, partner, self.clusters)
+            with torch.no_grad():
+                found, asked = head(self.bank).argmax(1), head(self.queries).argmax(1)
+            scores = matched_scores(found, self.labels, asked, self.query_labels, self.clusters)
+            sizes = found.bincount(minlength=self.clusters).tolist()
+            used = sum(size > 0.02 * len(found) for size in sizes)
+            self._trained[weight, partner] = TrainedHead(found, sizes, {**scores, "in use": used})
+        return self._trained[weight, partner]
+
+
+class Peek(NamedTuple):
+    """An accuracy that was matched on the very test images, and one that was matched on other images."""
+
+    own: float
+    elsewhere: float
+
+    @property
+    def points(self) -> float:
+        return 100 * (self.own - self.elsewhere)
+
+
+def peeking(accuracy: Callable, train: tuple[Tensor, Tensor] | None, test: tuple[Tensor, Tensor] | None, k: int,
+            sizes: Sequence[int], draws: int = 20) -> dict[int, Peek]:
     """accuracy(clusters, labels, test clusters, test labels, k) of n test images, matched on them and on 2000 others.
 
-    train, test: clusters and labels, int64 (N,) each; without train all clusters and labels are thrown by dice. Means
-    of several draws.
+    train, test: clusters and labels, int64 (N,) each; without them all clusters and labels are thrown by dice. -> n ->
+    means of several draws, for each n in `sizes`.
     """
+    return {n: _peek(accuracy, train, test, k, n, draws) for n in sizes}
+
+
+def _peek(accuracy: Callable, train: tuple[Tensor, Tensor] | None, test: tuple[Tensor, Tensor] | None, k: int, n: int,
+          draws: int) -> Peek:
     scores = []
     for seed in range(draws):
         g = torch.Generator().manual_seed(seed)
-        if train is None:
+        if train is None or test is None:
             a, t, b, s = (torch.randint(k, (size,), generator=g) for size in (2000, 2000, n, n))
         else:
             rows, others = (torch.randperm(len(part[0]), generator=g)[:size]
                             for part, size in ((test, n), (train, 2000)))
             a, t, b, s = train[0][others], train[1][others], test[0][rows], test[1][rows]
         scores.append((accuracy(b, s, b, s, k), accuracy(a, t, b, s, k)))
-    own, elsewhere = map(fmean, zip(*scores))
-    return own, elsewhere
+    return Peek(*map(fmean, zip(*scores)))
 
 
 @dataclass
@@ -83,14 +144,23 @@ class Mended:
     def after(self) -> float:
         return float((self.found == self.true).float().mean())
 
+    def figure(self) -> Figure:
+        """What is given, who is trusted, what both networks say in the end."""
+        titles = (f"given: {self.before:.0%} right", f"trusted: {int(self.trusted.sum())} of {len(self.points)}",
+                  f"after your steps: {self.after:.0%} right")
+        return mending_figure(self.points, self.labels, self.found, self.wrong, self.trusted, titles)
 
-def mending(step: Callable, clean: Callable | None, share: float, anywhere: bool = True, unclean: float = 3.0,
+
+@lru_cache(maxsize=64)
+def mending(step: Callable, clean: Callable | None, share: float, where: str = "anywhere", unclean: float = 3.0,
             steps: int = 60) -> Mended:
     """240 points in three groups, a share with wrong labels, and two small networks that `step` trains in turn.
 
     step(network, peer, optimizer, plain, weak, strong, labels, clean, weight, unclean); clean(p, z, k, threshold) or
-    None to trust everybody. Wrong labels lie anywhere, or side by side at one end of a group after the other.
+    None to trust everybody. Wrong labels lie "anywhere", or "on one side": side by side at one end of a group after the
+    other. The last 64 toys are kept.
     """
+    anywhere = {"anywhere": True, "on one side": False}[where]
     g, true = torch.Generator().manual_seed(7), torch.arange(240) % 3
     centres = torch.tensor([[0.0, 1.0], [-0.87, -0.5], [0.87, -0.5]])
     points = centres[true] + 0.42 * torch.randn(240, 2, generator=g)
@@ -120,6 +190,17 @@ def mending(step: Callable, clean: Callable | None, share: float, anywhere: bool
     with torch.no_grad():
         found = torch.stack([one(points).softmax(1) for one in pair]).sum(0).argmax(1)
     return Mended(points, labels, true, trusted, found)
+
+
+def mended_shares(step: Callable, clean: Callable) -> dict[str, float]:
+    """The shares that are right in the end of four toys of `mending`.
+
+    Half of the labels wrong anywhere: trust in the "clean" ones, in "everybody", and in the clean ones at an unclean
+    weight of 25 ("heavy"). 35 % wrong on one "side", with trust in the clean ones.
+    """
+    toys = {"clean": mending(step, clean, 0.5), "everybody": mending(step, None, 0.5),
+            "heavy": mending(step, clean, 0.5, unclean=25.0), "side": mending(step, clean, 0.35, "on one side")}
+    return {name: toy.after for name, toy in toys.items()}
 
 
 def task_losses(targets: Callable, separability: Callable, sure: Tensor, moved: int = 12) -> dict[str, Tensor]:

@@ -10,8 +10,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course_lib.plots.drawing import BLACK, CYCLE, GREY, ORANGE, RED, THIS, WIDTH, drawn
+from course_lib.plots.pictures import image_rows
 from course_lib.plots.sketch import arrow, box
+from course_lib.plots.words import seeds_by_line
 
+# lines of stored runs -> their names in `stored_lines`
+LINES = {"views": "k-means,\nSCAN's\nviews", "scan": "SCAN", "scan-on": "SCAN,\nself-\nlabelled", "ruc": "RUC",
+         "no-cleaning": "all\ntrusted", "ruc-scattered": "RUC,\n30 %\nplanted",
+         "no-cleaning-scattered": "all trusted,\n30 %\nplanted"}
 # criteria of trust -> their look
 CRITERIA = {"confidence": (ORANGE, "s--"), "neighbours": ("#CC79A7", "^-."), "both": (THIS, "o-")}
 
@@ -43,6 +49,16 @@ def three_stages() -> Figure:
     return figure
 
 
+def surest_and_least(images: Tensor, shown: Mapping[int, tuple[Tensor, Tensor]], right: Tensor) -> Figure:
+    """A row of images uint8 (N, 3, H, W) for each cluster of `evaluate.trust.surest_and_least`: the surest, then the
+    least sure ones. right: bool (N,); the others have an orange frame.
+    """
+    light, orange = torch.tensor([0.88, 0.88, 0.88]), torch.tensor([0.84, 0.37, 0.0])
+    rows = {f"cluster {c}": torch.cat(pair) for c, pair in shown.items()}
+    return image_rows({name: images[which] for name, which in rows.items()}, cell=0.65,
+                      frames={name: torch.where(right[which][:, None], light, orange) for name, which in rows.items()})
+
+
 @drawn
 def clusters_on_map(points: Tensor, clusters: Tensor, sizes: Sequence[float], fair: float, titles: Sequence[str]
                     ) -> Figure:
@@ -58,23 +74,25 @@ def clusters_on_map(points: Tensor, clusters: Tensor, sizes: Sequence[float], fa
 
 
 @drawn
-def matching_trap(sizes: Sequence[int], lines: Mapping[str, Sequence[float]], chance: float, here: int, title: str
-                  ) -> Figure:
-    """Accuracy over the number of test images, in percent: name -> shares; here: the chosen number."""
+def matching_trap(found: Mapping[int, tuple[float, float]], clusters: int, here: int) -> Figure:
+    """Number of test images -> accuracy, matched on them and matched elsewhere, in percent; here: the chosen number."""
     figure, axes = plt.subplots(figsize=(WIDTH, 2.9))
-    for (name, values), (colour, style) in zip(lines.items(), ((RED, "s-"), (THIS, "o-"), (GREY, "^--"))):
-        axes.plot(sizes, [100 * v for v in values], style, color=colour, label=name, ms=5)
-    axes.axhline(100 * chance, color=BLACK, ls=":", lw=1.2)
+    names = (("matched on the\ntest images", RED, "s-"), ("matched on\ntraining images", THIS, "o-"))
+    for values, (name, colour, style) in zip(zip(*found.values()), names):
+        axes.plot(list(found), [100 * v for v in values], style, color=colour, label=name, ms=5)
+    axes.axhline(100 / clusters, color=BLACK, ls=":", lw=1.2)
     axes.axvline(here, color=GREY, lw=1)
-    axes.set(xscale="log", xlabel="test images", ylabel="accuracy (%)", ylim=(0, 102), title=title, xticks=sizes,
-             xticklabels=sizes)
+    own, elsewhere = found[here]
+    axes.set(xscale="log", xlabel="test images", ylabel="accuracy (%)", ylim=(0, 102), xticks=list(found),
+             xticklabels=list(found),
+             title=f"{here} test images, {clusters} clusters: peeking adds {100 * (own - elsewhere):.0f} points")
     axes.minorticks_off()
     axes.legend(fontsize=8.5, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
 @drawn
-def trust_curves(curves: Mapping[str, Sequence[dict]], here: Mapping[str, dict], base: float, title: str) -> Figure:
+def trust_curves(curves: Mapping[str, Sequence[dict]], here: Mapping[str, dict], base: float) -> Figure:
     """Left: precision over recall of "clean" as a criterion grows strict; right: of the wrong labels, who finds them.
 
     curves: criterion -> dicts of `trust_scores`; here: the chosen settings'. base: the share of right labels.
@@ -91,7 +109,7 @@ def trust_curves(curves: Mapping[str, Sequence[dict]], here: Mapping[str, dict],
         right.text(place, 100 * score["found"] + 2, f"{score['found']:.0%}", ha="center", fontsize=9)
     left.axhline(100 * base, color=BLACK, ls=":", lw=1.2)
     left.set(xlabel="recall: right labels that are kept (%)", ylabel="precision: kept ones\nthat are right (%)",
-             xlim=(-3, 103), title=title)
+             xlim=(-3, 103), title=f"{1 - base:.0%} of the labels are wrong (dotted: {base:.0%} right)")
     left.set_ylim(min(left.get_ylim()[0], 100 * base - 3), 101)
     right.set(xticks=range(len(here)), xticklabels=list(here), ylim=(0, 112), ylabel="wrong labels found (%)")
     left.legend(fontsize=8.5, loc="center left")
@@ -149,14 +167,22 @@ def mending(points: Tensor, labels: Tensor, found: Tensor, wrong: Tensor, truste
 
 
 @drawn
-def over_clusters(numbers: Sequence[int], lines: Mapping[str, Sequence[float]], here: int) -> Figure:
-    """Scores in [0, 1] over the number of clusters, a line for each; here: the chosen number."""
+def over_clusters(found: Mapping[int, Mapping[str, float]], here: int) -> Figure:
+    """Number of clusters -> scores in [0, 1] of `evaluate.clusters.over_clustering`; here: the chosen number."""
     figure, axes = plt.subplots(figsize=(WIDTH, 2.9))
-    for (name, values), (colour, style) in zip(lines.items(), (
-            (RED, "s-"), (THIS, "o-"), (ORANGE, "^--"), ("#009E73", "D-."), (GREY, "v:"))):
-        axes.plot(numbers, values, style, color=colour, label=name, ms=5)
+    numbers = list(found)
+    for key, name, colour, style in (("one", "ACC, one cluster\na class", RED, "s-"),
+                                     ("majority", "ACC, majority", THIS, "o-"),
+                                     ("nmi", "NMI", ORANGE, "^--"), ("ami", "AMI", "#009E73", "D-.")):
+        axes.plot(numbers, [scores[key] for scores in found.values()], style, color=colour, label=name, ms=5)
     axes.axvline(here, color=GREY, lw=1)
     axes.set(xscale="log", xlabel="clusters k", ylabel="score", ylim=(0, 1.02), xticks=numbers, xticklabels=numbers)
     axes.minorticks_off()
     axes.legend(fontsize=8.5, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def stored_lines(accuracy: Mapping[str, Sequence[float]]) -> Figure:
+    """Test accuracy of stored runs in percent, a dot for each training: line (see LINES) -> shares."""
+    return seeds_by_line({name: [100 * value for value in accuracy[line]] for line, name in LINES.items()},
+                         "test accuracy (%)", controls=3)

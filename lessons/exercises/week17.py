@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.evaluate.measures import classes_of_clusters
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.clustering.ruc import agreeing, mixed_losses, refined_targets, sharpen, smoothed_loss
 from lessons.exercises.shared import (
@@ -604,3 +605,34 @@ step = Exercise(
 )
 
 EXERCISES = [first, second, third, step]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("Your SCAN ends with six of eight clusters in use, right after its self-label step began. What is the "
+         "likeliest cause?", {
+        "Too large an entropy weight": "A large weight asks for equal sizes: it keeps clusters alive.",
+        "No image of two clusters was above the threshold": "The self-label step has no entropy term. A cluster "
+            "without a confident image gets no label, and its images drift to others.",
+        "Too many neighbours": "That would blur clusters from the start, not at this moment.",
+    }, "No image of two clusters was above the threshold"),
+    quiz("All labels of class A whose images have a dark background are wrong, in the same way. Who finds them?", {
+        "Confidence": "Only if the clusterer was unsure there. A systematic mistake is often made with confidence.",
+        "The neighbours": "Their nearest images have a dark background, too, and the same wrong label.",
+        "Neither, for sure": "What is wrong together is confirmed by neighbours, and confidence need not know. It "
+            "takes another view of the data, or a person.",
+    }, "Neither, for sure"),
+    quiz("Why is a label corrected by the *peer*, and not by the network itself?", {
+        "It saves memory": "Two networks take twice as much.",
+        "A network has learned its own mistakes": "What it memorised it predicts with confidence. The peer saw other "
+            "batches' order and mixtures and started from another head: its mistakes differ a little.",
+        "The peer is better": "They are alike: each is the other's peer.",
+    }, "A network has learned its own mistakes"),
+    quiz("Transfer: 10 % of a hospital's X-rays carry a wrong diagnosis, mostly of one ward with an old machine. You "
+         "keep the half in which a network trained on the labels is surest. What do you check first?", {
+        "The accuracy on what is kept": "Measured with the same wrong labels, it says little.",
+        "Which classes and wards are left": "Cleaning prefers what is easy. A rare disease, or a whole ward, may "
+            "hardly be left.",
+        "The learning rate": "Later.",
+    }, "Which classes and wards are left"),
+]

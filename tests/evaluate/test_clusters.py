@@ -10,12 +10,14 @@ from torch import nn
 
 from course_lib.data.images import ImageSet, Splits
 from course_lib.evaluate.clusters import (
+    Reassigned,
     assigned,
     causes_told,
     class_shares,
     cluster_table,
     kmeans_clusters,
     matched_scores,
+    over_clustering,
     score_clusters,
     unscorable,
 )
@@ -181,3 +183,25 @@ def test_what_clusters_tell_of_causes():
     told = causes_told(half, images)
     assert told.keys() == {"class", "half", "size"}  # what some images lack is left out
     assert told["half"] == pytest.approx(1) and told["size"] > 0.99 and abs(told["class"]) < 0.02
+
+
+def test_over_clustering_by_one_cluster_a_class_and_by_majority():
+    train, labels = torch.tensor([0, 0, 0, 1, 1, 2, 2, 3]), torch.tensor([0, 0, 1, 1, 1, 0, 0, 1])
+    test, truth = torch.tensor([0, 2, 1, 3, 4]), torch.tensor([0, 0, 1, 1, 1])
+    found = over_clustering(train, labels, test, truth, 5)
+    # classes 0 and 1 take two of the clusters 0, 1, 2; by majority 0 and 2 stand for class 0, 1 and 3 for class 1
+    assert found["one"] == pytest.approx(2 / 5) and found["majority"] == pytest.approx(4 / 5)
+    assert found["nmi"] == partition_scores(test, truth)["nmi"] and found["ami"] == partition_scores(test, truth)["ami"]
+
+
+def test_what_a_second_clustering_mends_of_the_first():
+    train = torch.arange(6) % 3
+    labels = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2])
+    before, after = torch.tensor([0, 1, 1, 1, 1, 2, 2, 0]), torch.tensor([0, 0, 1, 1, 1, 2, 2, 2])
+    pair = Reassigned((train, before), (train, after), train, labels, 3)
+    assert pair.acc == pytest.approx((5 / 8, 7 / 8)) and pair.most_confused() == (0, 1)
+    assert float(pair.tables[0][0, 1]) == pytest.approx(2 / 3) and float(pair.tables[1][0, 1]) == pytest.approx(1 / 3)
+    values = torch.arange(8.0)
+    assert pair.mean_of(values, 0, 1) == 1.5 and pair.mean_of(values, 1, 1) == 3.5
+    everyone = torch.ones(8, dtype=torch.bool)
+    assert pair.mended(everyone) == pytest.approx(2 / 3) and pair.mended(labels == 0) == pytest.approx(1 / 2)
