@@ -5,7 +5,7 @@ Digits are scikit-learn's, 1797 pictures of 8x8 pixels that need no download: 12
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
@@ -265,6 +265,12 @@ def best_readings(nats: float, n: int, scale: float = 1.0, shift: float = 0.0, b
     scores = [scale * best_scores(nats, n, generator) + shift for _ in range(batches)]
     return {name: torch.stack([estimate(s + (name == "NWJ")) for s in scores])
             for name, estimate in ESTIMATORS.items()}
+
+
+def means_and_spreads(readings: Mapping[str, Tensor]) -> dict[str, float]:
+    """Of the readings of each estimator, (batches,): "NWJ", their mean, "NWJ spread", their standard deviation, ..."""
+    return {name: float(read.mean()) for name, read in readings.items()} | {
+        f"{name} spread": float(read.std()) for name, read in readings.items()}
 
 
 def pulls(nats: float, n: int, at: float = 0.5, batches: int = 40) -> dict[str, Tensor]:
