@@ -113,3 +113,42 @@ def from_mask_tokens(maps: Tensor, visible: Tensor, patch: int) -> tuple[Tensor,
     measures = (maps * torch.cdist(place, place)).sum(-1), torch.einsum("lbhqk,bk->lbhq", maps, hidden)
     far, share = (torch.einsum("lbhq,bq->lh", each, hidden) / hidden.sum() for each in measures)
     return far, share
+
+
+def patch_cover(masks: Tensor, side: int) -> Tensor:
+    """Object masks (N, S, S) bool -> (N, side * side): the share of each patch that the object covers."""
+    size = masks.shape[-1] // side
+    return masks.float().unflatten(2, (side, size)).unflatten(1, (side, size)).mean((2, 4)).flatten(1)
+
+
+def class_token_on_object(maps: Tensor, cover: Tensor) -> Tensor:
+    """The class token's share on the object, of its attention to patches: mean of images and heads, (layers,).
+
+    maps: (layers, B, heads, T, T); cover: (B, L), see `patch_cover`.
+    """
+    weights = maps[..., 0, 1:] / maps[..., 0, 1:].sum(-1, keepdim=True)
+    return torch.einsum("lbhk,bk->lbh", weights, cover).mean((1, 2))
+
+
+def spent_on_object(maps: Tensor, cover: Tensor, enough: int = 3) -> dict[str, float]:
+    """Of the attention that patches on an object pay to other patches: the share on the object, beside two controls.
+
+    maps: (layers, B, heads, T, T); cover: (B, L). "own": the image's own maps. "object": in their place the mean map of
+    the same patch in other images where it is on their object too; "background": where it is on no object. All count
+    on this image's object, of patches that are on the object (nine tenths) in `enough` other images at least.
+    """
+    inside = cover > 0.9
+    weight = {"object": inside.to(maps), "background": (cover < 0.01).to(maps)}  # whose maps count
+    others = {kind: (w.sum(0) - w).clamp(min=1) for kind, w in weight.items()}  # (B, L)
+    maps = maps[..., 1:, 1:].masked_fill(torch.eye(cover.shape[1], dtype=torch.bool, device=maps.device), 0)
+    maps = maps / maps.sum(-1, keepdim=True)  # (layers, B, heads, L, L)
+    asked = inside & (others["object"] >= enough)
+
+    def share(these: Tensor) -> float:
+        return float(torch.einsum("lbhqk,bk->lhbq", these, cover)[:, :, asked].mean())
+
+    found = {"own": share(maps)}
+    for kind, w in weight.items():
+        total = torch.einsum("lbhqk,bq->lhqk", maps, w)[:, None]
+        found[kind] = share((total - maps * w[None, :, None, :, None]) / others[kind][None, :, None, :, None])
+    return found

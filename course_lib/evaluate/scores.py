@@ -8,6 +8,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+
 import torch
 from torch import Tensor
 
@@ -64,3 +67,90 @@ def queue_scores(method: MoCo, images: ImageSet | Tensor, seed: int = 0) -> tupl
         k = normalize(method.keys(standardize(second)))
         positive, negative = similarities(q, k, method.queue.rows)
     return positive.float().cpu(), negative.flatten().float().cpu()
+
+
+class MovedPairs:
+    """Scores of queries q with their keys k, (N, D) of length 1 each, when a lesson's `move` has moved each pair, and
+    what the loss's gradient then is beside MoCo's.
+
+    move(q, k, draw) -> moved queries, moved keys; lambda is draw + 1. negatives: (K, D) of length 1.
+    """
+
+    lambdas = tuple(i / 20 for i in range(4, 41))
+
+    def __init__(self, move: Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]], q: Tensor, k: Tensor,
+                 negatives: Tensor):
+        self.move, self.q, self.k, self.negatives = move, q, k, negatives
+        self.before = (q * k).sum(1)
+        self.balances = [pull / push for pull, push in map(self.forces, self.lambdas)]
+
+    def scores(self, lam: float, scaled: bool = False) -> Tensor:
+        """Of the moved pairs, (N,); scaled: moved vectors are given length 1 again."""
+        q, k = self.move(self.q, self.k, lam - 1)
+        return (normalize(q) * normalize(k)).sum(1) if scaled else (q * k).sum(1)
+
+    def forces(self, lam: float, count: int = 8) -> tuple[float, float]:
+        """How strongly the moved scores pull at q along the sphere, and push, relative to MoCo's.
+
+        By autograd, means of the first `count` queries.
+        """
+        at, k, rows = self.q[:count].clone().requires_grad_(), self.k[:count], self.negatives[:count]
+        moved_q, moved_k = self.move(at, k, lam - 1)
+        pull = torch.autograd.grad((moved_q * moved_k).sum(), at, retain_graph=True)[0]
+        push = torch.autograd.grad((moved_q * rows).sum(), at)[0]
+        return self._against(pull, k), self._against(push, rows)
+
+    def _against(self, gradient: Tensor, plain: Tensor) -> float:
+        """The mean ratio of two gradients' lengths along the sphere, (count, D) each."""
+        q = self.q[:len(plain)]
+        along = [(vectors - (vectors * q).sum(1, keepdim=True) * q).norm(dim=1) for vectors in (gradient, plain)]
+        return float((along[0] / along[1]).mean())
+
+    def reading(self, lam: float, scaled: bool = False) -> dict[str, float]:
+        """mean: of the moved scores; times: their standard deviation over that of the unmoved; pull, push; ratio."""
+        after, (pull, push) = self.scores(lam, scaled), self.forces(lam)
+        return {"mean": float(after.mean()), "times": float(after.std() / self.before.std()), "pull": pull,
+                "push": push, "ratio": pull / push}
+
+
+def mixing_effect(before: Tensor, after: Tensor) -> dict[str, float]:
+    """Scores of queries with negatives (N, K), and with the mixed ones: what mixing changes.
+
+    variance: after over before; mean: after; was, hardest: the mean of a query's largest score, before and after.
+    """
+    was, hardest = (float(scores.amax(1).mean()) for scores in (before, after))
+    return {"variance": float(after.var() / before.var()), "mean": float(after.mean()), "was": was, "hardest": hardest}
+
+
+def stored_looks(row: Mapping[str, Sequence[float]], steps: Sequence[int], bins: int = 40, count: int = 2000
+                 ) -> list[tuple[int, tuple[Tensor, Tensor]]]:
+    """Scores as a stored run's histograms have them: (step, (positive, negative)), about `count` scores of each kind.
+
+    row: "scores_positive" and "scores_negative", the shares of `bins` bins from -1 to 1, all steps in one list.
+    """
+    half = 1 / bins
+    middles = torch.linspace(half - 1, 1 - half, bins)
+
+    def drawn(kind: str, i: int) -> Tensor:
+        shares = torch.tensor(row[f"scores_{kind}"][bins * i:bins * (i + 1)])
+        return middles.repeat_interleave((count * shares).round().long())
+
+    return [(step, (drawn("positive", i), drawn("negative", i))) for i, step in enumerate(steps)]
+
+
+def directions(rows: Sequence[Mapping[str, Sequence[float]]]) -> float:
+    """1 / (mean square of the scores of strangers): in so many directions unit vectors spread evenly have such scores.
+
+    rows: of stored runs, with "scores_negative_mean" and "scores_negative_variance" over the steps; the last ones
+    count, and the mean of all rows is given.
+    """
+    ends = [(row["scores_negative_mean"][-1], row["scores_negative_variance"][-1]) for row in rows]
+    return fmean(1 / (mean**2 + variance) for mean, variance in ends)
+
+
+def readings_table(ends: Mapping[str, Mapping[str, float]], steps: int) -> str:
+    """A line for each run: the mean scores of pairs and of strangers (see `imco.score_moments`) and their spread."""
+    return "\n".join(
+        f"{name:16s} after {steps} steps: pairs {it['positive']:.2f}, strangers {it['negative']:.2f}, standard "
+        f"deviations {it['positive_variance'] ** 0.5:.2f} and {it['negative_variance'] ** 0.5:.2f}"
+        for name, it in ends.items())

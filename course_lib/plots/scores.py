@@ -11,8 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from course_lib.plots.drawing import GREY, ORANGE, THIS, WIDTH, drawn
+from course_lib.models.layers import normalize
+from course_lib.plots.charts import traces
+from course_lib.plots.drawing import CYCLE, GREY, ORANGE, THIS, WIDTH, drawn
+from course_lib.plots.pictures import image_rows
 from course_lib.plots.sketch import arrow, mosaic, picture, unit_circle
+from course_lib.plots.words import seeds_by_line
+from course_lib.seeds import generator
 
 Scores = tuple[Tensor, Tensor]  # positive (P,) and negative (M,)
 BINS = 40  # as stored runs have them (lessons/grids/week11.py)
@@ -83,6 +88,12 @@ def _pair(axes: Axes, q: Tensor, k: Tensor, moved: tuple[Tensor, Tensor]) -> Non
     axes.set(xlim=(-1.6, 1.6), ylim=(-0.35, 1.75))
 
 
+def pair_on_circle(score: float) -> tuple[Tensor, Tensor]:
+    """Two points (2,) on the unit circle, left and right of its top, with such a cosine."""
+    angle = math.acos(score) / 2
+    return (torch.tensor([-math.sin(angle), math.cos(angle)]), torch.tensor([math.sin(angle), math.cos(angle)]))
+
+
 @drawn
 def moved_pair(q: Tensor, k: Tensor, moved: tuple[Tensor, Tensor], before: Tensor, after: Tensor,
                balance: tuple[Sequence[float], Sequence[float], float]) -> Figure:
@@ -108,11 +119,24 @@ def moved_pair(q: Tensor, k: Tensor, moved: tuple[Tensor, Tensor], before: Tenso
     return figure
 
 
+def ten_on_circle() -> tuple[Tensor, Tensor]:
+    """Ten points on the unit circle (10, 2), not quite regular, and an order (10,) that gives each a partner."""
+    turn = torch.linspace(0, 2 * math.pi, 11)[:10] + 0.35 * torch.randn(10, generator=generator(2))
+    return torch.stack([turn.cos(), turn.sin()], 1), torch.randperm(10, generator=generator(1))
+
+
 @drawn
-def mixed_rows(rows: Tensor, mixtures: Tensor, before: Tensor, after: Tensor, title: str) -> Figure:
-    """Negatives (n, 2) on the circle and their mixtures; scores of queries with all negatives before and after."""
+def mixed_rows(b: float, scaled: bool, before: Tensor, after: Tensor, effect: Mapping[str, float]) -> Figure:
+    """Ten points on the circle and their mixtures for a share b; scores (N, K) of queries with all negatives before and
+    after.
+
+    scaled: the mixtures have length 1. effect: see `evaluate.scores.mixing_effect`.
+    """
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.7), width_ratios=(1, 1.6))
     unit_circle(left, edge=1.15)
+    rows, order = ten_on_circle()
+    mixtures = b * rows + (1 - b) * rows[order]
+    mixtures = normalize(mixtures) if scaled else mixtures
     left.plot(*rows.T, "o", mfc="white", mec="#666666", ms=6)
     for old, new in zip(rows, mixtures):
         left.plot(*torch.stack([old, new]).T, color=GREY, lw=0.8, zorder=0)
@@ -121,7 +145,9 @@ def mixed_rows(rows: Tensor, mixtures: Tensor, before: Tensor, after: Tensor, ti
     for values, colour, name in ((before, GREY, "the queue's rows"), (after, THIS, "their mixtures")):
         counts = torch.histc(values.clamp(-1.02, 1.02), 68, -1.02, 1.02) / values.numel()
         right.stairs(counts.numpy(), edges.numpy(), fill=True, color=colour, alpha=0.55, label=name)
-    right.set(yticks=[], xlabel="score of a query with a negative", title=title)
+    right.set(yticks=[], xlabel="score of a query with a negative",
+              title=f"variance {effect['variance']:.2f} of what it was; hardest {effect['was']:.2f} to "
+                    f"{effect['hardest']:.2f}")
     right.legend(fontsize=8, loc="upper left")
     return figure
 
@@ -141,3 +167,42 @@ def parents(pictures: Tensor, own: Sequence[float], shares: Sequence[float], cur
     right.set(xlabel="share of the image", ylabel="cosine (centred)", ylim=(-0.25, 1.05), title="means of 500 pairs")
     right.legend(fontsize=8, loc="lower center")
     return figure
+
+
+def close_kin(images: Tensor, labels: Tensor, found: Mapping[str, Tensor], asked: Sequence[int]) -> Figure:
+    """A row for each asked image and network: images (N, 3, H, W) and its neighbours, green where the class is its own.
+
+    labels: int64 (N,). found: network -> numbers of the nearest images (N, k).
+    """
+    white, green, pale = torch.ones(3), torch.tensor([0.0, 0.62, 0.45]), torch.tensor([0.88, 0.88, 0.88])
+    rows, frames = {}, {}
+    for number, image in enumerate(asked, 1):
+        for name, near in found.items():
+            own = labels[near[image]] == labels[image]
+            rows[f"{name}, {number}"] = images[torch.cat([torch.tensor([image]), near[image]])]
+            frames[f"{name}, {number}"] = torch.stack([white, *(green if same else pale for same in own)])
+    most = max(near.shape[1] for near in found.values())
+    return image_rows(rows, cell=0.8, titles=["image", *map(str, range(1, most + 1))], frames=frames)
+
+
+def stored_means(rows: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], names: Mapping[str, str],
+                 chosen: Sequence[str], steps: Sequence[int]) -> Figure:
+    """Mean scores over the steps, a curve for each seed of the chosen lines.
+
+    rows: line -> rows of stored runs, with "scores_positive_mean" and "scores_negative_mean". names: of the lines.
+    """
+    return traces({f"mean score, {what}": {names[line].replace("\n", " "): [
+        (steps, row[f"scores_{kind}_mean"]) for row in rows[line]] for line in chosen}
+        for what, kind in (("own key", "positive"), ("queue", "negative"))}, tops=(1.05, 1.05))
+
+
+def stored_lines(accuracy: Mapping[str, Sequence[float]], names: Mapping[str, str], chosen: Sequence[str],
+                 floor: float) -> Figure:
+    """kNN of stored runs in percent, a dot for each training: line -> shares; floor: that of raw pixels.
+
+    The chosen lines have the colours of `stored_means`, the others are grey. names: of the lines.
+    """
+    colours = dict(zip(chosen, CYCLE))
+    return seeds_by_line({names[line]: [100 * value for value in values] for line, values in accuracy.items()},
+                         "kNN (%)", colours=[colours.get(line, GREY) for line in accuracy],
+                         levels={"raw pixels": 100 * floor})

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.imco import extrapolate, imco_logits
 from course_lib.models.layers import Queue
@@ -453,3 +454,39 @@ step = Exercise(
 
 
 EXERCISES = [first, second, third, step]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("The log of a run says: mean positive score 0.98. What do you look at next?", {
+        "Nothing, it is aligned": "The moved-apart run of figure 2 is at 0.98, too, and so are its strangers.",
+        "The mean and the variance of the negative scores": "Only the distance of the two histograms says whether "
+            "pairs can be told from strangers.",
+        "The learning rate": "First see whether anything is wrong.",
+    }, "The mean and the variance of the negative scores"),
+    quiz("A pair scores 0.6, lambda is 1.5. Which score does the loss see?", {
+        "0.9": "That is 1.5 times 0.6. Both vectors move.",
+        "0": "0.6 - 2 * 1.5 * 0.5 * (1 - 0.6) = 0.6 - 0.6.",
+        "-0.6": "Count again: 2 * 1.5 * 0.5 is 1.5, times 0.4 is 0.6.",
+    }, "0"),
+    quiz("Somebody enqueues the moved keys. What is wrong with that, besides their length?", {
+        "Nothing, they are harder": "Harder for whom? They are negatives of *other* images later on.",
+        "They hold a part of this step's queries, made by the fast encoder": "Each is lambda k + (1 - lambda) q. The "
+            "queue is consistent only because a slow encoder makes all its rows.",
+        "They have a gradient": "They would be detached; that is not the point.",
+    }, "They hold a part of this step's queries, made by the fast encoder"),
+    quiz("You make a loss harder and the network gets worse. Why is 'harder tasks hurt here' not yet a finding?", {
+        "One seed is not enough": "True, but even a hundred seeds would not tell why.",
+        "A change of the score changes the gradient's slope, too": "Hold one of the two fixed: detach. Then one thing "
+            "has changed.",
+        "It is a finding": "Extrapolation does two things. The table of part 6 separates them.",
+    }, "A change of the score changes the gradient's slope, too"),
+    quiz("Transfer: in an image-text model a colleague doubles the positive's logit 'so that pairs count more'. Pairs "
+         "soon score 0.99. Your advice?", {
+        "Ship it": "Look at figure 2 first.",
+        "Compare unpaired texts, and test retrieval": "Doubling one logit doubles the pull and not the push: "
+            "everything may have come together.",
+        "Double the negatives' logits, too": "Then it is half the temperature: a fair idea, but first look whether "
+            "anything is wrong.",
+    }, "Compare unpaired texts, and test retrieval"),
+]

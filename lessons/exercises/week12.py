@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor
 
 from course_lib.augment.masks import random_masking
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.masked.mae import mae_loss as library_loss
 from course_lib.methods.masked.mae import unshuffle as library_unshuffle
@@ -573,3 +574,43 @@ step_exercise = Exercise(
 )
 
 EXERCISES = [attention_exercise, unshuffle, mae_loss, step_exercise]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("Why does MAE keep mask tokens out of the encoder?", {
+        "They would be too many to store": "Memory is saved, but the encoder would also meet in training what it "
+            "never meets later.",
+        "It never meets what it would not meet later, and computes a quarter": "In the paper's ablation, mask tokens "
+            "in the encoder make training slower and the linear probe much worse (source: arXiv 2111.06377, table 1).",
+        "Mask tokens have no gradient": "They have one: they are learned, in the decoder.",
+    }, "It never meets what it would not meet later, and computes a quarter"),
+    quiz("One image hides 4 patches, another 12, and you average the two images' losses. How does a hidden patch of "
+         "the first weigh?", {
+        "As much as one of the second": "So does MAE, which divides one sum by the number of hidden patches in the "
+            "batch.",
+        "Three times as much": "Each image counts the same, so a patch counts by one over the number of its image's "
+            "hidden patches.",
+        "A third": "The other way round.",
+    }, "Three times as much"),
+    quiz("A paper's reconstructions from normalised targets look sharp. What do you ask first?", {
+        "How long it was trained": "Longer training sharpens too, but a leak makes any prediction look better.",
+        "Where each hidden patch's mean and standard deviation came from": "Usually from the hidden patch itself. "
+            "Copying gains from that gift as well.",
+        "Which mask ratio was used": "A fair question, the second one.",
+    }, "Where each hidden patch's mean and standard deviation came from"),
+    quiz("A patch puts far more of its attention on its object than the object's share of the image. Does it know the "
+         "object?", {
+        "Yes, it is far above chance": "Chance ignores that attention prefers near patches, which lie on the same "
+            "object.",
+        "Less than it seems: compare with the same place in other images": "That control explained much of it here.",
+        "No, attention maps mean nothing": "The part beyond place is real: it depends on this image.",
+    }, "Less than it seems: compare with the same place in other images"),
+    quiz("Transfer: you pre-train on video, cut into blocks of 2 frames by 16 by 16 pixels. Which mask ratio do you "
+         "try first?", {
+        "The same as for images": "Neighbouring frames are nearly copies: the task would be easy (figure 2).",
+        "A larger one": "The more a neighbour can tell, the more must go: MAE for video hides nine in ten (source: "
+            "arXiv 2205.09113).",
+        "A smaller one": "Then copying along time solves it.",
+    }, "A larger one"),
+]

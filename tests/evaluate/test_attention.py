@@ -11,12 +11,15 @@ from course_lib.data.loading import load
 from course_lib.data.shapes import object_masks
 from course_lib.evaluate.attention import (
     attention_distance,
+    class_token_on_object,
     from_mask_tokens,
     mutual_matches,
     object_share,
+    patch_cover,
     pointing,
     rollout,
     similarity,
+    spent_on_object,
     to_grid,
 )
 from course_lib.models.vit import ViT
@@ -159,3 +162,49 @@ def test_a_map_on_the_object_points():
     assert own["share_others"] < 0.6 and own["share_mean"] < 0.6
     flat = pointing(torch.ones_like(masks), images.factors)
     assert flat["follows_column"] == 0 and flat["share"] == pytest.approx(float(masks.mean()), abs=1e-4)
+
+
+def test_a_patch_is_covered_in_part():
+    masks = torch.zeros(1, 8, 8, dtype=torch.bool)
+    masks[0, :4, :2] = True
+    masks[0, 7, 7] = True
+    assert patch_cover(masks, 2).tolist() == [[0.5, 0, 0, 1 / 16]]
+
+
+def test_the_class_token_on_the_object_is_the_mean_of_heads_and_images():
+    m, cover = maps().float(), torch.rand(2, 9, generator=torch.Generator().manual_seed(0))
+    for layer in range(3):
+        shares = [sum(m[layer, b, h, 0, 1 + k] * cover[b, k] for k in range(9)) / m[layer, b, h, 0, 1:].sum()
+                  for b in range(2) for h in range(2)]
+        assert float(class_token_on_object(m, cover)[layer]) == pytest.approx(float(sum(shares)) / 4)
+
+
+def naive_spent(m, cover, enough):
+    """Loops over layers, heads and patches on the object: own maps, other images' with and without an object there."""
+    layers, images, heads = m.shape[:3]
+    patches = range(cover.shape[1])
+    sums = {"own": [], "object": [], "background": []}
+    for b in range(images):
+        for q in patches:
+            there = {"object": [i for i in range(images) if i != b and cover[i, q] > 0.9],
+                     "background": [i for i in range(images) if i != b and cover[i, q] < 0.01]}
+            if cover[b, q] <= 0.9 or len(there["object"]) < enough:
+                continue
+            for layer in range(layers):
+                for h in range(heads):
+                    def share(i, layer=layer, h=h, q=q, b=b):
+                        row = [float(m[layer, i, h, 1 + q, 1 + k]) * (k != q) for k in patches]
+                        return sum(value * float(cover[b, k]) for k, value in zip(patches, row)) / sum(row)
+
+                    sums["own"].append(share(b))
+                    for kind, others in there.items():
+                        sums[kind].append(sum(map(share, others)) / max(1, len(others)))
+    return {kind: sum(values) / len(values) for kind, values in sums.items()}
+
+
+def test_attention_on_objects_and_its_controls_equal_loops():
+    m = maps(layers=2, b=6, side=2).float()
+    cover = (torch.rand(6, 4, generator=torch.Generator().manual_seed(3)) < 0.6).float()
+    found = spent_on_object(m, cover, enough=2)
+    assert list(found) == ["own", "object", "background"]
+    assert found == pytest.approx(naive_spent(m, cover, 2), abs=1e-5)

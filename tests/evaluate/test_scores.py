@@ -9,7 +9,9 @@ import torch
 from course_lib.augment.pixels import standardize
 from course_lib.data.images import Batch
 from course_lib.evaluate import queue_scores, score_statistics
+from course_lib.evaluate.scores import MovedPairs, directions, mixing_effect, readings_table, stored_looks
 from course_lib.methods import build_method
+from course_lib.methods.contrastive.imco import extrapolate, score_moments
 from course_lib.models.layers import normalize
 from course_lib.train.loop import fit
 from helpers.draws import randn
@@ -86,3 +88,53 @@ def test_over_a_training():
 def test_a_method_without_a_queue_is_named():
     with pytest.raises(ValueError, match="VICReg has no queue of keys"):
         queue_scores(build_method("vicreg"), images(4))
+
+
+def test_moved_pairs_have_the_scores_and_forces_of_their_formulas():
+    q, k, rows = (normalize(randn(12, 5, seed=seed)) for seed in (1, 2, 3))
+    pairs = MovedPairs(lambda q, k, draw: extrapolate(q, k, draw + 1), q, k, rows)
+    s = (q * k).sum(1)
+    torch.testing.assert_close(pairs.scores(1.5), s - 1.5 * (1 - s))  # 2 lam (lam - 1) = 1.5
+    a, b = 1.5 * q - 0.5 * k, 1.5 * k - 0.5 * q
+    torch.testing.assert_close(pairs.scores(1.5, scaled=True), torch.cosine_similarity(a, b))
+    found = pairs.reading(1.5)
+    assert found["pull"] == pytest.approx(2.5, abs=1e-4) and found["push"] == pytest.approx(1.5, abs=1e-4)
+    assert found["ratio"] == pytest.approx(5 / 3, abs=1e-4) and found["times"] == pytest.approx(2.5, abs=1e-4)
+    assert found["mean"] == pytest.approx(float((s - 1.5 * (1 - s)).mean()), abs=1e-6)
+    assert len(pairs.balances) == len(pairs.lambdas) == 37
+    assert pairs.balances[pairs.lambdas.index(1.0)] == pytest.approx(1, abs=1e-4)
+
+
+def test_what_mixing_changes():
+    before, after = torch.tensor([[1.0, 0.0], [0.0, 3.0]]), torch.tensor([[0.5, 0.5], [1.0, 2.0]])
+    assert mixing_effect(before, after) == pytest.approx(
+        {"variance": 0.5 / 2.0, "mean": 1.0, "was": 2.0, "hardest": 1.25})
+
+
+def test_stored_histograms_give_scores_back():
+    shares = [0.0] * 40
+    shares[39] = 1.0
+    other = [0.0] * 40
+    other[0], other[20] = 0.25, 0.75
+    row = {"scores_positive": other + shares, "scores_negative": shares + other}
+    (first, (near, far)), (second, (close, strange)) = stored_looks(row, [0, 10], count=100)
+    assert (first, second) == (0, 10) and len(near) == len(far) == len(close) == len(strange) == 100
+    assert near.unique().tolist() == pytest.approx([-0.975, 0.025]) and int((near < 0).sum()) == 25
+    assert far.unique().tolist() == pytest.approx([0.975]) and close.equal(far) and strange.equal(near)
+
+
+def test_directions_in_use_are_counted_by_strangers():
+    rows = [{"scores_negative_mean": [1.0, 0.0], "scores_negative_variance": [0.0, 0.25]},
+            {"scores_negative_mean": [1.0, 0.6], "scores_negative_variance": [0.0, 0.14]}]
+    assert directions(rows[:1]) == pytest.approx(4) and directions(rows) == pytest.approx((4 + 2) / 2)
+    z = normalize(randn(4000, 8))  # evenly spread in 8 directions
+    scores = z[:2000] @ z[2000:].T
+    spread = {"scores_negative_mean": [float(scores.mean())], "scores_negative_variance": [float(scores.var())]}
+    assert directions([spread]) == pytest.approx(8, rel=0.05)
+
+
+def test_readings_are_a_line_for_each_run():
+    moments = {"positive": 0.5, "positive_variance": 0.04, "negative": 0.1, "negative_variance": 0.09}
+    assert set(moments) == set(score_moments(randn(3, 2), randn(3, 2), randn(4, 2)))
+    assert readings_table({"mine": moments}, 60) == (
+        "mine             after 60 steps: pairs 0.50, strangers 0.10, standard deviations 0.20 and 0.30")
