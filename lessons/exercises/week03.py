@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.vicreg import covariance_loss, invariance_loss, variance_loss, vicreg_loss
 from lessons.exercises.shared import (
@@ -548,3 +549,42 @@ rank = Exercise(
 
 
 EXERCISES = [variance, covariance, vicreg, step, rank]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("By mistake both views get the same random numbers, so view 1 and view 2 are one picture. What happens?", {
+        "It learns shapes faster, since the views agree": "Here agreement is free: what the network computes, it "
+            "computes twice. Nothing asks for shape.",
+        "The invariance is 0 and the network learns nothing to ignore": "Variance and covariance can be lowered "
+            "without looking at what two views share: you get the row 'no invariance', with a lower loss than the "
+            "full one. Look at pictures of both views before you train.",
+        "It collapses": "The variance term still forbids that.",
+    }, "The invariance is 0 and the network learns nothing to ignore"),
+    quiz("All 512 dimensions of an embedding have standard deviation 1 and are copies of each other. What are v and c "
+         "(D = 512)?", {
+        "v = 0, c = 0": "The off-diagonal is full of ones.",
+        "v = 0, c = 511": "D (D - 1) covariances of 1, squared, summed, divided by D.",
+        "v = 1, c = 511": "The hinge is silent at a standard deviation of 1.",
+    }, "v = 0, c = 511"),
+    quiz("Why is the standard deviation hinged, and not rewarded without end?", {
+        "Otherwise the scale grows without end": "Spread is cheap: multiply all weights by 10. The hinge asks for "
+            "enough of it and leaves the rest to the other terms.",
+        "To save compute": "A relu costs nothing either way.",
+        "Because standard deviations above 1 are noise": "They are not forbidden: the hinge is just silent there.",
+    }, "Otherwise the scale grows without end"),
+    quiz("You send both views through the network as one batch, torch.cat([first, second]), and split afterwards. "
+         "What changes?", {
+        "Nothing": "Linear and convolutional layers would not notice, but there is batch norm.",
+        "Batch norm's statistics are those of both views together": "A difference between the two views is no longer "
+            "normalised away; exercise 4 has a card for it.",
+        "The covariance term": "It is computed after the split, from one view's embeddings.",
+    }, "Batch norm's statistics are those of both views together"),
+    quiz("Transfer: you pre-train on X-rays, where brightness carries the diagnosis and left and right matter. What "
+         "do you change first?", {
+        "The coefficients": "They balance the terms; they do not say what to ignore.",
+        "The views: weaker brightness changes, no flips": "What differs between views is thrown away, here the "
+            "diagnosis.",
+        "The backbone": "A better network would throw the diagnosis away even more thoroughly.",
+    }, "The views: weaker brightness changes, no flips"),
+]

@@ -1,12 +1,14 @@
 """Exercises of week 4, SimCLR: the loss, its gradient, one training step, how the game stands, and soft labels."""
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.contrastive.simclr import nt_xent as loss_of
 from course_lib.methods.contrastive.simclr import partners
@@ -804,3 +806,46 @@ distill = Exercise(
 
 
 EXERCISES = [nt_xent, weights, step, readings, distill]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+_FAR = 126 * math.exp(-5)  # what 126 negatives at cosine 0 and temperature 0.2 weigh beside a candidate at 1
+
+QUIZZES = [
+    quiz("'itself' with time: all partners at cosine 1, all 126 negatives at 0, temperature 0.2. What does its log "
+         "say?", {
+        f"{math.log(1 + _FAR):.2f}, like that of the right run": "That is the bottom with one candidate at cosine 1. "
+            "How many are there now?",
+        f"{math.log(2):.2f}, which is log 2": "Anchor and partner alone give log 2; at this temperature the negatives "
+            "count, too.",
+        f"{math.log(2 + _FAR):.2f}": "Two candidates at cosine 1, of which one is right. A bottom that lies too high "
+            "is the other trace of this bug.",
+    }, f"{math.log(2 + _FAR):.2f}"),
+    quiz("You double the batch size and the loss rises by about 0.7. What happened?", {
+        "The network got worse": "Compare with log(2N - 1), which rose by the same: twice as many candidates make the "
+            "same guess harder.",
+        "Nothing but arithmetic: log 2 is about 0.7": "The level of knowing nothing moved from log(2N - 1) to log(4N "
+            "- 1).",
+        "The learning rate is too high": "It may be, but a shift by log 2 is what a doubled number of candidates does "
+            "by itself.",
+    }, "Nothing but arithmetic: log 2 is about 0.7"),
+    quiz("A negative has cosine 0.9 with the anchor, another 0.4. At temperature 0.1, how do their pushes compare?", {
+        "9 to 4": "The shares go with exp(s / tau), not with s.",
+        "about 1.6 to 1": "That is exp(0.5): divide the difference by the temperature first.",
+        "about 150 to 1": "exp((0.9 - 0.4) / 0.1) = exp(5).",
+    }, "about 150 to 1"),
+    quiz("Two colleagues argue: the loss at temperature 0.05 is 1.9, at 0.5 it is 4.2 (same batch). Whose features "
+         "are better?", {
+        "Those at 0.05": "A small temperature stretches the logits: the bottom and the scale of the loss are "
+            "different.",
+        "One cannot tell from these numbers": "Measure kNN or a probe, with controls.",
+        "Those at 0.5": "Nothing in the numbers says so.",
+    }, "One cannot tell from these numbers"),
+    quiz("Transfer: you pretrain on satellite images in which the *colour* of a crop tells fields apart. Which change "
+         "do you try first?", {
+        "A smaller temperature": "It changes whom the loss fights, not what the views allow.",
+        "Weaker colour changes, with a look at whether colour alone then wins the game": "Views that keep what you "
+            "need; part 1's cheap players say whether you opened a shortcut.",
+        "A deeper head": "It spares the representation a little, but the loss still asks for invariance to colour.",
+    }, "Weaker colour changes, with a look at whether colour alone then wins the game"),
+]

@@ -1,0 +1,30 @@
+"""Scores of several stored runs of one kind, such as the seeds of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from course_lib.runs.stored import StoredRun
+
+
+def scores_of(runs: Sequence[StoredRun], key: str) -> list[float]:
+    """A score of each run's first row, the method's own."""
+    return [run.scores[0][key] for run in runs]
+
+
+def _row(run: StoredRun, name: str | None) -> dict:
+    return run.scores[0] if name is None else next(row for row in run.scores if row["name"] == name)
+
+
+def causes_of(runs: Sequence[StoredRun], cause: str, which: str = "factors", row: str | None = None) -> list[float]:
+    """How well a cause is read in each run: from the features ("factors"), or from what `which` names.
+
+    row: the name of another row of the scores, such as a control; None: the method's own.
+    """
+    return [_row(run, row)[which][cause] for run in runs]
+
+
+def mean_causes(runs: Sequence[StoredRun], which: str = "factors", row: str | None = None) -> dict[str, float]:
+    """How well each cause is read, the mean over the runs; see `causes_of`."""
+    return {cause: fmean(causes_of(runs, cause, which, row)) for cause in _row(runs[0], row)[which]}
