@@ -101,3 +101,19 @@ def _survivors(classifier: nn.Module, x: Tensor, labels: Tensor, epsilon: float,
             fell[rows] = torch.where(correct, fell[rows], fell[rows].clamp(max=max(1, number - 1)))
             moved = moved.index_copy(0, rows, following)
     return torch.stack([(fell > number).sum() for number in range(most + 1)]).cpu()
+
+
+def climb(classifier: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, step: float = 0.05,
+          most: int = 60) -> Tensor:
+    """Up the loss in steps of one length (2-norm), until the answer is wrong: the changed images (B, 3, H, W).
+
+    classifier: images -> logits (B, K); labels int64 (B,). After `most` steps an image is left as it then is.
+    """
+    moved, found, unturned = images.clone(), images.clone(), torch.ones(len(images), dtype=torch.bool)
+    for _ in range(most):
+        logits = classifier(moved.detach_().requires_grad_())
+        found = torch.where(unturned[:, None, None, None], moved.detach(), found)
+        unturned &= logits.argmax(1) == labels
+        slope = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), moved)[0]
+        moved = moved + step * F.normalize(slope.flatten(1), dim=1).view_as(moved)
+    return found

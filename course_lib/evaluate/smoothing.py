@@ -102,3 +102,15 @@ def certified_accuracy(found: Tensor, radii: Tensor, labels: Tensor, at: float |
     at = torch.as_tensor(at, dtype=torch.float64)
     right = (found == labels) & (found != ABSTAIN)
     return (right & (radii.double() >= at[..., None])).double().mean(-1)
+
+
+def favourite(classifier: Callable[[Tensor], Tensor], images: Tensor, sigma: float, n: int, classes: int
+              ) -> tuple[int, float, float]:
+    """Whether a classifier says one word in noise: the class that most images (N, 3, H, W) elect, how many of them do,
+    and the mean share of the votes that a winner has. n: votes for each image.
+    """
+    said = torch.stack([count_votes(classifier, image, sigma, n, classes, torch.Generator().manual_seed(0), n)
+                        for image in images])
+    winners = said.argmax(1)
+    word = winners.mode().values
+    return int(word), float((winners == word).double().mean()), float((said.amax(1) / n).mean())

@@ -9,8 +9,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from course_lib.evaluate.patterns import PATCH, ThroughNoise
+from course_lib.models.patches import normalize_patches, patchify, unpatchify
 from course_lib.plots.drawing import BLACK, BLUE, GREEN, GREY, MEANING, ORANGE, RED, THIS, WIDTH, drawn
-from course_lib.plots.sketch import mosaic, picture
+from course_lib.plots.pictures import image_rows
+from course_lib.plots.sketch import mosaic, picture, striped
 
 # how a classifier started and what it was trained with -> its look
 LOOKS = {"plain": (BLACK, ":", "v"), "noise": (GREEN, "-.", "s"), "mae": (ORANGE, "--", "^"), "dmae": (THIS, "-", "o")}
@@ -42,20 +45,45 @@ def straight_border(border: float = 1.1, shares: Sequence[float] = (0.6, 0.75, 0
     return figure
 
 
+def turned(before: Tensor, after: Tensor, names: Sequence[tuple[str, str]]) -> Figure:
+    """Images (N, 3, H, W), changed ones, and the change ten times as large; names: each one's class, what it is now."""
+    change = 0.5 + 10 * (after - before)
+    return image_rows({"image": before, "changed": after, "the change,\nten times": change}, cell=1.0,
+                      titles=[f"{first},\nnow {now}" for first, now in names])
+
+
+def drawn_through_noise(images: Tensor, it: ThroughNoise) -> Figure:
+    """Images (N, 3, 32, 32), what was seen of them, and each way's patches with the true means and deviations.
+
+    A row's name has its errors at visible and at hidden patches.
+    """
+    _, mean, std = normalize_patches(patchify(images, PATCH))
+    rows = {"image": images, "seen": striped(it.seen.clamp(0, 1), it.visible)}
+    for name, patches in it.patches.items():
+        near, far = it.errors[name]
+        rows[f"{name}\n{near:.2f}, {far:.2f}"] = unpatchify(patches * std + mean, PATCH).clamp(0, 1)
+    return image_rows(rows, cell=0.75)
+
+
 @drawn
-def election(image: Tensor, copies: Tensor, counts: Tensor, classes: Sequence[str], true: int, title: str) -> Figure:
-    """An image (3, H, W) and noisy copies of it; the votes for each class, the true one's in the method's colour."""
+def election(image: Tensor, copies: Tensor, counts: Tensor, classes: Sequence[str], true: int, radius: float) -> Figure:
+    """An image (3, H, W) and noisy copies of it; the votes for each class, the true one's in the method's colour.
+
+    radius: certified; 0 where there is no certificate.
+    """
+    winner = classes[int(counts.argmax())]
     figure, (left, bars) = plt.subplots(1, 2, figsize=(WIDTH + 0.6, 2.7), width_ratios=(1.3, 1))
     picture(left, mosaic(torch.cat([image[None], copies]).clamp(0, 1), 5), f"the image, and {len(copies)} noisy copies")
     bars.barh(range(len(counts)), counts.tolist(), color=[THIS if i == true else GREY for i in range(len(counts))])
     bars.set_yticks(range(len(classes)), [f"{name} (true)" if i == true else name for i, name in enumerate(classes)])
     bars.invert_yaxis()
-    bars.set(xlim=(0, int(counts.sum())), xlabel="votes", title=title)
+    bars.set(xlim=(0, int(counts.sum())), xlabel="votes",
+             title=f"{winner}: radius {radius:.2f}" if radius else f"{winner} leads: no certificate")
     return figure
 
 
 @drawn
-def certified_curves(curves: Mapping[str, Tensor], radii: Tensor, most: float, title: str) -> Figure:
+def certified_curves(curves: Mapping[str, Tensor], radii: Tensor, most: float, sigma: float, n: int) -> Figure:
     """Certified accuracy over the radius, a line for each name of `LOOKS`; most: the radius that n votes end at."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.1))
     for name, values in curves.items():
@@ -63,7 +91,7 @@ def certified_curves(curves: Mapping[str, Tensor], radii: Tensor, most: float, t
         axes.plot(radii, 100 * values, style, color=colour, label=name)
     axes.axvline(most, color=GREY, lw=1)
     axes.set(xlabel="radius (2-norm of the change)", ylabel="certified accuracy (%)", ylim=(0, 101),
-             xlim=(0, float(radii[-1])), title=title)
+             xlim=(0, float(radii[-1])), title=f"noise {sigma}, {n} votes: at most a radius of {most:.2f} (grey)")
     axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
@@ -101,9 +129,10 @@ def over_noise(levels: Sequence[float], curves: Mapping[str, Sequence[float]], y
 
 
 @drawn
-def what_votes_certify(radii: Mapping[int, Tensor], shares: Tensor, known: Tensor, chosen: int, title: str) -> Figure:
+def what_votes_certify(radii: Mapping[int, Tensor], shares: Tensor, known: Tensor, chosen: int, wanted: float,
+                       needed: int) -> Figure:
     """Certified radius over the share of the votes, for several numbers of votes, one of them chosen; known: if the
-    true share were known."""
+    true share were known. needed: the unanimous votes that the radius `wanted` takes."""
     figure, axes = plt.subplots(figsize=(WIDTH, 2.9))
     for (n, values), style in zip(radii.items(), (":", "-.", "--", "-")):
         own = n == chosen
@@ -112,6 +141,7 @@ def what_votes_certify(radii: Mapping[int, Tensor], shares: Tensor, known: Tenso
     top = float(radii[max(radii)].max())
     axes.axhline(float(radii[chosen].max()), color=RED, ls="--", lw=1)
     axes.set(xlabel="share of the votes", ylabel="certified radius", xlim=(0.5, 1.005), ylim=(0, 1.1 * top))
-    axes.set_title(title)
+    axes.set_title(f"{chosen:,} votes: at most {float(radii[chosen].max()):.3f}. A radius of {wanted:.2f} takes "
+                   f"{needed:,} unanimous votes")
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from course_lib.augment.pixels import MEAN, STD, standardize
 from course_lib.evaluate.smoothing import ABSTAIN, certified_accuracy, certified_radius, count_votes, lower_bound
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from course_lib.methods.masked.dmae import dmae_loss as library_loss
 from course_lib.methods.masked.dmae import enter, noisy
@@ -736,3 +737,45 @@ needed = Exercise(
 )
 
 EXERCISES = [radius, certificate, accuracy, step_exercise, needed]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("A network has a certified radius of 0.5 for an image. An attacker changes one pixel value by 0.6. Is the "
+         "answer safe?", {
+        "Yes, only one pixel was changed": "The certificate counts the length of the change, not the number of "
+            "pixels.",
+        "Not by this certificate": "The 2-norm of the change is 0.6, beyond 0.5. The answer may hold; it is not "
+            "proved.",
+        "Yes, 0.6 / 3072 is tiny": "The 2-norm is the root of the sum of squares, not a mean: here it is 0.6.",
+    }, "Not by this certificate"),
+    quiz("What does a certificate say about an image that is predicted *wrongly*?", {
+        "Nothing, it holds for right answers only": "The proof knows nothing of right and wrong.",
+        "That the wrong answer stays within the radius": "The majority is stable, right or wrong. That is why "
+            "certified *accuracy* asks for both.",
+        "That the image is an attack": "No: it is about the neighbourhood of the image, not about where it comes "
+            "from.",
+    }, "That the wrong answer stays within the radius"),
+    quiz("Your colleague certifies at sigma 0.25 with noise added to the normalised 224-pixel input of a network for "
+         "32-pixel images. What is wrong?", {
+        "Nothing, the network sees noise of 0.25": "The attacker changes the 32-pixel image. In those units the noise "
+            "is smaller.",
+        "The radius is in other units than the attacker's change": "Normalisation divides by a standard deviation, "
+            "enlarging copies pixels: the noise comes first, at the size and in the units of the attack.",
+        "224 pixels need more votes": "The number of votes does not depend on the size.",
+    }, "The radius is in other units than the attacker's change"),
+    quiz("100 votes, all for one class, sigma 0.25, alpha 0.001. The radius is about 0.37. How do you get to 1.0?", {
+        "A better network": "The votes are unanimous already.",
+        "Many more votes, or more noise": "Unanimous votes are capped by alpha^(1/n): at sigma 0.25 a radius of 1 "
+            "takes some 200 000 votes; at sigma 1 a few dozen.",
+        "A larger alpha, such as 0.01": "That helps a little; far from enough.",
+    }, "Many more votes, or more noise"),
+    quiz("Transfer: a medical classifier reads 12 numbers of a blood test, with very different units. You want "
+         "certificates. What do you decide first?", {
+        "The number of votes": "It comes later, from the radius you need.",
+        "In which scale a change is small: the noise of each number": "One sigma for all numbers says that a change "
+            "by 1 is equally small in each. Scale them first by what a change means; the certificate is in those "
+            "units.",
+        "The network": "The certificate holds for any.",
+    }, "In which scale a change is small: the noise of each number"),
+]

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from course_lib.evaluate import InPixels, pgd_accuracy, pgd_step, projected
+from course_lib.evaluate.robustness import climb
 from course_lib.models.backbones import ConvNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -97,3 +98,18 @@ def test_what_does_not_fit_is_a_sentence():
         pgd_accuracy(linear(), x, labels, restarts=0)
     with pytest.raises(ValueError, match="epsilon is 0; expected a number above 0"):
         pgd_accuracy(linear(), x, labels, epsilon=0)
+
+
+def test_a_climb_ends_where_the_answer_turns():
+    net, x = linear(), rand(6, 3, 4, 4)
+    labels = net(x).argmax(1)
+    moved = climb(net, x, labels)
+    assert (net(moved).argmax(1) != labels).all()
+    for image, label, end in zip(x, labels, moved):  # one image, step by step
+        here = image[None].clone()
+        while net(here).argmax() == label:
+            here.requires_grad_()
+            slope = torch.autograd.grad(nn.functional.cross_entropy(net(here), label[None]), here)[0]
+            here = (here + 0.05 * slope / slope.norm()).detach()
+        torch.testing.assert_close(end[None], here, atol=1e-5, rtol=0)
+    assert climb(net, x, (labels + 1) % 3).equal(x), "what is wrong already is left as it is"

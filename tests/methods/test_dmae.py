@@ -20,6 +20,7 @@ from course_lib.evaluate.smoothing import (
     certify,
     count_votes,
     elections,
+    favourite,
     lower_bound,
 )
 from course_lib.exercises import reference
@@ -348,3 +349,17 @@ def test_stored_elections_hold_the_certificates_of_certify():
     both = elections(net, pictures, 0.25, 3, generator(3), n0=50, sizes=(40, 120))
     assert both["found"][0] == row["found"][0] and both["votes_120"][0] == row["votes_120"][0]
     assert all(small <= large <= small + 80 for small, large in zip(both["votes_40"], both["votes_120"]))
+
+
+def test_the_favourite_word_and_its_share_of_the_votes():
+    pictures = torch.stack([torch.full((3, 2, 2), value) for value in (0.9, 0.8, 0.1)])
+
+    def bright(x):
+        mean = x.mean((1, 2, 3))
+        return torch.stack([0.5 - mean, mean - 0.5, torch.full_like(mean, -9)], 1)
+
+    word, often, unanimous = favourite(bright, pictures, 0.1, 20, 3)
+    assert (word, unanimous) == (1, 1.0) and often == pytest.approx(2 / 3)
+    said = [count_votes(bright, picture, 1.0, 20, 3, generator()) for picture in pictures]
+    expected = sum(float(votes.max()) / 20 for votes in said) / 3
+    assert favourite(bright, pictures, 1.0, 20, 3)[2] == pytest.approx(expected)
