@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -60,3 +62,17 @@ def ranked(bank: Tensor, known: Tensor, features: Tensor, images: ImageSet) -> d
     labels, z = check_labels(images.labels, len(features)), normalize(features)
     return {"knn": knn_accuracy(bank, known, features, labels), **cluster_scores(features, labels),
             **by_level(-z @ z.T, images)}
+
+
+def cosine_distances(features: Tensor) -> Tensor:
+    """1 minus the cosine of each two rows of features (N, D): (N, N)."""
+    z = normalize(features)
+    return 1 - z @ z.T
+
+
+def level_lines(scores: Mapping[str, Mapping[str, float]]) -> str:
+    """name -> `by_level`, a line each: Recall@1 and MAP@R at each level."""
+    head = f"{'Recall@1, then MAP@R':22s} " + "".join(f"{level:>18s}" for level in LEVELS)
+    return "\n".join([head, *(
+        f"{name:22s} " + "".join(f"{row[f'{level} recall@1']:11.1%}{row[f'{level} map@r']:7.1%}" for level in LEVELS)
+        for name, row in scores.items())])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -90,3 +91,31 @@ def embed_tree(true: Tensor, c: float, start: Tensor | None = None, steps: int =
         d = torch.zeros(n, n)
         d[i, j] = d[j, i] = between(u)
         return placed(u).detach(), d
+
+
+class TreeDrawings:
+    """A tree drawn at several curvatures, each time from the same start and by as many steps (see `embed_tree`).
+
+    true: its distances (N, N). curves: name -> c of the curvature -c; one is "plane", 0. points: name -> (N, 2);
+    lengths: name -> distances (N, N); distortion: name -> float.
+    """
+
+    def __init__(self, true: Tensor, start: Tensor, curves: Mapping[str, float], steps: int = 300):
+        self.true, self.curves = true, dict(curves)
+        found = {name: embed_tree(true, c, start, steps) for name, c in curves.items()}
+        self.points = {name: points for name, (points, _) in found.items()}
+        self.lengths = {name: lengths for name, (_, lengths) in found.items()}
+        self.distortion = {name: distortion(lengths, true) for name, lengths in self.lengths.items()}
+
+    def share(self, name: str) -> float:
+        """Its distortion, as a share of the plane's."""
+        return self.distortion[name] / self.distortion["plane"]
+
+    def reach(self, name: str) -> float:
+        """How far the outermost point is on the way to the rim of the ball."""
+        return float(self.points[name].norm(dim=1).max()) * self.curves[name] ** 0.5
+
+    def enlarged(self, name: str, times: float, c: float) -> float:
+        """The distortion of a drawing, `times` as large, in the ball of curvature -c."""
+        large = times * self.points[name]
+        return distortion(distance(large[:, None], large[None], c), self.true)

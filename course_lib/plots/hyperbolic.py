@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -11,10 +12,33 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from torch import Tensor
 
+from course_lib.evaluate.ranking import LEVELS
+from course_lib.evaluate.trees import TreeDrawings
 from course_lib.models.poincare import geodesic
-from course_lib.plots.drawing import BLACK, CYCLE, GREY, ORANGE, PINK, THIS, WIDTH, Exact, as_pixels, drawn
+from course_lib.plots.drawing import (
+    BLACK,
+    CYCLE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PINK,
+    RED,
+    SKY,
+    THIS,
+    WIDTH,
+    Exact,
+    as_pixels,
+    drawn,
+)
+from course_lib.plots.pointing import by_task
 from course_lib.plots.sketch import unit_circle
 
+SPACES = (THIS, SKY, ORANGE, GREEN, "#777777", "#BBBBBB")  # of `recalls_by_level`, in their order
+# names of stored runs -> their colours
+LINES = {"SupCon, outside": THIS, "SupCon, inside": SKY, "cross-entropy": GREEN, "longer cross-entropy": GREEN,
+         "the ball": THIS, "nearly a plane": PINK, "one radius": RED}
+WHOLE = {"SupCon": THIS, "cross-entropy": GREEN, "SupCon, longer": THIS, "cross-entropy, longer": GREEN,
+         "SimCLR, then the tree": PINK, "SimCLR, then SimCLR": ORANGE}
 DEPTH = (BLACK, THIS, ORANGE, PINK)  # of nodes, from the root on
 
 
@@ -45,6 +69,13 @@ def picture_disc(points: Tensor, images: Tensor, labels: Tensor, classes: Sequen
         right.scatter(*points[labels == k].T, s=6, color=CYCLE[k % len(CYCLE)], alpha=0.7, label=name, linewidths=0)
     figure.legend(*right.get_legend_handles_labels(), loc="outside right center", fontsize=8, markerscale=2)
     return figure
+
+
+def pair_at(radius: float, angle: float) -> tuple[Tensor, Tensor]:
+    """Two points (2,) at one distance from the centre, an angle in degrees apart, left and right of the vertical."""
+    half = math.radians(angle) / 2
+    first, second = (torch.tensor([math.cos(a), math.sin(a)]) for a in (math.pi / 2 + half, math.pi / 2 - half))
+    return radius * first, radius * second
 
 
 def ways(points: Tensor, straight: Tensor, names: Sequence[str], lengths: Mapping[str, tuple[float, float]],
@@ -99,20 +130,34 @@ def tree(axes: Axes, points: Tensor, parents: Sequence[int], depth: Sequence[int
 
 @drawn
 def trees(panels: Sequence[tuple[str, Tensor, float | None]], parents: Sequence[int], depth: Sequence[int],
-          pairs: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
-    """(title, points, curvature) of a panel each; on the right distances in the tree against each embedding's."""
+          true: Tensor, lengths: Mapping[str, Tensor]) -> Figure:
+    """(title, points, curvature) of a panel each; on the right distances in the tree against each embedding's.
+
+    true, and name -> lengths: (N, N).
+    """
     figure, axes = plt.subplots(1, len(panels) + 1, figsize=(WIDTH + 0.8, 2.9))
     for place, (title, points, c) in zip(axes, panels):
         tree(place, points, parents, depth, c, title)
-    for number, ((name, (true, found)), colour) in enumerate(zip(pairs.items(), (GREY, THIS))):
+    apart = true > 0
+    true = true[apart]
+    for number, ((name, matrix), colour) in enumerate(zip(lengths.items(), (GREY, THIS))):
+        found = matrix[apart]
         ratio = found / true
         scaled = found * ratio.mean() / ratio.square().mean()
         axes[-1].scatter(true + 0.24 * (number - 0.5), scaled, s=5, color=colour, alpha=0.4, label=name, linewidths=0)
-    most = int(next(iter(pairs.values()))[0].max())
+    most = int(true.max())
     axes[-1].plot([0, most], [0, most], color=BLACK, lw=1, ls=":")
     axes[-1].set(xlabel="distance in the tree (edges)", ylabel="in the embedding (scaled)", xticks=range(1, most + 1))
     figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=8, markerscale=2)
     return figure
+
+
+def tree_beside_plane(drawings: TreeDrawings, name: str, parents: Sequence[int], depth: Sequence[int]) -> Figure:
+    """One of the drawings, and its distances beside the plane's."""
+    panel = (f"{name}: distortion {drawings.distortion[name]:.3f}", drawings.points[name],
+             drawings.curves[name] or None)
+    lengths = {"the plane": drawings.lengths["plane"], name: drawings.lengths[name]}
+    return trees([panel], parents, depth, drawings.true, lengths)
 
 
 @drawn
@@ -158,6 +203,21 @@ def recalls(panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], ks: S
     axes[0][0].set_ylabel("Recall@k (%)")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
     return figure
+
+
+def recalls_by_level(scores: Mapping[str, Mapping[str, float]], ks: Sequence[int] = (1, 2, 4, 8)) -> Figure:
+    """Recall@k at each level of the tree, name -> `evaluate.ranking.by_level`; as many as SPACES has colours."""
+    panels = {level: {name: [[100 * row[f"{level} recall@{k}"]] for k in ks] for name, row in scores.items()}
+              for level in LEVELS}
+    return recalls(panels, ks, dict(zip(scores, SPACES)))
+
+
+def by_line(panels: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str, str]) -> Figure:
+    """Measures of stored runs in percent, a dot for each training: axis label -> line -> shares; colours of the lines.
+    """
+    first = next(iter(panels.values()))
+    return by_task({label: {name: [100 * value for value in values] for name, values in lines.items()}
+                    for label, lines in panels.items()}, {name: colours[name] for name in first}, {})
 
 
 @drawn

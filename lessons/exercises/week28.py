@@ -6,6 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from course_lib.exercises.questions import quiz
 from course_lib.exercises.spec import Exercise
 from course_lib.models.poincare import distance, exp0, mobius_add, project
 from lessons.exercises.shared import blank, descend, keeps_graph, randn, small_network, weights_of
@@ -546,3 +547,35 @@ step = Exercise(
 
 
 EXERCISES = [add, way, loss, step]
+
+
+# ------------------------------------------------------------------------------------------------ questions
+QUIZZES = [
+    quiz("A tree with twice as many leaves on each level is drawn in the plane. Why must distances go wrong, whatever "
+         "the optimiser?", {
+        "Adam gets stuck": "It may, but even the best drawing has no room for the leaves.",
+        "A circle's rim grows with its radius, the leaves double with each level": "Sooner or later leaves of "
+            "different branches lie side by side. In the disc the rim grows exponentially, too.",
+        "The plane has no centre": "Any point will do as the root.",
+    }, "A circle's rim grows with its radius, the leaves double with each level"),
+    quiz("Someone scales embeddings to length 1, then maps them into the ball. What is lost?", {
+        "Nothing, lengths carry no meaning": "In the ball the radius is where depth goes: general things near the "
+            "centre, special ones near the rim.",
+        "All points lie on one circle": "One of the two dimensions is left. Distances between points of one circle "
+            "only depend on their angle.",
+        "The gradient": "It is still there, along the circle.",
+    }, "All points lie on one circle"),
+    quiz("Each image has 31 positives. SupCon's loss stays at 3.5, but kNN is perfect. What is wrong?", {
+        "The learning rate": "Compute the lowest possible value first.",
+        "Nothing": "With |P| positives in the denominator, each can get 1/|P| at best, so the loss cannot go below "
+            "log |P|, here 3.43.",
+        "The temperature is too high": "It moves where the minimum is nearly reached, not the minimum.",
+    }, "Nothing"),
+    quiz("Transfer: species photographs, and Ward's tree of features from generated shapes as the hierarchy. The loss "
+         "falls nicely. What do you check?", {
+        "That the loss falls on test images, too": "It may, and the tree may still be one of backgrounds.",
+        "What the levels stand for": "Labels made from features can only hold what the features hold. Compare each "
+            "level with something known, by NMI, before the tree is taught.",
+        "That the radius is large": "A ball can be used fully for the wrong tree.",
+    }, "What the levels stand for"),
+]

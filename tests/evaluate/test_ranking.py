@@ -8,8 +8,9 @@ import torch
 from course_lib.data.shapes import CLASSES, FAMILIES, hierarchy, make_shapes
 from course_lib.evaluate.measures import cluster_scores
 from course_lib.evaluate.neighbours import knn_accuracy
-from course_lib.evaluate.ranking import ranked, retrieval
-from course_lib.evaluate.trees import distortion, embed_tree, hyperbolicity, tree_distances
+from course_lib.evaluate.ranking import LEVELS, cosine_distances, level_lines, ranked, retrieval
+from course_lib.evaluate.trees import TreeDrawings, distortion, embed_tree, hyperbolicity, tree_distances
+from course_lib.models.poincare import distance
 from helpers.draws import randn
 
 
@@ -94,3 +95,29 @@ def test_what_is_no_tree_gets_a_sentence(asked, says):
     """Bugs: NaN, a division by zero, and the distances of another tree."""
     with pytest.raises(ValueError, match=says):
         asked()
+
+
+def test_cosine_distances_and_a_line_for_each_embedding():
+    z = randn(4, 3)
+    found = cosine_distances(z)
+    for i in range(4):
+        for j in range(4):
+            assert float(found[i, j]) == pytest.approx(1 - float(torch.cosine_similarity(z[i], z[j], dim=0)), abs=1e-6)
+    row = {f"{level} {key}": value for level in LEVELS for key, value in (("recall@1", 0.5), ("map@r", 0.25))}
+    head, line = level_lines({"pixels": row}).splitlines()
+    assert head.split() == ["Recall@1,", "then", "MAP@R", *LEVELS]
+    assert line.split() == ["pixels", *["50.0%", "25.0%"] * 3]
+
+
+def test_drawings_of_one_tree_at_several_curvatures():
+    true = tree_distances([-1, 0, 0, 1, 1, 2, 2])
+    start, _ = embed_tree(true, c=0.0, steps=20)
+    drawings = TreeDrawings(true, start, {"plane": 0.0, "c = 4": 4.0}, steps=20)
+    points, lengths = embed_tree(true, 4.0, start, steps=20)
+    assert drawings.points["c = 4"].equal(points) and drawings.distortion["c = 4"] == distortion(lengths, true)
+    assert drawings.share("plane") == 1
+    assert drawings.share("c = 4") == drawings.distortion["c = 4"] / drawings.distortion["plane"]
+    assert drawings.reach("c = 4") == pytest.approx(2 * float(points.norm(dim=1).max()))  # the ball's radius is 1/2
+    half = distance(0.5 * points[:, None], 0.5 * points[None], 4.0)
+    assert drawings.enlarged("c = 4", 0.5, 4.0) == pytest.approx(distortion(half, true))
+    assert drawings.enlarged("c = 4", 2.0, 1.0) == pytest.approx(drawings.distortion["c = 4"], abs=1e-4)
