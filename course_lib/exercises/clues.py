@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from course_lib.exercises.difference import difference
-from course_lib.exercises.evidence import Case, called, equal, leaves_of
+from course_lib.exercises.evidence import Case, asked_once, called, equal, leaves_of
 from course_lib.exercises.one_change import OneChange
 from course_lib.exercises.operations import alike, changes_of, floats, listed, operations, others
 from course_lib.exercises.pairs import Pair, near, number
 from course_lib.exercises.places import in_common, in_which_step, where_wrong
 from course_lib.exercises.relations import constant, relation
-from course_lib.exercises.running import run
+from course_lib.exercises.running import known, run
 
 if TYPE_CHECKING:
     from course_lib.exercises.spec import Exercise
@@ -54,7 +54,7 @@ class Clues(OneChange):
         """Random numbers of its own."""
         case = self.wrong[0]
         other = run(self.exercise, self.fn, case.probe, case.seed + 17)
-        theirs = run(self.exercise, self.reference, case.probe, case.seed + 17)
+        theirs = known(self.exercise, self.reference, case.probe, case.seed + 17)
         if other.error is None and not equal(other.value, case.mine.value) and equal(theirs.value, case.expected.value):
             return "Called twice with the same arguments, yours gives two results: it draws random numbers of its own."
         return ""
@@ -105,6 +105,7 @@ class Clues(OneChange):
                 return relation(pairs, self.exercise.unit)
         return ""
 
+    @asked_once
     def _unused(self) -> str:
         """An argument that moves the reference and not the learner's result."""
         for name in self.arguments[0]:
@@ -117,6 +118,7 @@ class Clues(OneChange):
                 return f"Your result does not depend on {self.argument(name)}: another value of it changes nothing."
         return ""
 
+    @asked_once
     def _arguments(self) -> str:
         """The reference on changed arguments gives the learner's result: swapped, squared, normalised, ..."""
         if all(_no_number(case.mine.value) for case in self.wrong):

@@ -15,7 +15,7 @@ from course_lib.exercises.clues import clue
 from course_lib.exercises.difference import Difference, describe, difference, leaves
 from course_lib.exercises.evidence import Case, called
 from course_lib.exercises.result import Check
-from course_lib.exercises.running import Outcome, names_of, run
+from course_lib.exercises.running import Outcome, known, names_of, run
 
 if TYPE_CHECKING:
     from course_lib.exercises.spec import Exercise
@@ -84,7 +84,7 @@ def grade(exercise: Exercise, fn: Any, cases: tuple = CASES, explain: bool = Tru
         return result
     if len(mine) < len(probes):
         return _crashed(result, exercise, fn, probes, mine)
-    expected = [run(exercise, reference, p, seed) for p, _, seed in probes]
+    expected = [known(exercise, reference, p, seed) for p, _, seed in probes]
     verdicts = [_verdict(exercise, p, m, e) for (p, _, _), m, e in zip(probes, mine, expected)]
     if not any(verdicts):
         result.state = "right"
@@ -134,9 +134,9 @@ def _recognise(exercise: Exercise, probes: list, mine: list[Outcome], expected: 
         return ""
     by_value = ""
     for name, (planted, _) in exercise.wrong.items():
-        if not _same(run(exercise, planted, probes[0][0], probes[0][2]), mine[0], exercise.tolerance, False):
+        if not _same(known(exercise, planted, probes[0][0], probes[0][2]), mine[0], exercise.tolerance, False):
             continue
-        theirs = [run(exercise, planted, p, seed) for p, _, seed in probes]
+        theirs = [known(exercise, planted, p, seed) for p, _, seed in probes]
         if all(_same(t, m, exercise.tolerance) for t, m in zip(theirs, mine)):
             return name
         if (not by_value and all(_same(t, m, exercise.tolerance, False) for t, m in zip(theirs, mine))

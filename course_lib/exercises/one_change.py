@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import chain
 
-from course_lib.exercises.evidence import Evidence
+from course_lib.exercises.evidence import Evidence, asked_once
 from course_lib.exercises.insertions import exchanges, insertions
 from course_lib.exercises.mutants import Edit, Source, short
 
@@ -18,10 +18,12 @@ SECONDS = 0.4  # of processor time for each of the two searches
 class OneChange(Evidence):
     """The two searches, for `Clues`."""
 
+    @asked_once
     def mended(self) -> str:
         """One change of the learner's source that makes every value right: where it is, and of what kind."""
         return self._search(self.fn, to_mine=False)
 
+    @asked_once
     def changed_reference(self) -> str:
         """One change of the reference that gives the learner's result."""
         return self._search(self.reference, to_mine=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_lib.exercises.difference import clone, leaves
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 ROUNDS = 1000  # of a `while` in a changed function
+MOST_KEPT = 2048  # outcomes of our own functions, the oldest go first
+_KEPT: dict[tuple, Outcome] = {}
 
 
 class Bounded(ast.NodeTransformer):
@@ -115,6 +117,35 @@ def run(exercise: Exercise, fn: Callable, probe: Any, seed: int = 0) -> Outcome:
         out.error = error
     out.printed = printed.getvalue()
     return out
+
+
+def known(exercise: Exercise, fn: Callable, probe: Any, seed: int = 0) -> Outcome:
+    """`run` for a function of ours (the reference, a planted mistake): its outcome is kept for the next attempt."""
+    try:
+        key = (fn, exercise.call, exercise.reference, exercise.seeded, exercise.gradients, seed, _contents(probe))
+    except TypeError:
+        return run(exercise, fn, probe, seed)
+    if key not in _KEPT:
+        while len(_KEPT) >= MOST_KEPT:
+            del _KEPT[next(iter(_KEPT))]
+        _KEPT[key] = run(exercise, fn, probe, seed)
+    return _KEPT[key]
+
+
+def _contents(value: Any) -> tuple:
+    """Equal for equal arguments only, and a key of a dictionary. Raises TypeError for an object that may have a state.
+    """
+    if isinstance(value, Tensor):
+        return value.dtype, value.shape, value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    if isinstance(value, dict):
+        return dict, *((name, _contents(part)) for name, part in value.items())
+    if isinstance(value, nn.Module):
+        return type(value), _contents(dict(vars(value)))
+    if isinstance(value, (list, tuple)):
+        return type(value), *map(_contents, value)
+    if isinstance(value, (str, bool, int, float, set, torch.dtype, torch.device, type(None))):
+        return type(value), repr(value)
+    raise TypeError(f"{type(value).__name__} is compared by identity")
 
 
 def _unchanged(after: Any, before: Any) -> bool:

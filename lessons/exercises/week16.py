@@ -183,15 +183,21 @@ def _certify_call(fn, script: Tensor, sigma: float, **sizes):
             return found
         shown.append(torch.cat(asked.seen).double() - 0.5 if asked.seen else torch.zeros(1, 48, dtype=torch.float64))
     noise, again, other = shown
+    first, second, both = (_different(images) for images in (noise, other, torch.cat([noise, other])))
     chosen, radius = found
     per_copy = (noise - noise.mean(1, keepdim=True)).square().mean(1)  # 0 where all pixels move together
     return {"class": int(chosen), "radius": float(radius),
             "noise level over sigma": round(float(noise.square().mean().sqrt()) / sigma, 1),
             "noise of its own for each pixel": bool(per_copy.max() > 0),
-            "noisy images shown twice": len(noise) - len(noise.unique(dim=0)),
+            "noisy images shown twice": len(noise) - first,
             "the generator decides about the noise": noise.shape == again.shape and torch.equal(noise, again),
-            "another generator brings other noise": len(torch.cat([noise, other]).unique(dim=0)) - len(
-                noise.unique(dim=0)) == len(other.unique(dim=0))}
+            "another generator brings other noise": both == first + second}
+
+
+def _different(images: Tensor) -> int:
+    """How many rows are different: by their sum with weights, which is a hundred times as fast to sort as rows."""
+    weights = torch.linspace(1, 2, images.shape[1], dtype=images.dtype).sqrt()
+    return len((images * weights).sum(1).unique())
 
 
 def _certifier(select=None, count=None, bound=None, abstain=lambda p: p < 0.5, size=lambda n0, n: n, give=None,

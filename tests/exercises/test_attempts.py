@@ -24,12 +24,12 @@ def attempts(week: str) -> dict[str, Tries]:
     return importlib.import_module(f"exercises.attempts.week{week}").ATTEMPTS
 
 
-def judged(week: str, step: int = 1) -> list[tuple[str, str, str, str]]:
-    """(key, what it is, verdict, the card's text) of every `step`-th attempt at each exercise of a week."""
+def judged(week: str) -> list[tuple[str, str, str, str]]:
+    """(key, what it is, verdict, the card's text) of each attempt at the exercises of a week."""
     space, stubs = lesson_space(week)
     found = []
     for key, tries in attempts(week).items():
-        for number, (what, body, right) in list(enumerate(tries.bodies()))[::step]:
+        for number, (what, body, right) in enumerate(tries.bodies()):
             function, _ = typed_in(body, stubs[key], space, f"<{key} attempt {number}>")
             check = grade(exercise(key), function)
             text = check.message.split(" Until it is right")[0].strip()
@@ -40,7 +40,10 @@ def judged(week: str, step: int = 1) -> list[tuple[str, str, str, str]]:
     return found
 
 
-def hold(found: list) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("week", WEEKS)
+def test_all_attempts_of_a_week(week):
+    found = judged(week)
     count = Counter(verdict for *_, verdict, _ in found)
     print("\n" + "\n".join(" | ".join(f) for f in found), "\n", dict(count))
     assert not [f for f in found if f[2] == "wrong right"], "a wrong answer is accepted"
@@ -48,13 +51,3 @@ def hold(found: list) -> None:
     wrong = sum(n for verdict, n in count.items() if verdict.startswith("wrong"))
     bare = [f for f in found if f[2] == "wrong bare"]
     assert len(bare) <= 0.15 * wrong, bare
-
-
-def test_some_attempts_of_every_week():
-    hold([f for week in WEEKS for f in judged(week, step=5)])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("week", WEEKS)
-def test_all_attempts_of_a_week(week):
-    hold(judged(week))

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from course_lib import exercises
-from course_lib.exercises import Exercise, grade, store
+from course_lib.exercises import Exercise, grade, running, store
 from course_lib.exercises import engine as engine_module
+from course_lib.exercises.difference import clone
 from course_lib.exercises.mutants import mutants
+from course_lib.exercises.running import known
 from helpers.environment import ROOT, offline_environment
 from helpers.exercise_checks import stubs, survivors
 from helpers.misconceptions import SECOND
@@ -485,3 +487,37 @@ def test_the_questions_of_a_lesson_stand_in_its_file_and_are_asked_once():
     assert one.question == again.question and one is not again, "each with controls of its own"
     with pytest.raises(KeyError, match="no questions of week '99'"):
         exercises.quizzes("99")
+
+
+def test_our_own_functions_run_once_on_equal_arguments():
+    """Bugs: a key that forgets an attribute, a dtype, a weight or the seed; one that a state can change."""
+    calls = []
+
+    def ours(x, weight=1.0):
+        calls.append(1)
+        return torch.tensor(2.0)
+
+    class Counting(torch.nn.Linear):
+        count = 0
+
+    def runs(probe, seed=0, **changes) -> int:
+        before = len(calls)
+        assert known(demo(reference=ours, **changes), ours, probe, seed).value == 2
+        return len(calls) - before
+
+    layer = Counting(2, 1)
+    probes = [(torch.ones(2),), (torch.ones(2, dtype=torch.float64),), (torch.ones(2, 1),), (torch.zeros(2),), (1,),
+              (1.0,), (True,), {"x": 1}, ([1],), (layer,)]
+    once = [runs(p) for p in probes]
+    assert all(once) and not any(runs(p) for p in probes)
+    assert runs(probes[0], seed=1) and runs(probes[0], gradients=not demo().gradients)
+    twin = clone(layer)
+    assert not runs((twin,)), "its weights and attributes are equal"
+    twin.count = 1
+    assert runs((twin,))
+    with torch.no_grad():
+        layer.weight[0, 0] += 1
+    assert runs((layer,))
+    generator = (torch.Generator(),)
+    assert runs(generator) and runs(generator), "an object that may have a state"
+    assert len(running._KEPT) <= running.MOST_KEPT
