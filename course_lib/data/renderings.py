@@ -1,4 +1,4 @@
-"""Another rendering of the generated shapes, to transfer to: several objects in one picture, to be counted."""
+"""Other renderings of the generated shapes: one cause that moves, and several objects in one picture, to count."""
 
 from __future__ import annotations
 
@@ -6,10 +6,29 @@ import torch
 from torch import Tensor
 
 from course_lib.data.images import ImageSet
-from course_lib.data.shapes import draw_causes, object_masks, render
+from course_lib.data.shapes import CLASSES, draw_causes, object_masks, render
 
 MOST = 5
 CELLS, SHIFT, RADIUS = 3, 0.06, (0.22, 0.28)  # objects stand in the cells of a 3 x 3 grid, a little off their middles
+
+
+# an image of the generator in which nothing is extreme
+USUAL = dict(hue=0.0, size=0.5, pos_x=-0.2, pos_y=0.0, angle=0.2, background=3.0, texture=0.0, lighting=0.0, phase=0.0)
+
+
+def one_cause_moves(cause: str, low: float, high: float, shape: str, steps: int = 8) -> Tensor:
+    """Images of `shape` whose cause goes from low to high in equal steps, then every shape at low: uint8.
+
+    (steps + classes, 3, 32, 32). All other causes are `USUAL`. ValueError for a cause or a shape that there is not.
+    """
+    if cause not in USUAL or shape not in CLASSES:
+        raise ValueError(f"{cause!r} of {shape!r}; expected a cause of {', '.join(USUAL)}, a shape of "
+                         f"{', '.join(CLASSES)}")
+    count = len(CLASSES)
+    causes = {name: torch.full((steps + count,), value) for name, value in USUAL.items()}
+    causes[cause] = torch.cat([torch.linspace(low, high, steps), torch.full((count,), low)])
+    causes["class"] = torch.cat([torch.full((steps,), CLASSES.index(shape)), torch.arange(count)]).float()
+    return render(causes)
 
 
 def make_crowds(n: int, seed: int = 0, size: int = 32, split: str = "train") -> ImageSet:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from course_lib.data.images import Splits
 from course_lib.evaluate.features import embed
@@ -69,6 +70,23 @@ def knn_votes(bank: Tensor, bank_labels: Tensor, queries: Tensor, k: int = 20, t
         weights = ((near.values - near.values[:, :1]) / temperature).exp()  # minus the largest: no overflow
         votes.append(weights.new_zeros(len(block), classes).scatter_add_(1, labels[near.indices], weights))
     return torch.cat(votes)
+
+
+def voters(bank: Tensor, bank_labels: Tensor, queries: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """The nearest bank images (N, D) of queries (M, D), nearest first: cosines float (M, most), labels int64 (M, most).
+
+    As in `knn_votes`, whose votes for every k up to `most` are `accuracy_by_k` of these.
+    """
+    mean = bank.mean(0)
+    near = (normalize(queries - mean) @ normalize(bank - mean).T).topk(most, dim=1)
+    return near.values, bank_labels[near.indices]
+
+
+def accuracy_by_k(cosines: Tensor, labels: Tensor, true: Tensor, temperature: float, classes: int) -> Tensor:
+    """kNN accuracy in [0, 1] with 1, 2, ... of the `voters`, cosines and labels (M, most), of queries (M,): (most,)."""
+    weights = ((cosines - cosines[:, :1]) / temperature).exp()
+    votes = (F.one_hot(labels, classes) * weights[..., None]).cumsum(1)  # (M, most, classes)
+    return (votes.argmax(2) == true[:, None]).float().mean(0)
 
 
 def knn_predict(bank: Tensor, bank_labels: Tensor, queries: Tensor, k: int = 20, temperature: float = 0.07,

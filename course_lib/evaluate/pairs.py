@@ -44,6 +44,17 @@ def matched_by_pixels(first: Tensor, second: Tensor) -> float:
     return float(((a @ b.T).argmax(1) == torch.arange(len(a))).float().mean())
 
 
+def in_shapes(z: Tensor, steps: int) -> Tensor:
+    """How far the vectors of `steps` images are from the first, in units of another shape: float (steps,).
+
+    z (steps + classes, D), of `one_cause_moves`: the unit is the mean distance of the other shapes from the first
+    image. Distances between directions.
+    """
+    z = normalize(z)
+    distance = (z - z[0]).norm(dim=1)
+    return distance[:steps] / distance[steps:].sum() * (len(z) - steps - 1)  # its own shape is at no distance
+
+
 @torch.no_grad()
 def signal_share(network: Callable[[Tensor], Tensor], images: Tensor, augment: Augment, views: int = 8,
                  seed: int = 7) -> float:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
+from typing import Any
 
 from course_lib.runs.stored import StoredRun
+
+
+def with_settings(runs: Iterable[StoredRun], **settings: Any) -> list[StoredRun]:
+    """The runs that have these settings."""
+    return [run for run in runs if all(run.settings.get(name) == value for name, value in settings.items())]
 
 
 def scores_of(runs: Sequence[StoredRun], key: str) -> list[float]:

@@ -16,7 +16,7 @@ from course_lib.augment.pixels import standardize
 from course_lib.data.images import ImageSet, Splits
 from course_lib.evaluate.features import known_causes
 from course_lib.evaluate.measures import variance_rank
-from course_lib.evaluate.neighbours import alike
+from course_lib.evaluate.neighbours import accuracy_by_k, alike, voters
 from course_lib.evaluate.probes import _refuse_overlap
 from course_lib.evaluate.scoring import accuracy_error
 from course_lib.models.backbones import build_backbone
@@ -143,6 +143,15 @@ def test_knn_ignores_scale_and_shift():
     torch.testing.assert_close(plain, moved)
     uncentred = E.knn_predict(bank + 100, labels, queries + 100, center=False)
     assert not torch.equal(uncentred, E.knn_predict(bank, labels, queries, center=False))
+
+
+def test_accuracy_by_k_is_that_of_knn_for_each_k():
+    """Bug: votes of k + 1 neighbours, or weights that depend on k."""
+    bank, queries, labels = gaussian(60, 5, seed=1), gaussian(25, 5, seed=2), torch.arange(60) % 4
+    true = torch.arange(25) % 4
+    found = accuracy_by_k(*voters(bank, labels, queries, 9), true, 0.3, 4)
+    each = [E.knn_accuracy(bank, labels, queries, true, k=k, temperature=0.3) for k in range(1, 10)]
+    assert found.tolist() == pytest.approx(each, abs=1e-6)
 
 
 def test_knn_perfect_and_chance():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from course_lib.augment import SHAPES_VIEWS, Augment, standardize
-from course_lib.evaluate.pairs import matched_by_pixels, signal_share
+from course_lib.evaluate.pairs import in_shapes, matched_by_pixels, signal_share
 from course_lib.seeds import generator
 from helpers.draws import randn
 
@@ -40,3 +40,13 @@ def test_the_signal_share_is_of_the_variance_between_images():
     means = torch.stack([torch.stack([v[i] for v in z]).mean(0) for i in range(6)])
     between = float(means.var(0, correction=0).sum()) - within / 4
     assert share == pytest.approx(max(between, 0) / (max(between, 0) + within), rel=1e-4)
+
+
+def test_distances_are_measured_in_other_shapes():
+    """Bug: the mean taken over all shapes, the own one too, which is at no distance."""
+    z = randn(5 + 4, 3)
+    z[5] = 2 * z[0]  # the shape itself, at the low end of the cause
+    found = in_shapes(z, 5)
+    rows = [row / row.norm() for row in z]
+    unit = sum(float((row - rows[0]).norm()) for row in rows[6:]) / 3
+    assert found.tolist() == pytest.approx([float((row - rows[0]).norm()) / unit for row in rows[:5]], abs=1e-6)
