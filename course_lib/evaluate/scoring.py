@@ -157,10 +157,12 @@ PERCENT = ("knn", "linear", "fine_tuned", "cluster_acc")
 def table(rows: list[dict], markdown: bool = False) -> str:
     """The rows of `score` as aligned text or as a Markdown table; accuracies in percent, what is missing as "-".
 
-    Below it a sentence for each reason in `missing`.
+    A row that has other scores alone, such as one of clusters, is left out. Below it a sentence for each reason in
+    `missing`.
     """
     missing = {column: reason for row in rows for column, reason in row.get("missing", {}).items()}
     keys = [key for key in COLUMNS if key in missing or any(row.get(key) is not None for row in rows)]
+    rows = [row for row in rows if row.get("missing") or any(row.get(key) is not None for key in keys)]
 
     def show(key: str, value: float | None) -> str:
         if value is None or math.isnan(value):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from course_lib.runs.stored import StoredRun
+from course_lib.text import text_table
 
 
 def with_settings(runs: Iterable[StoredRun], **settings: Any) -> list[StoredRun]:
@@ -34,3 +35,15 @@ def causes_of(runs: Sequence[StoredRun], cause: str, which: str = "factors", row
 def mean_causes(runs: Sequence[StoredRun], which: str = "factors", row: str | None = None) -> dict[str, float]:
     """How well each cause is read, the mean over the runs; see `causes_of`."""
     return {cause: fmean(causes_of(runs, cause, which, row)) for cause in _row(runs[0], row)[which]}
+
+
+def means_table(values: Mapping[str, Mapping[str, Sequence[float]]], columns: Mapping[str, tuple[str, str]]) -> str:
+    """Rows of means over runs as text: name -> scores by key, a value for each run.
+
+    columns: key -> its heading and format, such as ("kNN", ".0%").
+    """
+    rows = [["", "seeds", *(heading for heading, _ in columns.values())]]
+    for name, scores in values.items():
+        seeds = len(next(iter(scores.values())))
+        rows.append([name, str(seeds), *(format(fmean(scores[key]), how) for key, (_, how) in columns.items())])
+    return text_table(rows, "<>")

@@ -771,6 +771,7 @@ def test_table():
     markdown = E.table(rows, markdown=True).splitlines()
     assert len(markdown) == 4 and all(line.startswith("|") and line.endswith("|") for line in markdown)
     assert markdown[1].count(":") == 3
+    assert E.table([*rows, {"name": "k-means", "acc": 0.5}]) == E.table(rows), "nothing of it is in a column"
 
 
 def test_knn_refuses_more_labels_than_classes_and_temperatures_without_meaning():
