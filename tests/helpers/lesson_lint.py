@@ -18,7 +18,7 @@ from helpers.lesson_tools import WIDGET, checked_names, code_cells, exercise_key
 
 FOLDED_LINES, MEGABYTES = 60, 1.5  # of a cell whose code is folded away, where it has not been moved yet
 # lessons whose folded cells are held to LONGEST_CELL as well: to become all of them
-READABLE = frozenset("01 02 03 04 06 08 11 12 13 16 17 18 19 25 26 28 A1 A2 P1".split())
+READABLE = frozenset("01 02 03 04 06 08 11 12 13 16 17 18 19 24 25 26 27 28 A1 A2 P1".split())
 # at most so many cells and words before the heading "Further" and after it, and visible lines of code
 CORE, FURTHER, CORE_LINES, LONGEST_CELL, LONGEST_LINE = (40, 2000), (20, 1000), 200, 20, 110
 SENTENCES = 5  # results stated as `finding`
