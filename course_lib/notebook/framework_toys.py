@@ -38,8 +38,10 @@ class Compared(NamedTuple):
 
 def compared(choices: Sequence[str], images: Tensor, augment: Augment) -> Compared:
     """The first comparison that a setting makes of images uint8 (N, 3, H, W). The same each time."""
+    augmentation, encoder, extraction, similarity, loss = choices
     torch.manual_seed(0)
-    method = Framework(ConvNet(), images.shape[-1], *choices, augment=augment, queue=24)
+    method = Framework(ConvNet(), images.shape[-1], augmentation, encoder, extraction, similarity, loss,
+                       augment=augment, queue=24)
     views = method.views(Batch(images, torch.arange(len(images)), None), generator(1))
     with torch.no_grad():
         online = Represented(method.backbone, method.read)
